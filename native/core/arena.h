@@ -1,0 +1,33 @@
+// A stack of memory for one job at a time: activations and scratch are bumped off it and given back together. After the
+// first job of a shape nothing is allocated any more, so memory does not grow over steps.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace hf {
+
+class Arena {
+ public:
+  Arena();
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  void* allocate(int64_t bytes);  // 64-byte aligned; throws ERR_OUT_OF_MEMORY
+  int64_t mark() const noexcept { return used_; }
+  void release(int64_t mark) noexcept;
+  int64_t peak_bytes() const noexcept { return peak_; }   // since reset_peak()
+  void reset_peak() noexcept { peak_ = used_; }
+  void trim() noexcept;  // gives unused memory back to the system
+  // 0 = no limit. Beyond it allocate() throws and names both sizes.
+  void set_limit(int64_t bytes) noexcept { limit_ = bytes; }
+
+ private:
+  struct Block { char* data; int64_t begin, size; };  // begin = position of the block's first byte in the stack
+  std::vector<Block> blocks_;
+  int64_t used_ = 0, peak_ = 0, limit_ = 0;
+  bool poison_;  // HEADFIRST_POISON=1: fresh memory is NaN, so a read of undefined memory shows (the tests set it)
+};
+
+}  // namespace hf

@@ -1,0 +1,16 @@
+// What this processor can run.
+#pragma once
+
+#include "core/run.h"
+
+namespace hf {
+
+// True when this build contains the instruction set's code and the processor (and operating system) can run it.
+bool cpu_supports(Backend backend);
+// The best CPU backend, lowered by HEADFIRST_ISA=base|avx2|avx512. Throws ERR_BACKEND_UNAVAILABLE when that names one that
+// this machine cannot run.
+Backend best_cpu_backend();
+// Threads this process may run on.
+int available_threads();
+
+}  // namespace hf

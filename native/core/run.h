@@ -1,0 +1,73 @@
+// What an op is given besides its arguments: where to run, scratch memory, and a way to notice that nobody waits any more.
+#pragma once
+
+#include <stdint.h>
+
+#include "core/macros.h"
+#include "core/view.h"
+
+namespace hf {
+
+// An implementation column of the op table. The reference columns are plain loops: kReference64 is the oracle and the whole
+// engine's fp64 mode, kReference32 the naive float32 evaluation that the accuracy rule compares with.
+enum class Backend : int32_t { kReference32, kReference64, kCpuBase, kCpuAvx2, kCpuAvx512, kCuda };
+constexpr int kBackendCount = 6;
+
+class Arena;
+class JobControl;
+
+struct Run {
+  Backend backend = Backend::kCpuBase;
+  int32_t threads = 1;
+  Arena* arena = nullptr;         // activations and scratch; freed as a stack (Scratch)
+  JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
+
+  HF_INLINE DType real() const { return backend == Backend::kReference64 ? DType::kF64 : DType::kF32; }
+};
+
+// 64-byte aligned memory from the run's arena, valid until the enclosing Scratch ends. Never null: ERR_OUT_OF_MEMORY instead.
+void* arena_allocate(Run& run, int64_t bytes);
+int64_t arena_mark(Run& run);
+void arena_release(Run& run, int64_t mark);
+
+// Everything allocated from the run's arena while this lives is given back at its end.
+struct Scratch {
+  Run& run;
+  int64_t mark;
+  HF_INLINE explicit Scratch(Run& r) : run(r), mark(arena_mark(r)) {}
+  HF_INLINE ~Scratch() { arena_release(run, mark); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  template <class T>
+  HF_INLINE T* allocate(int64_t count) { return static_cast<T*>(arena_allocate(run, count * static_cast<int64_t>(sizeof(T)))); }
+};
+
+// A contiguous tensor of the run's real type (or of `dtype`) in the run's arena; contents are undefined.
+template <class... Dims>
+HF_INLINE View arena_tensor(Run& run, DType dtype, Dims... dims) {
+  View v = make_view(nullptr, dtype, dims...);
+  v.data = arena_allocate(run, v.bytes());
+  return v;
+}
+
+// Throws ERR_ABORTED once the job was cancelled. Called between ops and between tiles: at most about 50 ms apart.
+void checkpoint(Run& run);
+// Coalesced: the caller sees the latest value, not every one.
+void report_progress(Run& run, int64_t done, int64_t total);
+
+// Calls fn(context, task) for every task in [0, tasks), on up to run.threads threads. Which thread runs a task is not
+// defined, so a caller keeps results independent of it: partitions depend on shapes only, never on the thread count.
+void run_tasks(Run& run, int64_t tasks, void (*fn)(void* context, int64_t task), void* context);
+
+template <class Body>
+HF_INLINE void parallel_for(Run& run, int64_t tasks, const Body& body) {
+  if (tasks <= 0) return;
+  if (tasks == 1 || run.threads == 1) {
+    for (int64_t task = 0; task < tasks; ++task) body(task);
+    return;
+  }
+  run_tasks(run, tasks, [](void* context, int64_t task) { (*static_cast<const Body*>(context))(task); },
+            const_cast<Body*>(&body));
+}
+
+}  // namespace hf

@@ -1,0 +1,113 @@
+// One lazily started, process-wide pool behind run_tasks(). No OpenMP: it would keep a team per calling thread and leak them
+// with worker_threads. Tasks are handed out by an atomic counter; a task's result never depends on who runs it.
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/run.h"
+
+namespace hf {
+namespace {
+
+constexpr int kSpins = 4000;  // about 10 us: longer than the gap between two ops of a step, shorter than anyone notices
+
+thread_local bool inside_task = false;  // a task that asks for more tasks does them itself
+
+class ThreadPool {
+ public:
+  // Never destroyed: joining threads in a static destructor deadlocks when a worker_thread's environment unloads last.
+  static ThreadPool& instance() {
+    static ThreadPool* pool = new ThreadPool;
+    return *pool;
+  }
+
+  void run(int threads, int64_t tasks, void (*fn)(void*, int64_t), void* context) {
+    std::unique_lock<std::mutex> owner(owner_, std::defer_lock);
+    if (inside_task || !owner.try_lock()) {  // the pool is busy, perhaps with another context: do the work here
+      for (int64_t task = 0; task < tasks; ++task) fn(context, task);
+      return;
+    }
+    const int helpers = static_cast<int>(std::min<int64_t>(threads, tasks)) - 1;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      while (static_cast<int>(workers_.size()) < helpers) {
+        workers_.emplace_back([this, id = static_cast<int>(workers_.size())] { work(id); });
+        workers_.back().detach();
+      }
+      fn_ = fn, context_ = context, tasks_ = tasks, error_ = nullptr;
+      next_.store(0, std::memory_order_relaxed);
+      helpers_ = helpers;
+      pending_.store(helpers, std::memory_order_relaxed);
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    drain();
+    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
+      if (spin < kSpins) pause();
+      else std::this_thread::yield();
+    }
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  void drain() {
+    inside_task = true;
+    for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) {
+      try {
+        fn_(context_, task);
+      } catch (...) {
+        std::lock_guard<std::mutex> lock(error_mutex_);
+        if (!error_) error_ = std::current_exception();
+        next_.store(tasks_, std::memory_order_relaxed);
+      }
+    }
+    inside_task = false;
+  }
+
+  void work(int id) {
+    uint64_t seen = 0;
+    for (;;) {
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) pause();
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+        seen = generation_.load(std::memory_order_relaxed);
+        if (id >= helpers_) continue;
+      }
+      drain();
+      pending_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::mutex owner_, mutex_, error_mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> pending_{0};
+  int helpers_ = 0;
+  void (*fn_)(void*, int64_t) = nullptr;
+  void* context_ = nullptr;
+  int64_t tasks_ = 0;
+  std::exception_ptr error_;
+};
+
+}  // namespace
+
+void run_tasks(Run& run, int64_t tasks, void (*fn)(void* context, int64_t task), void* context) {
+  ThreadPool::instance().run(run.threads, tasks, fn, context);
+}
+
+}  // namespace hf

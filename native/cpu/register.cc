@@ -1,0 +1,40 @@
+// Registers the CPU columns that this build has, and chooses among them at run time.
+#include <type_traits>
+
+#include "core/cpu.h"
+#include "kernels/op_table.h"
+
+#define HF_ISA cpu_base
+#include "cpu/isa.h"
+#undef HF_ISA
+
+namespace hf {
+#if HF_HAVE_X86_ISAS
+#define HF_DECLARE(Args)                     \
+  namespace cpu_avx2 { void run(const Args&, Run&); }   \
+  namespace cpu_avx512 { void run(const Args&, Run&); }
+#define HF_OP(op, Forward, Backward, Jvp) HF_DECLARE(Forward) HF_DECLARE(Backward) HF_DECLARE(Jvp)
+#include "kernels/op_list.inc"
+#undef HF_OP
+#endif
+
+namespace {
+template <class Args>
+void add() {
+  if constexpr (!std::is_same_v<Args, NoArgs>) {
+    op_row<Args>()[static_cast<int>(Backend::kCpuBase)] = static_cast<OpFn<Args>>(&cpu_base::run);
+#if HF_HAVE_X86_ISAS
+    op_row<Args>()[static_cast<int>(Backend::kCpuAvx2)] = static_cast<OpFn<Args>>(&cpu_avx2::run);
+    op_row<Args>()[static_cast<int>(Backend::kCpuAvx512)] = static_cast<OpFn<Args>>(&cpu_avx512::run);
+#endif
+  }
+}
+}  // namespace
+
+void register_cpu() {
+#define HF_OP(op, Forward, Backward, Jvp) add<Forward>(), add<Backward>(), add<Jvp>();
+#include "kernels/op_list.inc"
+#undef HF_OP
+}
+
+}  // namespace hf

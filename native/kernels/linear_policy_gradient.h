@@ -1,0 +1,93 @@
+// Policy gradient through the classifier, without ever holding [N,V].             z = (h Wᵀ + bias) / temperature
+//   m = max_v z, S = Σ e^(z−m), E = Σ e^(z−m)(z−m):   lse = m + log S,  logp = z[n,y_n] − lse,  entropy = log S − E/S
+//   (never lse − Σ p z: it cancels at large logits; −∞ logits have p = 0 and add nothing)
+//   g_nv = coef_n (p_nv − 1[v = y_n]) + ent_n p_nv (log p_nv + H_n)          coef_n = −dL/dlogp_n, ent_n = −dL/dH_n
+//        (+ exact KL:  kl_n p_nv (log p_nv − log q_nv − KL_n), q the reference's softmax at the same temperature)
+//   d_hidden[n,:] = g_n W / temperature        d_weight += gᵀ h / temperature       d_bias += Σ_n g_n / temperature
+// Σ_v g_nv = 0 for every term.
+//
+// What L is, by `loss`:
+//   coefficients: L = −Σ coefficients·logp − Σ entropy_coefficients·H    (both per token; either may be absent = 0)
+//   otherwise each token n contributes  weights[n] · ℓ_n  (weights: mask and normaliser, e.g. 1/tokens; absent = 1), with
+//     ρ = exp(logp − old_logp)  (old_logps absent: ρ = 1 exactly and its gradient that of logp)
+//     clip:      ℓ = −min(ρ A, clip(ρ, 1−epsilon_low, 1+epsilon_high) A)    (PPO, GRPO 2402.03300, DAPO's clip-higher 2503.14476)
+//     cispo:     ℓ = −stop_gradient(min(ρ, 1+epsilon_high)) A logp                          (MiniMax-M1 2506.13585)
+//     each plus  beta · kl_n − entropy_coef · H_n
+//     kl_n by `kl`, d = logp − ref_logp:  k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d, exact = Σ_v p (log p − log q).
+//   importance 'sequence': ρ is the same for all tokens of a sequence, exp(mean over its scored tokens of logp − old_logp) with
+//     gradient through every token (GSPO 2507.18071); sequences are given by `offsets` into rows. This costs a second pass.
+//   The scalar function is kernels/detail/pg_coef.h, one for reference, CPU and CUDA.
+// Rows with target −100 are ignored: logp 0, no gradient, no loss; entropy, max_prob, argmax and lse are still reported.
+//
+// hidden (N,C) weight (V,C) targets (N). d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
+// less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0 not.
+// Memory: one chunk of rows × V per thread group, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight.
+#pragma once
+
+#include "kernels/fields.h"
+
+namespace hf {
+
+enum class PgLoss : int32_t { kCoefficients, kClip, kCispo };
+enum class KlEstimator : int32_t { kK1, kK2, kK3, kExact };
+enum class ImportanceLevel : int32_t { kToken, kSequence };
+
+struct LinearPolicyGradientArgs {
+  View hidden, weight, bias, targets;
+  View coefficients, entropy_coefficients;                   // loss = coefficients
+  View advantages, old_logps, ref_logps, weights, offsets;   // loss = clip, cispo
+  View ref_hidden, ref_weight;                               // exact KL
+  View logps, entropy, max_prob, argmax, lse, kl_out, ratio, losses, clipped;
+  View d_hidden, d_weight, d_bias;
+  PgLoss loss = PgLoss::kCoefficients;
+  KlEstimator kl = KlEstimator::kK3;
+  ImportanceLevel importance = ImportanceLevel::kToken;
+  double temperature = 1, epsilon_low = 0.2, epsilon_high = 0.2, beta = 0, entropy_coef = 0;
+
+  static constexpr const char* kName = "linear_policy_gradient";
+  template <class Self, class F>
+  static void visit(Self& s, F&& f) {
+    static constexpr const char* kLosses[] = {"coefficients", "clip", "cispo"};
+    static constexpr const char* kEstimators[] = {"k1", "k2", "k3", "exact"};
+    static constexpr const char* kLevels[] = {"token", "sequence"};
+    f.in("hidden", s.hidden, "N C");
+    f.in("weight", s.weight, "V C");
+    f.in("bias", s.bias, "V", kOptional);
+    f.in("targets", s.targets, "N", kIndices);
+    f.in("coefficients", s.coefficients, "N", kOptional);
+    f.in("entropy_coefficients", s.entropy_coefficients, "N", kOptional);
+    f.in("advantages", s.advantages, "N", kOptional);
+    f.in("old_logps", s.old_logps, "N", kOptional);
+    f.in("ref_logps", s.ref_logps, "N", kOptional);
+    f.in("weights", s.weights, "N", kOptional);
+    f.in("offsets", s.offsets, "S+1", kOptional | kIndices);
+    f.in("ref_hidden", s.ref_hidden, "N R", kOptional);
+    f.in("ref_weight", s.ref_weight, "V R", kOptional);
+    f.out("logps", s.logps, "N");
+    f.out("entropy", s.entropy, "N", kOptional);
+    f.out("max_prob", s.max_prob, "N", kOptional);
+    f.out("argmax", s.argmax, "N", kOptional | kIndices);
+    f.out("lse", s.lse, "N", kOptional);
+    f.out("kl_out", s.kl_out, "N", kOptional);  // kl_n of the chosen estimator (exact when ref_hidden is given)
+    f.out("ratio", s.ratio, "N", kOptional);
+    f.out("losses", s.losses, "N", kOptional);
+    f.out("clipped", s.clipped, "N", kOptional | kIndices);
+    f.out("d_hidden", s.d_hidden, "N C", kOptional);
+    f.inout("d_weight", s.d_weight, "V C", kOptional);
+    f.inout("d_bias", s.d_bias, "V", kOptional);
+    f.choice("loss", s.loss, kLosses, 3);
+    f.choice("kl", s.kl, kEstimators, 4);
+    f.choice("importance", s.importance, kLevels, 2);
+    f.number("temperature", s.temperature);
+    f.number("epsilon_low", s.epsilon_low);
+    f.number("epsilon_high", s.epsilon_high);
+    f.number("beta", s.beta);
+    f.number("entropy_coef", s.entropy_coef);
+  }
+};
+
+void check_args(const LinearPolicyGradientArgs& a);
+int64_t workspace_bytes(const LinearPolicyGradientArgs& a);
+Cost cost(const LinearPolicyGradientArgs& a);
+
+}  // namespace hf

@@ -1,0 +1,43 @@
+// Draws one token per row of logits.
+//   temperature 0: argmax, ties to the lowest id; logp is that of the untempered softmax.
+//   otherwise: softmax(logits / temperature), restricted to the top_k most likely (0 = all; ties beyond the k-th are cut by
+//   id), then to the smallest set whose probability reaches top_p, then to p ≥ min_p · p_max; renormalised. logp is the log-probability in that final
+//   distribution. Drawn by inversion in id order with philox_uniform(seed, streams[b], counters[b]): one
+//   number per token, independent of batch and device.
+// −∞ logits have probability 0. A row without any finite logit, or with NaN, is an error (ERR_INVALID_ARG, naming the row).
+#pragma once
+
+#include "kernels/fields.h"
+
+namespace hf {
+
+struct SampleTokenArgs {
+  View logits, streams, counters, tokens, logps;
+  double temperature = 1, top_p = 1, min_p = 0;
+  int64_t top_k = 0, seed = 0;
+
+  static constexpr const char* kName = "sample_token";
+  template <class Self, class F>
+  static void visit(Self& s, F&& f) {
+    f.in("logits", s.logits, "B V");
+    f.in("streams", s.streams, "B", kIndices);   // which sample: its global index in the run
+    f.in("counters", s.counters, "B", kIndices); // which of its tokens
+    f.out("tokens", s.tokens, "B", kIndices);
+    f.out("logps", s.logps, "B");
+    f.number("temperature", s.temperature);
+    f.integer("top_k", s.top_k);
+    f.number("top_p", s.top_p);
+    f.number("min_p", s.min_p);
+    f.integer("seed", s.seed);
+  }
+};
+
+inline void check_args(const SampleTokenArgs& a) {
+  HF_CHECK(a.logits.shape[1] > 0 || a.logits.shape[0] == 0, ErrorCode::kShape, "sample_token: logits must have at least one column");
+  HF_CHECK(a.temperature >= 0 && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 && a.min_p >= 0 && a.min_p <= 1, ErrorCode::kInvalidArg,
+           "sample_token: temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g", a.temperature,
+           (long long)a.top_k, a.top_p, a.min_p);
+}
+inline Cost cost(const SampleTokenArgs& a) { return {8.0 * a.logits.size(), 8.0 * a.logits.size()}; }
+
+}  // namespace hf

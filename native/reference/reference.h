@@ -1,0 +1,21 @@
+// The reference column: hf::reference::run<Real>(args, run), the contract's equation as plain loops. One file per op; it ends
+// with HF_REFERENCE(SomeArgs) for each of its args types, which instantiates float and double.
+#pragma once
+
+#include "core/run.h"
+#include "kernels/all.h"
+
+namespace hf::reference {
+
+#define HF_OP(op, Forward, Backward, Jvp)                     \
+  template <class Real> void run(const Forward& args, Run&);  \
+  template <class Real> void run(const Backward& args, Run&); \
+  template <class Real> void run(const Jvp& args, Run&);
+#include "kernels/op_list.inc"
+#undef HF_OP
+
+#define HF_REFERENCE(Args)                      \
+  template void run<float>(const Args&, Run&);  \
+  template void run<double>(const Args&, Run&);
+
+}  // namespace hf::reference

@@ -1,0 +1,34 @@
+/** What an op's case file contains. One file per op drives parity, gradient, invariant and poisoned-output tests and the benchmark. */
+import type { KernelArgs, KernelResult } from '../../src/native/types.js';
+import type { Random, RealTensor, IntTensor } from '../helpers/random.js';
+
+/** Arguments in float64; the harness rounds them. `true` for an output asks for it; outputs that are left out are allocated. */
+export type CaseArgs = Record<string, RealTensor | IntTensor | number | boolean | string>;
+
+export interface OpCase {
+  readonly name: string;
+  args(random: Random): CaseArgs;
+  /** Arguments that only the backward (or jvp) entry has, e.g. { add_to_d_x: true }. */
+  readonly backward?: (random: Random) => CaseArgs;
+  /** Not run through finite differences: too large, or not differentiable there. */
+  readonly skipGradient?: string;
+}
+
+export interface Invariant {
+  readonly name: string;
+  /** Throws (expect) when it does not hold. `run` calls an entry on a backend: double reference and every CPU one in turn. */
+  check(run: (entry: string, args: CaseArgs) => KernelResult, random: Random, real: 'float32' | 'float64'): void;
+}
+
+export interface OpCases {
+  /** The row of the op table. */
+  readonly op: string;
+  readonly cases: readonly OpCase[];
+  readonly invariants?: readonly Invariant[];
+  /** Calls that must be refused, with the expected code and a part of the message. */
+  readonly refused?: readonly { name: string; entry?: string; args: (random: Random) => KernelArgs | CaseArgs; code: string; message: string }[];
+  /** Inputs whose derivatives the gradient test takes; default: every real input of the forward entry that has a d_ or t_ partner. */
+  readonly bench: readonly OpCase[];
+}
+
+export const defineCases = (cases: OpCases): OpCases => cases;
