@@ -11,6 +11,8 @@ export interface ArrayView<T extends NativeArray = NativeArray> {
   readonly offset?: number;
 }
 
+// ---- ops -------------------------------------------------------------------------------------------------------------------
+
 /** One argument of an op, as its C++ field list describes it (native/kernels/fields.h). */
 export interface FieldDescription {
   readonly name: string;
@@ -41,6 +43,197 @@ export interface NativeOp {
   cost(args: KernelArgs): { flops: number; bytes: number };
 }
 
+// ---- jobs ------------------------------------------------------------------------------------------------------------------
+
+/** Work queued on a context's thread, in order. `cancel()` makes the promise reject with code ERR_ABORTED at the next checkpoint. */
+export interface NativeJob<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+/** Coalesced: the latest value, not every one. */
+export type NativeProgress = (done: number, total: number) => void;
+
+export interface NativeContext {
+  readonly backend: BackendName;
+  readonly threads: number;
+  /** Live tensors and their bytes; bytes of the arena now and at its peak since the last call. */
+  memory(): { tensors: number; tensorBytes: number; arenaBytes: number; arenaPeakBytes: number };
+  dispose(): void;
+}
+export interface NativeContextOptions {
+  readonly backend?: BackendName;
+  readonly threads?: number;
+}
+
+export interface NativeTensor {
+  readonly shape: readonly number[];
+  readonly dtype: 'float32' | 'float64';
+  readonly disposed: boolean;
+  data(): NativeJob<RealArray>;
+  dispose(): void;
+}
+
+// ---- the engine ------------------------------------------------------------------------------------------------------------
+
+/**
+ * What a parameter is to the engine. Presence decides: a model whose list has 'qkv_bias' has that bias, one without 'classifier'
+ * is tied (the embedding is the classifier), one without 'mlp_gate' has a plain MLP.
+ */
+export type ParameterRole =
+  | 'embedding' | 'position'
+  | 'attention_norm' | 'attention_norm_bias'
+  | 'q' | 'q_bias' | 'k' | 'k_bias' | 'v' | 'v_bias' | 'qkv' | 'qkv_bias' | 'q_norm' | 'k_norm'
+  | 'attention_out' | 'attention_out_bias'
+  | 'mlp_norm' | 'mlp_norm_bias'
+  | 'mlp_gate' | 'mlp_gate_bias' | 'mlp_up' | 'mlp_up_bias' | 'mlp_down' | 'mlp_down_bias'
+  | 'final_norm' | 'final_norm_bias' | 'classifier';
+
+export interface ParameterSpec {
+  /** The checkpoint's own name, e.g. 'model.layers.0.self_attn.q_proj.weight'. */
+  readonly name: string;
+  readonly role: ParameterRole;
+  /** −1 outside the layers. */
+  readonly layer: number;
+  /** The checkpoint's own shape: [out, in] for linear weights, [in, out] when `transposedLinears`. */
+  readonly shape: readonly number[];
+}
+
+/** A decoder-only transformer, described as data (families/*.ts make it from a Hugging Face config). */
+export interface ModelSpec {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly mlpSize: number;
+  readonly maxPositions: number;
+  readonly norm: 'layer' | 'rms';
+  readonly normEps: number;
+  readonly activation: 'gelu' | 'gelu_new' | 'silu_gate' | 'relu';
+  /** Absent: learned positions (role 'position'). invFreq may be shorter than headDim / 2 (partial rotary). */
+  readonly rotary?: { readonly invFreq: Float64Array; readonly scale: number };
+  /** x + attention(norm1 x) + mlp(norm2 x) rather than one after the other (GPT-NeoX). */
+  readonly parallelResidual: boolean;
+  /** How a fused 'qkv' output lies: 'blocks' = all q, all k, all v (GPT-2); 'heads' = q, k, v head by head (GPT-NeoX). */
+  readonly fusedQkv?: 'blocks' | 'heads';
+  /** Linear weights are stored [in, out] (GPT-2's Conv1D). */
+  readonly transposedLinears: boolean;
+  readonly attentionScale: number;
+  /** In storage order: the flat parameter vector that (n, P) results use. */
+  readonly parameters: readonly ParameterSpec[];
+}
+
+/** Packed sequences: all ids one after the other; sequence s owns offsets[s] … offsets[s + 1] − 1. */
+export interface PackedSequences {
+  readonly ids: Int32Array;
+  readonly offsets: Int32Array;
+}
+/** … and the scored positions: rows[i] is the packed row whose next token targets[i] is. */
+export interface PackedSamples extends PackedSequences {
+  readonly rows: Int32Array;
+  readonly targets: Int32Array;
+  /** Scored rows of sequence s: rowOffsets[s] … rowOffsets[s + 1] − 1. */
+  readonly rowOffsets: Int32Array;
+}
+
+/** The loss of op linear_policy_gradient (native/kernels/linear_policy_gradient.h); one number per scored row in each array. */
+export interface NativeLoss {
+  readonly loss: 'coefficients' | 'clip' | 'cispo';
+  readonly coefficients?: Float32Array;
+  readonly entropyCoefficients?: Float32Array;
+  readonly advantages?: Float32Array;
+  readonly oldLogps?: Float32Array;
+  readonly refLogps?: Float32Array;
+  readonly weights?: Float32Array;
+  readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
+  readonly importance?: 'token' | 'sequence';
+  readonly epsilonLow?: number;
+  readonly epsilonHigh?: number;
+  readonly beta?: number;
+  readonly entropyCoef?: number;
+}
+
+/** Per scored row. */
+export interface NativeScores {
+  logps: Float32Array;
+  entropy: Float32Array;
+  maxProb: Float32Array;
+  kl?: Float32Array;
+  ratio?: Float32Array;
+  losses?: Float32Array;
+  clipped?: Int32Array;
+}
+
+export interface NativeGenerateOptions {
+  readonly maxNewTokens: number;
+  readonly numReturnSequences: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly seed: number;
+  /** The random stream of completion j of prompt i is firstStream + i · numReturnSequences + j. */
+  readonly firstStream: number;
+  readonly stop: Int32Array;
+  /** Completions decoded at a time; bounds the key/value cache. */
+  readonly maxBatch: number;
+}
+export interface NativeCompletions {
+  ids: Int32Array;
+  logps: Float32Array;
+  /** Completion c owns offsets[c] … offsets[c + 1] − 1 of ids and logps. */
+  offsets: Int32Array;
+  /** 1 = ended with a stop token, 0 = reached maxNewTokens or the context's end. */
+  stopped: Uint8Array;
+}
+
+export interface NativeModel {
+  /** Scalars in all parameters. */
+  readonly size: number;
+  readParameter(index: number): NativeJob<RealArray>;
+  writeParameter(index: number, data: RealArray): NativeJob<void>;
+  /** Memory-maps `path` and converts `shape`'s worth of `dtype` numbers at byte `offset` into the parameter. */
+  loadParameter(index: number, path: string, offset: number, dtype: 'F32' | 'BF16' | 'F16' | 'F64'): NativeJob<void>;
+  /** Normal(0, std) from (seed, stream = index); std 0 fills with `mean`. */
+  initParameter(index: number, std: number, mean: number, seed: number): NativeJob<void>;
+  /** A copy with its own weights and no gradients. */
+  clone(): NativeJob<NativeModel>;
+  setTrainable(mask: Uint8Array): void;
+  /** Gradient accumulated since zeroGradients(); zeros when there is none yet. */
+  readGradient(index: number): NativeJob<RealArray>;
+  zeroGradients(): NativeJob<void>;
+  /** One tensor per sequence: [T, V] and [T, C]. */
+  forward(batch: PackedSequences, want: { logits: boolean; hiddenStates: boolean }, onProgress?: NativeProgress): NativeJob<{ logits?: NativeTensor[]; hiddenStates?: NativeTensor[] }>;
+  /** Features of scored rows, (rows, hiddenSize): what accumulate() takes as `features` while only the classifier trains. */
+  features(batch: PackedSamples, onProgress?: NativeProgress): NativeJob<NativeTensor>;
+  score(batch: PackedSamples, options: { temperature: number; features?: NativeTensor }, onProgress?: NativeProgress): NativeJob<NativeScores>;
+  /** Adds the gradients of the trainable parameters. Splits the batch into blocks of at most maxTokens (whole sequences). */
+  accumulate(
+    batch: PackedSamples,
+    options: NativeLoss & { temperature: number; features?: NativeTensor; reference?: NativeModel; maxTokens?: number },
+    onProgress?: NativeProgress,
+  ): NativeJob<NativeScores>;
+  generate(prompts: PackedSequences, options: NativeGenerateOptions, onProgress?: NativeProgress): NativeJob<NativeCompletions>;
+  dispose(): void;
+}
+
+export interface NativeOptimizer {
+  /** One AdamW step on the trainable parameters; lrScale[i] multiplies parameter i's learning rate. Non-finite gradients: no change. */
+  step(options: {
+    lr: number; beta1: number; beta2: number; eps: number; weightDecay: number; maxGradNorm: number; lrScale?: Float64Array;
+  }): NativeJob<{ gradNorm: number; applied: boolean }>;
+  stepCount: number;
+  readState(index: number, which: 'exp_avg' | 'exp_avg_sq'): NativeJob<RealArray>;
+  writeState(index: number, which: 'exp_avg' | 'exp_avg_sq', data: RealArray): NativeJob<void>;
+  dispose(): void;
+}
+
 export interface NativeAddon {
   readonly ops: readonly NativeOp[];
+  readonly cpu: { readonly backends: readonly BackendName[]; readonly best: BackendName; readonly threads: number };
+  readonly Context: new (options: NativeContextOptions) => NativeContext;
+  readonly Tensor: { from(context: NativeContext, data: NativeArray, shape: readonly number[]): NativeTensor };
+  readonly Model: new (context: NativeContext, spec: ModelSpec) => NativeModel;
+  readonly Optimizer: new (model: NativeModel) => NativeOptimizer;
 }

@@ -1,0 +1,10 @@
+/** headfirst: learning dynamics of language models. */
+export { backends, type BackendInfo, Context, type ContextOptions, createContext } from './core/context.js';
+export type { JobOptions } from './core/job.js';
+export { Tensor } from './core/tensor.js';
+export type { CodedError, ErrorCode } from './errors.js';
+export type { Sample } from './model/batch.js';
+export type { Completion, GenerateOptions } from './model/generate.js';
+export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
+export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
+export type { Tokenizer } from './model/tokenizer.js';

@@ -1,0 +1,60 @@
+/** Ragged token lists, checked and packed for native code. */
+import { fail } from '../errors.js';
+import type { PackedSamples, PackedSequences } from '../native/types.js';
+import type { Model } from './model.js';
+
+/** f = Σ_{t ≥ scoreFrom} log π(inputIds[t] | inputIds[<t]); 1 ≤ scoreFrom < inputIds.length. */
+export interface Sample {
+  readonly inputIds: readonly number[];
+  readonly scoreFrom: number;
+}
+
+type Limits = Pick<Model, 'spec'>;
+
+/** @throws ERR_INVALID_ARG naming the sequence and position: empty, longer than the context, or an id outside the vocabulary. */
+export function packSequences(caller: string, { spec }: Limits, sequences: readonly (readonly number[])[], name = 'inputIds'): PackedSequences {
+  const offsets = new Int32Array(sequences.length + 1);
+  sequences.forEach((sequence, s) => {
+    if (!Array.isArray(sequence) && !ArrayBuffer.isView(sequence)) fail('ERR_INVALID_ARG', `${caller}: ${name}[${s}] must be an array of token ids, got ${typeof sequence}`);
+    if (sequence.length === 0) fail('ERR_INVALID_ARG', `${caller}: ${name}[${s}] is empty; a sequence needs at least one token`);
+    if (sequence.length > spec.maxPositions)
+      fail('ERR_INVALID_ARG', `${caller}: ${name}[${s}] has ${sequence.length} tokens, but the model's context is ${spec.maxPositions}; shorten it`);
+    offsets[s + 1] = offsets[s]! + sequence.length;
+  });
+  const ids = new Int32Array(offsets[sequences.length]!);
+  sequences.forEach((sequence, s) => {
+    for (let t = 0; t < sequence.length; ++t) {
+      const id = sequence[t]!;
+      if (!(Number.isInteger(id) && id >= 0 && id < spec.vocabSize))
+        fail('ERR_INVALID_ARG', `${caller}: ${name}[${s}][${t}] must be a token id in 0 … ${spec.vocabSize - 1}, got ${id}`);
+      ids[offsets[s]! + t] = id;
+    }
+  });
+  return { ids, offsets };
+}
+
+/** @throws ERR_INVALID_ARG as packSequences, and when scoreFrom is out of range. */
+export function packSamples(caller: string, limits: Limits, samples: readonly Sample[]): PackedSamples {
+  const packed = packSequences(caller, limits, samples.map((sample) => sample.inputIds));
+  const rowOffsets = new Int32Array(samples.length + 1);
+  samples.forEach(({ inputIds, scoreFrom }, s) => {
+    // A one-token sequence has nothing to score; logprobs() of it is empty rather than an error.
+    if (!(Number.isInteger(scoreFrom) && scoreFrom >= 1 && (scoreFrom < inputIds.length || inputIds.length === 1)))
+      fail('ERR_INVALID_ARG', `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${scoreFrom}`);
+    rowOffsets[s + 1] = rowOffsets[s]! + Math.max(inputIds.length - scoreFrom, 0);
+  });
+  const rows = new Int32Array(rowOffsets[samples.length]!);
+  const targets = new Int32Array(rows.length);
+  samples.forEach(({ scoreFrom, inputIds }, s) => {
+    for (let t = scoreFrom, row = rowOffsets[s]!; t < inputIds.length; ++t, ++row) {
+      rows[row] = packed.offsets[s]! + t - 1;
+      targets[row] = packed.ids[packed.offsets[s]! + t]!;
+    }
+  });
+  return { ...packed, rows, targets, rowOffsets };
+}
+
+/** Prompts as ids: number[] as they are, strings through the tokenizer. */
+export function packPrompts(caller: string, model: Model, prompts: readonly (string | readonly number[])[]): PackedSequences {
+  return packSequences(caller, model, prompts.map((prompt) => (typeof prompt === 'string' ? model.tokenizer.encode(prompt) : prompt)), 'prompts');
+}

@@ -1,0 +1,79 @@
+/** Sampling: options, stop rules and text around the native decoder. */
+import { type JobOptions, runJob } from '../core/job.js';
+import { fail, suggestion } from '../errors.js';
+import type { PackedSequences } from '../native/types.js';
+import type { Model } from './model.js';
+
+export interface GenerateOptions extends JobOptions {
+  readonly maxNewTokens: number;
+  /** 0 = greedy. Default 1. */
+  readonly temperature?: number;
+  readonly topP?: number;
+  /** 0 = all. */
+  readonly topK?: number;
+  readonly minP?: number;
+  /** Completions per prompt, next to each other in the result. Default 1. */
+  readonly numReturnSequences?: number;
+  /** Default: the context's seed. */
+  readonly seed?: number;
+  /** Random stream of the first completion: lets a caller split a batch without changing it. Default 0. */
+  readonly firstStream?: number;
+  /** Ids, or strings that are one token each. Default: eos_token_id of generation_config.json, else of config.json; [] never stops. */
+  readonly stop?: readonly (number | string)[];
+  /** Completions decoded at a time (bounds the key/value cache). Default 256. */
+  readonly maxBatch?: number;
+}
+
+export interface Completion {
+  /** Prompt and completion. */
+  readonly inputIds: number[];
+  /** Includes the stop token. */
+  readonly completionIds: number[];
+  /** Without the prompt and special tokens; '' when the model has no tokenizer. */
+  readonly text: string;
+  /** Log-probabilities in the distribution sampled from. */
+  readonly logps: Float32Array;
+  readonly finishReason: 'stop' | 'length';
+}
+
+const OPTIONS = ['maxNewTokens', 'temperature', 'topP', 'topK', 'minP', 'numReturnSequences', 'seed', 'firstStream', 'stop', 'maxBatch', 'signal', 'onProgress'];
+
+function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
+  if (stop === undefined) {
+    const eos = model.config['eos_token_id'];
+    return (Array.isArray(eos) ? eos : [eos]).filter((id): id is number => typeof id === 'number');
+  }
+  return stop.map((item) => {
+    if (typeof item === 'number') return item;
+    const ids = model.tokenizer.encode(item, { addSpecialTokens: false });
+    if (ids.length !== 1) fail('ERR_INVALID_ARG', `model.generate: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`);
+    return ids[0]!;
+  });
+}
+
+export async function generate(model: Model, prompts: PackedSequences, options: GenerateOptions): Promise<Completion[]> {
+  for (const name of Object.keys(options))
+    if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `model.generate: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
+  const { maxNewTokens, temperature = 1, topP = 1, topK = 0, minP = 0, numReturnSequences = 1, seed = model.context.seed, firstStream = 0, maxBatch = 256 } = options;
+  const integers = { maxNewTokens, topK, numReturnSequences, seed, firstStream, maxBatch };
+  for (const [name, value] of Object.entries(integers)) {
+    const least = name === 'numReturnSequences' || name === 'maxBatch' ? 1 : 0;
+    if (!(Number.isSafeInteger(value) && value >= least)) fail('ERR_INVALID_ARG', `model.generate: ${name} must be an integer ≥ ${least}, got ${value}`);
+  }
+  const result = await runJob(options, (onProgress) => model.native.generate(prompts, {
+    maxNewTokens, temperature, topP, topK, minP, numReturnSequences, seed, firstStream, maxBatch, stop: Int32Array.from(stopIds(model, options.stop)),
+  }, onProgress));
+  const tokenizer = model.maybeTokenizer;
+  return Array.from({ length: result.stopped.length }, (_, c): Completion => {
+    const prompt = Math.floor(c / numReturnSequences);
+    const [begin, end] = [result.offsets[c]!, result.offsets[c + 1]!];
+    const completionIds = [...result.ids.subarray(begin, end)];
+    return {
+      inputIds: [...prompts.ids.subarray(prompts.offsets[prompt]!, prompts.offsets[prompt + 1]!), ...completionIds],
+      completionIds,
+      text: tokenizer ? tokenizer.decode(completionIds) : '',
+      logps: result.logps.slice(begin, end),
+      finishReason: result.stopped[c] === 1 ? 'stop' : 'length',
+    };
+  });
+}

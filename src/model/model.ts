@@ -1,0 +1,249 @@
+/** A decoder-only transformer on a context. The maths is native (native/model); this class names things and checks input. */
+import { type Context, defaultContext } from '../core/context.js';
+import { type JobOptions, runJob } from '../core/job.js';
+import { Tensor } from '../core/tensor.js';
+import { fail, suggestion } from '../errors.js';
+import { addon } from '../native/addon.js';
+import type { ModelSpec, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
+import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
+import { type Family, familyOf, initialise } from './families/index.js';
+import { type Completion, type GenerateOptions, generate } from './generate.js';
+import { loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
+import type { Tokenizer } from './tokenizer.js';
+
+export interface ParameterInfo {
+  /** The checkpoint's own name and shape. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly role: ParameterRole;
+  /** −1 outside the layers. */
+  readonly layer: number;
+  readonly size: number;
+  /** Where it begins in the flat parameter vector, in elements. */
+  readonly offset: number;
+  readonly trainable: boolean;
+}
+
+/** 'classifier' = the unembedding matrix (lm_head) alone; 'body' = all but it; a RegExp is matched against parameter names. */
+export type Trainable = 'all' | 'classifier' | 'body' | RegExp;
+
+export interface FromConfigOptions {
+  readonly context?: Context;
+  /** Default: the context's seed. */
+  readonly seed?: number;
+}
+
+/** Per scored token, samples' tokens one after the other in the order given. */
+export type Scores = NativeScores;
+
+export interface ScoreOptions extends JobOptions {
+  readonly temperature?: number;
+  /** From features(); only valid while nothing but the classifier has changed since. */
+  readonly features?: Tensor;
+}
+
+/** What accumulateGradients() minimises; arrays have one entry per scored token. See native/kernels/linear_policy_gradient.h. */
+export interface GradientOptions extends ScoreOptions, NativeLoss {
+  /** For kl 'exact': the reference policy. */
+  readonly reference?: Model;
+  /** Tokens held at a time; the result does not depend on it beyond rounding. */
+  readonly maxTokens?: number;
+}
+
+export class Model {
+  readonly context: Context;
+  readonly family: Family;
+  /** The Hugging Face config, keys as in config.json. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly spec: ModelSpec;
+  /** @internal */
+  readonly native: NativeModel;
+  readonly #tokenizer: Tokenizer | undefined;
+  #trainable: Uint8Array;
+
+  /** @internal Use fromPretrained() or fromConfig(). */
+  constructor(context: Context, family: Family, config: Readonly<Record<string, unknown>>, spec: ModelSpec, native: NativeModel, tokenizer?: Tokenizer) {
+    this.context = context;
+    this.family = family;
+    this.config = config;
+    this.spec = spec;
+    this.native = native;
+    this.#tokenizer = tokenizer;
+    this.#trainable = new Uint8Array(spec.parameters.length).fill(1);
+  }
+
+  /**
+   * Loads a Hugging Face directory: config.json, safetensors (F32, BF16, F16, F64; computed in float32), and tokenizer.json if there.
+   * @throws ERR_IO (missing or truncated file), ERR_UNSUPPORTED (unknown model_type or a quantised checkpoint), ERR_SHAPE, ERR_DTYPE: each names
+   *   the file and the tensor.
+   */
+  static async fromPretrained(directory: string, options: LoadOptions & JobOptions = {}): Promise<Model> {
+    const context = options.context ?? (await defaultContext());
+    const checkpoint = await loadCheckpoint(directory, options);
+    const native = new addon.Model(context.native, checkpoint.spec);
+    let done = 0;
+    for (const [index, tensor] of checkpoint.tensors.entries()) {
+      await runJob(options, () => native.loadParameter(index, tensor.path, tensor.offset, tensor.dtype));
+      options.onProgress?.(++done, checkpoint.tensors.length);
+    }
+    return new Model(context, checkpoint.family, checkpoint.config, checkpoint.spec, native, checkpoint.tokenizer);
+  }
+
+  /** Random weights for a Hugging Face config, or `{ model_type: 'gpt', vocab_size, hidden_size, … }` (families/gpt.ts). */
+  static async fromConfig(config: Readonly<Record<string, unknown>>, options: FromConfigOptions = {}): Promise<Model> {
+    const context = options.context ?? (await defaultContext());
+    const family = familyOf(config);
+    const complete = family.complete(config);
+    const spec = family.spec(complete);
+    const model = new Model(context, family, complete, spec, new addon.Model(context.native, spec));
+    await initialise(model, options.seed ?? context.seed);
+    return model;
+  }
+
+  /** @throws ERR_UNSUPPORTED when the directory has no tokenizer.json. */
+  get tokenizer(): Tokenizer {
+    return this.#tokenizer ?? fail('ERR_UNSUPPORTED', 'model.tokenizer: this model was loaded without a tokenizer.json; use token ids, or add tokenizer.json to its directory');
+  }
+  get hasTokenizer(): boolean {
+    return this.#tokenizer !== undefined;
+  }
+  /** True when the classifier is the embedding matrix itself. */
+  get tied(): boolean {
+    return !this.spec.parameters.some((p) => p.role === 'classifier');
+  }
+
+  parameters(filter?: RegExp | ((parameter: ParameterInfo) => boolean)): ParameterInfo[] {
+    let offset = 0;
+    const all = this.spec.parameters.map((p, i): ParameterInfo => {
+      const size = p.shape.reduce((a, b) => a * b, 1);
+      const info = { name: p.name, shape: p.shape, role: p.role, layer: p.layer, size, offset, trainable: this.#trainable[i] === 1 };
+      offset += size;
+      return info;
+    });
+    if (!filter) return all;
+    return all.filter(filter instanceof RegExp ? (p) => filter.test(p.name) : filter);
+  }
+
+  /**
+   * Chooses what accumulateGradients() computes and optimizers move.
+   * @throws ERR_UNSUPPORTED for 'classifier' or 'body' on a tied model: its classifier is also the input embedding. Load with
+   *   `untieClassifier: true`, or name the matrix with a RegExp to train both uses.
+   */
+  setTrainable(which: Trainable): void {
+    if (this.tied && (which === 'classifier' || which === 'body'))
+      fail('ERR_UNSUPPORTED', `model.setTrainable: '${which}' has no meaning on this tied model, whose classifier is also the input embedding; load it with untieClassifier: true, or pass a RegExp to move both uses`);
+    const mask = new Uint8Array(this.spec.parameters.map((p) =>
+      which === 'all' || (which === 'classifier' ? p.role === 'classifier' : which === 'body' ? p.role !== 'classifier' : which.test(p.name)) ? 1 : 0));
+    if (!mask.includes(1)) fail('ERR_INVALID_ARG', `model.setTrainable: no parameter matches ${String(which)}; names look like '${this.spec.parameters[0]!.name}'`);
+    this.native.setTrainable(mask);
+    this.#trainable = mask;
+  }
+
+  /** A copy with weights of its own; shares context and tokenizer. Everything is trainable in it. */
+  async clone(options?: JobOptions): Promise<Model> {
+    return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.#tokenizer);
+  }
+
+  getParameter(name: string): Promise<RealArray> {
+    return runJob(undefined, () => this.native.readParameter(this.#index(name)));
+  }
+  /** @throws ERR_SHAPE when `data` has another length. */
+  setParameter(name: string, data: RealArray): Promise<void> {
+    return runJob(undefined, () => this.native.writeParameter(this.#index(name), data));
+  }
+  /** dL/dθ accumulated since zeroGradients(); zeros for a parameter that had none. */
+  getGradient(name: string): Promise<RealArray> {
+    return runJob(undefined, () => this.native.readGradient(this.#index(name)));
+  }
+  zeroGradients(): Promise<void> {
+    return runJob(undefined, () => this.native.zeroGradients());
+  }
+
+  /** Logits z [T, V] and features φ after the final norm [T, d], one tensor per sequence; ragged batches are fine. Default: logits only. */
+  async forward(
+    batch: { readonly inputIds: readonly (readonly number[])[] },
+    options: JobOptions & { readonly logits?: boolean; readonly hiddenStates?: boolean } = {},
+  ): Promise<{ logits?: Tensor[]; hiddenStates?: Tensor[] }> {
+    const packed = packSequences('model.forward', this, batch.inputIds);
+    const { logits = !options.hiddenStates, hiddenStates = false } = options;
+    const result = await runJob(options, (onProgress) => this.native.forward(packed, { logits, hiddenStates }, onProgress));
+    const wrap = (tensors: typeof result.logits) => tensors?.map((tensor) => new Tensor(tensor));
+    return { ...(logits ? { logits: wrap(result.logits)! } : {}), ...(hiddenStates ? { hiddenStates: wrap(result.hiddenStates)! } : {}) };
+  }
+
+  /** Per token, fused (logits are never stored): entry t − 1 scores token t given what precedes it, t = 1 … T − 1. Entropy in nats. */
+  async logprobs(
+    batch: { readonly inputIds: readonly (readonly number[])[] },
+    options: JobOptions & { readonly temperature?: number } = {},
+  ): Promise<{ logps: Float32Array[]; entropy: Float32Array[]; maxProb: Float32Array[] }> {
+    const samples = batch.inputIds.map((inputIds) => ({ inputIds, scoreFrom: 1 }));
+    const scores = await this.score(samples, options, 'model.logprobs');
+    let row = 0;
+    const ranges = samples.map(({ inputIds }) => [row, (row += Math.max(inputIds.length - 1, 0))] as const);
+    const split = (all: Float32Array) => ranges.map(([begin, end]) => all.slice(begin, end));
+    return { logps: split(scores.logps), entropy: split(scores.entropy), maxProb: split(scores.maxProb) };
+  }
+
+  /** logprobs() for the scored tokens of samples only, in one array. */
+  score(samples: readonly Sample[], options: ScoreOptions = {}, caller = 'model.score'): Promise<Scores> {
+    const packed = packSamples(caller, this, samples);
+    return runJob(options, (onProgress) => this.native.score(packed, { temperature: options.temperature ?? 1, ...(options.features ? { features: options.features.native } : {}) }, onProgress));
+  }
+
+  /** φ at every scored position, (rows, d): reusable while only the classifier trains. */
+  async features(samples: readonly Sample[], options?: JobOptions): Promise<Tensor> {
+    const packed = packSamples('model.features', this, samples);
+    return new Tensor(await runJob(options, (onProgress) => this.native.features(packed, onProgress)));
+  }
+
+  /**
+   * One fused forward and backward pass: adds dL/dθ of the trainable parameters to their gradients and returns the per-token
+   * figures of the same pass. L is a sum: put 1/N into `weights` or `coefficients`. A cancelled call leaves gradients undefined
+   * (call zeroGradients) and weights untouched.
+   */
+  accumulateGradients(samples: readonly Sample[], options: GradientOptions): Promise<Scores> {
+    const { signal, onProgress, features, reference, temperature = 1, maxTokens, ...loss } = options;
+    const packed = packSamples('model.accumulateGradients', this, samples);
+    for (const [name, value] of Object.entries(loss))
+      if (ArrayBuffer.isView(value) && (value as Float32Array).length !== packed.rows.length)
+        fail('ERR_SHAPE', `model.accumulateGradients: ${name} must have one entry per scored token (${packed.rows.length}), got ${(value as Float32Array).length}`);
+    return runJob({ signal, onProgress }, (progress) => this.native.accumulate(packed, {
+      ...loss,
+      temperature,
+      ...(features ? { features: features.native } : {}),
+      ...(reference ? { reference: reference.native } : {}),
+      ...(maxTokens ? { maxTokens } : {}),
+    }, progress));
+  }
+
+  /**
+   * Samples with a key/value cache, entirely in native code. `temperature: 0` is greedy (ties: lowest id). A completion's random
+   * numbers depend on (seed, its index, position) only, not on the batch.
+   */
+  generate(prompts: readonly (string | readonly number[])[], options: GenerateOptions): Promise<Completion[]> {
+    return generate(this, packPrompts('model.generate', this, prompts), options);
+  }
+
+  /** Writes a directory that other readers of this family load. Atomic: an existing directory is replaced only when all is written. */
+  savePretrained(directory: string, options: SaveOptions & JobOptions = {}): Promise<void> {
+    return saveCheckpointDirectory(this, directory, options);
+  }
+
+  dispose(): void {
+    this.native.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal */
+  get maybeTokenizer(): Tokenizer | undefined {
+    return this.#tokenizer;
+  }
+
+  #index(name: string): number {
+    const index = this.spec.parameters.findIndex((p) => p.name === name);
+    if (index < 0) fail('ERR_INVALID_ARG', `model: there is no parameter '${name}'.${suggestion(name, this.spec.parameters.map((p) => p.name))}`);
+    return index;
+  }
+}

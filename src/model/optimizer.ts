@@ -1,0 +1,85 @@
+/** AdamW with decoupled weight decay, fused in one native pass, as in torch.optim.AdamW; gradients are clipped by global L2 norm. */
+import { type JobOptions, runJob } from '../core/job.js';
+import { fail } from '../errors.js';
+import { addon } from '../native/addon.js';
+import type { NativeOptimizer, RealArray } from '../native/types.js';
+import type { Model } from './model.js';
+
+export interface AdamWOptions {
+  readonly betas?: readonly [number, number];
+  readonly eps?: number;
+  readonly weightDecay?: number;
+  /** Learning-rate multipliers by parameter name, first match wins: e.g. [{ match: /lm_head/, learningRateMultiplier: 10 }]. */
+  readonly groups?: readonly { readonly match: RegExp; readonly learningRateMultiplier: number }[];
+}
+
+export interface OptimizerState {
+  readonly step: number;
+  /** By parameter name. */
+  readonly expAvg: Readonly<Record<string, RealArray>>;
+  readonly expAvgSq: Readonly<Record<string, RealArray>>;
+}
+
+export class AdamW {
+  readonly #model: Model;
+  readonly #native: NativeOptimizer;
+  readonly #betas: readonly [number, number];
+  readonly #eps: number;
+  readonly #weightDecay: number;
+  readonly #lrScale: Float64Array;
+
+  constructor(model: Model, { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, groups = [] }: AdamWOptions = {}) {
+    this.#model = model;
+    this.#native = new addon.Optimizer(model.native);
+    this.#betas = betas;
+    this.#eps = eps;
+    this.#weightDecay = weightDecay;
+    this.#lrScale = Float64Array.from(model.spec.parameters, (p) => groups.find((g) => g.match.test(p.name))?.learningRateMultiplier ?? 1);
+  }
+
+  /** Updates made so far. */
+  get stepCount(): number {
+    return this.#native.stepCount;
+  }
+
+  /**
+   * Clips the trainable parameters' gradients to `maxGradNorm` (0 = no clipping), updates, and zeroes the gradients.
+   * `applied` is false, and nothing changed, when a gradient is not finite.
+   */
+  step(options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions): Promise<{ gradNorm: number; applied: boolean }> {
+    if (!(options.learningRate >= 0)) fail('ERR_INVALID_ARG', `AdamW.step: learningRate must be a number ≥ 0, got ${options.learningRate}`);
+    return runJob(options, () => this.#native.step({
+      lr: options.learningRate,
+      beta1: this.#betas[0],
+      beta2: this.#betas[1],
+      eps: this.#eps,
+      weightDecay: this.#weightDecay,
+      maxGradNorm: options.maxGradNorm ?? 0,
+      lrScale: this.#lrScale,
+    }));
+  }
+
+  async state(): Promise<OptimizerState> {
+    const expAvg: Record<string, RealArray> = {};
+    const expAvgSq: Record<string, RealArray> = {};
+    for (const [index, { name }] of this.#model.spec.parameters.entries()) {
+      expAvg[name] = await this.#native.readState(index, 'exp_avg').promise;
+      expAvgSq[name] = await this.#native.readState(index, 'exp_avg_sq').promise;
+    }
+    return { step: this.#native.stepCount, expAvg, expAvgSq };
+  }
+
+  async loadState(state: OptimizerState): Promise<void> {
+    for (const [index, { name }] of this.#model.spec.parameters.entries()) {
+      const [m, v] = [state.expAvg[name], state.expAvgSq[name]];
+      if (!m || !v) fail('ERR_CHECKPOINT', `AdamW.loadState: the state has no entry for parameter '${name}'`);
+      await this.#native.writeState(index, 'exp_avg', m).promise;
+      await this.#native.writeState(index, 'exp_avg_sq', v).promise;
+    }
+    this.#native.stepCount = state.step;
+  }
+
+  dispose(): void {
+    this.#native.dispose();
+  }
+}
