@@ -7,6 +7,7 @@
 namespace hf::HF_ISA {
 namespace {
 constexpr int64_t kTile = 128;
+constexpr int kGroups = (kRows + kLanes - 1) / kLanes;  // vectors that hold one number per row of a block
 }  // namespace
 
 void run(const AttentionArgs& a, Run& run) {
@@ -42,23 +43,37 @@ void run(const AttentionArgs& a, Run& run) {
         for_row_blocks(rows, [&](int64_t row, int64_t R) {
           const int64_t seen = diagonal ? row + R : count, vectors = (seen + kLanes - 1) / kLanes;  // by the last row
           multiply({D, q.row(first + begin + row), q.stride, 1, keys, keys_row, scores, keys_row, scale_of, nullptr}, R, vectors * kLanes);
-          float alpha[kRows], beta[kRows];
-          for (int64_t r = 0; r < R; ++r) {
-            float* s = scores + r * keys_row;
-            const int64_t visible = diagonal ? row + r + 1 : count;
-            Floats highest = broadcast(key_tile == 0 ? -__FLT_MAX__ : m[row + r]), sums = zero();
-            for_scores(s, vectors, visible, [&](int64_t, Floats x) { highest = max(x, highest); });
-            const float top = max_of(highest);
-            for_scores(s, vectors, visible, [&](int64_t column, Floats x) {
-              const Floats p = exp(x - top);
-              sums = sums + p;
-              store(s + column, p);
-            });
-            const float kept = key_tile == 0 ? 0 : exp(broadcast(m[row + r] - top))[0];
-            m[row + r] = top;
-            l[row + r] = key_tile == 0 ? sum(sums) : l[row + r] * kept + sum(sums);
-            alpha[r] = diagonal ? 1 / l[row + r] : 1;
-            beta[r] = kept * alpha[r];
+          float alpha[kGroups * kLanes], beta[kGroups * kLanes];
+          for (int64_t from = 0; from < R; from += kLanes) {
+            // kLanes rows at a time, row r in lane r − from.
+            const int64_t some = smaller(kLanes, R - from);
+            const auto visible = [&](int64_t r) { return diagonal ? row + from + r + 1 : count; };
+            float* s = scores + from * keys_row;
+            Floats partial[kLanes];
+            for (int64_t r = 0; r < kLanes; ++r) {
+              partial[r] = broadcast(-__FLT_MAX__);
+              if (r < some) for_scores(s + r * keys_row, vectors, visible(r), [&](int64_t, Floats x) { partial[r] = max(x, partial[r]); });
+            }
+            float *m_rows = m + row + from, *l_rows = l + row + from;
+            const Floats before = load_partial(m_rows, some), own = row_maxima(partial);
+            const Floats top = key_tile == 0 ? own : max(before, own);
+            float tops[kLanes];
+            store(tops, top);
+            for (int64_t r = 0; r < kLanes; ++r) {
+              partial[r] = zero();
+              if (r < some) for_scores(s + r * keys_row, vectors, visible(r), [&](int64_t column, Floats x) {
+                const Floats p = exp(x - tops[r]);
+                partial[r] = partial[r] + p;
+                store(s + r * keys_row + column, p);
+              });
+            }
+            Floats sums = row_sums(partial), kept = zero();
+            if (key_tile > 0) kept = exp(before - top), sums = load_partial(l_rows, some) * kept + sums;
+            store_partial(m_rows, top, some);
+            store_partial(l_rows, sums, some);
+            const Floats factor = diagonal ? 1.0f / sums : broadcast(1.0f);
+            store(alpha + from, factor);
+            store(beta + from, kept * factor);
           }
           multiply({seen, scores, keys_row, 1, values, values_row, y.row(first + begin + row), y.stride, alpha, key_tile == 0 ? nullptr : beta}, R, D);
         });

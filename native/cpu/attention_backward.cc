@@ -13,14 +13,11 @@ HF_NOINLINE void dots(const float* a, int64_t a_row, Head b, int64_t first, int6
   for (int64_t i = 0; i < rows; i += kLanes) {
     Floats sums = zero();
     for (int64_t d = 0; d < D; d += kLanes) {
-      const int64_t count = smaller(kLanes, D - d);
       Floats left[kLanes], right[kLanes];
-      for (int r = 0; r < kLanes; ++r) {
-        left[r] = i + r < rows ? load_partial(a + (i + r) * a_row + d, count) : zero();
-        right[r] = i + r < rows ? load_partial(b.row(first + i + r) + d, count) : zero();
-      }
+      load_square(a + i * a_row + d, a_row, rows - i, D - d, left);
+      load_square(b.row(first + i) + d, b.stride, rows - i, D - d, right);
       transpose(left), transpose(right);
-      for (int64_t r = 0; r < count; ++r) sums = left[r] * right[r] + sums;
+      for (int r = 0; r < kLanes; ++r) sums = left[r] * right[r] + sums;
     }
     store(to + i, sums);
   }

@@ -55,18 +55,34 @@ HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t colum
       for (int v = 0; v < V; ++v) sum[r][v] = left * right[v] + sum[r][v];
     }
   }
+  const float *alpha = p.alpha, *beta = p.beta;
+  const int64_t c_row = p.c_row;
+  if (columns >= V * kLanes) {
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    const Floats alpha = broadcast(p.alpha[r]);
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[r][v] = broadcast(alpha[r]) * sum[r][v];
+    if (beta) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[r][v] = broadcast(beta[r]) * load(c + r * c_row + v * kLanes) + sum[r][v];
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) store(c + r * c_row + v * kLanes, sum[r][v]);
+    return;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
-      float* to = c + r * p.c_row + v * kLanes;
-      const int64_t count = columns - v * kLanes;
-      Floats result = alpha * sum[r][v];
-      if (p.beta) result = broadcast(p.beta[r]) * load_partial(to, count) + result;
-      store_partial(to, result, count);
+      float* to = c + r * c_row + v * kLanes;
+      Floats result = broadcast(alpha[r]) * sum[r][v];
+      if (beta) result = broadcast(beta[r]) * load_partial(to, columns - v * kLanes) + result;
+      store_partial(to, result, columns - v * kLanes);
     }
-  }
 }
 
 template <int R>
@@ -111,21 +127,52 @@ struct Head {
 HF_INLINE Head head_of(const View& v, int64_t head) { return {v.as<float>() + head * v.stride[1], v.stride[0]}; }
 
 // to[i, :] = factor · row `first` + i; the last vector is padded with zeros.
-HF_NOINLINE void pack(Head from, int64_t first, int64_t rows, int64_t D, float factor, float* to, int64_t to_row) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t d = 0; d < D; d += kLanes) store(to + i * to_row + d, factor * load_partial(from.row(first + i) + d, D - d));
+[[maybe_unused]] HF_NOINLINE void pack(Head from, int64_t first, int64_t rows, int64_t D, float factor, float* to, int64_t to_row) {
+  const int64_t whole = D / kLanes * kLanes;
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* row = from.row(first + i);
+    for (int64_t d = 0; d < whole; d += kLanes) store(to + i * to_row + d, factor * load(row + d));
+    if (whole < D) store(to + i * to_row + whole, factor * load_partial(row + whole, D - whole));
+  }
+}
+
+// Up to kLanes rows and columns of a matrix; what lies outside of (rows, columns) is zero.
+HF_INLINE void load_square(const float* from, int64_t stride, int64_t rows, int64_t columns, Floats (&square)[kLanes]) {
+  if (rows >= kLanes && columns >= kLanes) {
+    for (int r = 0; r < kLanes; ++r) square[r] = load(from + r * stride);
+  } else {
+    for (int r = 0; r < kLanes; ++r) square[r] = r < rows ? load_partial(from + r * stride, columns) : zero();
+  }
 }
 
 // to[d, i] = element d of row `first` + i; columns are padded with zeros to a whole vector.
-HF_NOINLINE void pack_transposed(Head from, int64_t first, int64_t rows, int64_t D, float* to, int64_t to_row) {
+[[maybe_unused]] HF_NOINLINE void pack_transposed(Head from, int64_t first, int64_t rows, int64_t D, float* to, int64_t to_row) {
   for (int64_t i = 0; i < rows; i += kLanes)
     for (int64_t d = 0; d < D; d += kLanes) {
       Floats square[kLanes];
-      for (int r = 0; r < kLanes; ++r) square[r] = i + r < rows ? load_partial(from.row(first + i + r) + d, D - d) : zero();
+      load_square(from.row(first + i) + d, from.stride, rows - i, D - d, square);
       transpose(square);
-      const int64_t count = smaller(kLanes, D - d);
-      for (int64_t r = 0; r < count; ++r) store(to + (d + r) * to_row + i, square[r]);
+      if (d + kLanes <= D) {
+        for (int r = 0; r < kLanes; ++r) store(to + (d + r) * to_row + i, square[r]);
+      } else {
+        for (int r = 0; r < kLanes; ++r)
+          if (d + r < D) store(to + (d + r) * to_row + i, square[r]);
+      }
     }
+}
+
+// Lane r = the sum (the maximum) of rows[r].
+HF_INLINE Floats row_sums(Floats (&rows)[kLanes]) {
+  transpose(rows);
+  Floats total = rows[0];
+  for (int i = 1; i < kLanes; ++i) total = total + rows[i];
+  return total;
+}
+HF_INLINE Floats row_maxima(Floats (&rows)[kLanes]) {
+  transpose(rows);
+  Floats highest = rows[0];
+  for (int i = 1; i < kLanes; ++i) highest = max(rows[i], highest);
+  return highest;
 }
 
 // A score row's vectors with −∞ where the key comes after the query: body(column, scores) for the first `vectors` vectors, of
