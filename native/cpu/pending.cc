@@ -7,8 +7,6 @@ namespace hf::HF_ISA {
 HF_PENDING(EmbeddingArgs) HF_PENDING(EmbeddingBackwardArgs)
 HF_PENDING(NormArgs) HF_PENDING(NormBackwardArgs) HF_PENDING(NormJvpArgs)
 HF_PENDING(RopeArgs)
-HF_PENDING(AttentionArgs) HF_PENDING(AttentionBackwardArgs) HF_PENDING(AttentionJvpArgs)
-HF_PENDING(AttentionDecodeArgs)
 HF_PENDING(KvAppendArgs)
 HF_PENDING(ActivationArgs) HF_PENDING(ActivationBackwardArgs) HF_PENDING(ActivationJvpArgs)
 HF_PENDING(LinearPolicyGradientArgs)

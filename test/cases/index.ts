@@ -1,5 +1,7 @@
 /** Every op's cases; a new op adds one line here. */
 import type { OpCases } from './define.js';
+import { attention } from './attention.js';
+import { attentionDecode } from './attention_decode.js';
 import { gemm } from './gemm.js';
 
-export const allCases: readonly OpCases[] = [gemm];
+export const allCases: readonly OpCases[] = [attention, attentionDecode, gemm];
