@@ -12,7 +12,6 @@ HF_PENDING(AttentionArgs) HF_PENDING(AttentionBackwardArgs) HF_PENDING(Attention
 HF_PENDING(AttentionDecodeArgs)
 HF_PENDING(KvAppendArgs)
 HF_PENDING(ActivationArgs) HF_PENDING(ActivationBackwardArgs) HF_PENDING(ActivationJvpArgs)
-HF_PENDING(LinearPolicyGradientArgs)
 HF_PENDING(SampleTokenArgs)
 HF_PENDING(AdamwArgs)
 HF_PENDING(ReduceArgs)

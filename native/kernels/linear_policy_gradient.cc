@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/detail/pg_coef.h"
+#include "kernels/detail/pg_plan.h"
 
 namespace hf {
 namespace {
@@ -130,7 +131,12 @@ void check_values(const LinearPolicyGradientArgs& a) {
   else check_values_of<float>(a);
 }
 
-int64_t workspace_bytes(const LinearPolicyGradientArgs&) { return 0; }
+int64_t workspace_bytes(const LinearPolicyGradientArgs& a) {
+  const pg::Plan plan(a);
+  const int64_t rows = plan.keep ? plan.rows : plan.forward_rows, scalars = a.importance == ImportanceLevel::kSequence ? a.hidden.shape[0] : rows;
+  const int64_t biases = (a.bias ? 1 : 0) + (a.ref_bias ? 1 : 0);
+  return 4 * (plan.floats() + plan.tiles * rows + biases * a.weight.shape[0]) + rows * (4 + 24 * (plan.exact ? 2 : 1)) + scalars * 24;
+}
 
 Cost cost(const LinearPolicyGradientArgs& a) {
   const double n = double(a.hidden.shape[0]), c = double(a.hidden.shape[1]), v = double(a.weight.shape[0]);
