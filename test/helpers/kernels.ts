@@ -69,7 +69,7 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
         });
     const Type = field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
     const columns = shape.at(-1)!;
-    const pad = padRows && shape.length === 2 ? 3 : 0;
+    const pad = padRows && shape.length >= 2 ? 3 : 0;
     const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
     const row = columns + pad;
     const data = new Type(2 * GUARD + rows * row);
