@@ -35,8 +35,8 @@ struct SampleTokenArgs {
 
 inline void check_args(const SampleTokenArgs& a) {
   HF_CHECK(a.logits.shape[1] > 0 || a.logits.shape[0] == 0, ErrorCode::kShape, "sample_token: logits must have at least one column");
-  HF_CHECK(a.temperature >= 0 && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 && a.min_p >= 0 && a.min_p <= 1, ErrorCode::kInvalidArg,
-           "sample_token: temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g", a.temperature,
+  HF_CHECK(a.temperature >= 0 && a.temperature < __builtin_inf() && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 && a.min_p >= 0 && a.min_p <= 1, ErrorCode::kInvalidArg,
+           "sample_token: a finite temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g", a.temperature,
            (long long)a.top_k, a.top_p, a.min_p);
 }
 inline Cost cost(const SampleTokenArgs& a) { return {8.0 * a.logits.size(), 8.0 * a.logits.size()}; }

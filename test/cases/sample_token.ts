@@ -142,6 +142,7 @@ export const sampleToken = defineCases({
   ],
   refused: [
     { name: 'a negative temperature', args: () => ({ logits: { data: new Float32Array(2), shape: [1, 2] }, streams: Int32Array.of(0), counters: Int32Array.of(0), temperature: -1 }), code: 'ERR_INVALID_ARG', message: 'temperature >= 0' },
+    { name: 'an infinite temperature', args: () => ({ logits: { data: new Float32Array(2), shape: [1, 2] }, streams: Int32Array.of(0), counters: Int32Array.of(0), temperature: Number.POSITIVE_INFINITY }), code: 'ERR_INVALID_ARG', message: 'a finite temperature' },
     { name: 'top_p 0', args: () => ({ logits: { data: new Float32Array(2), shape: [1, 2] }, streams: Int32Array.of(0), counters: Int32Array.of(0), top_p: 0 }), code: 'ERR_INVALID_ARG', message: '0 < top_p <= 1' },
     { name: 'a row of NaN', args: () => ({ logits: { data: new Float32Array(2).fill(Number.NaN), shape: [1, 2] }, streams: Int32Array.of(0), counters: Int32Array.of(0) }), code: 'ERR_INVALID_ARG', message: 'logits[0, 0] is NaN' },
     { name: 'no columns', args: () => ({ logits: { data: new Float32Array(0), shape: [1, 0] }, streams: Int32Array.of(0), counters: Int32Array.of(0) }), code: 'ERR_SHAPE', message: 'at least one column' },
