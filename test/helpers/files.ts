@@ -14,12 +14,11 @@ export const sharedData = (name: string) => join(sharedRoot, name);
 export const withoutSharedData = !existsSync(sharedRoot);
 export const needsSharedData = withoutSharedData ? ' (skipped: ../shared/data is not on this machine)' : '';
 
-/** A fresh directory that goes when the test file is done. */
-export function temporaryDirectory(): string {
-  const directory = mkdtempSync(join(tmpdir(), 'headfirst-test-'));
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
+const temporaryRoot = mkdtempSync(join(tmpdir(), 'headfirst-test-'));
+afterAll(() => rmSync(temporaryRoot, { recursive: true, force: true }));
+
+/** A fresh directory, gone when the test file is done. */
+export const temporaryDirectory = (): string => mkdtempSync(join(temporaryRoot, 'd'));
 
 /** A copy of a golden checkpoint to damage. */
 export function goldenCopy(name: string): string {
