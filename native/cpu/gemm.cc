@@ -147,23 +147,24 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Floats x = broadcast(a[k * R + i]);
-      chain[i][0] = x * b0 + chain[i][0];
-      chain[i][1] = x * b1 + chain[i][1];
+      chain[i][0] = multiply_add(x, b0, chain[i][0]);
+      chain[i][1] = multiply_add(x, b1, chain[i][1]);
     }
   }
+  const Floats scale = broadcast(alpha);
   switch (leave) {
     case Leave::kStore:
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
-        store(c + i * row, chain[i][0] * alpha + zero());
-        store(c + i * row + kLanes, chain[i][1] * alpha + zero());
+        store(c + i * row, multiply_add(chain[i][0], scale, zero()));
+        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, zero()));
       }
       break;
     case Leave::kAdd:
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
-        store(c + i * row, chain[i][0] * alpha + load(c + i * row));
-        store(c + i * row + kLanes, chain[i][1] * alpha + load(c + i * row + kLanes));
+        store(c + i * row, multiply_add(chain[i][0], scale, load(c + i * row)));
+        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, load(c + i * row + kLanes)));
       }
       break;
     default:
@@ -204,7 +205,7 @@ struct Target {
         Floats base = first && !accumulate ? zero() : load_partial(to, count);
         if (first && bias) base += load_partial(bias + n, count);
         if (first && residual) base += load_partial(residual + m * residual_row + n, count);
-        const Floats value = load(chain + i * kTileColumns + j) * alpha + base;
+        const Floats value = multiply_add(load(chain + i * kTileColumns + j), broadcast(alpha), base);
         if (upper && n < m) {
           for (int64_t lane = m - n; lane < kLanes && lane < count; ++lane) to[lane] = value[lane];
         } else {

@@ -33,6 +33,12 @@ export interface Prepared {
   verify(): void;
 }
 
+/** Rounds to the nearest bfloat16, ties to even. */
+function bfloat16Bits(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  return Number.isNaN(value) ? 0x7fc0 : Math.floor((bits + 0x7fff + ((bits >>> 16) & 1)) / 65536);
+}
+
 const GUARD = 16;
 const SENTINEL = 0x5a;
 
@@ -67,24 +73,29 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
           const [name, offset] = dim.split('+');
           return sizes.get(name!)! + Number(offset ?? 0);
         });
-    const Type = field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
+    const { layout, bfloat16 } = (isTensor(value) ? value : {}) as Partial<RealTensor>;
+    const Type = bfloat16 ? Uint16Array : field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
     const columns = shape.at(-1)!;
     const pad = padRows && shape.length === 2 ? 3 : 0;
     const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
     const row = columns + pad;
-    const data = new Type(2 * GUARD + rows * row);
+    const strides =
+      layout === 'columns' ? [1, rows + pad]
+      : layout === 'spread' ? [2 * columns + 1 + pad, 2]
+      : shape.map((_, i) => (i === shape.length - 1 ? 1 : shape.slice(i + 1, -1).reduce((a, b) => a * b, 1) * row));
+    const extent = layout ? shape.reduce((sum, size, i) => sum + Math.max(size, 1) * strides[i]!, 0) : rows * row;
+    const data = new Type(2 * GUARD + extent);
     const bytes = new Uint8Array(data.buffer);
     bytes.fill(SENTINEL);
     const size = rows * columns;
     for (let i = 0; i < size; ++i) {
-      const at = GUARD + Math.floor(i / columns) * row + (i % columns);
+      const at = GUARD + (layout ? Math.floor(i / columns) * strides[0]! + (i % columns) * strides[1]! : Math.floor(i / columns) * row + (i % columns));
       if (isTensor(value)) {
         const v = value.data[i]!;
-        data[at] = field.dtype === 'real' && round ? Math.fround(v) : v;
+        data[at] = bfloat16 ? bfloat16Bits(v) : field.dtype === 'real' && round ? Math.fround(v) : v;
       } else data[at] = Type === Int32Array ? -123456 : Number.NaN;
     }
     const before = bytes.slice();
-    const strides = shape.map((_, i) => (i === shape.length - 1 ? 1 : shape.slice(i + 1, -1).reduce((a, b) => a * b, 1) * row));
     result[field.name] = { data, shape, strides, offset: GUARD } as ArrayView;
     checks.push(() => {
       const unit = data.BYTES_PER_ELEMENT;
