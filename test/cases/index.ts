@@ -6,6 +6,7 @@ import { attention } from './attention.js';
 import { attentionDecode } from './attention_decode.js';
 import { embedding } from './embedding.js';
 import { gemm } from './gemm.js';
+import { gemm_pack } from './gemm_pack.js';
 import { kvAppend } from './kv_append.js';
 import { linearPolicyGradient } from './linear_policy_gradient.js';
 import { normCases } from './norm.js';
@@ -21,6 +22,7 @@ export const allCases: readonly OpCases[] = [
   attentionDecode,
   embedding,
   gemm,
+  gemm_pack,
   kvAppend,
   linearPolicyGradient,
   normCases,
