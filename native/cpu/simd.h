@@ -38,9 +38,10 @@ using Doubles = double __attribute__((vector_size(kVectorBytes)));
 using HalfFloats = float __attribute__((vector_size(kVectorBytes / 2)));
 using HalfWords = uint16_t __attribute__((vector_size(kVectorBytes / 2)));
 
-HF_INLINE Floats broadcast(float x) { return Floats{} + x; }
-HF_INLINE Ints broadcast(int32_t x) { return Ints{} + x; }
-HF_INLINE Doubles broadcast(double x) { return Doubles{} + x; }
+// x − 0 is x for every x, so the compiler drops the subtraction; 0 + x it has to keep, because −0 would become +0.
+HF_INLINE Floats broadcast(float x) { return x - Floats{}; }
+HF_INLINE Ints broadcast(int32_t x) { return x - Ints{}; }
+HF_INLINE Doubles broadcast(double x) { return x - Doubles{}; }
 HF_INLINE Floats zero() { return Floats{}; }
 
 HF_INLINE Ints as_ints(Floats v) { return reinterpret_cast<Ints>(v); }
