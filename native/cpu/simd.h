@@ -5,6 +5,7 @@
 //   Floats, Ints, Doubles      kLanes float32 or int32, kLanes / 2 float64
 //   load, store, *_partial     any address; the partial forms touch exactly `count` elements, 0 ≤ count ≤ kLanes
 //   sum, max_of                over the lanes, as a tree of halves: a fixed order per instruction set
+//   transpose                  kLanes rows of kLanes
 //   exp, log, tanh, erf        float32, errors stated at each; no tables, no branches, no calls
 //
 // a * b + c is one rounding wherever the machine has it (-ffp-contract=fast), so write that.
@@ -187,6 +188,46 @@ HF_INLINE Floats narrow(Doubles low, Doubles high) {
   __builtin_memcpy(&v, &a, sizeof a);
   __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof a, &b, sizeof b);
   return v;
+}
+
+// Lane j of row i changes places with lane i of row j: first inside 16-byte pieces, then whole pieces.
+HF_INLINE void transpose(Floats (&v)[kLanes]) {
+#define HF_AT(x, piece) ((x) < 4 ? (x) + 4 * (piece) : (x) - 4 + kLanes + 4 * (piece))
+#define HF_PIECE(w, x, y, z, piece) HF_AT(w, piece), HF_AT(x, piece), HF_AT(y, piece), HF_AT(z, piece)
+#if HF_VECTOR_BYTES == 16
+#define HF_PIECES(w, x, y, z) HF_PIECE(w, x, y, z, 0)
+#elif HF_VECTOR_BYTES == 32
+#define HF_PIECES(w, x, y, z) HF_PIECE(w, x, y, z, 0), HF_PIECE(w, x, y, z, 1)
+#else
+#define HF_PIECES(w, x, y, z) HF_PIECE(w, x, y, z, 0), HF_PIECE(w, x, y, z, 1), HF_PIECE(w, x, y, z, 2), HF_PIECE(w, x, y, z, 3)
+#endif
+  for (int i = 0; i < kLanes; i += 4) {
+    const Floats a = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(0, 4, 1, 5)), b = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(2, 6, 3, 7));
+    const Floats c = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(0, 4, 1, 5)), d = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(2, 6, 3, 7));
+    v[i] = __builtin_shufflevector(a, c, HF_PIECES(0, 1, 4, 5)), v[i + 1] = __builtin_shufflevector(a, c, HF_PIECES(2, 3, 6, 7));
+    v[i + 2] = __builtin_shufflevector(b, d, HF_PIECES(0, 1, 4, 5)), v[i + 3] = __builtin_shufflevector(b, d, HF_PIECES(2, 3, 6, 7));
+  }
+#undef HF_AT
+#undef HF_PIECE
+#undef HF_PIECES
+#if HF_VECTOR_BYTES == 32
+  for (int i = 0; i < 4; ++i) {
+    const Floats a = v[i], b = v[i + 4];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11), v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+#elif HF_VECTOR_BYTES == 64
+  for (int j = 0; j < 8; ++j) {
+    const int i = j < 4 ? j : j + 4;
+    const Floats a = v[i], b = v[i + 4];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+    v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+  }
+  for (int i = 0; i < 8; ++i) {
+    const Floats a = v[i], b = v[i + 8];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    v[i + 8] = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  }
+#endif
 }
 
 // bfloat16 is the upper half of a float32: widening is exact, narrowing rounds to the nearest, ties to even, and keeps NaN.
