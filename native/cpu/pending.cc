@@ -4,7 +4,6 @@
 
 namespace hf::HF_ISA {
 #define HF_PENDING(Args) void run(const Args& args, Run& r) { reference::run<float>(args, r); }
-HF_PENDING(GemmArgs)
 HF_PENDING(EmbeddingArgs) HF_PENDING(EmbeddingBackwardArgs)
 HF_PENDING(NormArgs) HF_PENDING(NormBackwardArgs) HF_PENDING(NormJvpArgs)
 HF_PENDING(RopeArgs)
