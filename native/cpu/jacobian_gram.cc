@@ -9,32 +9,39 @@ namespace {
 
 constexpr int64_t kRowsAtOnce = kMaxDepth;
 
-// Where a thread packs its operands: rows × inputs (gathered and packed) and rows × outputs.
-struct PackBuffers { float *gathered, *inputs, *outputs; };
-
-// The rows [n, n + count) of a, columns [i0, i0 + width): a view where they lie, or a copy.
-HF_INLINE View input_rows(const Rows& x, int64_t n, int64_t count, int64_t i0, int64_t width, float* gathered) {
-  View v = make_view(const_cast<float*>(x.input(n) + i0), DType::kF32, count, width);
-  v.stride[0] = x.a.stride[0];
-  bool consecutive = true;
-  for (int64_t k = 1; x.a_rows && k < count; ++k) consecutive = consecutive && x.a_rows[n + k] == x.a_rows[n] + k;
-  if (consecutive) return v;
-  for (int64_t k = 0; k < count; ++k) __builtin_memcpy(gathered + k * width, x.input(n + k) + i0, width * sizeof(float));
-  return make_view(gathered, DType::kF32, count, width);
+// Rows row(0) … row(depth − 1) of `count` numbers as the packed panels of cpu/gemm.h, one depth block. Row by row, because rows may be pages
+// apart; a panel narrower than a vector takes whole vectors, of which the next row overwrites what is too much.
+template <class Row>
+HF_INLINE void pack_rows(const Row& row, int64_t depth, int64_t count, int64_t width, float* out) {
+  const int64_t whole = width >= kLanes ? count / width : (count >= kLanes ? (count - kLanes) / width + 1 : 0);
+  for (int64_t k = 0; k < depth; ++k) {
+    const float* const from = row(k);
+    float* to = out + k * width;
+    int64_t panel = 0;
+    if (width <= kLanes && k + 2 < depth)
+      for (; panel < whole; ++panel, to += depth * width) store(to, load(from + panel * width));
+    else if (width == kTileColumns)
+      for (; panel < whole; ++panel, to += depth * width) {
+        store(to, load(from + panel * width));
+        store(to + kLanes, load(from + panel * width + kLanes));
+      }
+    for (int64_t c = panel * width; c < count; c += width, to += depth * width)
+      for (int64_t w = 0; w < width; w += kLanes)
+        store_partial(to + w, w < count - c ? load_partial(from + c + w, count - c - w) : zero(), width - w);
+  }
 }
 
 // g (outputs, inputs) of function s, then with `bias` (outputs) sums of d.
-HF_NOINLINE void gradient_of(const Rows& x, int64_t s, int64_t o0, int64_t outputs, int64_t i0, int64_t inputs, bool bias, const PackBuffers& buffers, float* g) {
+HF_NOINLINE void gradient_of(const Rows& x, int64_t s, int64_t o0, int64_t outputs, int64_t i0, int64_t inputs, bool bias, float* packed_outputs, float* packed_inputs,
+                             float* g) {
   float* const sums = g + outputs * inputs;
   const int64_t begin = x.begin(s), end = x.end(s);
   for (int64_t n = begin; n < end || n == begin; n += kRowsAtOnce) {
     const int64_t count = end - n < kRowsAtOnce ? end - n : kRowsAtOnce;
     if (inputs && count) {
-      View d = make_view(const_cast<float*>(x.gradient(n) + o0), DType::kF32, count, outputs);
-      d.stride[0] = x.d.stride[0];
-      pack_a(d.transposed(), buffers.outputs);
-      pack_b(input_rows(x, n, count, i0, inputs, buffers.gathered), buffers.inputs);
-      multiply_packed(buffers.outputs, buffers.inputs, outputs, inputs, count, 1, n > begin, g, inputs);
+      pack_rows([&](int64_t k) { return x.gradient(n + k) + o0; }, count, outputs, panel_rows(outputs), packed_outputs);
+      pack_rows([&](int64_t k) { return x.input(n + k) + i0; }, count, inputs, kTileColumns, packed_inputs);
+      multiply_packed(packed_outputs, packed_inputs, outputs, inputs, count, 1, n > begin, g, inputs);
     }
   }
   if (begin == end)
@@ -62,8 +69,8 @@ void run(const JacobianGramArgs& args, Run& r) {
   const int64_t width = block.outputs * (block.inputs + args.bias), threads = r.threads < functions ? r.threads : functions;
   Scratch scratch(r);
   float* const gradients = scratch.allocate<float>(functions * width);
-  const int64_t packed_inputs = packed_b_floats(kRowsAtOnce, block.inputs), packed_outputs = packed_a_floats(block.outputs, kRowsAtOnce) + kTileRows * kRowsAtOnce;
-  const int64_t gathered = (args.a_rows || args.a_rows2) ? kRowsAtOnce * block.inputs : 0, buffer = packed_inputs + packed_outputs + gathered;
+  const int64_t packed_inputs = packed_b_floats(kRowsAtOnce, block.inputs), packed_outputs = packed_a_floats(block.outputs, kRowsAtOnce);
+  const int64_t buffer = packed_inputs + packed_outputs + 2 * kTileRows * kRowsAtOnce;  // a smaller last block may have wider panels
   float* const buffers = scratch.allocate<float>(threads * buffer);
   const int64_t blocks1 = divide_up(x.functions, kTile), blocks2 = divide_up(y.functions, kTile);
   const int64_t pairs = symmetric ? blocks1 * (blocks1 + 1) / 2 : blocks1 * blocks2;
@@ -76,9 +83,9 @@ void run(const JacobianGramArgs& args, Run& r) {
       checkpoint(r);
       parallel_for(r, threads, [&](int64_t thread) {
         float* const mine = buffers + thread * buffer;
-        const PackBuffers pack = {mine, mine + gathered, mine + gathered + packed_inputs};
         for (int64_t s = thread; s < functions; s += threads)
-          gradient_of(s < x.functions ? x : y, s < x.functions ? s : s - x.functions, o0, o_count, i0, i_count, bias, pack, gradients + s * width);
+          gradient_of(s < x.functions ? x : y, s < x.functions ? s : s - x.functions, o0, o_count, i0, i_count, bias, mine + packed_inputs, mine,
+                      gradients + s * width);
       });
       parallel_for(r, pairs, [&](int64_t task) {
         const BlockPair pair = block_pair(task, blocks2, symmetric);

@@ -4,7 +4,7 @@
 // et al. 2022, blocked). The same numbers as op token_gram, cheaper for long functions.
 // Functions, rows, a_rows and the second set: kernels/detail/gradient_pairs.h.
 // G in the run's real type; inner products over at most 1,024 entries of it are summed into float64 entries of K.
-// Never materialised: G beyond `max_bytes` (default 4 MiB; at least one 6 × 16 block per function is held, whatever it says).
+// Never materialised: G beyond `max_bytes` (default 8 MiB; at least one 6 × 16 block per function is held, whatever it says).
 // flops 2 N I O + S (S + 1) I O symmetric, 2 (N + N2) I O + 2 S S2 I O rectangular.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace hf {
 struct JacobianGramArgs {
   View a, d, offsets, a_rows, a2, d2, offsets2, a_rows2, gram;
   bool bias = false, accumulate = false;
-  int64_t max_bytes = 4 << 20;
+  int64_t max_bytes = 8 << 20;
 
   static constexpr const char* kName = "jacobian_gram";
   template <class Self, class F>
