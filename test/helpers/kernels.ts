@@ -91,7 +91,7 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
       ? [...value.shape]
       : field.dims!.split(' ').map((dim) => {
           if (/^\d+$/.test(dim)) return Number(dim);
-          const [name, offset] = dim.split('+');
+          const [name, offset] = dim.split('|').find((choice) => sizes.has(choice.split('+')[0]!))!.split('+');
           return sizes.get(name!)! + Number(offset ?? 0);
         });
     const { layout, bfloat16 } = (isTensor(value) ? value : {}) as Partial<RealTensor>;
