@@ -20,6 +20,7 @@ enum FieldFlags : unsigned {
   kIndices = 4u,    // int32 rather than the run's real type
   kBytes = 8u,      // opaque bytes
   kDouble = 16u,    // always float64
+  kBf16 = 32u,      // may also be bfloat16
 };
 
 // An op without a backward or a jvp has this in its place (op_list.inc).
