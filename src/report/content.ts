@@ -44,7 +44,6 @@ export interface Row {
   readonly label: string;
   readonly armIndex: number;
   readonly cells: readonly (Cell | undefined)[];
-  readonly expected?: readonly [number, number];
 }
 
 export type Tone = 'good' | 'warn' | 'bad' | 'none';
@@ -117,15 +116,11 @@ const COLUMNS: readonly (Column & { readonly value: (e: EvaluationRecord) => num
 function table({ summary }: Run): { columns: Column[]; rows: Row[] } {
   const k = summary.evaluations.find((e) => Number.isFinite(e.k))?.k;
   const columns = COLUMNS.map(({ value: _, ...column }) => (column.key === 'passAtK' && k ? { ...column, label: `pass@${k}` } : column));
-  const rows = [...groupBy(summary.evaluations, (e) => e.row)].map(([label, records]): Row => {
-    const expected = records.find((e) => e.expected)?.expected;
-    return {
-      label,
-      armIndex: summary.arms.findIndex((arm) => arm.id === records[0]!.arm),
-      cells: COLUMNS.map(({ value }) => overSeeds(records.map((e) => value(e) ?? NaN))),
-      ...(expected ? { expected } : {}),
-    };
-  });
+  const rows = [...groupBy(summary.evaluations, (e) => e.row)].map(([label, records]): Row => ({
+    label,
+    armIndex: summary.arms.findIndex((arm) => arm.id === records[0]!.arm),
+    cells: COLUMNS.map(({ value }) => overSeeds(records.map((e) => value(e) ?? NaN))),
+  }));
   return { columns, rows };
 }
 

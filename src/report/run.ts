@@ -20,8 +20,6 @@ export interface EvaluationRecord extends Evaluation {
   readonly arm: string;
   readonly seed: number;
   readonly step: number;
-  /** pass@1 and how far from it a run of this row is expected, where that is known. */
-  readonly expected?: readonly [number, number];
 }
 
 export interface RunSummary {

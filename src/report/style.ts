@@ -41,7 +41,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; margin
   table, tbody, td, tbody th { display: block; } thead { display: none; }
   tbody tr { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 20px; padding: 12px 14px; border-bottom: 1px solid var(--line); }
   tbody tr:last-child { border-bottom: 0; } tbody th { border: 0; padding: 0 0 6px; grid-column: 1 / -1; }
-  td { display: flex; flex-wrap: wrap; gap: 0 8px; border: 0; padding: 3px 0; justify-content: flex-end; } td::before { content: attr(data-label); color: var(--muted); margin-right: auto; }
+  td { border: 0; padding: 3px 0; text-align: left; } td::before { content: attr(data-label); display: block; color: var(--muted); font-size: 12px; font-weight: 400; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: 8px; }
 }
 @media print { .legend { position: static; } figure, tr { break-inside: avoid; } }
