@@ -1,4 +1,4 @@
-#include <cstring>
+#include <algorithm>
 
 #include "kernels/op_table.h"
 #include "model/forward.h"
@@ -16,7 +16,7 @@ class Backward {
     const int lowest = lowest_wanted();
     const View d_x = arena_tensor(run_, run_.real(), d.shape[0], d.shape[1]);
     norm(model_.final_norm(), all_.final_norm, all_.x, d, d_x, /*add=*/false);
-    for (int l = spec_.layers - 1; l >= lowest; --l) {
+    for (int l = spec_.layers - 1; l >= std::max(lowest, 0); --l) {
       checkpoint(run_);
       Scratch scratch(run_);
       layer(l, d_x);
@@ -107,7 +107,7 @@ class Backward {
     const HeadViews heads = head_views(spec_, a.qkv), d_heads = head_views(spec_, d_qkv);
     AttentionBackwardArgs args;
     args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = all_.batch.offsets;
-    args.y = a.attention.split_last(spec_.head_dim), args.lse = a.lse, args.d_y = d_y.split_last(spec_.head_dim);
+    args.y = a.attention.split_last(spec_.heads), args.lse = a.lse, args.d_y = d_y.split_last(spec_.heads);
     args.d_q = d_heads.q, args.d_k = d_heads.k, args.d_v = d_heads.v, args.scale = spec_.attention_scale;
     dispatch(args, run_);
     rotate(model_, all_.batch.positions, d_heads.q, true, run_);

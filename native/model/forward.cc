@@ -76,8 +76,8 @@ Batch make_batch(const int32_t* ids, const int32_t* offsets, int64_t sequences, 
 HeadViews head_views(const ModelSpec& s, const View& qkv) {
   const int64_t H = s.heads, G = s.kv_heads, D = s.head_dim;
   if (s.qkv_layout == QkvLayout::kBlocks)
-    return {qkv.slice(1, 0, H * D).split_last(D), qkv.slice(1, H * D, G * D).split_last(D), qkv.slice(1, (H + G) * D, G * D).split_last(D)};
-  const View heads = qkv.split_last(3 * D);  // (N, H, 3D)
+    return {qkv.slice(1, 0, H * D).split_last(H), qkv.slice(1, H * D, G * D).split_last(G), qkv.slice(1, (H + G) * D, G * D).split_last(G)};
+  const View heads = qkv.split_last(H);  // (N, H, 3D)
   return {heads.slice(2, 0, D), heads.slice(2, D, D), heads.slice(2, 2 * D, D)};
 }
 
@@ -129,7 +129,7 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   a.lse = arena_tensor(run, real, N, s.heads);
   AttentionArgs attention;
   attention.q = heads.q, attention.k = heads.k, attention.v = heads.v, attention.offsets = batch.offsets;
-  attention.y = a.attention.split_last(s.head_dim), attention.lse = a.lse, attention.scale = s.attention_scale;
+  attention.y = a.attention.split_last(s.heads), attention.lse = a.lse, attention.scale = s.attention_scale;
   dispatch(attention, run);
   a.middle = same(x, run);
   apply_linears(&w.attention_out, 1, a.attention, a.middle, x, run);

@@ -83,8 +83,8 @@ class Jvp {
     rotate(model_, all_.batch.positions, t_heads.k, false, run_);
     AttentionJvpArgs args;
     args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = all_.batch.offsets;
-    args.y = a.attention.split_last(spec_.head_dim), args.lse = a.lse, args.scale = spec_.attention_scale;
-    args.t_q = t_heads.q, args.t_k = t_heads.k, args.t_v = t_heads.v, args.t_y = t_attention.split_last(spec_.head_dim);
+    args.y = a.attention.split_last(spec_.heads), args.lse = a.lse, args.scale = spec_.attention_scale;
+    args.t_q = t_heads.q, args.t_k = t_heads.k, args.t_v = t_heads.v, args.t_y = t_attention.split_last(spec_.heads);
     dispatch(args, run_);
     const View t_middle = tensor(spec_.hidden_size);
     linears(&w.attention_out, 1, a.attention, t_attention, t_middle, t_x);

@@ -174,7 +174,7 @@ class Decoder {
     const View attention = tensor(spec_.heads * spec_.head_dim), middle = tensor(spec_.hidden_size);
     AttentionDecodeArgs args;
     args.q = heads.q, args.cache_k = keys_[l], args.cache_v = values_[l], args.slots = slots, args.lengths = lengths;
-    args.y = attention.split_last(spec_.head_dim), args.scale = spec_.attention_scale;
+    args.y = attention.split_last(spec_.heads), args.scale = spec_.attention_scale;
     dispatch(args, run_);
     apply_linears(&w.attention_out, 1, attention, middle, x, run_);
     const View in = tensor(spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1)), act = tensor(spec_.mlp_size);

@@ -2,6 +2,7 @@
 // in blocks of whole sequences, never holding [tokens, V].
 #pragma once
 
+#include "kernels/linear_policy_gradient.h"
 #include "model/forward.h"
 #include "model/model.h"
 
