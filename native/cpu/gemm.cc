@@ -38,9 +38,12 @@ HF_INLINE Floats fetch(const uint16_t* p, int64_t count) {
 HF_INLINE float fetch_one(const float* p) { return *p; }
 HF_INLINE float fetch_one(const uint16_t* p) { return from_bf16(*p); }
 
-// out[k · width + w] = source[w · step_w + k · step_k], zero for w ≥ count_w.
+// out[k · width + w] = source[w · step_w + k · step_k] for w < width, zero for w ≥ count_w (which may exceed width).
+// A vector stored at a row of a panel narrower than it runs into the following rows, which are stored later; `fits` says that it
+// does not run out of the panel.
 template <class Element>
 HF_NOINLINE void pack_panel(float* out, int64_t width, const Element* source, int64_t step_w, int64_t step_k, int64_t count_w, int64_t count_k) {
+  const auto fits = [&](int64_t k) __attribute__((always_inline)) { return width < kLanes && k * width + kLanes <= count_k * width; };
   if (step_k == 1) {  // rows along k: transpose squares of kLanes in registers
     for (int64_t w = 0; w < width; w += kLanes) {
       const int64_t lanes = width - w < kLanes ? width - w : kLanes;
@@ -54,10 +57,7 @@ HF_NOINLINE void pack_panel(float* out, int64_t width, const Element* source, in
         }
         transpose(square);
         float* to = out + k * width + w;
-        if (lanes == kLanes && depth == kLanes) {
-          for (int i = 0; i < kLanes; ++i) store(to + i * width, square[i]);
-        } else if (width < kLanes && k + kLanes < count_k) {
-          // Whole vectors: what a store writes beyond its row is overwritten by the next one.
+        if (depth == kLanes && (lanes == kLanes || fits(k + kLanes - 1))) {
           for (int i = 0; i < kLanes; ++i) store(to + i * width, square[i]);
         } else {
           for (int i = 0; i < depth; ++i) store_partial(to + i * width, square[i], lanes);
@@ -72,7 +72,10 @@ HF_NOINLINE void pack_panel(float* out, int64_t width, const Element* source, in
       }
       return;
     }
-    for (int64_t k = 0; k < count_k; ++k)
+    int64_t k = 0;
+    if (count_w >= kLanes)
+      for (; fits(k); ++k) store(out + k * width, fetch(source + k * step_k));
+    for (; k < count_k; ++k)
       for (int64_t w = 0; w < width; w += kLanes)
         store_partial(out + k * width + w, w < count_w ? fetch(source + k * step_k + w, count_w - w) : zero(), width - w);
   } else {
@@ -89,7 +92,7 @@ struct Operand {
 
   HF_INLINE void pack(float* out, int64_t begin_w, int64_t begin_k, int64_t count_k) const {
     const int64_t offset = begin_w * view.stride[w] + begin_k * view.stride[k];
-    const int64_t left = view.shape[w] - begin_w, count_w = left < width ? left : width;
+    const int64_t count_w = view.shape[w] - begin_w;
     if (view.dtype == DType::kBF16) pack_panel(out, width, view.as<const uint16_t>() + offset, view.stride[w], view.stride[k], count_w, count_k);
     else pack_panel(out, width, view.as<const float>() + offset, view.stride[w], view.stride[k], count_w, count_k);
   }
@@ -144,23 +147,24 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Floats x = broadcast(a[k * R + i]);
-      chain[i][0] = x * b0 + chain[i][0];
-      chain[i][1] = x * b1 + chain[i][1];
+      chain[i][0] = multiply_add(x, b0, chain[i][0]);
+      chain[i][1] = multiply_add(x, b1, chain[i][1]);
     }
   }
+  const Floats scale = broadcast(alpha);
   switch (leave) {
     case Leave::kStore:
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
-        store(c + i * row, chain[i][0] * alpha + zero());
-        store(c + i * row + kLanes, chain[i][1] * alpha + zero());
+        store(c + i * row, multiply_add(chain[i][0], scale, zero()));
+        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, zero()));
       }
       break;
     case Leave::kAdd:
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
-        store(c + i * row, chain[i][0] * alpha + load(c + i * row));
-        store(c + i * row + kLanes, chain[i][1] * alpha + load(c + i * row + kLanes));
+        store(c + i * row, multiply_add(chain[i][0], scale, load(c + i * row)));
+        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, load(c + i * row + kLanes)));
       }
       break;
     default:
@@ -201,7 +205,7 @@ struct Target {
         Floats base = first && !accumulate ? zero() : load_partial(to, count);
         if (first && bias) base += load_partial(bias + n, count);
         if (first && residual) base += load_partial(residual + m * residual_row + n, count);
-        const Floats value = load(chain + i * kTileColumns + j) * alpha + base;
+        const Floats value = multiply_add(load(chain + i * kTileColumns + j), broadcast(alpha), base);
         if (upper && n < m) {
           for (int64_t lane = m - n; lane < kLanes && lane < count; ++lane) to[lane] = value[lane];
         } else {

@@ -8,7 +8,7 @@
 //   transpose                  kLanes rows of kLanes
 //   exp, log, tanh, erf        float32, errors stated at each; no tables, no branches, no calls
 //
-// a * b + c is one rounding wherever the machine has it (-ffp-contract=fast), so write that.
+// a * b + c becomes a fused multiply-add wherever the machine has it (-ffp-contract=fast), so write that.
 #pragma once
 
 #include <stdint.h>
@@ -72,6 +72,22 @@ HF_INLINE Ints lane_index() {
   for (int i = 0; i < kLanes; ++i) v[i] = i;
   return v;
 }
+// a · b + c in one rounding where the machine has it, always. `a * b + c` usually is too, but the compiler keeps the product apart
+// when it also needs it elsewhere; where two code paths must agree to the bit, use this.
+HF_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__FMA__) && HF_VECTOR_BYTES == 32
+  return reinterpret_cast<Floats>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#elif defined(__FMA__) || defined(__aarch64__)
+  Floats result{};
+  for (int i = 0; i < kLanes; ++i) result[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return result;
+#else
+  return a * b + c;
+#endif
+}
+
 // All bits of lane i set where i < count.
 HF_INLINE Ints first_lanes(int64_t count) { return lane_index() < static_cast<int32_t>(count); }
 

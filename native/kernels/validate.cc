@@ -50,6 +50,11 @@ int DimTable::rank_of(const char* dims) {
 
 int64_t DimTable::size_of(const char* name, int length) const {
   if (name[0] >= '0' && name[0] <= '9') return std::atoll(name);
+  if (const void* bar = std::memchr(name, '|', length)) {
+    const int first = static_cast<int>(static_cast<const char*>(bar) - name);
+    const int64_t size = size_of(name, first);
+    return size >= 0 ? size : size_of(name + first + 1, length - first - 1);
+  }
   int name_length;
   int64_t offset;
   split_offset(name, length, &name_length, &offset);

@@ -86,6 +86,16 @@ export const sampleToken = defineCases({
       },
     },
     {
+      name: 'among equals the lowest ids stay, all of them',
+      check: (run) => {
+        const logits = Array.from({ length: 100 }, (_, v) => (v >= 50 && v < 53 ? 1 : 0));
+        const low = (count: number) => Array.from({ length: count }, (_, v) => v);
+        const three = (3 * Math.E) / (3 * Math.E + 97); // what 50, 51 and 52 have together
+        for (const [options, kept] of [[{ top_k: 10 }, [...low(7), 50, 51, 52]], [{ top_p: three + (1 - three) * (9.5 / 97) }, [...low(10), 50, 51, 52]], [{ top_k: 11, top_p: 0.999 }, [...low(8), 50, 51, 52]]] as const)
+          expect([...new Set(draw(run, logits, options, 400).tokens)].sort((a, b) => a - b), JSON.stringify(options)).toEqual(kept);
+      },
+    },
+    {
       name: 'greedy takes the lowest id of the largest logits; its logp ignores the restrictions',
       check: (run, _, real) => {
         const logits = new Array<number>(100).fill(-1);

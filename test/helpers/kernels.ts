@@ -33,6 +33,12 @@ export interface Prepared {
   verify(): void;
 }
 
+/** Rounds to the nearest bfloat16, ties to even. */
+function bfloat16Bits(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  return Number.isNaN(value) ? 0x7fc0 : Math.floor((bits + 0x7fff + ((bits >>> 16) & 1)) / 65536);
+}
+
 const GUARD = 16;
 const SENTINEL = 0x5a;
 
@@ -85,11 +91,16 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
       ? [...value.shape]
       : field.dims!.split(' ').map((dim) => {
           if (/^\d+$/.test(dim)) return Number(dim);
-          const [name, offset] = dim.split('+');
+          const [name, offset] = dim.split('|').find((choice) => sizes.has(choice.split('+')[0]!))!.split('+');
           return sizes.get(name!)! + Number(offset ?? 0);
         });
-    const Type = field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
-    const strides = rowMajor(shape, padRows);
+    const { layout, bfloat16 } = (isTensor(value) ? value : {}) as Partial<RealTensor>;
+    const Type = bfloat16 ? Uint16Array : field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
+    const pad = padRows ? 3 : 0;
+    const strides =
+      layout === 'columns' ? [1, shape[0]! + pad]
+      : layout === 'spread' ? [2 * shape[1]! + 1 + pad, 2]
+      : rowMajor(shape, padRows);
     const at = positions(shape, strides);
     const data = new Type(2 * GUARD + (at.length > 0 ? at.at(-1)! + 1 : 0));
     const bytes = new Uint8Array(data.buffer);
@@ -100,7 +111,7 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
       inside[position] = 1;
       if (isTensor(value)) {
         const v = value.data[i]!;
-        data[position] = field.dtype === 'real' && round ? Math.fround(v) : v;
+        data[position] = bfloat16 ? bfloat16Bits(v) : field.dtype === 'real' && round ? Math.fround(v) : v;
       } else data[position] = Type === Int32Array ? -123456 : Number.NaN;
     }
     const before = bytes.slice();

@@ -11,7 +11,7 @@
 namespace hf::pg {
 
 struct Plan {
-  int64_t tile = 0, tiles = 0;    // columns of the vocabulary at a time
+  int64_t tile = 0, tiles = 0;    // columns of the vocabulary at a time; the last tile has what is left
   int64_t rows = 0;               // of a chunk that keeps its logits
   int64_t forward_rows = 0;       // of a chunk that keeps one tile
   int64_t stride = 0;             // between the rows of a tile: off the powers of two, which collide in the cache
@@ -22,9 +22,9 @@ struct Plan {
     gradients = a.d_hidden || a.d_weight || a.d_bias;
     exact = static_cast<bool>(a.ref_hidden);
     keep = gradients || exact;
-    tile = V < kTile ? V : kTile;
-    tiles = V > 0 ? (V + tile - 1) / tile : 0;
-    stride = (tile + 15) / 16 * 16 + 16;
+    tiles = (V + kMostColumns - 1) / kMostColumns;
+    tile = tiles > 0 ? ((V + tiles - 1) / tiles + 31) / 32 * 32 : 0;
+    stride = tile + 16;
     const int64_t columns = (exact ? 2 : 1) * tiles * stride;
     int64_t fit = columns > 0 ? kFloats / columns : kMostRows;
     const int64_t most = V <= kSmallVocabulary ? kMostRows : kRows;
@@ -38,7 +38,7 @@ struct Plan {
     return n * stride * (keep ? tiles * (exact ? 2 : 1) : 1);
   }
 
-  static constexpr int64_t kTile = 2048, kRows = 256, kMostRows = 1024, kFewestRows = 64, kSmallVocabulary = 512;
+  static constexpr int64_t kMostColumns = 2048, kRows = 256, kMostRows = 1024, kFewestRows = 64, kSmallVocabulary = 512;
   static constexpr int64_t kFloats = 13'100'000;
 
  private:
