@@ -1,13 +1,45 @@
 // The addon's entry point.
 #include <napi.h>
 
+#include "core/cpu.h"
+#include "env.h"
 #include "kernels.h"
 #include "kernels/op_table.h"
+#include "objects.h"
 
-static Napi::Object init(Napi::Env env, Napi::Object exports) {
-  hf::register_all();
-  hf::binding::init_kernels(env, exports);
-  return exports;
+namespace hf::binding {
+namespace {
+
+Napi::Object cpu_info(Napi::Env env) {
+  Napi::Object cpu = Napi::Object::New(env);
+  Napi::Array backends = Napi::Array::New(env);
+  for (Backend backend : {Backend::kCpuBase, Backend::kCpuAvx2, Backend::kCpuAvx512})
+    if (cpu_supports(backend)) backends.Set(backends.Length(), Napi::String::New(env, backend_name(backend)));
+  cpu.Set("backends", backends);
+  cpu.Set("best", backend_name(best_cpu_backend()));
+  cpu.Set("threads", available_threads());
+  return cpu;
 }
 
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  return guarded(env, [&] {
+    register_all();
+    auto* data = new EnvData(env);
+    env.SetInstanceData(data);
+    init_kernels(env, exports);
+    exports.Set("cpu", cpu_info(env));
+    exports.Set("Context", ContextHandle::define(env));
+    const Napi::Function tensor = TensorHandle::define(env), model = ModelHandle::define(env);
+    data->tensor = Napi::Persistent(tensor), data->model = Napi::Persistent(model);
+    exports.Set("Tensor", tensor);
+    exports.Set("Model", model);
+    exports.Set("Optimizer", OptimizerHandle::define(env));
+    return exports;
+  });
+}
+
+}  // namespace
+}  // namespace hf::binding
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) { return hf::binding::init(env, exports); }
 NODE_API_MODULE(headfirst, init)

@@ -1,4 +1,5 @@
-// Shared by the binding's files: errors across the boundary and what one JavaScript environment (main thread or worker) owns.
+// Shared by the binding's files: errors across the boundary, jobs and their promises, and what one JavaScript environment (main
+// thread or worker) owns. Nothing here is process-wide: worker_threads load the addon again in the same process.
 #pragma once
 
 #include <napi.h>
@@ -6,7 +7,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
+#include "core/context.h"
 #include "core/error.h"
 
 namespace hf::binding {
@@ -25,5 +29,47 @@ auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
     throw to_js_error(env, ErrorCode::kOutOfMemory, "out of memory; use a smaller batch");
   }
 }
+
+// Makes the JavaScript value of a finished job; runs on the JavaScript thread.
+using Convert = std::function<Napi::Value(Napi::Env)>;
+// A job's work, on its context's thread.
+using Work = std::function<Convert(Run&)>;
+
+class EnvData {
+ public:
+  explicit EnvData(Napi::Env env);
+  ~EnvData() { shut_down(); }
+  static EnvData& of(Napi::Env env) { return *env.GetInstanceData<EnvData>(); }
+
+  // Queues work and returns { promise, cancel }. `progress` is a function (done, total) or undefined.
+  Napi::Value submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work);
+  void add(const std::shared_ptr<Context>& context);
+
+  Napi::FunctionReference tensor, model;  // constructors
+
+ private:
+  struct Pending {
+    Napi::Promise::Deferred deferred;
+    Napi::FunctionReference progress;
+    std::shared_ptr<JobControl> control;
+    std::shared_ptr<Context> context;  // so that its last owner is never its own thread, which could not join itself
+  };
+  // The latest progress of a job; the context's thread writes, the JavaScript thread reads.
+  struct Progress {
+    std::atomic<int64_t> done{0}, total{0};
+    std::atomic<bool> queued{false};
+  };
+  void settle(uint64_t id, std::exception_ptr error, const Convert& convert);
+  void report(uint64_t id, Progress& progress);
+  void post(std::function<void()> body);
+  void shut_down();
+
+  Napi::Env env_;
+  napi_threadsafe_function deliver_ = nullptr;
+  std::unordered_map<uint64_t, Pending> pending_;
+  std::vector<std::weak_ptr<Context>> contexts_;
+  uint64_t next_id_ = 0;
+  bool open_ = true;
+};
 
 }  // namespace hf::binding

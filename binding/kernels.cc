@@ -46,6 +46,7 @@ class Describer {
     field.Set("dims", dims);
     field.Set("optional", (flags & kOptional) != 0);
     field.Set("strided", (flags & kStrided) != 0);
+    field.Set("bfloat16", (flags & kBf16) != 0);
     field.Set("dtype", flags & kIndices ? "int32" : flags & kBytes ? "uint8" : flags & kDouble ? "float64" : "real");
   }
   Napi::Env env_;

@@ -7,4 +7,5 @@ export type { Sample } from './model/batch.js';
 export type { Completion, GenerateOptions } from './model/generate.js';
 export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
+export type { LoadOptions, SaveOptions } from './model/pretrained.js';
 export type { Tokenizer } from './model/tokenizer.js';

@@ -17,7 +17,8 @@ class Arena {
   void* allocate(int64_t bytes);  // 64-byte aligned; throws ERR_OUT_OF_MEMORY
   int64_t mark() const noexcept { return used_; }
   void release(int64_t mark) noexcept;
-  int64_t peak_bytes() const noexcept { return peak_; }   // since reset_peak()
+  int64_t peak_bytes() const noexcept { return peak_; }  // since reset_peak()
+  int64_t held_bytes() const noexcept { return blocks_.empty() ? 0 : blocks_.back().begin + blocks_.back().size; }
   void reset_peak() noexcept { peak_ = used_; }
   void trim() noexcept;  // gives unused memory back to the system
   // 0 = no limit. Beyond it allocate() throws and names both sizes.

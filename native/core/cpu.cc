@@ -20,6 +20,9 @@ bool cpu_supports(Backend backend) {
 #if HF_HAVE_X86_ISAS
     case Backend::kCpuAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     case Backend::kCpuAvx512:
+#if HF_EMULATE_AVX512
+      return cpu_supports(Backend::kCpuAvx2);
+#endif
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif

@@ -2,7 +2,8 @@
 // `kernels.<op>`, its TypeScript types and its documentation are all derived from that list.
 //
 //   f.in / f.out / f.inout(name, view, dims, flags)    a tensor. `dims` names its dimensions, e.g. "N C": equal names must be
-//                                                      equal sizes within one call; "S+1" is the size S plus one.
+//                                                      equal sizes within one call; "S+1" is the size S plus one,
+//                                                      "S2|S" is S2 where an earlier field has bound it, else S.
 //   f.integer / f.number / f.flag(name, value)         a scalar; its default is the struct's initialiser
 //   f.choice(name, value, names, count)                an enum whose values are 0 … count − 1
 #pragma once
@@ -20,6 +21,7 @@ enum FieldFlags : unsigned {
   kIndices = 4u,    // int32 rather than the run's real type
   kBytes = 8u,      // opaque bytes
   kDouble = 16u,    // always float64
+  kBf16 = 32u,      // may also be bfloat16
 };
 
 // An op without a backward or a jvp has this in its place (op_list.inc).

@@ -1,5 +1,6 @@
 // Copies keys and values of new tokens into the cache: for every m, row rows[m] of k and v goes to position positions[m] of
-// slot slots[m]. One row may go to several slots (completions that share a prompt are prefilled once).
+// slot slots[m]. One row may go to several slots (completions that share a prompt are prefilled once); of entries with
+// one destination the last wins.
 #pragma once
 
 #include "kernels/fields.h"

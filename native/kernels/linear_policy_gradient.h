@@ -11,17 +11,25 @@
 //   otherwise each token n contributes  weights[n] · ℓ_n  (weights: mask and normaliser, e.g. 1/tokens; absent = 1), with
 //     ρ = exp(logp − old_logp)  (old_logps absent: ρ = 1 exactly and its gradient that of logp)
 //     clip:      ℓ = −min(ρ A, clip(ρ, 1−epsilon_low, 1+epsilon_high) A)    (PPO, GRPO 2402.03300, DAPO's clip-higher 2503.14476)
-//     cispo:     ℓ = −stop_gradient(min(ρ, 1+epsilon_high)) A logp                          (MiniMax-M1 2506.13585)
+//     cispo:     ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp     (MiniMax-M1 2506.13585; epsilon_high is the cap itself, as in
+//                TRL and ScaleRL 2510.13786, which recommends 5)
 //     each plus  beta · kl_n − entropy_coef · H_n
 //     kl_n by `kl`, d = logp − ref_logp:  k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d, exact = Σ_v p (log p − log q).
+//     The gradient is the derivative of that expression. On policy, in expectation: exact and k2 give ∇KL(π‖π_ref), k3 gives
+//     ∇KL(π_ref‖π), k1 gives 0 (k1 belongs into the reward). kl_bias_correction multiplies kl_n by ρ, gradient included: then
+//     k1 and k3 give ∇KL(π‖π_ref) too (TRL's use_bias_correction_kl).
 //   importance 'sequence': ρ is the same for all tokens of a sequence, exp(mean over its scored tokens of logp − old_logp) with
-//     gradient through every token (GSPO 2507.18071); sequences are given by `offsets` into rows. This costs a second pass.
+//     gradient through every scored token (GSPO 2507.18071); sequences are given by `offsets` into rows, 0 … N, ascending.
+//     This costs a second pass over the classifier. A token is scored when its target is not −100, whatever its weight.
 //   The scalar function is kernels/detail/pg_coef.h, one for reference, CPU and CUDA.
-// Rows with target −100 are ignored: logp 0, no gradient, no loss; entropy, max_prob, argmax and lse are still reported.
+// Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse and the exact KL are
+// still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero
+// coefficient are 0. Ties of argmax go to the lowest id.
 //
 // hidden (N,C) weight (V,C) targets (N). d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
 // less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0 not.
-// Memory: one chunk of rows × V per thread group, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight.
+// Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight;
+// without gradients only a tile of the vocabulary is held.
 #pragma once
 
 #include "kernels/fields.h"
@@ -36,13 +44,14 @@ struct LinearPolicyGradientArgs {
   View hidden, weight, bias, targets;
   View coefficients, entropy_coefficients;                   // loss = coefficients
   View advantages, old_logps, ref_logps, weights, offsets;   // loss = clip, cispo
-  View ref_hidden, ref_weight;                               // exact KL
+  View ref_hidden, ref_weight, ref_bias;                     // kl = exact
   View logps, entropy, max_prob, argmax, lse, kl_out, ratio, losses, clipped;
   View d_hidden, d_weight, d_bias;
   PgLoss loss = PgLoss::kCoefficients;
   KlEstimator kl = KlEstimator::kK3;
   ImportanceLevel importance = ImportanceLevel::kToken;
   double temperature = 1, epsilon_low = 0.2, epsilon_high = 0.2, beta = 0, entropy_coef = 0;
+  bool kl_bias_correction = false;
 
   static constexpr const char* kName = "linear_policy_gradient";
   template <class Self, class F>
@@ -63,12 +72,13 @@ struct LinearPolicyGradientArgs {
     f.in("offsets", s.offsets, "S+1", kOptional | kIndices);
     f.in("ref_hidden", s.ref_hidden, "N R", kOptional);
     f.in("ref_weight", s.ref_weight, "V R", kOptional);
+    f.in("ref_bias", s.ref_bias, "V", kOptional);
     f.out("logps", s.logps, "N");
     f.out("entropy", s.entropy, "N", kOptional);
     f.out("max_prob", s.max_prob, "N", kOptional);
     f.out("argmax", s.argmax, "N", kOptional | kIndices);
     f.out("lse", s.lse, "N", kOptional);
-    f.out("kl_out", s.kl_out, "N", kOptional);  // kl_n of the chosen estimator (exact when ref_hidden is given)
+    f.out("kl_out", s.kl_out, "N", kOptional);  // kl_n of the chosen estimator, before any correction
     f.out("ratio", s.ratio, "N", kOptional);
     f.out("losses", s.losses, "N", kOptional);
     f.out("clipped", s.clipped, "N", kOptional | kIndices);
@@ -83,10 +93,15 @@ struct LinearPolicyGradientArgs {
     f.number("epsilon_high", s.epsilon_high);
     f.number("beta", s.beta);
     f.number("entropy_coef", s.entropy_coef);
+    f.flag("kl_bias_correction", s.kl_bias_correction);
   }
 };
 
+// What shapes and options say, without reading any number.
 void check_args(const LinearPolicyGradientArgs& a);
+// What the numbers say: targets in range, finite coefficients of scored rows, a usable mask. O(N + V). Every implementation on
+// the host calls it first, so that nothing is written when it throws.
+void check_values(const LinearPolicyGradientArgs& a);
 int64_t workspace_bytes(const LinearPolicyGradientArgs& a);
 Cost cost(const LinearPolicyGradientArgs& a);
 

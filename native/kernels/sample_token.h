@@ -1,10 +1,11 @@
 // Draws one token per row of logits.
 //   temperature 0: argmax, ties to the lowest id; logp is that of the untempered softmax.
 //   otherwise: softmax(logits / temperature), restricted to the top_k most likely (0 = all; ties beyond the k-th are cut by
-//   id), then to the smallest set whose probability reaches top_p, then to p ≥ min_p · p_max; renormalised. logp is the log-probability in that final
-//   distribution. Drawn by inversion in id order with philox_uniform(seed, streams[b], counters[b]): one
-//   number per token, independent of batch and device.
-// −∞ logits have probability 0. A row without any finite logit, or with NaN, is an error (ERR_INVALID_ARG, naming the row).
+//   id) and renormalised, then to the smallest set of most likely tokens whose probability reaches top_p (1 = all), then to
+//   p ≥ min_p · p_max; renormalised again. logp is the log-probability in that final distribution. Drawn by inversion in id
+//   order with philox_uniform(seed, streams[b], counters[b]): one number per token, independent of batch and device.
+//   Probabilities and their sums are float64, so that every implementation picks the same token.
+// −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG, naming the row).
 #pragma once
 
 #include "kernels/fields.h"
@@ -34,8 +35,8 @@ struct SampleTokenArgs {
 
 inline void check_args(const SampleTokenArgs& a) {
   HF_CHECK(a.logits.shape[1] > 0 || a.logits.shape[0] == 0, ErrorCode::kShape, "sample_token: logits must have at least one column");
-  HF_CHECK(a.temperature >= 0 && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 && a.min_p >= 0 && a.min_p <= 1, ErrorCode::kInvalidArg,
-           "sample_token: temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g", a.temperature,
+  HF_CHECK(a.temperature >= 0 && a.temperature < __builtin_inf() && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 && a.min_p >= 0 && a.min_p <= 1, ErrorCode::kInvalidArg,
+           "sample_token: a finite temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g", a.temperature,
            (long long)a.top_k, a.top_p, a.min_p);
 }
 inline Cost cost(const SampleTokenArgs& a) { return {8.0 * a.logits.size(), 8.0 * a.logits.size()}; }

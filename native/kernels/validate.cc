@@ -50,6 +50,11 @@ int DimTable::rank_of(const char* dims) {
 
 int64_t DimTable::size_of(const char* name, int length) const {
   if (name[0] >= '0' && name[0] <= '9') return std::atoll(name);
+  if (const void* bar = std::memchr(name, '|', length)) {
+    const int first = static_cast<int>(static_cast<const char*>(bar) - name);
+    const int64_t size = size_of(name, first);
+    return size >= 0 ? size : size_of(name + first + 1, length - first - 1);
+  }
   int name_length;
   int64_t offset;
   split_offset(name, length, &name_length, &offset);
@@ -90,7 +95,7 @@ void Validator::tensor(const char* name, const View& view, const char* dims, uns
     return;
   }
   const DType dtype = expected_dtype(flags, real_);
-  HF_CHECK(view.dtype == dtype, ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype), dtype_name(view.dtype));
+  HF_CHECK(view.dtype == dtype || ((flags & kBf16) && view.dtype == DType::kBF16), ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype), dtype_name(view.dtype));
   const int rank = DimTable::rank_of(dims);
   HF_CHECK(view.rank == rank, ErrorCode::kShape, "%s: %s must have %d dimensions (%s), got %d", op_, name, rank, dims, view.rank);
   dims_.bind(name, view, dims);

@@ -20,7 +20,7 @@ class DimTable {
  public:
   explicit DimTable(const char* op) : op_(op) {}
   void bind(const char* field, const View& view, const char* dims);
-  // Size of a named dimension, or −1 while unknown. Parses "S+1" and numbers.
+  // Size of a named dimension, or −1 while unknown. Parses "S+1", "S2|S" and numbers.
   int64_t size_of(const char* name, int length) const;
   static int rank_of(const char* dims);
 

@@ -40,7 +40,7 @@ const OPTIONS = ['maxNewTokens', 'temperature', 'topP', 'topK', 'minP', 'numRetu
 
 function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
   if (stop === undefined) {
-    const eos = model.config['eos_token_id'];
+    const eos = model.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
     return (Array.isArray(eos) ? eos : [eos]).filter((id): id is number => typeof id === 'number');
   }
   return stop.map((item) => {

@@ -8,7 +8,7 @@ import type { ModelSpec, NativeLoss, NativeModel, NativeScores, ParameterRole, R
 import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
 import { type Family, familyOf, initialise } from './families/index.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
-import { loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
+import { type Companions, loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
 import type { Tokenizer } from './tokenizer.js';
 
 export interface ParameterInfo {
@@ -58,17 +58,18 @@ export class Model {
   readonly spec: ModelSpec;
   /** @internal */
   readonly native: NativeModel;
-  readonly #tokenizer: Tokenizer | undefined;
+  /** @internal Tokenizer, generation_config.json and the files that savePretrained() copies. */
+  readonly companions: Companions;
   #trainable: Uint8Array;
 
   /** @internal Use fromPretrained() or fromConfig(). */
-  constructor(context: Context, family: Family, config: Readonly<Record<string, unknown>>, spec: ModelSpec, native: NativeModel, tokenizer?: Tokenizer) {
+  constructor(context: Context, family: Family, config: Readonly<Record<string, unknown>>, spec: ModelSpec, native: NativeModel, companions: Companions = { generationConfig: {}, files: new Map() }) {
     this.context = context;
     this.family = family;
     this.config = config;
     this.spec = spec;
     this.native = native;
-    this.#tokenizer = tokenizer;
+    this.companions = companions;
     this.#trainable = new Uint8Array(spec.parameters.length).fill(1);
   }
 
@@ -81,12 +82,17 @@ export class Model {
     const context = options.context ?? (await defaultContext());
     const checkpoint = await loadCheckpoint(directory, options);
     const native = new addon.Model(context.native, checkpoint.spec);
-    let done = 0;
-    for (const [index, tensor] of checkpoint.tensors.entries()) {
-      await runJob(options, () => native.loadParameter(index, tensor.path, tensor.offset, tensor.dtype));
-      options.onProgress?.(++done, checkpoint.tensors.length);
+    try {
+      let done = 0;
+      for (const [index, tensor] of checkpoint.tensors.entries()) {
+        await runJob(options, () => native.loadParameter(index, tensor.path, tensor.offset, tensor.dtype));
+        options.onProgress?.(++done, checkpoint.tensors.length);
+      }
+    } catch (error) {
+      native.dispose();
+      throw error;
     }
-    return new Model(context, checkpoint.family, checkpoint.config, checkpoint.spec, native, checkpoint.tokenizer);
+    return new Model(context, checkpoint.family, checkpoint.config, checkpoint.spec, native, checkpoint.companions);
   }
 
   /** Random weights for a Hugging Face config, or `{ model_type: 'gpt', vocab_size, hidden_size, … }` (families/gpt.ts). */
@@ -102,10 +108,14 @@ export class Model {
 
   /** @throws ERR_UNSUPPORTED when the directory has no tokenizer.json. */
   get tokenizer(): Tokenizer {
-    return this.#tokenizer ?? fail('ERR_UNSUPPORTED', 'model.tokenizer: this model was loaded without a tokenizer.json; use token ids, or add tokenizer.json to its directory');
+    return this.companions.tokenizer ?? fail('ERR_UNSUPPORTED', 'model.tokenizer: this model was loaded without a tokenizer.json; use token ids, or add tokenizer.json to its directory');
   }
   get hasTokenizer(): boolean {
-    return this.#tokenizer !== undefined;
+    return this.companions.tokenizer !== undefined;
+  }
+  /** generation_config.json as it was read; {} without one. generate() takes its default stop tokens from it. */
+  get generationConfig(): Readonly<Record<string, unknown>> {
+    return this.companions.generationConfig;
   }
   /** True when the classifier is the embedding matrix itself. */
   get tied(): boolean {
@@ -141,7 +151,7 @@ export class Model {
 
   /** A copy with weights of its own; shares context and tokenizer. Everything is trainable in it. */
   async clone(options?: JobOptions): Promise<Model> {
-    return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.#tokenizer);
+    return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.companions);
   }
 
   getParameter(name: string): Promise<RealArray> {
@@ -238,7 +248,7 @@ export class Model {
 
   /** @internal */
   get maybeTokenizer(): Tokenizer | undefined {
-    return this.#tokenizer;
+    return this.companions.tokenizer;
   }
 
   #index(name: string): number {

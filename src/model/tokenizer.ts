@@ -1,9 +1,52 @@
-/** tokenizer.json through @huggingface/tokenizers. */
+/** tokenizer.json through @huggingface/tokenizers, with the beginning-of-text rule of tokenizer_config.json. */
+import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+
+import { fail } from '../errors.js';
 
 export interface Tokenizer {
-  /** Adds BOS and the like as the tokenizer's post-processor says, unless told not to. */
+  /** Adds BOS and the like as the tokenizer's post-processor and tokenizer_config.json's add_bos_token say, unless told not to. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
-  /** Special tokens are left out. */
+  /** Special tokens, and ids that the tokenizer does not have (padded vocabularies), are left out. */
   decode(ids: readonly number[]): string;
   readonly vocabSize: number;
+}
+
+/** A special token in tokenizer_config.json: its text, alone or in an object. */
+function tokenText(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  const content = (value as { content?: unknown } | null | undefined)?.content;
+  return typeof content === 'string' ? content : undefined;
+}
+
+/**
+ * @param tokenizerJson, tokenizerConfig parsed files; the second may be missing in a directory, then it is {}.
+ * @throws ERR_UNSUPPORTED naming `path` when the tokenizer uses parts that the library does not have.
+ */
+export function createTokenizer(path: string, tokenizerJson: object, tokenizerConfig: Readonly<Record<string, unknown>>): Tokenizer {
+  let tokenizer: HfTokenizer;
+  try {
+    tokenizer = new HfTokenizer(tokenizerJson, tokenizerConfig);
+  } catch (error) {
+    fail('ERR_UNSUPPORTED', `fromPretrained: ${path} cannot be used: ${(error as Error).message}; move it away to use the model with token ids`, error);
+  }
+  const encode = (text: string, addSpecialTokens: boolean) => (text === '' && !addSpecialTokens ? [] : tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids);
+  const bosText = tokenText(tokenizerConfig['bos_token']);
+  const bos = bosText === undefined ? undefined : tokenizer.token_to_id(bosText);
+  // Does the post-processor begin with BOS by itself? add_bos_token, where given, decides over it, as in transformers.
+  const addsBos = bos !== undefined && encode('a', true)[0] === bos && encode('a', false)[0] !== bos;
+  const wantsBos = bos !== undefined && typeof tokenizerConfig['add_bos_token'] === 'boolean' ? tokenizerConfig['add_bos_token'] : addsBos;
+  const clean = tokenizerConfig['clean_up_tokenization_spaces'] === true;
+  return {
+    vocabSize: tokenizer.get_vocab().size,
+    encode(text, { addSpecialTokens = true } = {}) {
+      if (typeof text !== 'string') fail('ERR_INVALID_ARG', `tokenizer.encode: text must be a string, got ${typeof text}`);
+      const ids = encode(text, addSpecialTokens);
+      if (!addSpecialTokens || wantsBos === addsBos) return ids;
+      return wantsBos ? [bos!, ...ids] : ids.slice(1);
+    },
+    decode(ids) {
+      const known = Array.from(ids).filter((id) => tokenizer.id_to_token(id) !== undefined);
+      return known.length === 0 ? '' : tokenizer.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: clean });
+    },
+  };
 }

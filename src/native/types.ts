@@ -24,6 +24,8 @@ export interface FieldDescription {
   readonly dtype?: 'real' | 'int32' | 'uint8' | 'float64';
   readonly optional?: boolean;
   readonly strided?: boolean;
+  /** May also be given as bfloat16 (a Uint16Array). */
+  readonly bfloat16?: boolean;
 }
 
 export type BackendName = 'reference32' | 'reference64' | 'base' | 'avx2' | 'avx512' | 'cuda';

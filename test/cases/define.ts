@@ -10,6 +10,11 @@ export interface OpCase {
   args(random: Random): CaseArgs;
   /** Arguments that only the backward (or jvp) entry has, e.g. { add_to_d_x: true }. */
   readonly backward?: (random: Random) => CaseArgs;
+  /**
+   * For an op that returns its own gradients (d_<input>, asked for in args): what they are the gradient of, as a function of a call's
+   * results. `base` is the unmoved call: anything taken from it is a constant (stop_gradient).
+   */
+  readonly objective?: (base: KernelResult, args: CaseArgs) => (result: KernelResult) => number;
   /** Not run through finite differences: too large, or not differentiable there. */
   readonly skipGradient?: string;
 }

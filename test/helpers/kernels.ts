@@ -33,12 +33,39 @@ export interface Prepared {
   verify(): void;
 }
 
+/** Rounds to the nearest bfloat16, ties to even. */
+function bfloat16Bits(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  return Number.isNaN(value) ? 0x7fc0 : Math.floor((bits + 0x7fff + ((bits >>> 16) & 1)) / 65536);
+}
+
 const GUARD = 16;
 const SENTINEL = 0x5a;
 
+/** Where a strided tensor's elements lie, in row-major order. */
+function positions(shape: readonly number[], strides: readonly number[]): Int32Array {
+  const size = shape.reduce((a, b) => a * b, 1);
+  const at = new Int32Array(size);
+  for (let i = 0; i < size; ++i) {
+    let rest = i;
+    for (let dim = shape.length - 1; dim >= 0; --dim) {
+      at[i]! += (rest % shape[dim]!) * strides[dim]!;
+      rest = Math.floor(rest / shape[dim]!);
+    }
+  }
+  return at;
+}
+
+/** Row-major strides; with `pad`, every dimension but the last is further apart than what it contains. */
+function rowMajor(shape: readonly number[], pad: boolean): number[] {
+  const strides = shape.map(() => 1);
+  for (let dim = shape.length - 2; dim >= 0; --dim) strides[dim] = strides[dim + 1]! * shape[dim + 1]! + (pad ? 3 : 0);
+  return strides;
+}
+
 /**
  * Case arguments in a backend's types. Reals are rounded to float32 first, so that every backend sees the same numbers.
- * Outputs lie between guard bands and are filled with NaN; `padRows` puts rows further apart than their length.
+ * Outputs lie between guard bands and are filled with NaN; `padRows` puts rows (and heads) further apart than their length.
  */
 export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { padRows = false, round = true } = {}): Prepared {
   const sizes = new Map<string, number>();
@@ -64,35 +91,37 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
       ? [...value.shape]
       : field.dims!.split(' ').map((dim) => {
           if (/^\d+$/.test(dim)) return Number(dim);
-          const [name, offset] = dim.split('+');
+          const [name, offset] = dim.split('|').find((choice) => sizes.has(choice.split('+')[0]!))!.split('+');
           return sizes.get(name!)! + Number(offset ?? 0);
         });
-    const Type = field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
-    const columns = shape.at(-1)!;
-    const pad = padRows && shape.length === 2 ? 3 : 0;
-    const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
-    const row = columns + pad;
-    const data = new Type(2 * GUARD + rows * row);
+    const { layout, bfloat16 } = (isTensor(value) ? value : {}) as Partial<RealTensor>;
+    const Type = bfloat16 ? Uint16Array : field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
+    const pad = padRows ? 3 : 0;
+    const strides =
+      layout === 'columns' ? [1, shape[0]! + pad]
+      : layout === 'spread' ? [2 * shape[1]! + 1 + pad, 2]
+      : rowMajor(shape, padRows);
+    const at = positions(shape, strides);
+    const data = new Type(2 * GUARD + (at.length > 0 ? at.at(-1)! + 1 : 0));
     const bytes = new Uint8Array(data.buffer);
     bytes.fill(SENTINEL);
-    const size = rows * columns;
-    for (let i = 0; i < size; ++i) {
-      const at = GUARD + Math.floor(i / columns) * row + (i % columns);
+    const inside = new Uint8Array(data.length);
+    for (let i = 0; i < at.length; ++i) {
+      const position = GUARD + at[i]!;
+      inside[position] = 1;
       if (isTensor(value)) {
         const v = value.data[i]!;
-        data[at] = field.dtype === 'real' && round ? Math.fround(v) : v;
-      } else data[at] = Type === Int32Array ? -123456 : Number.NaN;
+        data[position] = bfloat16 ? bfloat16Bits(v) : field.dtype === 'real' && round ? Math.fround(v) : v;
+      } else data[position] = Type === Int32Array ? -123456 : Number.NaN;
     }
     const before = bytes.slice();
-    const strides = shape.map((_, i) => (i === shape.length - 1 ? 1 : shape.slice(i + 1, -1).reduce((a, b) => a * b, 1) * row));
     result[field.name] = { data, shape, strides, offset: GUARD } as ArrayView;
     checks.push(() => {
       const unit = data.BYTES_PER_ELEMENT;
       for (let element = 0; element < data.length; ++element) {
-        const inside = element >= GUARD && element < GUARD + rows * row && (element - GUARD) % row < columns;
-        if (inside && field.kind !== 'in') continue;
+        if (inside[element] && field.kind !== 'in') continue;
         for (let b = element * unit; b < (element + 1) * unit; ++b)
-          if (bytes[b] !== before[b]) throw new Error(`${op.name}: ${inside ? 'input' : 'memory around'} ${field.name} was changed at element ${element - GUARD}`);
+          if (bytes[b] !== before[b]) throw new Error(`${op.name}: ${inside[element] ? 'input' : 'memory around'} ${field.name} was changed at element ${element - GUARD}`);
       }
     });
   }
@@ -101,12 +130,8 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
 
 /** An output's numbers, contiguous. */
 export function numbers(view: ArrayView): Float64Array {
-  const columns = view.shape.at(-1) ?? 1;
-  const rows = view.shape.slice(0, -1).reduce((a, b) => a * b, 1);
-  const out = new Float64Array(rows * columns);
-  const row = view.shape.length > 1 ? (view.strides?.at(-2) ?? columns) : columns;
-  for (let i = 0; i < out.length; ++i) out[i] = Number(view.data[(view.offset ?? 0) + Math.floor(i / columns) * row + (i % columns)]);
-  return out;
+  const at = positions(view.shape, view.strides ?? rowMajor(view.shape, false));
+  return Float64Array.from(at, (position) => Number(view.data[(view.offset ?? 0) + position]));
 }
 
 export function runCase(op: NativeOp, args: CaseArgs, backend: BackendName, options: { padRows?: boolean; threads?: number; round?: boolean } = {}): KernelResult {

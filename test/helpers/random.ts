@@ -1,6 +1,13 @@
 /** Seeded inputs for tests (mulberry32 + Box–Muller); nothing to do with the library's own random numbers. */
 
-export interface RealTensor { readonly data: Float64Array; readonly shape: readonly number[] }
+export interface RealTensor {
+  readonly data: Float64Array;
+  readonly shape: readonly number[];
+  /** How a matrix that is only read lies in memory: column by column, or with both strides larger than necessary. Default: row by row. */
+  readonly layout?: 'columns' | 'spread';
+  /** Given to the op as bfloat16. */
+  readonly bfloat16?: boolean;
+}
 export interface IntTensor { readonly data: Int32Array; readonly shape: readonly number[] }
 
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);

@@ -4,11 +4,20 @@ import { runJob } from '../../core/job.js';
 import type { ModelSpec, ParameterSpec } from '../../native/types.js';
 import type { Model } from '../model.js';
 import { gpt } from './gpt.js';
+import { gpt2 } from './gpt2.js';
+import { gptNeox } from './gpt_neox.js';
+import { llama } from './llama.js';
+import { qwen2 } from './qwen2.js';
+import { qwen3 } from './qwen3.js';
 
 export type HfConfig = Readonly<Record<string, unknown>>;
 
 export interface Family {
   readonly modelType: string;
+  /** transformers' class, for config.json's `architectures`. */
+  readonly architecture?: string;
+  /** What names of the headless model lack: 'transformer.' in GPT-2, whose published checkpoint begins with 'wte.weight'. */
+  readonly basePrefix?: string;
   /** The config with defaults filled in; refuses values the engine does not implement (ERR_UNSUPPORTED, naming the key). */
   complete(config: HfConfig): HfConfig;
   spec(config: HfConfig): ModelSpec;
@@ -16,7 +25,7 @@ export interface Family {
   initialStd(parameter: ParameterSpec, config: HfConfig): number;
 }
 
-const families: readonly Family[] = [gpt];
+const families: readonly Family[] = [gpt, gpt2, gptNeox, llama, qwen2, qwen3];
 
 /** @throws ERR_UNSUPPORTED naming the model_type and the known ones. */
 export function familyOf(config: HfConfig): Family {

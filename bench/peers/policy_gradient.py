@@ -1,0 +1,85 @@
+"""Policy gradient through the classifier in PyTorch, the way users write it: what `linear_policy_gradient` is compared with.
+
+    loss = -sum(coef * logp)      logp = log_softmax(hidden @ weight.T)[targets]
+
+  materialised   logits [N, V] once, autograd through log_softmax and gather
+  chunked        rows in chunks, gradient formed by hand in the chunk's logits (softmax minus one-hot), no recomputation
+
+Prints one JSON object: for each form wall and processor time in ms (all repeats; on a shared machine the processor time of one
+thread is the steadier), their minima, and the peak resident memory beyond what the process held before the first call (give --form
+for it: a process never gives its peak back).
+
+    python3 bench/peers/policy_gradient.py --rows 2048 --hidden 512 --vocab 50304 --threads 1 --repeats 3
+"""
+import argparse
+import json
+import resource
+import time
+
+import torch
+
+
+def materialised(hidden, weight, targets, coef):
+    """Returns log-probs and both gradients."""
+    h, w = hidden.requires_grad_(True), weight.requires_grad_(True)
+    h.grad = w.grad = None
+    logp = torch.log_softmax(h @ w.t(), dim=-1).gather(1, targets[:, None]).squeeze(1)
+    (-(coef * logp).sum()).backward()
+    return logp.detach(), h.grad, w.grad
+
+
+@torch.no_grad()
+def chunked(hidden, weight, targets, coef, rows=256):
+    """The same numbers; extra memory is one chunk of logits."""
+    n = hidden.shape[0]
+    logps, d_hidden, d_weight = torch.empty(n), torch.empty_like(hidden), torch.zeros_like(weight)
+    for begin in range(0, n, rows):
+        part = slice(begin, min(begin + rows, n))
+        h, y, c = hidden[part], targets[part], coef[part]
+        logits = h @ weight.t()
+        lse = torch.logsumexp(logits, dim=-1)
+        logps[part] = logits.gather(1, y[:, None]).squeeze(1) - lse
+        grad = logits.sub_(lse[:, None]).exp_().mul_(c[:, None])
+        grad[torch.arange(len(y)), y] -= c
+        d_hidden[part] = grad @ weight
+        d_weight.addmm_(grad.t(), h)
+    return logps, d_hidden, d_weight
+
+
+FORMS = {"materialised": materialised, "chunked": chunked}
+
+
+def peak_kib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("rows", 2048), ("hidden", 512), ("vocab", 50304), ("threads", 1), ("repeats", 3), ("seed", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--form", choices=sorted(FORMS), action="append", help="only this form (may be given twice); default: all")
+    options = parser.parse_args()
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    hidden = torch.randn(options.rows, options.hidden)
+    weight = torch.randn(options.vocab, options.hidden) * 0.05
+    targets = torch.randint(0, options.vocab, (options.rows,))
+    coef = torch.randn(options.rows) / options.rows
+
+    result = {"torch": torch.__version__, "rows": options.rows, "hidden": options.hidden, "vocab": options.vocab, "threads": options.threads}
+    for name in options.form or list(FORMS):
+        before = peak_kib()
+        wall, processor = [], []
+        for _ in range(options.repeats):
+            start, start_processor = time.perf_counter(), time.process_time()
+            FORMS[name](hidden, weight, targets, coef)
+            wall.append(round((time.perf_counter() - start) * 1e3, 2))
+            processor.append(round((time.process_time() - start_processor) * 1e3, 2))
+        result[name] = {"ms": wall, "min_ms": min(wall), "cpu_ms": processor, "min_cpu_ms": min(processor),
+                        "peak_extra_mib": round((peak_kib() - before) / 1024, 1)}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

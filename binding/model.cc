@@ -1,0 +1,375 @@
+#include "env.h"
+#include "model/forward.h"
+#include "model/load.h"
+#include "model_spec.h"
+#include "objects.h"
+#include "options.h"
+#include "policy/generate.h"
+#include "policy/score.h"
+
+namespace hf::binding {
+namespace {
+
+Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
+
+// Token lists copied out of JavaScript, kept alive by the job; every index is checked once, here.
+struct Packed {
+  std::vector<int32_t> ids, offsets, rows, targets, row_offsets;
+
+  Samples samples() const {
+    return {ids.data(), offsets.data(), sequences(), rows.data(), targets.data(), row_offsets.data()};
+  }
+  int64_t sequences() const { return int64_t(offsets.size()) - 1; }
+};
+
+void check_offsets(const char* function, const char* name, const std::vector<int32_t>& offsets, size_t total) {
+  bool good = !offsets.empty() && offsets.front() == 0 && offsets.back() == int64_t(total);
+  for (size_t i = 1; i < offsets.size(); ++i) good = good && offsets[i - 1] <= offsets[i];
+  HF_CHECK(good, ErrorCode::kInvalidArg, "%s: %s must rise from 0 to %zu", function, name, total);
+}
+
+std::shared_ptr<Packed> packed_of(const char* function, Napi::Value value, const Model& model, bool scored) {
+  const Options options(function, value);
+  auto packed = std::make_shared<Packed>();
+  packed->ids = options.indices("ids"), packed->offsets = options.indices("offsets");
+  check_offsets(function, "offsets", packed->offsets, packed->ids.size());
+  for (int32_t id : packed->ids)
+    HF_CHECK(id >= 0 && id < model.spec().vocab_size, ErrorCode::kInvalidArg, "%s: token id %d lies outside the vocabulary of %lld", function, id,
+             static_cast<long long>(model.spec().vocab_size));
+  for (size_t s = 1; s < packed->offsets.size(); ++s)
+    HF_CHECK(packed->offsets[s] - packed->offsets[s - 1] <= model.spec().max_positions, ErrorCode::kInvalidArg,
+             "%s: sequence %zu is longer than the model's context of %lld", function, s - 1, static_cast<long long>(model.spec().max_positions));
+  if (!scored) return packed;
+  packed->rows = options.indices("rows"), packed->targets = options.indices("targets"), packed->row_offsets = options.indices("rowOffsets");
+  check_offsets(function, "rowOffsets", packed->row_offsets, packed->rows.size());
+  HF_CHECK(packed->targets.size() == packed->rows.size() && packed->row_offsets.size() == packed->offsets.size(), ErrorCode::kShape,
+           "%s: rows and targets must have equal lengths, offsets and rowOffsets too", function);
+  for (size_t s = 0; s + 1 < packed->offsets.size(); ++s)
+    for (int32_t i = packed->row_offsets[s]; i < packed->row_offsets[s + 1]; ++i)
+      HF_CHECK(packed->rows[i] >= packed->offsets[s] && packed->rows[i] < packed->offsets[s + 1] && packed->targets[i] >= 0 &&
+                   packed->targets[i] < model.spec().vocab_size,
+               ErrorCode::kInvalidArg, "%s: row %d or target %d of scored position %d is out of range", function, packed->rows[i], packed->targets[i], i);
+  return packed;
+}
+
+// The per-row arrays of a loss and its results, in the context's real type.
+struct LossArrays {
+  std::vector<std::vector<char>> inputs;
+  std::vector<std::pair<const char*, std::vector<char>>> results;
+  PolicyBatch batch;
+  int64_t rows;
+  DType real;
+
+  void input(const Options& options, const char* name, View& view) {
+    if (!options.has(name)) return;
+    inputs.push_back(copy_numbers(options.function(), name, options.get(name), real, rows));
+    view = make_view(inputs.back().data(), real, rows);
+  }
+  void result(const char* name, View& view, DType dtype) {
+    results.emplace_back(name, std::vector<char>(static_cast<size_t>(rows * dtype_bytes(dtype))));
+    view = make_view(results.back().second.data(), dtype, rows);
+  }
+  Napi::Value to_js(Napi::Env env) const {
+    Napi::Object object = Napi::Object::New(env);
+    for (const auto& [name, numbers] : results)
+      object.Set(name, typed_array(env, std::string_view(name) == "clipped" ? DType::kI32 : real, numbers.data(), rows));
+    return object;
+  }
+};
+
+std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType real, bool gradients) {
+  static constexpr const char* kLosses[] = {"coefficients", "clip", "cispo"};
+  static constexpr const char* kEstimators[] = {"k1", "k2", "k3", "exact"};
+  static constexpr const char* kLevels[] = {"token", "sequence"};
+  auto arrays = std::make_shared<LossArrays>();
+  arrays->rows = rows, arrays->real = real;
+  arrays->inputs.reserve(8), arrays->results.reserve(8);
+  PolicyBatch& b = arrays->batch;
+  b.loss.temperature = options.number("temperature", 1);
+  arrays->result("logps", b.logps, real);
+  arrays->result("entropy", b.entropy, real);
+  arrays->result("maxProb", b.max_prob, real);
+  if (!gradients) return arrays;
+  b.loss.loss = options.choice<PgLoss>("loss", kLosses, 3);
+  if (options.has("kl")) b.loss.kl = options.choice<KlEstimator>("kl", kEstimators, 4);
+  if (options.has("importance")) b.loss.importance = options.choice<ImportanceLevel>("importance", kLevels, 2);
+  b.loss.epsilon_low = options.number("epsilonLow", b.loss.epsilon_low), b.loss.epsilon_high = options.number("epsilonHigh", b.loss.epsilon_high);
+  b.loss.beta = options.number("beta", 0), b.loss.entropy_coef = options.number("entropyCoef", 0);
+  arrays->input(options, "coefficients", b.coefficients);
+  arrays->input(options, "entropyCoefficients", b.entropy_coefficients);
+  arrays->input(options, "advantages", b.advantages);
+  arrays->input(options, "oldLogps", b.old_logps);
+  arrays->input(options, "refLogps", b.ref_logps);
+  arrays->input(options, "weights", b.weights);
+  arrays->result("losses", b.losses, real);
+  if (options.has("refLogps") || options.has("reference")) arrays->result("kl", b.kl, real);
+  if (b.loss.loss != PgLoss::kCoefficients) {
+    arrays->result("ratio", b.ratio, real);
+    arrays->result("clipped", b.clipped, DType::kI32);
+  }
+  return arrays;
+}
+
+std::shared_ptr<ContextTensor> tensor_of(const Options& options, const char* name) {
+  if (!options.has(name)) return nullptr;
+  return TensorHandle::Unwrap(options.get(name).As<Napi::Object>())->get("tensor");
+}
+
+View features_view(const char* function, const std::shared_ptr<ContextTensor>& tensor, const Packed& packed, const Model& model) {
+  if (!tensor) return View{};
+  const View& view = tensor->tensor.view;
+  HF_CHECK(view.rank == 2 && view.shape[0] == packed.samples().scored() && view.shape[1] == model.spec().hidden_size && view.dtype == model.context()->real(),
+           ErrorCode::kShape, "%s: features must be (%lld, %lld) from features() of the same samples", function,
+           static_cast<long long>(packed.samples().scored()), static_cast<long long>(model.spec().hidden_size));
+  return view;
+}
+
+}  // namespace
+
+Napi::Function ModelHandle::define(Napi::Env env) {
+  using M = ModelHandle;
+  return DefineClass(env, "Model",
+                     {InstanceAccessor<&M::size>("size"), InstanceMethod<&M::read_parameter>("readParameter"),
+                      InstanceMethod<&M::write_parameter>("writeParameter"), InstanceMethod<&M::load_parameter>("loadParameter"),
+                      InstanceMethod<&M::init_parameter>("initParameter"), InstanceMethod<&M::clone>("clone"),
+                      InstanceMethod<&M::set_trainable>("setTrainable"), InstanceMethod<&M::read_gradient>("readGradient"),
+                      InstanceMethod<&M::zero_gradients>("zeroGradients"), InstanceMethod<&M::forward>("forward"),
+                      InstanceMethod<&M::features>("features"), InstanceMethod<&M::score>("score"), InstanceMethod<&M::accumulate>("accumulate"),
+                      InstanceMethod<&M::generate>("generate"), InstanceMethod<&M::dispose>("dispose")});
+}
+
+// new Model(context, spec), or from clone() with the native model in an External.
+ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelHandle>(info) {
+  guarded(info.Env(), [&] {
+    if (info[0].IsExternal()) {
+      object_ = std::move(*info[0].As<Napi::External<std::shared_ptr<Model>>>().Data());
+    } else {
+      const std::shared_ptr<Context>& context = ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");
+      object_ = std::make_shared<Model>(context, model_spec_of(info[1]));
+    }
+    adjust_memory(info.Env(), object_->weights().bytes());
+  });
+}
+
+int ModelHandle::parameter(const Napi::CallbackInfo& info) const {
+  const int64_t index = info[0].IsNumber() ? info[0].As<Napi::Number>().Int64Value() : -1;
+  HF_CHECK(index >= 0 && index < int64_t(get("model")->parameters().size()), ErrorCode::kInvalidArg, "Model: there is no parameter number %lld",
+           static_cast<long long>(index));
+  return int(index);
+}
+
+Napi::Value ModelHandle::size(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), double(get("model")->size())); });
+}
+
+Napi::Value ModelHandle::read_parameter(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int index = parameter(info);
+    return read_view(info.Env(), object_->context(), object_, object_->weight(index));
+  });
+}
+
+Napi::Value ModelHandle::write_parameter(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const View target = object_ ? object_->weight(parameter(info)) : get("model")->weights();
+    auto numbers = std::make_shared<std::vector<char>>(copy_numbers("setParameter", "data", info[1], target.dtype, target.size()));
+    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [keep = object_, target, numbers](Run&) -> Convert {
+      std::memcpy(target.data, numbers->data(), numbers->size());
+      return undefined;
+    });
+  });
+}
+
+Napi::Value ModelHandle::load_parameter(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const View target = get("model")->weight(parameter(info));
+    Napi::Object named = Napi::Object::New(info.Env());
+    named.Set("path", info[1]), named.Set("offset", info[2]), named.Set("dtype", info[3]);
+    const Options options("loadParameter", named);
+    return EnvData::of(info.Env()).submit(
+        object_->context(), info.Env().Undefined(),
+        [keep = object_, target, path = options.text("path"), offset = options.integer("offset"), dtype = options.choice<FileDType>("dtype", kFileDTypes, 4)](Run&) -> Convert {
+          load_numbers(path, offset, dtype, target);
+          return undefined;
+        });
+  });
+}
+
+Napi::Value ModelHandle::init_parameter(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int index = parameter(info);
+    const double std = info[1].ToNumber().DoubleValue(), mean = info[2].ToNumber().DoubleValue();
+    const uint64_t seed = uint64_t(info[3].ToNumber().Int64Value());
+    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index, std, mean, seed](Run&) -> Convert {
+      fill_normal(model->weight(index), mean, std, seed, uint64_t(index));
+      return undefined;
+    });
+  });
+}
+
+Napi::Value ModelHandle::clone(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return EnvData::of(info.Env()).submit(get("model")->context(), info.Env().Undefined(), [model = object_](Run&) -> Convert {
+      auto copy = std::make_shared<std::shared_ptr<Model>>(model->clone());
+      return [copy](Napi::Env env) -> Napi::Value {
+        return EnvData::of(env).model.New({Napi::External<std::shared_ptr<Model>>::New(env, copy.get())});
+      };
+    });
+  });
+}
+
+// Queued like a job, so that jobs submitted before it still see the old choice.
+void ModelHandle::set_trainable(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const size_t count = get("model")->parameters().size();
+    HF_CHECK(info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().ElementLength() == count, ErrorCode::kInvalidArg,
+             "setTrainable: a Uint8Array with one entry per parameter (%zu) is required", count);
+    const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
+    std::vector<bool> mask(array.Data(), array.Data() + count);
+    object_->context()->submit({std::make_shared<JobControl>(), [model = object_, mask](Run&) { model->set_trainable(mask); }, [](std::exception_ptr) {}});
+  });
+}
+
+Napi::Value ModelHandle::read_gradient(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int index = parameter(info);
+    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index](Run&) -> Convert {
+      const View view = model->view_in(model->gradients(), index);
+      auto copy = std::make_shared<std::vector<char>>(view.as<char>(), view.as<char>() + view.bytes());
+      return [copy, dtype = view.dtype, count = view.size()](Napi::Env env) { return typed_array(env, dtype, copy->data(), count); };
+    });
+  });
+}
+
+Napi::Value ModelHandle::zero_gradients(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return EnvData::of(info.Env()).submit(get("model")->context(), info.Env().Undefined(), [model = object_](Run&) -> Convert {
+      model->zero_gradients();
+      return undefined;
+    });
+  });
+}
+
+Napi::Value ModelHandle::forward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Options want("forward", info[1]);
+    const bool with_logits = want.flag("logits"), with_features = want.flag("hiddenStates");
+    const auto packed = packed_of("forward", info[0], *get("model"), false);
+    return EnvData::of(info.Env()).submit(object_->context(), info[2], [model = object_, packed, with_logits, with_features](Run& run) -> Convert {
+      auto z = std::make_shared<std::vector<Tensor>>(), phi = std::make_shared<std::vector<Tensor>>();
+      const ModelSpec& spec = model->spec();
+      for (int64_t s = 0; s < packed->sequences(); ++s) {
+        checkpoint(run);
+        Scratch scratch(run);
+        const Batch batch = make_batch(packed->ids.data(), packed->offsets.data() + s, 1, run);
+        const View features = hf::forward(*model, batch, Keep::kFeatures, run).features();
+        const std::shared_ptr<MemoryCounter>& counter = model->context()->counter();
+        if (with_features) {
+          phi->push_back(Tensor::create(counter, run.real(), batch.rows(), spec.hidden_size));
+          std::memcpy(phi->back().view.data, features.data, static_cast<size_t>(features.bytes()));
+        }
+        if (with_logits) {
+          z->push_back(Tensor::create(counter, run.real(), batch.rows(), spec.vocab_size));
+          logits(*model, features, z->back().view, run);
+        }
+        report_progress(run, packed->offsets[s + 1], packed->offsets.back());
+      }
+      return [model, z, phi](Napi::Env env) -> Napi::Value {
+        const auto list = [&](const std::vector<Tensor>& tensors) {
+          Napi::Array array = Napi::Array::New(env, tensors.size());
+          for (size_t i = 0; i < tensors.size(); ++i) array[uint32_t(i)] = TensorHandle::wrap(env, model->context(), tensors[i]);
+          return array;
+        };
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("logits", list(*z));
+        result.Set("hiddenStates", list(*phi));
+        return result;
+      };
+    });
+  });
+}
+
+Napi::Value ModelHandle::features(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto packed = packed_of("features", info[0], *get("model"), true);
+    return EnvData::of(info.Env()).submit(object_->context(), info[1], [model = object_, packed](Run& run) -> Convert {
+      Tensor out = Tensor::create(model->context()->counter(), run.real(), packed->samples().scored(), model->spec().hidden_size);
+      scored_features(*model, packed->samples(), out.view, run);
+      return [model, out](Napi::Env env) -> Napi::Value { return TensorHandle::wrap(env, model->context(), out); };
+    });
+  });
+}
+
+Napi::Value ModelHandle::score(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Options options("score", info[1]);
+    const auto packed = packed_of("score", info[0], *get("model"), true);
+    const auto arrays = loss_of(options, packed->samples().scored(), object_->context()->real(), /*gradients=*/false);
+    const auto tensor = tensor_of(options, "features");
+    const View features = features_view("score", tensor, *packed, *object_);
+    return EnvData::of(info.Env()).submit(object_->context(), info[2], [model = object_, packed, arrays, tensor, features](Run& run) -> Convert {
+      hf::score(*model, packed->samples(), arrays->batch, features, run);
+      return [arrays](Napi::Env env) { return arrays->to_js(env); };
+    });
+  });
+}
+
+Napi::Value ModelHandle::accumulate(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Options options("accumulateGradients", info[1]);
+    const auto packed = packed_of("accumulateGradients", info[0], *get("model"), true);
+    const auto arrays = loss_of(options, packed->samples().scored(), object_->context()->real(), /*gradients=*/true);
+    const auto tensor = tensor_of(options, "features");
+    const View features = features_view("accumulateGradients", tensor, *packed, *object_);
+    std::shared_ptr<Model> reference;
+    if (options.has("reference")) {
+      reference = ModelHandle::Unwrap(options.get("reference").As<Napi::Object>())->get("model");
+      HF_CHECK(reference->context() == object_->context(), ErrorCode::kInvalidArg,
+               "accumulateGradients: the reference model must be on the same context");
+      HF_CHECK(reference->spec().vocab_size == object_->spec().vocab_size, ErrorCode::kShape,
+               "accumulateGradients: the reference model's vocabulary has %lld entries, this one's %lld",
+               static_cast<long long>(reference->spec().vocab_size), static_cast<long long>(object_->spec().vocab_size));
+    }
+    const int64_t max_tokens = options.has("maxTokens") ? options.integer("maxTokens") : kDefaultMaxTokens;
+    return EnvData::of(info.Env()).submit(object_->context(), info[2],
+                                          [model = object_, packed, arrays, tensor, features, reference, max_tokens](Run& run) -> Convert {
+      hf::accumulate(*model, packed->samples(), arrays->batch, features, reference.get(), max_tokens, run);
+      return [arrays](Napi::Env env) { return arrays->to_js(env); };
+    });
+  });
+}
+
+Napi::Value ModelHandle::generate(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Options options("generate", info[1]);
+    const auto packed = packed_of("generate", info[0], *get("model"), false);
+    GenerateOptions g;
+    g.max_new_tokens = options.integer("maxNewTokens"), g.num_return_sequences = options.integer("numReturnSequences");
+    g.temperature = options.number("temperature"), g.top_p = options.number("topP"), g.min_p = options.number("minP"), g.top_k = options.integer("topK");
+    g.seed = options.integer("seed"), g.first_stream = options.integer("firstStream"), g.max_batch = options.integer("maxBatch");
+    g.stop = options.indices("stop");
+    HF_CHECK(g.max_new_tokens >= 0 && g.num_return_sequences >= 1 && g.max_batch >= 1, ErrorCode::kInvalidArg,
+             "generate: maxNewTokens >= 0, numReturnSequences >= 1 and maxBatch >= 1 expected");
+    return EnvData::of(info.Env()).submit(object_->context(), info[2], [model = object_, packed, g](Run& run) -> Convert {
+      auto c = std::make_shared<Completions>(hf::generate(*model, packed->ids.data(), packed->offsets.data(), packed->sequences(), g, run));
+      return [c, real = run.real()](Napi::Env env) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("ids", typed_array(env, DType::kI32, c->ids.data(), int64_t(c->ids.size())));
+        std::vector<float> logps(c->logps.begin(), c->logps.end());
+        result.Set("logps", typed_array(env, DType::kF32, logps.data(), int64_t(logps.size())));
+        result.Set("offsets", typed_array(env, DType::kI32, c->offsets.data(), int64_t(c->offsets.size())));
+        result.Set("stopped", typed_array(env, DType::kU8, c->stopped.data(), int64_t(c->stopped.size())));
+        return result;
+      };
+    });
+  });
+}
+
+void ModelHandle::release(Napi::Env env) {
+  if (object_) adjust_memory(env, -object_->weights().bytes());
+  object_ = nullptr;
+}
+void ModelHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+void ModelHandle::Finalize(Napi::Env env) { release(env); }
+
+}  // namespace hf::binding

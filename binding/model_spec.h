@@ -1,0 +1,12 @@
+// The ModelSpec of src/native/types.ts as the engine's.
+#pragma once
+
+#include <napi.h>
+
+#include "model/spec.h"
+
+namespace hf::binding {
+
+ModelSpec model_spec_of(Napi::Value value);
+
+}  // namespace hf::binding

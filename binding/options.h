@@ -1,0 +1,62 @@
+// Reading plain JavaScript option objects. TypeScript has checked them for people; these checks keep native code safe from the rest.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+
+namespace hf::binding {
+
+class Options {
+ public:
+  Options(const char* function, Napi::Value value) : function_(function) {
+    HF_CHECK(value.IsObject(), ErrorCode::kInvalidArg, "%s: an options object is required", function);
+    object_ = value.As<Napi::Object>();
+  }
+  Napi::Value get(const char* name) const { return object_.Get(name); }
+  bool has(const char* name) const {
+    const Napi::Value value = get(name);
+    return !value.IsUndefined() && !value.IsNull();
+  }
+  double number(const char* name) const {
+    const Napi::Value value = get(name);
+    HF_CHECK(value.IsNumber(), ErrorCode::kInvalidArg, "%s: %s must be a number", function_, name);
+    return value.As<Napi::Number>().DoubleValue();
+  }
+  double number(const char* name, double otherwise) const { return has(name) ? number(name) : otherwise; }
+  int64_t integer(const char* name) const {
+    const double value = number(name);
+    HF_CHECK(value == double(int64_t(value)), ErrorCode::kInvalidArg, "%s: %s must be an integer, got %g", function_, name, value);
+    return int64_t(value);
+  }
+  bool flag(const char* name) const { return get(name).ToBoolean(); }
+  std::string text(const char* name) const {
+    const Napi::Value value = get(name);
+    HF_CHECK(value.IsString(), ErrorCode::kInvalidArg, "%s: %s must be a string", function_, name);
+    return value.As<Napi::String>();
+  }
+  template <class E>
+  E choice(const char* name, const char* const* names, int count) const {
+    const std::string value = text(name);
+    for (int i = 0; i < count; ++i)
+      if (value == names[i]) return static_cast<E>(i);
+    fail(ErrorCode::kInvalidArg, "%s: %s has no choice '%s'", function_, name, value.c_str());
+  }
+  std::vector<int32_t> indices(const char* name) const {
+    const Napi::Value value = get(name);
+    HF_CHECK(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, ErrorCode::kInvalidArg,
+             "%s: %s must be an Int32Array", function_, name);
+    const Napi::Int32Array array = value.As<Napi::Int32Array>();
+    return {array.Data(), array.Data() + array.ElementLength()};
+  }
+  const char* function() const { return function_; }
+
+ private:
+  const char* function_;
+  Napi::Object object_;
+};
+
+}  // namespace hf::binding

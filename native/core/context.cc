@@ -1,0 +1,71 @@
+#include "core/context.h"
+
+namespace hf {
+
+Context::Context(Backend backend, int threads) : backend_(backend), threads_(threads) {}
+
+Context::~Context() { abandon(); }
+
+void Context::submit(Job job) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  HF_CHECK(!closed_, ErrorCode::kDisposed, "the context was disposed; make a new one with createContext()");
+  queue_.push_back(std::move(job));
+  if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  wake_.notify_one();
+}
+
+void Context::close() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  closed_ = true;
+  wake_.notify_one();
+}
+
+void Context::abandon() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+    for (Job& job : queue_) job.control->cancel();
+    if (running_) running_->cancel();
+    wake_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Context::loop() {
+  for (;;) {
+    Job job;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      running_ = nullptr;
+      wake_.wait(lock, [this] { return !queue_.empty() || closed_; });
+      if (queue_.empty()) return;
+      job = std::move(queue_.front());
+      queue_.pop_front();
+      running_ = job.control;
+    }
+    run_job(job);
+  }
+}
+
+void Context::run_job(Job& job) {
+  Run run;
+  run.backend = backend_;
+  run.threads = threads_;
+  run.arena = &arena_;
+  run.control = job.control.get();
+  std::exception_ptr error;
+  arena_.reset_peak();
+  try {
+    job.control->checkpoint();
+    job.work(run);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  job.work = nullptr;  // lets go of what the job held before anyone hears that it is done
+  arena_.release(0);
+  arena_bytes_.store(arena_.held_bytes(), std::memory_order_relaxed);
+  if (arena_.peak_bytes() > arena_peak_.load(std::memory_order_relaxed)) arena_peak_.store(arena_.peak_bytes(), std::memory_order_relaxed);
+  job.done(error);
+}
+
+}  // namespace hf

@@ -1,0 +1,393 @@
+// C = alpha · A B with epilogues: packed, blocked, threaded (Goto and van de Geijn, "Anatomy of high-performance matrix
+// multiplication", TOMS 2008). flops 2MKN; packed copies of at most kSliceRows × depth of A and depth × kSliceColumns of B.
+//
+//   for each slice of rows, block of depth:  pack A
+//     for each slice of columns:             pack B                  (L3; skipped when the caller brings packed_b)
+//       tasks: a block of rows (L2) × a run of column panels (L1), register tiles inside
+//
+// An element's sum: one chain of fused multiply-adds in the order of k per depth block, then c = alpha · chain + c. Depth blocks
+// depend on K only. So an element's bits depend on neither M, N, the tile it falls into, packed_b nor the number of threads.
+// Up to kSmallRows rows, B is read once and packed a few cache lines at a time, transposed in registers: no copy of B is made.
+#include "cpu/gemm.h"
+
+namespace hf::HF_ISA {
+namespace {
+
+constexpr int64_t kSliceRows = 2048, kSliceColumns = 2048;
+constexpr int64_t kBlockRows = 120, kRunPanels = 32;  // a task's block of A fits the L2 cache
+constexpr int64_t kPackGroup = 8;                     // panels per packing task
+constexpr int64_t kSmallRows = 8;
+
+struct PackedHeader {
+  char tag[8];
+  int64_t tile_columns, depth, columns;
+};
+constexpr int64_t kHeaderFloats = 16;
+static_assert(sizeof(PackedHeader) <= kHeaderFloats * sizeof(float));
+
+// ---- packing -------------------------------------------------------------------------------------------------------------
+
+HF_INLINE Floats fetch(const float* p) { return load(p); }
+HF_INLINE Floats fetch(const uint16_t* p) { return load_bf16(p); }
+HF_INLINE Floats fetch(const float* p, int64_t count) { return load_partial(p, count); }
+HF_INLINE Floats fetch(const uint16_t* p, int64_t count) {
+  float values[kLanes] = {};
+  for (int64_t i = 0; i < count && i < kLanes; ++i) values[i] = from_bf16(p[i]);
+  return load(values);
+}
+HF_INLINE float fetch_one(const float* p) { return *p; }
+HF_INLINE float fetch_one(const uint16_t* p) { return from_bf16(*p); }
+
+// out[k · width + w] = source[w · step_w + k · step_k] for w < width, zero for w ≥ count_w (which may exceed width).
+// A vector stored at a row of a panel narrower than it runs into the following rows, which are stored later; `fits` says that it
+// does not run out of the panel.
+template <class Element>
+HF_NOINLINE void pack_panel(float* out, int64_t width, const Element* source, int64_t step_w, int64_t step_k, int64_t count_w, int64_t count_k) {
+  const auto fits = [&](int64_t k) __attribute__((always_inline)) { return width < kLanes && k * width + kLanes <= count_k * width; };
+  if (step_k == 1) {  // rows along k: transpose squares of kLanes in registers
+    for (int64_t w = 0; w < width; w += kLanes) {
+      const int64_t lanes = width - w < kLanes ? width - w : kLanes;
+      for (int64_t k = 0; k < count_k; k += kLanes) {
+        const int64_t depth = count_k - k < kLanes ? count_k - k : kLanes;
+        Floats square[kLanes];
+        if (depth == kLanes && w + kLanes <= count_w) {
+          for (int i = 0; i < kLanes; ++i) square[i] = fetch(source + (w + i) * step_w + k);
+        } else {
+          for (int i = 0; i < kLanes; ++i) square[i] = w + i < count_w ? fetch(source + (w + i) * step_w + k, depth) : zero();
+        }
+        transpose(square);
+        float* to = out + k * width + w;
+        if (depth == kLanes && (lanes == kLanes || fits(k + kLanes - 1))) {
+          for (int i = 0; i < kLanes; ++i) store(to + i * width, square[i]);
+        } else {
+          for (int i = 0; i < depth; ++i) store_partial(to + i * width, square[i], lanes);
+        }
+      }
+    }
+  } else if (step_w == 1) {  // rows along w: copy
+    if (width == kTileColumns && count_w >= width) {
+      for (int64_t k = 0; k < count_k; ++k) {
+        store(out + k * width, fetch(source + k * step_k));
+        store(out + k * width + kLanes, fetch(source + k * step_k + kLanes));
+      }
+      return;
+    }
+    int64_t k = 0;
+    if (count_w >= kLanes)
+      for (; fits(k); ++k) store(out + k * width, fetch(source + k * step_k));
+    for (; k < count_k; ++k)
+      for (int64_t w = 0; w < width; w += kLanes)
+        store_partial(out + k * width + w, w < count_w ? fetch(source + k * step_k + w, count_w - w) : zero(), width - w);
+  } else {
+    for (int64_t k = 0; k < count_k; ++k)
+      for (int64_t w = 0; w < width; ++w) out[k * width + w] = w < count_w ? fetch_one(source + w * step_w + k * step_k) : 0.0f;
+  }
+}
+
+// An operand as panels along `w` (rows of A, columns of B) and depth k.
+struct Operand {
+  View view;
+  int w, k;
+  int64_t width;
+
+  HF_INLINE void pack(float* out, int64_t begin_w, int64_t begin_k, int64_t count_k) const {
+    const int64_t offset = begin_w * view.stride[w] + begin_k * view.stride[k];
+    const int64_t count_w = view.shape[w] - begin_w;
+    if (view.dtype == DType::kBF16) pack_panel(out, width, view.as<const uint16_t>() + offset, view.stride[w], view.stride[k], count_w, count_k);
+    else pack_panel(out, width, view.as<const float>() + offset, view.stride[w], view.stride[k], count_w, count_k);
+  }
+  // Panels [first, last) of one depth block, `out` being the block's panel `first`.
+  HF_INLINE void pack_panels(float* out, int64_t first, int64_t last, int64_t begin_k, int64_t count_k) const {
+    for (int64_t panel = first; panel < last; ++panel) pack(out + (panel - first) * width * count_k, panel * width, begin_k, count_k);
+  }
+  HF_INLINE int64_t panels() const { return divide_up(view.shape[w], width); }
+};
+
+HF_INLINE Operand operand_a(const View& a) { return {a, 0, 1, panel_rows(a.shape[0])}; }
+HF_INLINE Operand operand_b(const View& b) { return {b, 1, 0, kTileColumns}; }
+
+HF_INLINE void pack_all(const Operand& operand, float* out) {
+  const int64_t K = operand.view.shape[operand.k], block = depth_block(K);
+  for (int64_t k = 0; k < K; k += block) {
+    const int64_t depth = K - k < block ? K - k : block;
+    operand.pack_panels(out + operand.panels() * operand.width * k, 0, operand.panels(), k, depth);
+  }
+}
+
+// ---- the register tile -----------------------------------------------------------------------------------------------------
+
+enum class Leave {
+  kStore,   // c = alpha · chain
+  kAdd,     // c += alpha · chain
+  kChain,   // c = chain
+  kResume,  // the chain goes on from c, c = chain
+};
+
+using Kernel = void (*)(int64_t depth, const float* a, const float* b, float* c, int64_t row, float alpha, Leave leave);
+
+// R × kTileColumns elements: a (depth, R), b (depth, kTileColumns).
+template <int R>
+HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, float* HF_RESTRICT c, int64_t row, float alpha,
+                        Leave leave) {
+  Floats chain[R][2];
+  if (leave == Leave::kResume) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) chain[i][0] = load(c + i * row), chain[i][1] = load(c + i * row + kLanes);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      chain[i][0] = chain[i][1] = zero();
+      __builtin_prefetch(c + i * row, 1);
+      __builtin_prefetch(c + i * row + kLanes, 1);
+    }
+  }
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < depth; ++k) {
+    const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Floats x = broadcast(a[k * R + i]);
+      chain[i][0] = multiply_add(x, b0, chain[i][0]);
+      chain[i][1] = multiply_add(x, b1, chain[i][1]);
+    }
+  }
+  const Floats scale = broadcast(alpha);
+  switch (leave) {
+    case Leave::kStore:
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        store(c + i * row, multiply_add(chain[i][0], scale, zero()));
+        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, zero()));
+      }
+      break;
+    case Leave::kAdd:
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        store(c + i * row, multiply_add(chain[i][0], scale, load(c + i * row)));
+        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, load(c + i * row + kLanes)));
+      }
+      break;
+    default:
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) store(c + i * row, chain[i][0]), store(c + i * row + kLanes, chain[i][1]);
+  }
+}
+
+template <int R = kTileRows>
+HF_INLINE Kernel kernel_of(int64_t rows) {
+  if constexpr (R > 1) {
+    if (rows < R) return kernel_of<R - 1>(rows);
+  }
+  return &kernel<R>;
+}
+
+// ---- what surrounds the tile -------------------------------------------------------------------------------------------------
+
+// Where a product goes. Members are what the inner loops need of GemmArgs.
+struct Target {
+  float* c;
+  int64_t row, M, N;
+  float alpha;
+  bool accumulate, upper;
+  const float* bias;      // null or (N)
+  const float* residual;  // null or (M,N)
+  int64_t residual_row;
+
+  HF_INLINE bool plain(bool first) const { return !(first && (bias || residual)); }
+
+  // c = alpha · chain + c, and on the first depth block the epilogue; chain (rows, kTileColumns) with rows `chain_row` apart.
+  HF_NOINLINE void finish(const float* chain, int64_t m0, int64_t n0, int64_t rows, int64_t columns, bool first) const {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; j += kLanes) {
+        const int64_t m = m0 + i, n = n0 + j, count = columns - j;
+        if (upper && n + (count < kLanes ? count : kLanes) <= m) continue;
+        float* to = c + m * row + n;
+        Floats base = first && !accumulate ? zero() : load_partial(to, count);
+        if (first && bias) base += load_partial(bias + n, count);
+        if (first && residual) base += load_partial(residual + m * residual_row + n, count);
+        const Floats value = multiply_add(load(chain + i * kTileColumns + j), broadcast(alpha), base);
+        if (upper && n < m) {
+          for (int64_t lane = m - n; lane < kLanes && lane < count; ++lane) to[lane] = value[lane];
+        } else {
+          store_partial(to, value, count);
+        }
+      }
+  }
+};
+
+// Rows [m_begin, m_end) × column panels [first_panel, last_panel) of one depth block. a, b: the packed panels from m_begin and
+// first_panel on; m_begin is a multiple of `height`, the rows per panel of a.
+HF_NOINLINE void multiply_block(const Target& t, const float* a, const float* b, int64_t height, int64_t depth, int64_t m_begin, int64_t m_end,
+                                int64_t first_panel, int64_t last_panel, bool first) {
+  const Kernel run_kernel = kernel_of(height);
+  for (int64_t panel = first_panel; panel < last_panel; ++panel, b += depth * kTileColumns) {
+    const int64_t n = panel * kTileColumns, columns = t.N - n < kTileColumns ? t.N - n : kTileColumns;
+    const float* rows_of_a = a;
+    for (int64_t m = m_begin; m < m_end; m += height, rows_of_a += depth * height) {
+      if (t.upper && n + columns <= m) break;
+      const int64_t rows = m_end - m < height ? m_end - m : height;
+      const bool whole = rows == height && columns == kTileColumns && !(t.upper && n < m + rows - 1);
+      if (whole && t.plain(first)) {
+        run_kernel(depth, rows_of_a, b, t.c + m * t.row + n, t.row, t.alpha, first && !t.accumulate ? Leave::kStore : Leave::kAdd);
+      } else {
+        alignas(64) float chain[kTileRows * kTileColumns];
+        run_kernel(depth, rows_of_a, b, chain, kTileColumns, 1, Leave::kChain);
+        t.finish(chain, m, n, rows, columns, first);
+      }
+    }
+  }
+}
+
+HF_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void multiply_blocked(const Target& t, const View& a, const View& b, const float* packed_b, Run& run) {
+  const int64_t K = a.shape[1], block = depth_block(K);
+  const Operand operand_of_a = operand_a(a), operand_of_b = operand_b(b);
+  const int64_t height = operand_of_a.width, panels_b = operand_of_b.panels();
+  const int64_t slice_a = kSliceRows / height, slice_b = kSliceColumns / kTileColumns;
+  Scratch scratch(run);
+  float* const memory_a = scratch.allocate<float>(least(slice_a, operand_of_a.panels()) * height * block);
+  float* const memory_b = packed_b ? nullptr : scratch.allocate<float>(least(slice_b, panels_b) * kTileColumns * block);
+
+  for (int64_t a0 = 0; a0 < operand_of_a.panels(); a0 += slice_a) {
+    const int64_t a1 = least(a0 + slice_a, operand_of_a.panels()), m_begin = a0 * height, m_end = least(a1 * height, t.M);
+    // Tasks of nearly equal size, and enough of them that threads end together.
+    const int64_t blocks_a = divide_up((a1 - a0) * height, kBlockRows), per_block = divide_up(a1 - a0, blocks_a);
+    int64_t k = 0;
+    do {
+      const int64_t depth = least(block, K - k);
+      bool a_is_packed = false;
+      for (int64_t b0 = 0; b0 < panels_b; b0 += slice_b) {
+        const int64_t b1 = least(b0 + slice_b, panels_b);
+        if (t.upper && b1 * kTileColumns <= m_begin) continue;
+        checkpoint(run);
+        const int64_t tasks_a = a_is_packed ? 0 : divide_up(a1 - a0, kPackGroup), tasks_b = packed_b ? 0 : divide_up(b1 - b0, kPackGroup);
+        parallel_for(run, tasks_a + tasks_b, [&](int64_t task) {
+          const bool is_a = task < tasks_a;
+          const int64_t from = is_a ? a0 : b0, to = is_a ? a1 : b1, p0 = from + (is_a ? task : task - tasks_a) * kPackGroup;
+          const Operand& operand = is_a ? operand_of_a : operand_of_b;
+          operand.pack_panels((is_a ? memory_a : memory_b) + (p0 - from) * operand.width * depth, p0, least(p0 + kPackGroup, to), k, depth);
+        });
+        a_is_packed = true;
+        const float* panels_of_b = packed_b ? packed_b + (panels_b * k + b0 * depth) * kTileColumns : memory_b;
+        int64_t per_run = kRunPanels;
+        while (per_run > 4 && divide_up(b1 - b0, per_run) * blocks_a < 16) per_run /= 2;
+        const int64_t runs = divide_up(b1 - b0, per_run);
+        parallel_for(run, runs * blocks_a, [&](int64_t task) {
+          const int64_t p0 = a0 + task % blocks_a * per_block, p1 = least(p0 + per_block, a1);
+          const int64_t q0 = b0 + task / blocks_a * per_run, q1 = least(q0 + per_run, b1);
+          multiply_block(t, memory_a + (p0 - a0) * height * depth, panels_of_b + (q0 - b0) * depth * kTileColumns, height, depth, p0 * height,
+                         least(p1 * height, m_end), q0, q1, k == 0);
+        });
+      }
+      k += depth;
+    } while (k < K);
+  }
+}
+
+// Few rows: the time is that of reading B once. A panel of B is packed a few lines at a time into the L1 cache and used at once.
+// With b along k (a weight (N,K) as Kᵀ) a panel's lines are read to their end; with b along n a task takes many panels, so that
+// each row of b is read in long runs.
+void multiply_few_rows(const Target& t, const View& a, const View& b, Run& run) {
+  constexpr int64_t kMaxGroup = 1024 / kTileColumns, kPiece = 64;
+  const int64_t K = a.shape[1], block = depth_block(K);
+  const Operand operand_of_a = operand_a(a), operand_of_b = operand_b(b);
+  const int64_t height = operand_of_a.width, panels_a = operand_of_a.panels(), panels_b = operand_of_b.panels();
+  Scratch scratch(run);
+  float* const packed_a = scratch.allocate<float>(panels_a * height * K);
+  pack_all(operand_of_a, packed_a);
+  const bool along_n = b.stride[1] == 1;
+  const int64_t piece = along_n ? 8 : kPiece;
+  const int64_t eighth = divide_up(panels_b, 8), group = along_n ? (eighth < 2 ? 2 : least(eighth, kMaxGroup)) : 2;
+  const Kernel run_kernel = kernel_of(height);
+  checkpoint(run);
+  parallel_for(run, divide_up(panels_b, group), [&](int64_t task) {
+    alignas(64) float chains[kMaxGroup * kSmallRows * kTileColumns];
+    alignas(64) float lines[kPiece * kTileColumns];
+    const int64_t q0 = task * group, q1 = least(q0 + group, panels_b), tile = panels_a * height * kTileColumns;
+    const auto step = [&](int64_t panel, int64_t k, int64_t depth, int64_t p) __attribute__((always_inline)) {
+      const int64_t count = least(piece, depth - p);
+      operand_of_b.pack(lines, panel * kTileColumns, k + p, count);
+      for (int64_t i = 0; i < panels_a; ++i)
+        run_kernel(count, packed_a + (panels_a * k + i * depth + p) * height, lines, chains + (panel - q0) * tile + i * height * kTileColumns, kTileColumns,
+                   1, p ? Leave::kResume : Leave::kChain);
+    };
+    const auto finish = [&](int64_t panel, bool first) __attribute__((always_inline)) {
+      const int64_t n = panel * kTileColumns;
+      t.finish(chains + (panel - q0) * tile, 0, n, t.M, least(t.N - n, kTileColumns), first);
+    };
+    for (int64_t k = 0; k < K; k += block) {
+      const int64_t depth = least(block, K - k);
+      if (along_n) {
+        for (int64_t p = 0; p < depth; p += piece)
+          for (int64_t panel = q0; panel < q1; ++panel) step(panel, k, depth, p);
+        for (int64_t panel = q0; panel < q1; ++panel) finish(panel, k == 0);
+      }
+    }
+    if (along_n) return;
+    for (int64_t panel = q0; panel < q1; ++panel)
+      for (int64_t k = 0; k < K; k += block) {
+        const int64_t depth = least(block, K - k);
+        for (int64_t p = 0; p < depth; p += piece) step(panel, k, depth, p);
+        finish(panel, k == 0);
+      }
+  });
+}
+
+const float* packed_panels(const GemmArgs& g) {
+  const int64_t K = g.b.shape[0], N = g.b.shape[1];
+  PackedHeader header;
+  const bool large_enough = g.packed_b.bytes() >= gemm_packed_bytes(K, N);
+  if (large_enough) __builtin_memcpy(&header, g.packed_b.data, sizeof header);
+  HF_CHECK(large_enough && !__builtin_memcmp(header.tag, "hf gemm", 8) && header.tile_columns == kTileColumns && header.depth == K && header.columns == N,
+           ErrorCode::kInvalidArg, "gemm: packed_b was not made by gemm_pack on this backend from a matrix of %lld x %lld; pack it again",
+           static_cast<long long>(K), static_cast<long long>(N));
+  return g.packed_b.as<const float>() + kHeaderFloats;
+}
+
+}  // namespace
+
+void pack_a(const View& a, float* out) { pack_all(operand_a(a), out); }
+void pack_b(const View& b, float* out) { pack_all(operand_b(b), out); }
+
+void multiply_packed(const float* a, const float* b, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate, float* c, int64_t row) {
+  const Target t = {c, row, M, N, alpha, accumulate, false, nullptr, nullptr, 0};
+  const int64_t height = panel_rows(M), panels_a = divide_up(M, height), panels_b = divide_up(N, kTileColumns), block = depth_block(K);
+  const int64_t panels_per_block = kBlockRows / height;
+  int64_t k = 0;
+  do {
+    const int64_t depth = least(block, K - k);
+    for (int64_t p = 0; p < panels_a; p += panels_per_block)
+      multiply_block(t, a + (panels_a * k + p * depth) * height, b + panels_b * k * kTileColumns, height, depth, p * height,
+                     least((p + panels_per_block) * height, M), 0, panels_b, k == 0);
+    k += depth;
+  } while (k < K);
+}
+
+void run(const GemmArgs& g, Run& r) {
+  const int64_t M = g.c.shape[0], N = g.c.shape[1], K = g.a.shape[1];
+  if (M == 0 || N == 0) return;
+  const Target t = {g.c.as<float>(), g.c.stride[0], M, N, static_cast<float>(g.alpha), g.accumulate, g.triangle == Triangle::kUpper,
+                    g.bias.as<const float>(), g.residual.as<const float>(), g.residual.stride[0]};
+  const float* packed_b = g.packed_b ? packed_panels(g) : nullptr;
+  if (M <= kSmallRows && K > 0 && !packed_b) multiply_few_rows(t, g.a, g.b, r);
+  else multiply_blocked(t, g.a, g.b, packed_b, r);
+}
+
+void run(const GemmPackArgs& g, Run& r) {
+  const int64_t K = g.b.shape[0], N = g.b.shape[1];
+  const PackedHeader header = {"hf gemm", kTileColumns, K, N};
+  __builtin_memcpy(g.packed.data, &header, sizeof header);
+  float* const out = g.packed.as<float>() + kHeaderFloats;
+  const Operand operand = operand_b(g.b);
+  const int64_t block = depth_block(K), panels = operand.panels();
+  parallel_for(r, divide_up(panels, kPackGroup), [&](int64_t task) {
+    const int64_t p0 = task * kPackGroup, p1 = least(p0 + kPackGroup, panels);
+    for (int64_t k = 0; k < K; k += block) {
+      const int64_t depth = least(block, K - k);
+      operand.pack_panels(out + (panels * k + p0 * depth) * kTileColumns, p0, p1, k, depth);
+    }
+  });
+}
+
+}  // namespace hf::HF_ISA

@@ -1,0 +1,43 @@
+// The packed matrix product inside fused kernels: what gemm.cc computes, on operands that the caller packed, in one thread and
+// into the caller's buffer. A product here has the same bits as the gemm op on the same numbers.
+//
+// Packed layout, both operands: depth k is cut into blocks of depth_block(K); inside a block, panels of `width` rows of A
+// (panel_rows(M)) or columns of B (kTileColumns), each stored k-major: out[k · width + i]. The last panel is padded with zeros.
+#pragma once
+
+#include "cpu/isa.h"
+#include "cpu/simd.h"
+
+namespace hf::HF_ISA {
+
+// The register tile: kTileRows × 2 vectors of accumulators, two vectors of B and one broadcast of A fit the register file.
+#if HF_VECTOR_BYTES == 64
+constexpr int kTileRows = 14;
+#elif defined(__aarch64__)
+constexpr int kTileRows = 12;
+#else
+constexpr int kTileRows = 6;
+#endif
+constexpr int kTileColumns = 2 * kLanes;
+constexpr int64_t kMaxDepth = 384;  // a panel of B (24 KiB with AVX2) stays in the L1 cache
+
+HF_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Equal blocks. A function of K alone, so that the order of the sum over k is, too.
+HF_INLINE int64_t depth_block(int64_t K) {
+  const int64_t blocks = divide_up(K, kMaxDepth);
+  return blocks ? divide_up(divide_up(K, blocks), 8) * 8 : 1;
+}
+// Rows per panel of A: M = 8 is 4 + 4, not 6 + 2.
+HF_INLINE int64_t panel_rows(int64_t M) { return M ? divide_up(M, divide_up(M, kTileRows)) : 1; }
+
+HF_INLINE int64_t packed_a_floats(int64_t M, int64_t K) { return divide_up(M, panel_rows(M)) * panel_rows(M) * K; }
+HF_INLINE int64_t packed_b_floats(int64_t K, int64_t N) { return divide_up(N, kTileColumns) * kTileColumns * K; }
+
+// a (M,K), b (K,N): any strides, float32 or bfloat16.
+void pack_a(const View& a, float* out);
+void pack_b(const View& b, float* out);
+
+// c (M,N) = alpha · A B, or c += alpha · A B; rows of c are `row` floats apart.
+void multiply_packed(const float* a, const float* b, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate, float* c, int64_t row);
+
+}  // namespace hf::HF_ISA

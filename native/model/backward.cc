@@ -1,0 +1,133 @@
+#include <algorithm>
+
+#include "kernels/op_table.h"
+#include "model/forward.h"
+
+namespace hf {
+namespace {
+
+class Backward {
+ public:
+  Backward(const Model& model, const Activations& activations, GradientSink& sink, Run& run)
+      : model_(model), spec_(model.spec()), all_(activations), sink_(sink), run_(run) {}
+
+  // d (N, C): in, the gradient of the features; on the way down, of the residual stream.
+  void run(const View& d) {
+    const int lowest = lowest_wanted();
+    const View d_x = arena_tensor(run_, run_.real(), d.shape[0], d.shape[1]);
+    norm(model_.final_norm(), all_.final_norm, all_.x, d, d_x, /*add=*/false);
+    for (int l = spec_.layers - 1; l >= std::max(lowest, 0); --l) {
+      checkpoint(run_);
+      Scratch scratch(run_);
+      layer(l, d_x);
+    }
+    if (lowest > -1) return;
+    if (sink_.wants(model_.embedding())) sink_.gather(model_.embedding(), all_.batch.ids, d_x);
+    if (model_.position() >= 0 && sink_.wants(model_.position())) sink_.gather(model_.position(), all_.batch.positions, d_x);
+  }
+
+ private:
+  // The lowest layer that holds a wanted parameter; −1: the embeddings do; layers + 0: none does.
+  int lowest_wanted() const {
+    int lowest = spec_.layers;
+    for (size_t i = 0; i < model_.parameters().size(); ++i) {
+      const ParameterSpec& p = model_.parameters()[i].spec;
+      const bool above = p.role == Role::kFinalNorm || p.role == Role::kFinalNormBias || p.role == Role::kClassifier;
+      if (!above && sink_.wants(int(i)) && p.layer < lowest) lowest = p.layer;
+    }
+    return lowest;
+  }
+
+  View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), all_.batch.rows(), columns); }
+
+  // Gives the pair to the sink and returns d W in `d_a`.
+  void linears(const Linear* linears, size_t count, const View& a, const View& d, const View& d_a) {
+    int64_t column = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const View part = d.slice(1, column, linears[i].out());
+      if (sink_.wants(linears[i])) sink_.linear(linears[i], a, part);
+      GemmArgs args;
+      args.a = part, args.b = linears[i].weight, args.c = d_a, args.accumulate = i > 0;
+      dispatch(args, run_);
+      column += linears[i].out();
+    }
+  }
+
+  void norm(const NormWeights& weights, const NormActivations& a, const View& x, const View& d_y, const View& d_x, bool add) {
+    Scratch scratch(run_);
+    const bool gain = sink_.wants(weights.gain), bias = weights.bias >= 0 && sink_.wants(weights.bias);
+    NormBackwardArgs args;
+    args.x = x, args.gain = model_.weight(weights.gain), args.mean = a.mean, args.rstd = a.rstd, args.d_y = d_y, args.d_x = d_x;
+    args.kind = spec_.norm, args.add_to_d_x = add;
+    if (gain) args.x_hat = tensor(x.shape[1]);
+    dispatch(args, run_);
+    if (gain || bias) sink_.norm(weights, args.x_hat, d_y);
+  }
+
+  void head_norm(int gain, const HeadNormActivations& a, const View& d_heads) {
+    Scratch scratch(run_);
+    const int64_t rows = a.x.shape[0], D = a.x.shape[1];
+    const View d_y = arena_tensor(run_, a.x.dtype, rows, D), d_x = arena_tensor(run_, a.x.dtype, rows, D);
+    copy_heads(d_heads, d_y, Copy::kOut);
+    NormBackwardArgs args;
+    args.x = a.x, args.gain = model_.weight(gain), args.mean = a.mean, args.rstd = a.rstd, args.d_y = d_y, args.d_x = d_x;
+    args.kind = NormKind::kRms;
+    if (sink_.wants(gain)) args.x_hat = arena_tensor(run_, a.x.dtype, rows, D);
+    dispatch(args, run_);
+    if (args.x_hat) sink_.head_norm(gain, args.x_hat, d_y, d_heads.shape[1]);
+    copy_heads(d_heads, d_x, Copy::kIn);
+  }
+
+  // d: gradient of the layer's output in, of its input out.
+  void layer(int l, const View& d) {
+    const LayerActivations& a = all_.layers[l];
+    const LayerWeights& w = model_.layer(l);
+    const View d_act = tensor(spec_.mlp_size), d_in = tensor(a.mlp_in.shape[1]), d_normed = tensor(spec_.hidden_size);
+    linears(&w.mlp_down, 1, a.mlp_act, d, d_act);
+    ActivationBackwardArgs activation;
+    activation.kind = spec_.activation, activation.d_y = d_act;
+    activation.x = a.mlp_in.slice(1, 0, spec_.mlp_size), activation.d_x = d_in.slice(1, 0, spec_.mlp_size);
+    if (spec_.activation == ActivationKind::kSiluGate)
+      activation.up = a.mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size), activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
+    dispatch(activation, run_);
+    linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, d_in, d_normed);
+
+    // With a parallel residual both branches read x, so attention must see d before the MLP branch is added to it.
+    const View d_attention = tensor(spec_.heads * spec_.head_dim);
+    if (spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
+    norm(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle, d_normed, d, /*add=*/true);
+    if (!spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
+    const View d_qkv = tensor(a.qkv.shape[1]);
+    attention(a, w, d_attention, d_qkv);
+    linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, d_qkv, d_normed);
+    norm(w.attention_norm, a.attention_norm, a.x, d_normed, d, /*add=*/true);
+  }
+
+  void attention(const LayerActivations& a, const LayerWeights& w, const View& d_y, const View& d_qkv) {
+    const HeadViews heads = head_views(spec_, a.qkv), d_heads = head_views(spec_, d_qkv);
+    AttentionBackwardArgs args;
+    args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = all_.batch.offsets;
+    args.y = a.attention.split_last(spec_.heads), args.lse = a.lse, args.d_y = d_y.split_last(spec_.heads);
+    args.d_q = d_heads.q, args.d_k = d_heads.k, args.d_v = d_heads.v, args.scale = spec_.attention_scale;
+    dispatch(args, run_);
+    rotate(model_, all_.batch.positions, d_heads.q, true, run_);
+    rotate(model_, all_.batch.positions, d_heads.k, true, run_);
+    if (w.q_norm >= 0) head_norm(w.q_norm, a.q_norm, d_heads.q);
+    if (w.k_norm >= 0) head_norm(w.k_norm, a.k_norm, d_heads.k);
+  }
+
+  const Model& model_;
+  const ModelSpec& spec_;
+  const Activations& all_;
+  GradientSink& sink_;
+  Run& run_;
+};
+
+}  // namespace
+
+void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run) {
+  Scratch scratch(run);
+  Backward(model, activations, sink, run).run(d_features);
+}
+
+}  // namespace hf

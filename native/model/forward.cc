@@ -1,0 +1,179 @@
+#include "model/forward.h"
+
+#include <cstring>
+
+#include "kernels/op_table.h"
+
+namespace hf {
+namespace {
+
+View same(const View& like, Run& run) { return arena_tensor(run, like.dtype, like.shape[0], like.shape[1]); }
+
+NormActivations apply_norm(const Model& model, const NormWeights& weights, const View& x, Run& run) {
+  NormActivations out;
+  out.y = same(x, run);
+  out.mean = arena_tensor(run, x.dtype, x.shape[0]);
+  out.rstd = arena_tensor(run, x.dtype, x.shape[0]);
+  NormArgs args;
+  args.x = x, args.gain = model.weight(weights.gain), args.y = out.y, args.mean = out.mean, args.rstd = out.rstd;
+  if (weights.bias >= 0) args.bias = model.weight(weights.bias);
+  args.kind = model.spec().norm, args.eps = model.spec().norm_eps;
+  dispatch(args, run);
+  return out;
+}
+
+// Copies heads out, normalises every head over D, writes them back.
+HeadNormActivations apply_head_norm(const Model& model, int gain, const View& heads, Run& run) {
+  const int64_t N = heads.shape[0], H = heads.shape[1], D = heads.shape[2];
+  HeadNormActivations out;
+  out.x = arena_tensor(run, heads.dtype, N * H, D);
+  out.mean = arena_tensor(run, heads.dtype, N * H);
+  out.rstd = arena_tensor(run, heads.dtype, N * H);
+  const View y = arena_tensor(run, heads.dtype, N * H, D);
+  copy_heads(heads, out.x, Copy::kOut);
+  NormArgs args;
+  args.x = out.x, args.gain = model.weight(gain), args.y = y, args.mean = out.mean, args.rstd = out.rstd;
+  args.kind = NormKind::kRms, args.eps = model.spec().norm_eps;
+  dispatch(args, run);
+  copy_heads(heads, y, Copy::kIn);
+  return out;
+}
+
+}  // namespace
+
+void copy_heads(const View& heads, const View& rows, Copy direction) {
+  const int64_t N = heads.shape[0], H = heads.shape[1], D = heads.shape[2], bytes = dtype_bytes(heads.dtype);
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t h = 0; h < H; ++h) {
+      char* strided = heads.as<char>() + (n * heads.stride[0] + h * heads.stride[1]) * bytes;
+      char* packed = rows.as<char>() + (n * H + h) * D * bytes;
+      direction == Copy::kOut ? std::memcpy(packed, strided, D * bytes) : std::memcpy(strided, packed, D * bytes);
+    }
+}
+
+void rotate(const Model& model, const View& positions, const View& heads, bool inverse, Run& run) {
+  const ModelSpec& s = model.spec();
+  if (s.inv_freq.empty()) return;
+  RopeArgs args;
+  args.x = heads, args.positions = positions;
+  args.inv_freq = make_view(const_cast<double*>(s.inv_freq.data()), DType::kF64, int64_t(s.inv_freq.size()));
+  args.scale = s.rotary_scale, args.inverse = inverse;
+  dispatch(args, run);
+}
+
+Batch make_batch(const int32_t* ids, const int32_t* offsets, int64_t sequences, Run& run) {
+  const int64_t N = offsets[sequences] - offsets[0];
+  Batch batch{arena_tensor(run, DType::kI32, N), arena_tensor(run, DType::kI32, N), arena_tensor(run, DType::kI32, sequences + 1)};
+  for (int64_t s = 0; s <= sequences; ++s) batch.offsets.as<int32_t>()[s] = offsets[s] - offsets[0];
+  for (int64_t s = 0; s < sequences; ++s)
+    for (int32_t row = offsets[s]; row < offsets[s + 1]; ++row) {
+      batch.ids.as<int32_t>()[row - offsets[0]] = ids[row];
+      batch.positions.as<int32_t>()[row - offsets[0]] = row - offsets[s];
+    }
+  return batch;
+}
+
+HeadViews head_views(const ModelSpec& s, const View& qkv) {
+  const int64_t H = s.heads, G = s.kv_heads, D = s.head_dim;
+  if (s.qkv_layout == QkvLayout::kBlocks)
+    return {qkv.slice(1, 0, H * D).split_last(H), qkv.slice(1, H * D, G * D).split_last(G), qkv.slice(1, (H + G) * D, G * D).split_last(G)};
+  const View heads = qkv.split_last(H);  // (N, H, 3D)
+  return {heads.slice(2, 0, D), heads.slice(2, D, D), heads.slice(2, 2 * D, D)};
+}
+
+void apply_linears(const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run) {
+  int64_t column = 0;
+  for (size_t i = 0; i < count; ++i) {
+    GemmArgs args;
+    args.a = a, args.b = linears[i].weight.transposed(), args.c = y.slice(1, column, linears[i].out());
+    args.bias = linears[i].bias, args.residual = residual;
+    dispatch(args, run);
+    column += linears[i].out();
+  }
+}
+
+void embed(const Model& model, const View& ids, const View& positions, const View& y, Run& run) {
+  EmbeddingArgs args;
+  args.table = model.weight(model.embedding()), args.ids = ids, args.y = y;
+  if (model.position() >= 0) args.table2 = model.weight(model.position()), args.ids2 = positions;
+  dispatch(args, run);
+}
+
+void activate(const ModelSpec& s, const View& in, const View& y, Run& run) {
+  ActivationArgs args;
+  args.kind = s.activation, args.y = y;
+  args.x = in.slice(1, 0, s.mlp_size);
+  if (s.activation == ActivationKind::kSiluGate) args.up = in.slice(1, s.mlp_size, s.mlp_size);
+  dispatch(args, run);
+}
+
+namespace {
+
+LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run) {
+  const ModelSpec& s = model.spec();
+  const LayerWeights& w = model.layer(l);
+  const int64_t N = batch.rows();
+  const DType real = run.real();
+  LayerActivations a;
+  a.x = x;
+  a.attention_norm = apply_norm(model, w.attention_norm, x, run);
+  a.qkv = arena_tensor(run, real, N, (s.heads + 2 * s.kv_heads) * s.head_dim);
+  apply_linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, a.qkv, View{}, run);
+  const HeadViews heads = head_views(s, a.qkv);
+  if (w.q_norm >= 0) a.q_norm = apply_head_norm(model, w.q_norm, heads.q, run);
+  if (w.k_norm >= 0) a.k_norm = apply_head_norm(model, w.k_norm, heads.k, run);
+  rotate(model, batch.positions, heads.q, false, run);
+  rotate(model, batch.positions, heads.k, false, run);
+
+  a.attention = arena_tensor(run, real, N, s.heads * s.head_dim);
+  a.lse = arena_tensor(run, real, N, s.heads);
+  AttentionArgs attention;
+  attention.q = heads.q, attention.k = heads.k, attention.v = heads.v, attention.offsets = batch.offsets;
+  attention.y = a.attention.split_last(s.heads), attention.lse = a.lse, attention.scale = s.attention_scale;
+  dispatch(attention, run);
+  a.middle = same(x, run);
+  apply_linears(&w.attention_out, 1, a.attention, a.middle, x, run);
+
+  a.mlp_norm = apply_norm(model, w.mlp_norm, s.parallel_residual ? x : a.middle, run);
+  a.mlp_in = arena_tensor(run, real, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
+  apply_linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, a.mlp_in, View{}, run);
+  a.mlp_act = arena_tensor(run, real, N, s.mlp_size);
+  activate(s, a.mlp_in, a.mlp_act, run);
+  return a;
+}
+
+}  // namespace
+
+Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run) {
+  const int64_t N = batch.rows(), C = model.spec().hidden_size;
+  Activations out;
+  out.batch = batch;
+  View x = arena_tensor(run, run.real(), N, C);
+  View spare = keep == Keep::kFeatures ? arena_tensor(run, run.real(), N, C) : View{};
+  embed(model, batch.ids, batch.positions, x, run);
+  for (int l = 0; l < model.spec().layers; ++l) {
+    checkpoint(run);
+    const View next = keep == Keep::kAll ? same(x, run) : spare;
+    const int64_t mark = arena_mark(run);
+    const LayerActivations a = forward_layer(model, l, x, batch, run);
+    apply_linears(&model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
+    if (keep == Keep::kAll) {
+      out.layers.push_back(a);
+    } else {
+      arena_release(run, mark);
+      spare = x;
+    }
+    x = next;
+  }
+  out.x = x;
+  out.final_norm = apply_norm(model, model.final_norm(), x, run);
+  return out;
+}
+
+void logits(const Model& model, const View& hidden, const View& z, Run& run) {
+  GemmArgs args;
+  args.a = hidden, args.b = model.weight(model.classifier()).transposed(), args.c = z;
+  dispatch(args, run);
+}
+
+}  // namespace hf

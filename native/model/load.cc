@@ -1,0 +1,101 @@
+#include "model/load.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/philox.h"
+
+namespace hf {
+namespace {
+
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path) {
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    HF_CHECK(file >= 0, ErrorCode::kIo, "cannot open '%s': %s", path.c_str(), std::strerror(errno));
+    struct stat status;
+    const bool known = ::fstat(file, &status) == 0;
+    size_ = known ? status.st_size : 0;
+    data_ = size_ > 0 ? ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
+    ::close(file);
+    HF_CHECK(data_ && data_ != MAP_FAILED, ErrorCode::kIo, "cannot map '%s' (%lld bytes): %s", path.c_str(), static_cast<long long>(size_),
+             size_ > 0 ? std::strerror(errno) : "the file is empty");
+  }
+  ~MappedFile() { ::munmap(data_, static_cast<size_t>(size_)); }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  const char* data() const { return static_cast<const char*>(data_); }
+  int64_t size() const { return size_; }
+
+ private:
+  void* data_;
+  int64_t size_;
+};
+
+float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+float from_f16(uint16_t bits) {
+  const uint32_t sign = uint32_t(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, mantissa = bits & 0x3ffu;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent == 0) return std::copysign(std::ldexp(float(mantissa), -24), sign ? -1.0f : 1.0f);
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+template <class T>
+T read(const char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);  // safetensors promises no alignment
+  return value;
+}
+
+double number_at(const char* data, int64_t i, FileDType dtype) {
+  switch (dtype) {
+    case FileDType::kF32: return read<float>(data + 4 * i);
+    case FileDType::kF64: return read<double>(data + 8 * i);
+    case FileDType::kBF16: return from_bf16(read<uint16_t>(data + 2 * i));
+    case FileDType::kF16: return from_f16(read<uint16_t>(data + 2 * i));
+  }
+  return 0;
+}
+
+void store(const View& out, int64_t i, double value) {
+  if (out.dtype == DType::kF64) out.as<double>()[i] = value;
+  else out.as<float>()[i] = static_cast<float>(value);
+}
+
+}  // namespace
+
+void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& out) {
+  const MappedFile file(path);
+  const int64_t width = dtype == FileDType::kF64 ? 8 : dtype == FileDType::kF32 ? 4 : 2, count = out.size();
+  HF_CHECK(offset >= 0 && offset <= file.size() && count * width <= file.size() - offset, ErrorCode::kIo,
+           "'%s' is truncated: %lld bytes at %lld needed, the file has %lld; copy it again", path.c_str(), static_cast<long long>(count * width),
+           static_cast<long long>(offset), static_cast<long long>(file.size()));
+  const char* data = file.data() + offset;
+  if (dtype == FileDType::kF32 && out.dtype == DType::kF32) {
+    std::memcpy(out.data, data, static_cast<size_t>(count * 4));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) store(out, i, number_at(data, i, dtype));
+}
+
+void fill_normal(const View& out, double mean, double std, uint64_t seed, uint64_t stream) {
+  constexpr double kTwoPi = 6.283185307179586;
+  const int64_t count = out.size();
+  for (int64_t i = 0; i < count; i += 2) {  // Box–Muller: two uniforms, two normals
+    const double radius = std * std::sqrt(-2 * std::log(philox_uniform(seed, stream, uint64_t(i)))),
+                 angle = kTwoPi * philox_uniform(seed, stream, uint64_t(i) + 1);
+    store(out, i, mean + radius * std::cos(angle));
+    if (i + 1 < count) store(out, i + 1, mean + radius * std::sin(angle));
+  }
+}
+
+}  // namespace hf

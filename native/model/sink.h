@@ -1,0 +1,49 @@
+// What to do with gradients. The backward pass meets every parameter as a pair of things per row: what went in and the gradient
+// of what came out. A sink decides what becomes of the pair: accumulate the weight gradient (training), a Gram matrix, per-sample
+// norms or gradients, a sketch. One backward pass, many consumers.
+#pragma once
+
+#include "model/model.h"
+
+namespace hf {
+
+class GradientSink {
+ public:
+  virtual ~GradientSink() = default;
+  // False lets the backward pass leave out work, down to not running through layers below the last wanted parameter.
+  virtual bool wants(int parameter) const = 0;
+  bool wants(const Linear& linear) const {
+    for (const LinearPart& part : linear.parts)
+      if (wants(part.weight) || (part.bias >= 0 && wants(part.bias))) return true;
+    return false;
+  }
+  // y = a Wᵀ + b:  dW = dᵀ a, db = Σ_n d.  a (N, in), d (N, out).
+  virtual void linear(const Linear& linear, const View& a, const View& d) = 0;
+  // y = gain ∘ x̂ (+ bias):  d_gain = Σ_n x̂ ∘ d, d_bias = Σ_n d.  x_hat (N, C) is absent when the gain is not wanted.
+  virtual void norm(const NormWeights& norm, const View& x_hat, const View& d) = 0;
+  // The same gain for every head of a token (q/k norms): rows are (N·H, D) and belong to token row / H.
+  virtual void head_norm(int gain, const View& x_hat, const View& d, int64_t heads) = 0;
+  // y = table[ids]:  d_table[ids[n]] += d[n].
+  virtual void gather(int table, const View& ids, const View& d) = 0;
+};
+
+// Adds gradients to the model's own vector, for trainable parameters.
+class TrainingSink : public GradientSink {
+ public:
+  TrainingSink(Model& model, Run& run) : model_(model), run_(run), gradients_(model.gradients()) {}
+  bool wants(int parameter) const override { return model_.trainable(parameter); }
+  void linear(const Linear& linear, const View& a, const View& d) override;
+  void norm(const NormWeights& norm, const View& x_hat, const View& d) override;
+  void head_norm(int gain, const View& x_hat, const View& d, int64_t heads) override;
+  void gather(int table, const View& ids, const View& d) override;
+  View gradient(int parameter) const { return model_.view_in(gradients_, parameter); }
+
+ private:
+  void weight(const LinearPart& first, int64_t columns, const View& a, const View& d);
+
+  Model& model_;
+  Run& run_;
+  View gradients_;
+};
+
+}  // namespace hf

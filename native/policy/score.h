@@ -1,0 +1,43 @@
+// What a policy says about given tokens, and the gradient of a loss on that: the transformer and op linear_policy_gradient together,
+// in blocks of whole sequences, never holding [tokens, V].
+#pragma once
+
+#include "kernels/linear_policy_gradient.h"
+#include "model/forward.h"
+#include "model/model.h"
+
+namespace hf {
+
+// Packed sequences and their scored positions (host memory, int32).
+struct Samples {
+  const int32_t* ids;
+  const int32_t* offsets;      // (S+1)
+  int64_t sequences;
+  const int32_t* rows;         // (R) packed row whose next token targets[i] is
+  const int32_t* targets;      // (R)
+  const int32_t* row_offsets;  // (S+1)
+
+  int64_t tokens() const { return offsets[sequences]; }
+  int64_t scored() const { return row_offsets[sequences]; }
+};
+
+// The loss, and per scored row its inputs and results; all (R), in the context's real type (clipped: int32). Absent = not given
+// or not wanted. `loss` holds the scalars; its views are ignored.
+struct PolicyBatch {
+  LinearPolicyGradientArgs loss;
+  View coefficients, entropy_coefficients, advantages, old_logps, ref_logps, weights;
+  View logps, entropy, max_prob, kl, ratio, losses, clipped;
+};
+
+constexpr int64_t kDefaultMaxTokens = 4096;
+
+// Fills the results; no gradients. features (R, C), if given, replaces the transformer.
+void score(const Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, Run& run);
+// … and adds the gradients of the trainable parameters to the model's. `reference` is for kl 'exact'. At most max_tokens tokens
+// (but at least one sequence) at a time.
+void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, const Model* reference, int64_t max_tokens,
+                Run& run);
+// φ at the scored rows, into out (R, C).
+void scored_features(const Model& model, const Samples& samples, const View& out, Run& run);
+
+}  // namespace hf

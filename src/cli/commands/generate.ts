@@ -1,0 +1,56 @@
+import { Command, InvalidArgumentError } from 'commander';
+
+import { fail } from '../../errors.js';
+import { interruptible } from '../interrupt.js';
+import { collect, commandLine, integer, printJson, real } from '../options.js';
+
+interface Options {
+  readonly model: string;
+  readonly prompt?: readonly string[];
+  readonly promptIds?: readonly number[][];
+  readonly maxNewTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly minP: number;
+  readonly samples: number;
+  readonly seed: number;
+  readonly stop?: readonly string[];
+  readonly json?: boolean;
+}
+
+function ids(text: string, before: readonly number[][] = []): number[][] {
+  const parsed = text.split(',').map((item) => (item.trim() === '' ? NaN : Number(item)));
+  if (!parsed.every((id) => Number.isInteger(id) && id >= 0)) throw new InvalidArgumentError('It must be token ids with commas between, e.g. 1,403,407.');
+  return [...before, parsed];
+}
+
+export const generate = (): Command => new Command('generate')
+  .description('sample from a model directory')
+  .requiredOption('--model <dir>', 'Hugging Face directory: config.json, safetensors, tokenizer.json')
+  .option('--prompt <text>', 'may be given several times', collect)
+  .option('--prompt-ids <ids>', 'a prompt as token ids, for models without a tokenizer', ids)
+  .option('--max-new-tokens <n>', 'at most this many tokens each', integer(1), 128)
+  .option('--temperature <t>', '0 = greedy', real(0), 1)
+  .option('--top-p <p>', 'nucleus sampling', real(0), 1)
+  .option('--top-k <k>', '0 = all', integer(0), 0)
+  .option('--min-p <p>', 'least probability relative to the most likely token', real(0), 0)
+  .option('--samples <n>', 'completions per prompt', integer(1), 1)
+  .option('--seed <n>', 'of sampling', integer(0), 0)
+  .option('--stop <token>', 'a token id or one-token text that ends a completion (default: the model’s end token)', collect)
+  .option('--json', 'print ids, text, log-probabilities and why each ended as JSON')
+  .action(async ({ model: directory, prompt = [], promptIds = [], samples, stop, json, ...sampling }: Options) => {
+    const prompts = [...prompt, ...promptIds];
+    if (prompts.length === 0) fail('ERR_INVALID_ARG', 'generate: give at least one --prompt TEXT or --prompt-ids IDS');
+    const { Model } = await import('../../model/model.js');
+    using model = await Model.fromPretrained(directory);
+    const completions = await interruptible(commandLine(...process.argv.slice(2)), (signal) => model.generate(prompts, {
+      ...sampling, numReturnSequences: samples, signal, ...(stop ? { stop: stop.map((item) => (/^\d+$/.test(item) ? Number(item) : item)) } : {}),
+    }));
+    if (json) return printJson(completions.map((c, i) => ({ prompt: prompts[Math.floor(i / samples)], ...c, logps: [...c.logps] })));
+    const text = completions.map((c, i) => {
+      const given = prompts[Math.floor(i / samples)]!;
+      return typeof given === 'string' ? `${given}${c.text}` : model.hasTokenizer ? c.text : c.completionIds.join(',');
+    });
+    process.stdout.write(`${text.join('\n\n')}\n`);
+  });

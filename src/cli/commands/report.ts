@@ -1,0 +1,18 @@
+import { Command } from 'commander';
+import { join } from 'node:path';
+
+import { printJson } from '../options.js';
+
+export const report = (): Command => new Command('report')
+  .description('make report.html from a run directory, and print its summary')
+  .argument('<run>', 'directory with summary.json and metrics.jsonl')
+  .option('--out <file>', 'where the page goes (default: report.html in the run)')
+  .option('--json', 'print what was read as JSON')
+  .action(async (directory: string, options: { out?: string; json?: boolean }) => {
+    const { report: reports } = await import('../../report/index.js');
+    const run = reports.load(directory);
+    const file = options.out ?? join(directory, 'report.html');
+    reports.write(run, file);
+    if (options.json) printJson({ report: file, summary: run.summary, steps: run.metrics.length, problems: run.problems });
+    else process.stdout.write(`${reports.terminal(run)}\n\nReport: ${file}\n`);
+  });

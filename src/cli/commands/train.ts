@@ -1,0 +1,79 @@
+import { Command, Option } from 'commander';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { fail } from '../../errors.js';
+import { interruptible } from '../interrupt.js';
+import { collect, commandLine, printJson } from '../options.js';
+import { glance, Progress } from '../progress.js';
+
+interface Options {
+  readonly model: string;
+  readonly data: string;
+  readonly reward: readonly string[];
+  readonly method: 'grpo' | 'cfrl';
+  readonly config?: string;
+  readonly set?: readonly string[];
+  readonly out: string;
+  readonly resume?: boolean;
+  readonly untie?: boolean;
+  readonly json?: boolean;
+}
+
+function readConfig(file: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    fail('ERR_IO', `train: --config ${file} could not be read: ${(error as Error).message}`, error);
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) fail('ERR_INVALID_ARG', `train: --config ${file} must hold one object of options`);
+  return parsed as Record<string, unknown>;
+}
+
+/** `key=value`, the value as JSON where it is JSON and as text where it is not. */
+function setting(text: string): [string, unknown] {
+  const at = text.indexOf('=');
+  if (at <= 0) fail('ERR_INVALID_ARG', `train: --set must be key=value, got '${text}'`);
+  const value = text.slice(at + 1);
+  try {
+    return [text.slice(0, at), JSON.parse(value)];
+  } catch {
+    return [text.slice(0, at), value];
+  }
+}
+
+export const train = (): Command => new Command('train')
+  .description('RL post-training of a model directory on prompts with a reward')
+  .requiredOption('--model <dir>', 'Hugging Face directory to start from')
+  .requiredOption('--data <file>', 'JSON lines, each with "prompt" (text or token ids) and any columns the reward reads')
+  .requiredOption('--reward <what>', 'math, regex:PATTERN, length:TOKENS, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
+  .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl']).default('grpo'))
+  .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case')
+  .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
+  .option('--out <dir>', 'where metrics, checkpoints, the model and the report go', join('runs', 'train'))
+  .option('--resume', 'go on from the last checkpoint in --out')
+  .option('--untie', 'give a tied model a classifier of its own (cfrl needs one)')
+  .option('--json', 'print the result as JSON')
+  .action(async (options: Options) => {
+    const [{ Model }, { CFRLTrainer, GRPOTrainer, readJsonLines, loadReward }, { report }] = await Promise.all([
+      import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js')]);
+    const { out } = options;
+    const config = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
+    const rewardFuncs = await Promise.all(options.reward.map((spec) => loadReward(spec)));
+    const trainDataset = await readJsonLines<import('../../rl/index.js').PromptRow>(options.data);
+    using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true });
+    const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, config });
+    const progress = new Progress();
+    const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
+    const result = await interruptible(again, (signal) => trainer.train({
+      signal, resumeFrom: options.resume ? 'latest' : undefined,
+      onProgress: ({ step, totalSteps, stage, metrics }) => progress.update(stage, step, totalSteps, glance(metrics)),
+    })).finally(() => progress.end());
+    const saved = join(out, 'model');
+    await model.savePretrained(saved);
+    const page = join(out, 'report.html');
+    report.write(out, page);
+    if (options.json) printJson({ ...result, model: saved, report: page });
+    else process.stdout.write(`${report.terminal(out)}\n\nModel: ${saved}\nReport: ${page}\n`);
+  });

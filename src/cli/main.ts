@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+/** headfirst on the command line. Results on stdout; logs and progress on stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. */
+import { Command, CommanderError } from 'commander';
+
+import { demo } from './commands/demo.js';
+import { generate } from './commands/generate.js';
+import { info } from './commands/info.js';
+import { report } from './commands/report.js';
+import { train } from './commands/train.js';
+import { Interrupted } from './interrupt.js';
+import { version } from './version.js';
+
+/** A command is one file that makes a commander Command, and one line here. */
+const commands = [demo, train, generate, report, info];
+
+function message(error: unknown): string {
+  const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };
+  return `headfirst: ${text.trim().replace(/\s*\n\s*/g, '; ')}${code ? ` [${code}]` : ''}`;
+}
+
+async function main(): Promise<number> {
+  const program = new Command('headfirst').description('Learning dynamics of language models: RL post-training, classifier-first RL, and what each update did').version(version);
+  for (const make of commands) program.addCommand(make());
+  for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'headfirst: ')) });
+  try {
+    await program.parseAsync();
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof Interrupted) {
+      process.stderr.write(`${error.message}\n`);
+      return 130;
+    }
+    process.stderr.write(process.env['HEADFIRST_DEBUG'] === '1' ? `${(error as Error).stack ?? String(error)}\n` : `${message(error)}\n`);
+    return 1;
+  }
+}
+
+process.exitCode = await main();

@@ -1,0 +1,37 @@
+/** Progress on stderr: a bar per phase on a terminal, one plain line per finished phase elsewhere. */
+import { Presets, SingleBar } from 'cli-progress';
+
+export class Progress {
+  readonly #live = process.stderr.isTTY === true;
+  #bar: SingleBar | undefined;
+  #phase = '';
+  #began = 0;
+  #last = '';
+
+  update(phase: string, done: number, total: number, detail = ''): void {
+    if (phase !== this.#phase) {
+      this.end();
+      this.#phase = phase;
+      this.#began = Date.now();
+      if (this.#live) {
+        this.#bar = new SingleBar({ format: '{phase} {bar} {value}/{total} · {detail} · {eta_formatted} left', stream: process.stderr, hideCursor: true, barsize: 24, etaBuffer: 30 }, Presets.rect);
+        this.#bar.start(total, 0, { phase, detail });
+      }
+    }
+    this.#last = `${done}/${total}${detail ? ` · ${detail}` : ''}`;
+    this.#bar?.update(done, { phase, detail });
+  }
+  /** Closes the phase under way. */
+  end(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+    if (this.#phase && !this.#live) process.stderr.write(`${this.#phase} · ${this.#last} · ${((Date.now() - this.#began) / 1000).toFixed(1)} s\n`);
+    this.#phase = '';
+  }
+}
+
+/** The figures of a step worth a glance. */
+export function glance(metrics: Readonly<Record<string, unknown>> | undefined): string {
+  const parts = (['reward', 'loss', 'entropy'] as const).map((key) => [key, metrics?.[key]] as const).filter(([key, value]) => typeof value === 'number' && !(key === 'loss' && metrics?.['reward'] !== undefined));
+  return parts.map(([key, value]) => `${key} ${(value as number).toFixed(3)}`).join(' · ');
+}

@@ -1,0 +1,35 @@
+/** What runs in the reader's browser, as source text: live charts over the static drawings, and definitions on hover or focus. */
+
+export const CLIENT = `
+const escape = (text) => String(text).replace(/[&<>"]/g, (c) => '&#' + c.charCodeAt(0) + ';');
+const number = (x) => Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(3);
+function tooltip(entries) {
+  const named = entries.filter((e) => e.seriesName && !/^series/.test(e.seriesName));
+  if (named.length === 0) return '';
+  return 'step ' + named[0].value[0] + named.map((e) =>
+    '<div style="display:flex;align-items:center;gap:6px"><i style="width:9px;height:9px;border-radius:50%;background:' + e.color + '"></i>' + escape(e.seriesName) +
+    '<b style="margin-left:auto;padding-left:14px">' + number(e.value[1]) + (e.value[2] > 0 ? ' ± ' + number(e.value[2]) : '') + '</b></div>').join('');
+}
+for (const holder of document.querySelectorAll('.chart')) {
+  const option = JSON.parse(holder.nextElementSibling.textContent);
+  option.tooltip.formatter = tooltip;
+  holder.replaceChildren();
+  const chart = echarts.init(holder, null, { renderer: 'svg' });
+  chart.setOption(option);
+  new ResizeObserver(() => chart.resize()).observe(holder);
+}
+const tip = document.getElementById('tip');
+const hide = () => { tip.hidden = true; };
+const show = ({ currentTarget: term }) => {
+  tip.textContent = term.dataset.tip;
+  tip.hidden = false;
+  const box = term.getBoundingClientRect();
+  tip.style.left = Math.max(12, Math.min(box.left, innerWidth - tip.offsetWidth - 12)) + 'px';
+  tip.style.top = (box.bottom + tip.offsetHeight + 8 > innerHeight ? box.top - tip.offsetHeight - 6 : box.bottom + 6) + 'px';
+};
+for (const term of document.querySelectorAll('.term')) {
+  for (const on of ['mouseenter', 'focus', 'click']) term.addEventListener(on, show);
+  for (const off of ['mouseleave', 'blur']) term.addEventListener(off, hide);
+}
+addEventListener('scroll', hide, { passive: true });
+`;

@@ -1,0 +1,80 @@
+/**
+ * Figures as ECharts options: plain data, so that the same option is drawn here to an SVG string (no DOM) and again, live, in the
+ * browser. Colours are CSS variables with a light fallback: one drawing serves light and dark, and stands alone as a file.
+ */
+import { LineChart } from 'echarts/charts';
+import { GridComponent, MarkAreaComponent, TooltipComponent } from 'echarts/components';
+import { init, use } from 'echarts/core';
+import { SVGRenderer } from 'echarts/renderers';
+
+import type { Curve, Figure } from './content.js';
+
+use([LineChart, GridComponent, MarkAreaComponent, TooltipComponent, SVGRenderer]);
+
+const PALETTE = ['#6b7280', '#2f6fde', '#d9631e', '#1f9d74', '#9054c9', '#c2962a', '#c83e6b', '#2a9bb5'];
+export const armColor = (index: number) => `var(--arm-${index % PALETTE.length}, ${PALETTE[index % PALETTE.length]})`;
+const color = (name: string, fallback: string) => `var(--${name}, ${fallback})`;
+const [MUTED, LINE, SURFACE, SHADE] = [color('muted', '#6b6a66'), color('line', '#e3e1dc'), color('surface', '#ffffff'), color('shade', '#d9631e')];
+const TEXT = { color: MUTED, fontFamily: 'inherit', fontSize: 12 };
+
+export type ChartOption = Readonly<Record<string, unknown>>;
+
+/** A band is two stacked invisible lines, the upper one filled down to the lower. */
+function band({ arm, index, points }: Curve): object[] {
+  if (points.every((p) => p.deviation === 0)) return [];
+  const edge = { type: 'line', stack: `band ${arm.id}`, stackStrategy: 'all', symbol: 'none', silent: true, lineStyle: { opacity: 0 }, tooltip: { show: false } };
+  return [
+    { ...edge, data: points.map((p) => [p.x, p.mean - p.deviation]) },
+    { ...edge, data: points.map((p) => [p.x, 2 * p.deviation]), areaStyle: { color: armColor(index), opacity: 0.16 } },
+  ];
+}
+
+function line({ arm, index, points }: Curve, markers: boolean): object {
+  return {
+    type: 'line', name: arm.label, data: points.map((p) => [p.x, p.mean, p.deviation]), itemStyle: { color: armColor(index) },
+    lineStyle: { color: armColor(index), width: 2 }, showSymbol: markers, symbol: 'circle', symbolSize: 7, emphasis: { disabled: true },
+  };
+}
+
+/** The classifier-only stage of classifier-first arms, shaded. */
+function stage(curves: readonly Curve[]): object[] {
+  const steps = Math.max(0, ...curves.map(({ arm }) => arm.classifierSteps ?? 0));
+  if (steps === 0) return [];
+  return [{
+    type: 'line', data: [], silent: true,
+    markArea: {
+      silent: true, itemStyle: { color: SHADE, opacity: 0.08 }, data: [[{ xAxis: 0, name: 'stage 1' }, { xAxis: steps }]],
+      label: { ...TEXT, fontSize: 11, position: 'insideTopLeft', distance: 6 },
+    },
+  }];
+}
+
+export function chartOption({ curves, markers }: Figure): ChartOption {
+  const last = Math.max(...curves.flatMap(({ points }) => points.map((p) => p.x)));
+  return {
+    animation: false,
+    grid: { left: 44, right: 14, top: 12, bottom: 40 },
+    tooltip: {
+      trigger: 'axis', confine: true, backgroundColor: SURFACE, borderColor: LINE, textStyle: { ...TEXT, color: color('ink', '#1d1c1a') },
+      axisPointer: { type: 'line', lineStyle: { color: MUTED, type: 'solid', width: 1 } },
+    },
+    xAxis: {
+      type: 'value', min: 0, max: last, name: 'step', nameLocation: 'middle', nameGap: 22, nameTextStyle: TEXT, axisLabel: { ...TEXT, hideOverlap: true },
+      splitLine: { show: false }, axisLine: { lineStyle: { color: LINE } }, axisTick: { show: false },
+    },
+    yAxis: { type: 'value', axisLabel: TEXT, axisLine: { show: false }, axisTick: { show: false }, splitNumber: 4, splitLine: { lineStyle: { color: LINE } } },
+    series: [...stage(curves), ...curves.flatMap(band), ...curves.map((c) => line(c, markers))],
+  };
+}
+
+export function renderSvg(option: ChartOption, width = 560, height = 240): string {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });
+  chart.setOption(option);
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return svg;
+}
+
+/** `:root` declarations of the arms' colours. */
+export const paletteCss = (lighter: boolean) =>
+  PALETTE.map((hex, i) => `--arm-${i}: ${lighter ? `color-mix(in oklab, ${hex} 74%, white)` : hex};`).join(' ');

@@ -1,0 +1,166 @@
+/** A run on disk: what was written, read back whatever its state. Nothing here throws for bad content; it says what was wrong instead. */
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+
+import { fail } from '../errors.js';
+import type { Evaluation } from '../evaluation/evaluate.js';
+
+export interface Arm {
+  readonly id: string;
+  readonly label: string;
+  /** One plain sentence. */
+  readonly description?: string;
+  /** Steps before this one trained the classifier only. */
+  readonly classifierSteps?: number;
+}
+
+export interface EvaluationRecord extends Evaluation {
+  /** Row of the evaluation table, e.g. 'standard RL, 60 steps'. */
+  readonly row: string;
+  readonly arm: string;
+  readonly seed: number;
+  readonly step: number;
+}
+
+export interface RunSummary {
+  readonly name: string;
+  readonly title: string;
+  readonly created: string;
+  readonly command: string;
+  readonly arms: readonly Arm[];
+  readonly seeds: readonly number[];
+  readonly evaluations: readonly EvaluationRecord[];
+  /** Plain sentences a reader should have beside the figures. */
+  readonly notes: readonly string[];
+  readonly environment: Readonly<Record<string, string | number>>;
+  readonly config: unknown;
+}
+
+/** One line of metrics.jsonl: TRL's keys, plus arm and seed when a run has several. */
+export interface MetricsLine {
+  readonly arm: string;
+  readonly seed: number;
+  readonly step: number;
+  readonly values: Readonly<Record<string, number>>;
+}
+
+export interface Run {
+  readonly directory: string;
+  readonly summary: RunSummary;
+  readonly metrics: readonly MetricsLine[];
+  /** What could not be read or shown, as sentences. */
+  readonly problems: readonly string[];
+}
+
+/** Map.groupBy, which Node 20 does not have. */
+export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
+
+/** Shortens a list of line or step numbers for a sentence. */
+const list = (numbers: readonly number[]) => numbers.slice(0, 5).join(', ') + (numbers.length > 5 ? ', …' : '');
+
+function parseMetrics(text: string, file: string, problems: string[]): MetricsLine[] {
+  const corrupt: number[] = [];
+  const notNumbers = new Map<string, number>();
+  const lines = new Map<string, MetricsLine>();
+  text.split('\n').forEach((line, i) => {
+    if (line.trim() === '') return;
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(line.replace(/(?<=[:,[]\s*)(-?Infinity|NaN)(?=\s*[,}\]])/g, 'null'));
+    } catch {
+      parsed = undefined;
+    }
+    if (!isObject(parsed) || !Number.isInteger(parsed['step'])) {
+      corrupt.push(i + 1);
+      return;
+    }
+    const { arm = 'run', seed = 0, step, ...rest } = parsed;
+    const values: Record<string, number> = {};
+    for (const [key, value] of Object.entries(rest)) {
+      if (typeof value === 'number' && Number.isFinite(value)) values[key] = value;
+      else if (value === null || typeof value === 'number') notNumbers.set(key, (notNumbers.get(key) ?? 0) + 1);
+    }
+    // A run that was resumed may have written a step twice: the later line is what the model went on from.
+    lines.set(`${String(arm)}/${String(seed)}/${String(step)}`, { arm: String(arm), seed: Number(seed), step: step as number, values });
+  });
+  if (corrupt.length > 0) problems.push(`${file}: ${plural(corrupt.length, 'line')} could not be read and ${corrupt.length === 1 ? 'was' : 'were'} left out (line ${list(corrupt)}).`);
+  for (const [key, count] of notNumbers) problems.push(`${file}: ${key} was not a finite number at ${plural(count, 'step')}; its curve has gaps there.`);
+  return [...lines.values()].sort((x, y) => x.seed - y.seed || x.step - y.step);
+}
+
+function reportMissingSteps(metrics: readonly MetricsLine[], file: string, problems: string[]): void {
+  const groups = groupBy(metrics, (line) => (line.arm === 'run' ? `seed ${line.seed}` : `${line.arm}, seed ${line.seed}`));
+  for (const [group, lines] of groups) {
+    const steps = new Set(lines.map((line) => line.step));
+    const missing: number[] = [];
+    for (let step = Math.min(...steps); step < Math.max(...steps); ++step) if (!steps.has(step)) missing.push(step);
+    if (missing.length > 0) problems.push(`${file}: ${group} has no ${missing.length === 1 ? 'line for step' : 'lines for steps'} ${list(missing)}.`);
+  }
+}
+
+function isEvaluation(value: unknown): value is EvaluationRecord {
+  return isObject(value) && typeof value['row'] === 'string' && typeof value['arm'] === 'string' && Number.isFinite(value['step']);
+}
+
+function completeSummary(parsed: Record<string, unknown>, directory: string, metrics: readonly MetricsLine[], problems: string[]): RunSummary {
+  const array = <T>(key: string, keep: (value: unknown) => boolean): T[] => {
+    const value = parsed[key];
+    const kept = Array.isArray(value) ? value.filter(keep) : [];
+    if (value !== undefined && kept.length !== (Array.isArray(value) ? value.length : -1)) problems.push(`summary.json: some of '${key}' is not what was expected and was left out.`);
+    return kept as T[];
+  };
+  const text = (key: string, otherwise: string) => (typeof parsed[key] === 'string' ? (parsed[key] as string) : otherwise);
+  const arms = array<Arm>('arms', (arm) => isObject(arm) && typeof arm['id'] === 'string' && typeof arm['label'] === 'string');
+  const known = new Set(arms.map((arm) => arm.id));
+  const others = [...new Set(metrics.map((line) => line.arm))].filter((id) => !known.has(id));
+  return {
+    name: text('name', basename(resolve(directory))),
+    title: text('title', basename(resolve(directory))),
+    created: text('created', ''),
+    command: text('command', ''),
+    arms: [...arms, ...others.map((id) => ({ id, label: id === 'run' ? 'this run' : id }))],
+    seeds: array<number>('seeds', Number.isFinite),
+    evaluations: array<EvaluationRecord>('evaluations', isEvaluation),
+    notes: array<string>('notes', (note) => typeof note === 'string'),
+    environment: isObject(parsed['environment']) ? (parsed['environment'] as Record<string, string | number>) : {},
+    config: parsed['config'],
+  };
+}
+
+/**
+ * Reads `directory`/summary.json and metrics.jsonl.
+ * @throws ERR_IO only when neither file is there.
+ */
+export function loadRun(directory: string): Run {
+  const [summaryFile, metricsFile] = [join(directory, 'summary.json'), join(directory, 'metrics.jsonl')];
+  const problems: string[] = [];
+  if (!existsSync(summaryFile) && !existsSync(metricsFile))
+    fail('ERR_IO', `report: ${directory} has neither summary.json nor metrics.jsonl; give the directory of a run, e.g. runs/demo`);
+  let metrics: MetricsLine[] = [];
+  if (existsSync(metricsFile)) {
+    metrics = parseMetrics(readFileSync(metricsFile, 'utf8'), 'metrics.jsonl', problems);
+    reportMissingSteps(metrics, 'metrics.jsonl', problems);
+  }
+  if (metrics.length === 0) problems.push('metrics.jsonl has no training steps: there are no curves to draw.');
+  let parsed: unknown = {};
+  if (existsSync(summaryFile)) {
+    try {
+      parsed = JSON.parse(readFileSync(summaryFile, 'utf8'));
+    } catch (error) {
+      problems.push(`summary.json could not be read (${(error as Error).message}); the report is made from metrics.jsonl alone.`);
+    }
+  }
+  return { directory, metrics, summary: completeSummary(isObject(parsed) ? parsed : {}, directory, metrics, problems), problems };
+}
