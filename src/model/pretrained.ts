@@ -198,14 +198,14 @@ function checkOptions(caller: string, options: object, known: readonly string[])
     if (!known.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, known)}`);
 }
 
-const TORCH_NAMES = { F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
+const TORCH_NAMES = { F64: 'float64', F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
 
 /** @throws ERR_IO naming the path (unwritable, disk full), ERR_DTYPE (numbers beyond float16); an existing directory is then unchanged. */
 export async function saveCheckpointDirectory(model: Model, directory: string, options: SaveOptions & JobOptions): Promise<void> {
   const caller = 'savePretrained';
   checkOptions(caller, options, SAVE_OPTIONS);
   const { dtype = 'F32', maxShardBytes = 5e9 } = options;
-  if (!Object.hasOwn(TORCH_NAMES, dtype)) fail('ERR_INVALID_ARG', `${caller}: dtype must be F32, BF16 or F16, got ${JSON.stringify(dtype)}`);
+  if (!Object.hasOwn(TORCH_NAMES, dtype)) fail('ERR_INVALID_ARG', `${caller}: dtype must be F64, F32, BF16 or F16, got ${JSON.stringify(dtype)}`);
   if (!(maxShardBytes > 0)) fail('ERR_INVALID_ARG', `${caller}: maxShardBytes must be a positive number, got ${maxShardBytes}`);
   const { family, spec } = model;
   // Readers of a headless model's names find no classifier among them.

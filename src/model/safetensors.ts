@@ -153,7 +153,8 @@ export async function readCheckpointTensors(directory: string, caller = 'safeten
 
 // ---- writing ---------------------------------------------------------------------------------------------------------------
 
-export type StoredDtype = 'F32' | 'BF16' | 'F16';
+/** F64 is for models computed in double: their checkpoints continue bit for bit. */
+export type StoredDtype = 'F64' | 'F32' | 'BF16' | 'F16';
 
 export interface TensorToWrite {
   readonly name: string;
@@ -228,6 +229,10 @@ export async function writeCheckpointTensors(
 
 /** Little-endian bytes in `dtype`, rounded to nearest even; undefined when a finite number has no finite float16. */
 function encode(data: RealArray, dtype: StoredDtype): Uint8Array | undefined {
+  if (dtype === 'F64') {
+    const double = data instanceof Float64Array ? data : Float64Array.from(data);
+    return new Uint8Array(double.buffer, double.byteOffset, double.byteLength);
+  }
   const single = data instanceof Float32Array ? data : Float32Array.from(data);
   if (dtype === 'F32') return new Uint8Array(single.buffer, single.byteOffset, single.byteLength);
   const bits = new Uint32Array(single.buffer, single.byteOffset, single.length);

@@ -1,4 +1,12 @@
 /** Post-training: GRPO and its family, classifier-first RL, supervised fine-tuning. */
+export { CFRLTrainer } from './cfrl.js';
 export type { CFRLConfig, CommonConfig, GRPOConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig, SFTConfig, StageConfig } from './config.js';
 export { configOptions, resolveConfig } from './config.js';
+export { readJsonLines } from './dataset.js';
+export { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
+export { loadReward } from './rewards.js';
+export { builtinRewards, finalNumber, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward } from './rewards/index.js';
+export { type SFTRow, SFTTrainer, type SFTTrainerArguments } from './sft.js';
+export type { Stage } from './stages.js';
+export type { TrainerArguments } from './trainer.js';
 export type * from './types.js';

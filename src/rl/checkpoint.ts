@@ -1,0 +1,181 @@
+/**
+ * Checkpoints of a run: a Hugging Face directory (any reader of the family loads it) with optimizer.safetensors and
+ * trainer_state.json beside the weights. It appears whole or not at all, and its files' hashes are checked before anything of it is
+ * used, so a damaged one changes nothing.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { io, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
+import { runJob } from '../core/job.js';
+import { codedError, fail } from '../errors.js';
+import type { Model } from '../model/model.js';
+import type { AdamW, OptimizerState } from '../model/optimizer.js';
+import { loadCheckpoint } from '../model/pretrained.js';
+import { readSafetensorsHeader, type StoredDtype, type TensorEntry, writeSafetensors } from '../model/safetensors.js';
+import type { RealArray } from '../native/types.js';
+import { CHECKPOINT_NAME } from './log.js';
+
+const STATE = 'trainer_state.json';
+const OPTIMIZER = 'optimizer.safetensors';
+const VERSION = 1;
+
+/** Everything a run needs beside weights and optimizer. Random numbers are functions of the seed and these counters. */
+export interface TrainerState {
+  /** Optimizer steps made in all stages. */
+  readonly step: number;
+  /** Index of the stage under way, and steps made in it. */
+  readonly stage: number;
+  readonly stageStep: number;
+  /** Rows taken from the data set. */
+  readonly rows: number;
+  /** Completions sampled: the next random stream. */
+  readonly completions: number;
+  readonly numTokens: number;
+}
+
+export interface CheckpointContents {
+  readonly state: TrainerState;
+  /** Options and stages, compared on resume. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** A rollout batch with updates left to make, or null. */
+  readonly pending: unknown;
+  /** Hash of the reference model's weights, or null. */
+  readonly reference: string | null;
+}
+
+interface StateFile extends CheckpointContents {
+  readonly version: number;
+  readonly optimizerStep: number | null;
+  readonly sha256: Readonly<Record<string, string>>;
+}
+
+export const fingerprint = async (model: Model): Promise<string> => {
+  const hash = createHash('sha256');
+  for (const { name } of model.spec.parameters) {
+    const data = await model.getParameter(name);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex');
+};
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+const MOMENTS = { exp_avg: 'expAvg', exp_avg_sq: 'expAvgSq' } as const;
+
+export async function writeCheckpoint(directory: string, model: Model, optimizer: AdamW | undefined, contents: CheckpointContents): Promise<void> {
+  const caller = 'saveCheckpoint';
+  const dtype: StoredDtype = model.context.math === 'fp64' ? 'F64' : 'F32';
+  await replaceDirectory(caller, directory, {
+    marker: STATE,
+    owned: /^/,
+    async write(temporary) {
+      await model.savePretrained(temporary, { dtype });
+      const moments = await optimizer?.state();
+      if (moments) {
+        const tensors = Object.entries(MOMENTS).flatMap(([prefix, key]) =>
+          model.spec.parameters.map(({ name, shape }) => ({ name: `${prefix}.${name}`, shape, read: async () => moments[key][name]! })));
+        await writeSafetensors(join(temporary, OPTIMIZER), tensors, dtype, caller);
+      }
+      const files = (await readdir(temporary)).filter((name) => name.includes('.safetensors')).sort();
+      const state: StateFile = {
+        version: VERSION, ...contents, optimizerStep: moments?.step ?? null,
+        sha256: Object.fromEntries(await Promise.all(files.map(async (name) => [name, await sha256(join(temporary, name))] as const))),
+      };
+      await writeFileAtomically(caller, join(temporary, STATE), (file) => writeAll(file, Buffer.from(`${JSON.stringify(state)}\n`)));
+    },
+  });
+}
+
+export interface OpenedCheckpoint extends CheckpointContents {
+  readonly hasOptimizer: boolean;
+  /** Puts the weights, and the moments if it has them, in place. */
+  restore(model: Model, optimizer: AdamW | undefined): Promise<void>;
+}
+
+/** @throws ERR_CHECKPOINT naming the damaged or foreign file and what to do instead. */
+export async function openCheckpoint(directory: string, outputDir: string | undefined, model: Model): Promise<OpenedCheckpoint> {
+  try {
+    const file = JSON.parse(await readFile(join(directory, STATE), 'utf8')) as StateFile;
+    if (file.version !== VERSION) throw new Error(`${STATE} has version ${file.version}, this headfirst reads ${VERSION}`);
+    for (const [name, expected] of Object.entries(file.sha256))
+      if ((await sha256(join(directory, name))) !== expected) throw new Error(`${name} is damaged: its SHA-256 is not the one in ${STATE}`);
+    const { spec, tensors } = await loadCheckpoint(directory, {});
+    const shape = (p: { readonly name: string; readonly shape: readonly number[] }) => `${p.name} [${p.shape.join(', ')}]`;
+    model.spec.parameters.forEach((p, i) => {
+      const saved = spec.parameters[i];
+      if (!saved || saved.role !== p.role || saved.shape.join() !== p.shape.join()) throw new Error(`it holds another model: ${saved ? shape(saved) : 'nothing'} where this one has ${shape(p)}`);
+    });
+    const hasOptimizer = file.optimizerStep !== null;
+    const moments = hasOptimizer ? await readSafetensorsHeader(join(directory, OPTIMIZER), 'resume') : undefined;
+    return {
+      ...file,
+      hasOptimizer,
+      async restore(target, optimizer) {
+        const state = moments && optimizer && (await readMoments(target, moments, file.optimizerStep!));
+        for (const [index, { path, offset, dtype }] of tensors.entries()) await runJob(undefined, () => target.native.loadParameter(index, path, offset, dtype));
+        if (state) await optimizer.loadState(state);
+      },
+    };
+  } catch (error) {
+    const older = outputDir === undefined ? undefined : (await listCheckpoints(outputDir)).find((path) => path !== directory && stepOf(path) < stepOf(directory));
+    throw codedError('ERR_CHECKPOINT', `resume: checkpoint ${directory} cannot be used: ${(error as Error).message}; ${
+      older ? `resume from the older ${older}` : 'there is no older one: start anew with overwriteOutputDir'}`, error);
+  }
+}
+
+async function readMoments(model: Model, entries: ReadonlyMap<string, TensorEntry>, step: number): Promise<OptimizerState> {
+  const read = async (prefix: string) => Object.fromEntries(await Promise.all(model.spec.parameters.map(async ({ name }) => {
+    const entry = entries.get(`${prefix}.${name}`) ?? fail('ERR_CHECKPOINT', `resume: ${OPTIMIZER} has no tensor '${prefix}.${name}'`);
+    return [name, await readNumbers(entry)] as const;
+  })));
+  return { step, expAvg: await read('exp_avg'), expAvgSq: await read('exp_avg_sq') };
+}
+
+async function readNumbers({ path, offset, bytes, dtype }: TensorEntry): Promise<RealArray> {
+  const data = new ArrayBuffer(bytes);
+  const file = await open(path, 'r');
+  try {
+    for (let done = 0; done < bytes; ) {
+      const { bytesRead } = await file.read(new Uint8Array(data), done, bytes - done, offset + done);
+      if (bytesRead === 0) fail('ERR_CHECKPOINT', `resume: ${path} became shorter while it was read`);
+      done += bytesRead;
+    }
+  } finally {
+    await file.close();
+  }
+  return dtype === 'F64' ? new Float64Array(data) : new Float32Array(data);
+}
+
+const stepOf = (path: string): number => Number(/checkpoint-(\d+)[\\/]*$/.exec(path)?.[1] ?? Infinity);
+export const checkpointPath = (outputDir: string, step: number): string => join(outputDir, `checkpoint-${step}`);
+
+/** Newest first. */
+export async function listCheckpoints(outputDir: string): Promise<string[]> {
+  const names = await readdir(outputDir).catch(() => []);
+  return names.filter((name) => CHECKPOINT_NAME.test(name)).map((name) => join(outputDir, name)).sort((a, b) => stepOf(b) - stepOf(a));
+}
+
+/** Deletes the oldest checkpoints beyond `limit`; `newest` always stays. */
+export async function pruneCheckpoints(outputDir: string, limit: number, newest: string): Promise<void> {
+  const others = (await listCheckpoints(outputDir)).filter((path) => path !== newest);
+  for (const path of others.slice(Math.max(limit - 1, 0))) await io('saveCheckpoint', 'remove', path, () => rm(path, { recursive: true }));
+}
+
+/** What may differ between a run and its continuation: where and how often things are written, how long to wait, how far to go. */
+const FREE = ['outputDir', 'overwriteOutputDir', 'loggingSteps', 'saveSteps', 'saveTotalLimit', 'evalSteps', 'logCompletions', 'rewardTimeoutMs', 'maxSteps', 'numTrainEpochs', 'numGenerationsEval'];
+
+/** @throws ERR_CHECKPOINT naming the first option that would change what the run computes. */
+export function checkSameConfig(directory: string, saved: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): void {
+  for (const key of new Set([...Object.keys(saved), ...Object.keys(now)])) {
+    const [before, after] = [JSON.stringify(saved[key]), JSON.stringify(now[key])];
+    if (!FREE.includes(key) && before !== after)
+      fail('ERR_CHECKPOINT', `resume: ${directory} was made with ${key} ${before}, now it is ${after}; a run continues with its own options: restore it, or start a new run from the checkpoint's weights`);
+  }
+}

@@ -1,0 +1,64 @@
+/** Data sets and the order they are seen in. A position in that order is one integer, so a checkpoint holds no generator state. */
+import { readFile } from 'node:fs/promises';
+
+import { Random } from '../core/random.js';
+import { fail } from '../errors.js';
+import { Stream } from './streams.js';
+import type { Dataset } from './types.js';
+
+/** @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line. */
+export async function readJsonLines<Row>(file: string): Promise<Row[]> {
+  const text = await readFile(file, 'utf8').catch((error: Error) => fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error));
+  const rows: Row[] = [];
+  for (const [index, line] of text.split('\n').entries()) {
+    if (line.trim() === '') continue;
+    let row: unknown;
+    try {
+      row = JSON.parse(line);
+    } catch (error) {
+      fail('ERR_INVALID_ARG', `readJsonLines: ${file}:${index + 1} is not JSON (${(error as Error).message})`, error);
+    }
+    if (row === null || typeof row !== 'object' || Array.isArray(row)) fail('ERR_INVALID_ARG', `readJsonLines: ${file}:${index + 1} must be an object, got ${line.slice(0, 80)}`);
+    rows.push(row as Row);
+  }
+  return rows;
+}
+
+/**
+ * Position → row. Every epoch is a permutation of its own (seed, epoch); epochs follow each other without a gap, so a batch may span
+ * two (TRL drops an epoch's incomplete last batch).
+ */
+export class Sampler<Row> {
+  /** Rows per epoch; undefined when rows are made on demand. */
+  readonly size: number | undefined;
+  readonly #dataset: Dataset<Row>;
+  readonly #seed: number;
+  readonly #shuffle: boolean;
+  #epoch = -1;
+  #order: number[] = [];
+
+  constructor(dataset: Dataset<Row>, { seed, shuffle, name = 'trainDataset' }: { readonly seed: number; readonly shuffle: boolean; readonly name?: string }) {
+    if (typeof dataset !== 'function' && !Array.isArray(dataset)) fail('ERR_INVALID_ARG', `${name} must be an array of rows or a function (index, random) => row, got ${typeof dataset}`);
+    if (typeof dataset !== 'function' && dataset.length === 0) fail('ERR_INVALID_ARG', `${name} is empty; it needs at least one row`);
+    this.#dataset = dataset;
+    this.#seed = seed;
+    this.#shuffle = shuffle;
+    this.size = typeof dataset === 'function' ? undefined : dataset.length;
+  }
+
+  rows(position: number, count: number): Row[] {
+    return Array.from({ length: count }, (_, i) => this.#row(position + i));
+  }
+
+  #row(position: number): Row {
+    if (typeof this.#dataset === 'function') return this.#dataset(position, new Random(this.#seed, Stream.rows + position));
+    const size = this.#dataset.length;
+    const epoch = Math.floor(position / size);
+    if (!this.#shuffle) return this.#dataset[position % size]!;
+    if (epoch !== this.#epoch) {
+      this.#order = new Random(this.#seed, Stream.shuffle + epoch).shuffle([...this.#dataset.keys()]);
+      this.#epoch = epoch;
+    }
+    return this.#dataset[this.#order[position % size]!]!;
+  }
+}

@@ -1,0 +1,4 @@
+import type { RewardFunc } from '../types.js';
+
+/** Gives a reward made by a factory its name in metrics. */
+export const named = (rewardName: string, func: RewardFunc): RewardFunc => Object.assign(func, { rewardName });

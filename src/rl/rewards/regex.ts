@@ -1,0 +1,16 @@
+/** 1 when the completion matches a pattern. */
+import { fail } from '../../errors.js';
+import type { RewardFunc } from '../types.js';
+import { named } from './named.js';
+
+export function regexReward(pattern: string | RegExp): RewardFunc {
+  if (typeof pattern === 'string' && pattern === '') fail('ERR_INVALID_ARG', "regexReward: the pattern must not be empty; on a command line write 'regex:<pattern>'");
+  let regex: RegExp;
+  try {
+    // A global or sticky expression would remember where it stopped in the text before.
+    regex = typeof pattern === 'string' ? new RegExp(pattern, 'u') : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''));
+  } catch (error) {
+    return fail('ERR_INVALID_ARG', `regexReward: ${(error as Error).message}`, error);
+  }
+  return named('regex', ({ completions }) => completions.map((completion) => (regex.test(completion) ? 1 : 0)));
+}

@@ -1,0 +1,81 @@
+/**
+ * Supervised fine-tuning: the mean negative log-likelihood of the step's scored tokens. Linear probing is trainable 'classifier',
+ * fine-tuning 'all', LP-FT two stages (2202.10054).
+ */
+import { fail } from '../errors.js';
+import type { Sample } from '../model/batch.js';
+import { resolveConfig, type ResolvedSFTConfig, type SFTConfig } from './config.js';
+import { resolveStages, stepsOf } from './stages.js';
+import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
+
+type Tokens = string | readonly number[];
+
+/** Text completions and texts get the model's end-of-sequence token; token ids are used as they are. */
+export type SFTRow = Sample | { readonly prompt: Tokens; readonly completion: Tokens } | { readonly text: string };
+
+export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
+  readonly config?: SFTConfig | undefined;
+}
+
+/** Rows scored together in an evaluation: bounds memory. */
+const EVAL_BATCH = 256;
+
+export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
+  readonly #batchSize: number;
+
+  constructor(args: SFTTrainerArguments) {
+    const config = resolveConfig('SFTConfig', args.config);
+    const batchSize = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
+    const { trainable, learningRate } = config;
+    super(args, config, (sampler) => resolveStages(config.stages ?? [{ name: 'sft', steps: stepsOf(config, batchSize, sampler.size, 'SFTTrainer'), trainable, learningRate }], config));
+    this.#batchSize = batchSize;
+  }
+
+  protected override async accumulate({ state, signal }: StepContext): Promise<StepOutcome> {
+    const samples = this.sampler.rows(state.rows, this.#batchSize).map((row, i) => this.#sample(row, i));
+    const tokens = samples.reduce((n, s) => n + s.inputIds.length - s.scoreFrom, 0);
+    const { maxTokensInMemory } = this.config;
+    const { logps, entropy, maxProb } = await this.model.accumulateGradients(samples, {
+      loss: 'coefficients', coefficients: new Float32Array(tokens).fill(1 / tokens), signal, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}),
+    });
+    const mean = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / tokens;
+    return {
+      metrics: { loss: -mean(logps), entropy: mean(entropy), max_prob: mean(maxProb) }, notes: [],
+      rows: samples.length, sampled: 0, tokens: samples.reduce((n, s) => n + s.inputIds.length, 0),
+    };
+  }
+
+  /** eval_loss (nats per scored token) and eval_entropy of the evalDataset. */
+  override async evaluate({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Record<string, number | null>> {
+    const rows = this.evalDataset ?? fail('ERR_INVALID_ARG', 'SFTTrainer.evaluate: there is no evalDataset');
+    let [loss, entropy, tokens] = [0, 0, 0];
+    for (let begin = 0; begin < rows.length; begin += EVAL_BATCH) {
+      const scores = await this.model.score(rows.slice(begin, begin + EVAL_BATCH).map((row, i) => this.#sample(row, begin + i)), { signal });
+      for (const logp of scores.logps) loss -= logp;
+      for (const h of scores.entropy) entropy += h;
+      tokens += scores.logps.length;
+    }
+    return { eval_loss: tokens > 0 ? loss / tokens : null, eval_entropy: tokens > 0 ? entropy / tokens : null };
+  }
+
+  #sample(row: SFTRow, index: number): Sample {
+    const sample = 'inputIds' in row ? row : 'text' in row ? { inputIds: this.#closed(row.text), scoreFrom: 1 } : this.#pair(row, index);
+    const limit = Math.min(this.config.maxLength, this.model.spec.maxPositions);
+    if (sample.scoreFrom >= Math.min(sample.inputIds.length, limit))
+      fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch has no token to learn: ${sample.inputIds.length} tokens, scored from ${sample.scoreFrom}, cut to ${limit}; shorten the prompt or leave the row out`);
+    return sample.inputIds.length > limit ? { ...sample, inputIds: sample.inputIds.slice(0, limit) } : sample;
+  }
+
+  #pair({ prompt, completion }: { readonly prompt: Tokens; readonly completion: Tokens }, index: number): Sample {
+    if (prompt === undefined || completion === undefined) fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch must have prompt and completion, text, or inputIds and scoreFrom`);
+    const head = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
+    const tail = typeof completion === 'string' ? this.#closed(completion, { addSpecialTokens: false }) : completion;
+    return { inputIds: [...head, ...tail], scoreFrom: this.config.completionOnlyLoss ? head.length : 1 };
+  }
+
+  #closed(text: string, options?: { readonly addSpecialTokens: boolean }): number[] {
+    const ids = this.tokenizer.encode(text, options);
+    const eos = [this.model.generationConfig['eos_token_id'] ?? this.model.config['eos_token_id']].flat()[0];
+    return typeof eos === 'number' && ids.at(-1) !== eos ? [...ids, eos] : ids;
+  }
+}
