@@ -30,19 +30,20 @@ HF_INLINE Floats key_scores(const float* q, const float* keys, int64_t stride, i
   return total;
 }
 
-// y += Σ_j p[j] · value j over V vectors, of whose numbers `columns` exist.
-template <int V>
+// y += Σ_j p[j] · value j over V vectors; with kPart only `columns` of the numbers exist.
+template <int V, bool kPart>
 HF_NOINLINE void add_values(const float* p, int64_t count, const float* values, int64_t stride, float* y, int64_t columns) {
+  const auto read = [&](const float* from, int v) { return kPart ? load_partial(from + v * kLanes, columns - v * kLanes) : load(from + v * kLanes); };
   Floats sums[V];
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) sums[v] = load_partial(y + v * kLanes, columns - v * kLanes);
+  for (int v = 0; v < V; ++v) sums[v] = read(y, v);
   for (int64_t j = 0; j < count; ++j, values += stride) {
     const Floats weight = broadcast(p[j]);
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sums[v] = weight * load_partial(values + v * kLanes, columns - v * kLanes) + sums[v];
+    for (int v = 0; v < V; ++v) sums[v] = weight * read(values, v) + sums[v];
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) store_partial(y + v * kLanes, sums[v], columns - v * kLanes);
+  for (int v = 0; v < V; ++v) store_partial(y + v * kLanes, sums[v], kPart ? columns - v * kLanes : kLanes);
 }
 
 }  // namespace
@@ -86,9 +87,9 @@ void run(const AttentionDecodeArgs& a, Run& run) {
         const float* p = scores + i * wide + j;
         const int64_t count = smaller(kValues, length - j);
         int64_t d = 0;
-        for (; d + 8 * kLanes <= D; d += 8 * kLanes) add_values<8>(p, count, values + j * value_row + d, value_row, y + i * y_row + d, 8 * kLanes);
-        for (; d + 2 * kLanes <= D; d += 2 * kLanes) add_values<2>(p, count, values + j * value_row + d, value_row, y + i * y_row + d, 2 * kLanes);
-        for (; d < D; d += kLanes) add_values<1>(p, count, values + j * value_row + d, value_row, y + i * y_row + d, smaller(kLanes, D - d));
+        for (; d + 8 * kLanes <= D; d += 8 * kLanes) add_values<8, false>(p, count, values + j * value_row + d, value_row, y + i * y_row + d, 8 * kLanes);
+        for (; d + 2 * kLanes <= D; d += 2 * kLanes) add_values<2, false>(p, count, values + j * value_row + d, value_row, y + i * y_row + d, 2 * kLanes);
+        for (; d < D; d += kLanes) add_values<1, true>(p, count, values + j * value_row + d, value_row, y + i * y_row + d, smaller(kLanes, D - d));
       }
   });
 }

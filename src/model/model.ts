@@ -195,7 +195,7 @@ export class Model {
   }
 
   /** logprobs() for the scored tokens of samples only, in one array. */
-  score(samples: readonly Sample[], options: ScoreOptions = {}, caller = 'model.score'): Promise<Scores> {
+  async score(samples: readonly Sample[], options: ScoreOptions = {}, caller = 'model.score'): Promise<Scores> {
     const packed = packSamples(caller, this, samples);
     return runJob(options, (onProgress) => this.native.score(packed, { temperature: options.temperature ?? 1, ...(options.features ? { features: options.features.native } : {}) }, onProgress));
   }
@@ -211,7 +211,7 @@ export class Model {
    * figures of the same pass. L is a sum: put 1/N into `weights` or `coefficients`. A cancelled call leaves gradients undefined
    * (call zeroGradients) and weights untouched.
    */
-  accumulateGradients(samples: readonly Sample[], options: GradientOptions): Promise<Scores> {
+  async accumulateGradients(samples: readonly Sample[], options: GradientOptions): Promise<Scores> {
     const { signal, onProgress, features, reference, temperature = 1, maxTokens, ...loss } = options;
     const packed = packSamples('model.accumulateGradients', this, samples);
     for (const [name, value] of Object.entries(loss))
@@ -230,7 +230,7 @@ export class Model {
    * Samples with a key/value cache, entirely in native code. `temperature: 0` is greedy (ties: lowest id). A completion's random
    * numbers depend on (seed, its index, position) only, not on the batch.
    */
-  generate(prompts: readonly (string | readonly number[])[], options: GenerateOptions): Promise<Completion[]> {
+  async generate(prompts: readonly (string | readonly number[])[], options: GenerateOptions): Promise<Completion[]> {
     return generate(this, packPrompts('model.generate', this, prompts), options);
   }
 

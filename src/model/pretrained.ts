@@ -225,7 +225,6 @@ export async function saveCheckpointDirectory(model: Model, directory: string, o
   const config = {
     ...(family.architecture ? { architectures: [family.architecture] } : {}),
     ...model.config,
-    tie_word_embeddings: !hasClassifier(spec),
     [dtypeKey]: TORCH_NAMES[dtype],
   };
   await replaceDirectory(caller, directory, {
