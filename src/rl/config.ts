@@ -164,6 +164,8 @@ function camelCaseKeys(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [toCamelCase(key), camelCaseKeys(item)]));
 }
 
+const NESTED = [...Object.keys(stage.shape), ...Object.keys(schedulerKwargs.shape)];
+
 /** Option names of a trainer, for help texts and command lines. */
 export const configOptions = (name: keyof Schemas): string[] => Object.keys(schemas[name].shape);
 
@@ -176,9 +178,12 @@ export function resolveConfig<Name extends keyof Schemas>(name: Name, config: un
     if (!known.includes(option)) fail('ERR_INVALID_ARG', `${name}: there is no option '${option}'.${suggestion(option, known)}`);
   const result = schemas[name].safeParse(input);
   if (!result.success) {
-    const { path, message } = result.error.issues[0]!;
+    const { issues } = result.error;
+    const unknown = issues.find((issue) => issue.code === 'unrecognized_keys');
+    if (unknown) fail('ERR_INVALID_ARG', `${name}: there is no option '${unknown.keys[0]}' in ${unknown.path.join('.')}.${suggestion(unknown.keys[0]!, NESTED)}`);
+    const { path, message } = issues[0]!;
     const got = path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], input);
-    fail('ERR_INVALID_ARG', `${name}: ${path.join('.')}: ${message}, got ${typeof got === 'string' ? `'${got}'` : String(got)}`);
+    fail('ERR_INVALID_ARG', `${name}: ${path.join('.')}: ${message}${message.includes('received') ? '' : `, got ${typeof got === 'string' ? `'${got}'` : String(got)}`}`);
   }
   checkTogether(name, input as Record<string, unknown>, result.data);
   return result.data as z.output<Schemas[Name]>;
