@@ -16,6 +16,4 @@ HF_PENDING(SampleTokenArgs)
 HF_PENDING(AdamwArgs)
 HF_PENDING(ReduceArgs)
 HF_PENDING(SumOfSquaresArgs)
-HF_PENDING(PerSampleLinearArgs) HF_PENDING(SegmentReduceArgs)
-HF_PENDING(EmbeddingGramArgs) HF_PENDING(TiedGramArgs) HF_PENDING(SketchArgs) HF_PENDING(SketchGramArgs)
 }  // namespace hf::HF_ISA
