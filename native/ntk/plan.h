@@ -1,8 +1,10 @@
 // The planner's numbers, shared by plan and execution.
 #pragma once
 
-#include "core/view.h"
+#include "kernels/jacobian_gram.h"
+#include "kernels/token_gram.h"
 #include "model/spec.h"
+#include "ntk/gram.h"
 
 namespace hf {
 
@@ -11,5 +13,11 @@ int64_t stored_numbers(const ModelSpec& spec);
 
 // The ghost form reaches a smaller part of the machine's matmul rate than the blocked materialised form does (bench/results).
 constexpr double kGhostRate = 0.80, kBlockedRate = 0.85;
+inline bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs& blocked) {
+  return cost(ghost).flops / kGhostRate <= cost(blocked).flops / kBlockedRate;
+}
+
+// Fills in a plan's flops and choices.
+void add_costs(const Model& model, const Functions& first, const Functions* second, const GramOptions& options, GramPlan& plan);
 
 }  // namespace hf
