@@ -55,8 +55,12 @@ describe('plain ascent on an untied model', () => {
       expect(whole.relativeError / half.relativeError).toBeLessThan(2.2);
       expect(whole.r2).toBeGreaterThan(0.99);
       expect(whole.signAgreement).toBeGreaterThan(0.9);
-      for (const probe of half.probes)
-        for (const change of [probe.maxProb, probe.entropy, probe.logp]) expect(Math.abs(change.predicted - change.measured)).toBeLessThan(0.05 * Math.abs(change.measured) + 1e-4);
+      // The error of a change itself is second order.
+      for (const key of ['maxProb', 'entropy', 'logp'] as const) {
+        const [e, f] = [whole, half].map(({ probes: all }) => Math.hypot(...all.map((p) => p[key].predicted - p[key].measured)));
+        expect(e! / f!, key).toBeGreaterThan(3.5);
+        expect(e! / f!, key).toBeLessThan(4.5);
+      }
     }
   });
 
