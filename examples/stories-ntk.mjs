@@ -28,14 +28,14 @@ const ms = performance.now() - began;
 const n = samples.length;
 const names = ['representation', 'gradient', 'cross', 'total'];
 const number = (x, digits = 4) => (Number.isFinite(x) ? Number(x).toPrecision(digits) : '∞');
-const percent = (x) => `${(100 * x).toFixed(1)} %`;
+const percent = (x) => `${(100 * x).toFixed(1).replace(/^-0.0$/, '0.0')} %`;
 const table = (head, rows) => console.log(`| ${head.join(' | ')} |\n|${head.map(() => ' --- |').join('')}\n${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}\n`);
 const entries = (k, diagonal) => Array.from(k).filter((_, i) => (Math.floor(i / n) === i % n) === diagonal);
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 console.log(`# The kernel of ${n} stories\n`);
 console.log(`\`node examples/stories-ntk.mjs ${directory} --seed ${values.seed} --tokens ${values.tokens}\` · ${new Date().toISOString().slice(0, 10)} · ${cpus()[0].model}, ${context.threads} threads, ${context.backend}\n`);
-console.log(`${n} samples (${prompts.length} prompts, ${perPrompt} completions each of at most ${values.tokens} tokens, temperature 1), ${samples.reduce((s, x) => s + x.inputIds.length, 0)} tokens, ${samples.reduce((s, x) => s + x.inputIds.length - x.scoreFrom, 0)} of them scored. Kernel of the log-probability of each completion (a sum over its tokens), all ${model.parameters().reduce((s, p) => s + p.size, 0)} parameters${model.tied ? ', tied classifier' : ''}. Estimated ${number(estimate.flops / 1e9, 3)} GFLOP and ${number(estimate.bytes / 1e6, 3)} MB of working memory; took ${number(ms / 1000, 3)} s.\n`);
+console.log(`${n} samples (${perPrompt} completions of each prompt of examples/stories.jsonl, the first ${n}; at most ${values.tokens} tokens each, temperature 1), ${samples.reduce((s, x) => s + x.inputIds.length, 0)} tokens, ${samples.reduce((s, x) => s + x.inputIds.length - x.scoreFrom, 0)} of them scored. Kernel of the log-probability of each completion (a sum over its tokens), all ${model.parameters().reduce((s, p) => s + p.size, 0)} parameters${model.tied ? ', tied classifier' : ''}. Estimated ${number(estimate.flops / 1e9, 3)} GFLOP and ${number(estimate.bytes / 1e6, 3)} MB of working memory, ${number(estimate.seconds, 2)} s at a measured ${number(estimate.flopsPerSecond / 1e9, 3)} GFLOP/s; took ${number(ms / 1000, 2)} s.\n`);
 
 console.log('## Decomposition\n');
 const total = mean(entries(parts.total, true));
@@ -47,10 +47,10 @@ table(['component', 'mean k(x, x)', 'share', 'mean k(x, x′)', 'off-diagonal en
 })));
 
 console.log('## Spectrum\n');
-console.log('Effective rank: exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007); participation ratio: (Σλ)² / Σλ². The cross component is not positive: its ranks ignore negative eigenvalues.\n');
+console.log('Effective rank: exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007); participation ratio: (Σλ)² / Σλ². The cross component is indefinite: its ranks ignore negative eigenvalues, and its largest one says nothing about its trace.\n');
 table(['component', 'effective rank', 'participation ratio', 'λ₁ / trace', 'condition', 'λ₁ … λ₆', 'λ_min'], names.map((name) => {
   const s = spectra[name];
-  return [name, s.effectiveRank.toFixed(2), s.participationRatio.toFixed(2), percent(s.eigenvalues[0] / s.trace), number(s.condition, 3), [...s.eigenvalues.slice(0, 6)].map((x) => number(x)).join(', '), number(s.eigenvalues.at(-1))];
+  return [name, s.effectiveRank.toFixed(2), s.participationRatio.toFixed(2), name === 'cross' ? '–' : percent(s.eigenvalues[0] / s.trace), name === 'cross' ? '–' : number(s.condition, 3), [...s.eigenvalues.slice(0, 6)].map((x) => number(x)).join(', '), number(s.eigenvalues.at(-1))];
 }));
 
 console.log('## Cosines of features\n');
