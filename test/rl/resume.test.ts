@@ -115,6 +115,24 @@ describe('a step that fails changes nothing', () => {
     expect(await weights(model)).toEqual(await weights(whole));
   });
 
+  it('a failure after the gradients leaves none behind', async () => {
+    const model = await tinyModel();
+    const trainer = kinds['GRPO']!(model);
+    const accumulate = model.accumulateGradients.bind(model);
+    let calls = 0;
+    model.accumulateGradients = async (...args) => {
+      const scores = await accumulate(...args);
+      if (++calls === 4) throw new Error('late');
+      return scores;
+    };
+    await expect(trainer.train()).rejects.toThrow('late');
+    for (const { name } of model.parameters()) expect((await model.getGradient(name)).every((g) => g === 0), name).toBe(true);
+    await trainer.train();
+    const whole = await tinyModel();
+    await kinds['GRPO']!(whole).train();
+    expect(await weights(model)).toEqual(await weights(whole));
+  });
+
   it('a signal that is aborted from the start', async () => {
     await expect(kinds['GRPO']!(await tinyModel()).train({ signal: AbortSignal.abort(new Error('no')) })).rejects.toThrow('no');
   });
