@@ -133,6 +133,24 @@ describe('a step that fails changes nothing', () => {
     expect(await weights(model)).toEqual(await weights(whole));
   });
 
+  it('a gradient that is not finite: no update, a note, and the run goes on', async () => {
+    const model = await tinyModel();
+    const accumulate = model.accumulateGradients.bind(model);
+    let calls = 0;
+    model.accumulateGradients = (samples, options) => accumulate(samples, ++calls === 1 ? { ...options, weights: options.weights!.map(() => 3e38) } : options);
+    const before = await weights(model);
+    const trainer = new GRPOTrainer({ ...common(model), config: { ...config, maxSteps: 2 } });
+    for await (const { step, notes, grad_norm } of trainer.steps()) {
+      expect(notes.join(' ').includes('not finite')).toBe(step === 1);
+      if (step > 1) continue;
+      expect(grad_norm).toBeNull();
+      expect(await weights(model)).toEqual(before);
+    }
+    const after = await weights(model);
+    expect(after).not.toEqual(before);
+    expect(Object.values(after).flat().every(Number.isFinite)).toBe(true);
+  });
+
   it('a signal that is aborted from the start', async () => {
     await expect(kinds['GRPO']!(await tinyModel()).train({ signal: AbortSignal.abort(new Error('no')) })).rejects.toThrow('no');
   });
