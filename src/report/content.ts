@@ -134,6 +134,9 @@ function ends({ points }: Curve): { first: number; last: number; best: number } 
   return { first: all[0]!, last: all.at(-1)!, best: Math.max(...all) };
 }
 
+/** Fewer steps than this are noise. */
+const STEPS_TO_JUDGE = 15;
+
 /** Collapse: most of the best reward lost again, or no entropy left while the reward did not rise. */
 function armVerdict(reward: Curve, entropy: Curve | undefined, final: Row | undefined, start: Row | undefined): { tone: Tone; text: string } {
   const r = ends(reward);
@@ -152,10 +155,10 @@ function armVerdict(reward: Curve, entropy: Curve | undefined, final: Row | unde
 
 function verdict(figures: readonly Figure[], rows: readonly Row[]): Verdict {
   const figure = (id: string) => figures.find((f) => f.id === id)?.curves ?? [];
-  const rewards = figure('reward').filter((c) => c.points.length > 1);
+  const rewards = figure('reward').filter((c) => c.points.length >= STEPS_TO_JUDGE);
   const start = rows.find((row) => row.armIndex >= 0 && !rewards.some((c) => c.index === row.armIndex));
   const judged = rewards.map((c) => armVerdict(c, figure('entropy').find((e) => e.index === c.index), rows.findLast((row) => row.armIndex === c.index), start));
-  if (judged.length === 0) return { tone: 'none', headline: 'There is not enough of a run here to judge.', sentences: [] };
+  if (judged.length === 0) return { tone: 'none', headline: `Too short to judge: no arm has ${STEPS_TO_JUDGE} training steps yet.`, sentences: [] };
   const tones = judged.map(({ tone }) => tone);
   const tone = tones.includes('bad') ? 'bad' : tones.includes('warn') ? 'warn' : 'good';
   const best = rows.filter((row) => row.cells[0]).reduce<Row | undefined>((a, row) => (!a || row.cells[0]!.mean > a.cells[0]!.mean ? row : a), undefined);
