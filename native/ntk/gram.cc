@@ -28,7 +28,7 @@ View identity_offsets(int64_t count, Run& run) {
 }
 
 bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs& blocked) {
-  return cost(ghost).flops / kGhostRate <= cost(blocked).flops / kBlockedRate;
+  return cost(ghost).flops / relative_rate(ghost) <= cost(blocked).flops / relative_rate(blocked);
 }
 
 // Adds the live block's inner products to the matrices: with `other`, those of the other block's stored pairs (rows) and its own
