@@ -82,6 +82,12 @@ Napi::Value TensorHandle::wrap(Napi::Env env, std::shared_ptr<Context> context, 
   return EnvData::of(env).tensor.New({Napi::External<ContextTensor>::New(env, &native)});
 }
 
+Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context, const std::vector<Tensor>& tensors) {
+  Napi::Array array = Napi::Array::New(env, tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) array[uint32_t(i)] = TensorHandle::wrap(env, context, tensors[i]);
+  return array;
+}
+
 Napi::Value TensorHandle::from(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Context>& context = ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");

@@ -4,6 +4,7 @@
 #include "model_spec.h"
 #include "objects.h"
 #include "options.h"
+#include "packed.h"
 #include "policy/generate.h"
 #include "policy/score.h"
 
@@ -11,46 +12,6 @@ namespace hf::binding {
 namespace {
 
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
-
-// Token lists copied out of JavaScript, kept alive by the job; every index is checked once, here.
-struct Packed {
-  std::vector<int32_t> ids, offsets, rows, targets, row_offsets;
-
-  Samples samples() const {
-    return {ids.data(), offsets.data(), sequences(), rows.data(), targets.data(), row_offsets.data()};
-  }
-  int64_t sequences() const { return int64_t(offsets.size()) - 1; }
-};
-
-void check_offsets(const char* function, const char* name, const std::vector<int32_t>& offsets, size_t total) {
-  bool good = !offsets.empty() && offsets.front() == 0 && offsets.back() == int64_t(total);
-  for (size_t i = 1; i < offsets.size(); ++i) good = good && offsets[i - 1] <= offsets[i];
-  HF_CHECK(good, ErrorCode::kInvalidArg, "%s: %s must rise from 0 to %zu", function, name, total);
-}
-
-std::shared_ptr<Packed> packed_of(const char* function, Napi::Value value, const Model& model, bool scored) {
-  const Options options(function, value);
-  auto packed = std::make_shared<Packed>();
-  packed->ids = options.indices("ids"), packed->offsets = options.indices("offsets");
-  check_offsets(function, "offsets", packed->offsets, packed->ids.size());
-  for (int32_t id : packed->ids)
-    HF_CHECK(id >= 0 && id < model.spec().vocab_size, ErrorCode::kInvalidArg, "%s: token id %d lies outside the vocabulary of %lld", function, id,
-             static_cast<long long>(model.spec().vocab_size));
-  for (size_t s = 1; s < packed->offsets.size(); ++s)
-    HF_CHECK(packed->offsets[s] - packed->offsets[s - 1] <= model.spec().max_positions, ErrorCode::kInvalidArg,
-             "%s: sequence %zu is longer than the model's context of %lld", function, s - 1, static_cast<long long>(model.spec().max_positions));
-  if (!scored) return packed;
-  packed->rows = options.indices("rows"), packed->targets = options.indices("targets"), packed->row_offsets = options.indices("rowOffsets");
-  check_offsets(function, "rowOffsets", packed->row_offsets, packed->rows.size());
-  HF_CHECK(packed->targets.size() == packed->rows.size() && packed->row_offsets.size() == packed->offsets.size(), ErrorCode::kShape,
-           "%s: rows and targets must have equal lengths, offsets and rowOffsets too", function);
-  for (size_t s = 0; s + 1 < packed->offsets.size(); ++s)
-    for (int32_t i = packed->row_offsets[s]; i < packed->row_offsets[s + 1]; ++i)
-      HF_CHECK(packed->rows[i] >= packed->offsets[s] && packed->rows[i] < packed->offsets[s + 1] && packed->targets[i] >= 0 &&
-                   packed->targets[i] < model.spec().vocab_size,
-               ErrorCode::kInvalidArg, "%s: row %d or target %d of scored position %d is out of range", function, packed->rows[i], packed->targets[i], i);
-  return packed;
-}
 
 // The per-row arrays of a loss and its results, in the context's real type.
 struct LossArrays {
@@ -135,7 +96,9 @@ Napi::Function ModelHandle::define(Napi::Env env) {
                       InstanceMethod<&M::set_trainable>("setTrainable"), InstanceMethod<&M::read_gradient>("readGradient"),
                       InstanceMethod<&M::zero_gradients>("zeroGradients"), InstanceMethod<&M::forward>("forward"),
                       InstanceMethod<&M::features>("features"), InstanceMethod<&M::score>("score"), InstanceMethod<&M::accumulate>("accumulate"),
-                      InstanceMethod<&M::generate>("generate"), InstanceMethod<&M::dispose>("dispose")});
+                      InstanceMethod<&M::generate>("generate"), InstanceMethod<&M::plan_gram>("planGram"), InstanceMethod<&M::gram>("gram"),
+                      InstanceMethod<&M::per_sample_gradients>("perSampleGradients"), InstanceMethod<&M::vector_product>("vectorProduct"),
+                      InstanceMethod<&M::linear_model>("linearModel"), InstanceMethod<&M::jvp>("jvp"), InstanceMethod<&M::vjp>("vjp"), InstanceMethod<&M::dispose>("dispose")});
 }
 
 // new Model(context, spec), or from clone() with the native model in an External.
@@ -254,7 +217,7 @@ Napi::Value ModelHandle::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Options want("forward", info[1]);
     const bool with_logits = want.flag("logits"), with_features = want.flag("hiddenStates");
-    const auto packed = packed_of("forward", info[0], *get("model"), false);
+    const auto packed = packed_sequences("forward", info[0], *get("model"));
     return EnvData::of(info.Env()).submit(object_->context(), info[2], [model = object_, packed, with_logits, with_features](Run& run) -> Convert {
       auto z = std::make_shared<std::vector<Tensor>>(), phi = std::make_shared<std::vector<Tensor>>();
       const ModelSpec& spec = model->spec();
@@ -275,14 +238,9 @@ Napi::Value ModelHandle::forward(const Napi::CallbackInfo& info) {
         report_progress(run, packed->offsets[s + 1], packed->offsets.back());
       }
       return [model, z, phi](Napi::Env env) -> Napi::Value {
-        const auto list = [&](const std::vector<Tensor>& tensors) {
-          Napi::Array array = Napi::Array::New(env, tensors.size());
-          for (size_t i = 0; i < tensors.size(); ++i) array[uint32_t(i)] = TensorHandle::wrap(env, model->context(), tensors[i]);
-          return array;
-        };
         Napi::Object result = Napi::Object::New(env);
-        result.Set("logits", list(*z));
-        result.Set("hiddenStates", list(*phi));
+        result.Set("logits", tensors_to_js(env, model->context(), *z));
+        result.Set("hiddenStates", tensors_to_js(env, model->context(), *phi));
         return result;
       };
     });
@@ -291,7 +249,7 @@ Napi::Value ModelHandle::forward(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::features(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto packed = packed_of("features", info[0], *get("model"), true);
+    const auto packed = packed_samples("features", info[0], *get("model"));
     return EnvData::of(info.Env()).submit(object_->context(), info[1], [model = object_, packed](Run& run) -> Convert {
       Tensor out = Tensor::create(model->context()->counter(), run.real(), packed->samples().scored(), model->spec().hidden_size);
       scored_features(*model, packed->samples(), out.view, run);
@@ -303,7 +261,7 @@ Napi::Value ModelHandle::features(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::score(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Options options("score", info[1]);
-    const auto packed = packed_of("score", info[0], *get("model"), true);
+    const auto packed = packed_samples("score", info[0], *get("model"));
     const auto arrays = loss_of(options, packed->samples().scored(), object_->context()->real(), /*gradients=*/false);
     const auto tensor = tensor_of(options, "features");
     const View features = features_view("score", tensor, *packed, *object_);
@@ -317,7 +275,7 @@ Napi::Value ModelHandle::score(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::accumulate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Options options("accumulateGradients", info[1]);
-    const auto packed = packed_of("accumulateGradients", info[0], *get("model"), true);
+    const auto packed = packed_samples("accumulateGradients", info[0], *get("model"));
     const auto arrays = loss_of(options, packed->samples().scored(), object_->context()->real(), /*gradients=*/true);
     const auto tensor = tensor_of(options, "features");
     const View features = features_view("accumulateGradients", tensor, *packed, *object_);
@@ -342,7 +300,7 @@ Napi::Value ModelHandle::accumulate(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::generate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Options options("generate", info[1]);
-    const auto packed = packed_of("generate", info[0], *get("model"), false);
+    const auto packed = packed_sequences("generate", info[0], *get("model"));
     GenerateOptions g;
     g.max_new_tokens = options.integer("maxNewTokens"), g.num_return_sequences = options.integer("numReturnSequences");
     g.temperature = options.number("temperature"), g.top_p = options.number("topP"), g.min_p = options.number("minP"), g.top_k = options.integer("topK");

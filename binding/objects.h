@@ -83,6 +83,13 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle>, public Handle<Model> {
   Napi::Value score(const Napi::CallbackInfo& info);
   Napi::Value accumulate(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
+  Napi::Value plan_gram(const Napi::CallbackInfo& info);  // this and the following: binding/ntk.cc
+  Napi::Value gram(const Napi::CallbackInfo& info);
+  Napi::Value per_sample_gradients(const Napi::CallbackInfo& info);
+  Napi::Value vector_product(const Napi::CallbackInfo& info);
+  Napi::Value linear_model(const Napi::CallbackInfo& info);
+  Napi::Value jvp(const Napi::CallbackInfo& info);
+  Napi::Value vjp(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
   void release(Napi::Env env);
   int parameter(const Napi::CallbackInfo& info) const;  // the first argument, an index
@@ -109,6 +116,7 @@ std::vector<char> copy_numbers(const char* function, const char* name, Napi::Val
 // dst[i] = src[i] over all of dst, converting; both contiguous.
 void convert_numbers(const View& src, const View& dst);
 Napi::Value typed_array(Napi::Env env, DType dtype, const void* data, int64_t count);
+Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context, const std::vector<Tensor>& tensors);
 // Tells the collector how much native memory a handle holds.
 void adjust_memory(Napi::Env env, int64_t bytes);
 

@@ -9,3 +9,6 @@ export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trai
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
 export type { LoadOptions, SaveOptions } from './model/pretrained.js';
 export type { Tokenizer } from './model/tokenizer.js';
+export * as ntk from './ntk/index.js';
+export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
+export * from './rl/index.js';

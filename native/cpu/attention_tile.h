@@ -12,8 +12,13 @@
 namespace hf::HF_ISA {
 namespace {
 
-// Result block in registers: kRows × 2 vectors, plus 2 for B and 1 for A; 16 or 32 vector registers.
-constexpr int kRows = kVectorBytes == 64 ? 12 : 6;
+// Result block in registers: kRows × 2 vectors, plus 2 for B and 1 for A. AVX-512 has 32 vector registers, the others 16 (also
+// where 64-byte vectors are emulated on AVX2: blocks of 12 rows would take minutes to compile there).
+#if defined(__AVX512F__)
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 6;
+#endif
 
 HF_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 HF_INLINE int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
@@ -100,7 +105,7 @@ HF_INLINE void multiply(const Product& p, int64_t rows, int64_t columns) {
     case 4: return row_block<4>(p, columns);
     case 5: return row_block<5>(p, columns);
     case 6: return row_block<6>(p, columns);
-#if HF_VECTOR_BYTES == 64
+#if defined(__AVX512F__)
     case 7: return row_block<7>(p, columns);
     case 8: return row_block<8>(p, columns);
     case 9: return row_block<9>(p, columns);

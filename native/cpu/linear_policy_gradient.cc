@@ -13,8 +13,8 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kRowBlock = 8;      // rows of one task
-constexpr float kNegligible = -100;   // e^x is 0 from here down, so x may stand for −∞ without 0 · ∞
+constexpr int64_t kRowBlock = 8;     // rows of one task
+constexpr float kNegligible = -100;  // e^x is 0 from here down, so x may stand for −∞ without 0 · ∞
 
 using Coefs = pg::RowCoefs<float>;
 

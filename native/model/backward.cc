@@ -8,8 +8,10 @@ namespace {
 
 class Backward {
  public:
-  Backward(const Model& model, const Activations& activations, GradientSink& sink, Run& run)
-      : model_(model), spec_(model.spec()), all_(activations), sink_(sink), run_(run) {}
+  Backward(const Model& model, const Activations& activations, const GradientRows& rows, GradientSink& sink, Run& run)
+      : model_(model), spec_(model.spec()), all_(activations), rows_(rows), sink_(sink), run_(run) {
+    ids_ = pick_index(all_.batch.ids), positions_ = pick_index(all_.batch.positions);
+  }
 
   // d (N, C): in, the gradient of the features; on the way down, of the residual stream.
   void run(const View& d) {
@@ -22,8 +24,8 @@ class Backward {
       layer(l, d_x);
     }
     if (lowest > -1) return;
-    if (sink_.wants(model_.embedding())) sink_.gather(model_.embedding(), all_.batch.ids, d_x);
-    if (model_.position() >= 0 && sink_.wants(model_.position())) sink_.gather(model_.position(), all_.batch.positions, d_x);
+    if (sink_.wants(model_.embedding())) sink_.gather(model_.embedding(), ids_, d_x, rows_);
+    if (model_.position() >= 0 && sink_.wants(model_.position())) sink_.gather(model_.position(), positions_, d_x, rows_);
   }
 
  private:
@@ -38,14 +40,34 @@ class Backward {
     return lowest;
   }
 
-  View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), all_.batch.rows(), columns); }
+  View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), ids_.shape[0], columns); }
+
+  // An activation seen by the rows of d: itself, or its rows gathered when functions share the forward pass.
+  View pick(const View& x) {
+    if (!rows_.a_rows) return x;
+    if (x.rank == 2) return gather_rows(x, rows_.a_rows, run_);
+    const View matrix = gather_rows(make_view(x.data, x.dtype, x.shape[0], 1), rows_.a_rows, run_);
+    return make_view(matrix.data, matrix.dtype, matrix.shape[0]);
+  }
+  View pick_index(const View& x) {
+    if (!rows_.a_rows) return x;
+    const View out = arena_tensor(run_, DType::kI32, rows_.a_rows.shape[0]);
+    for (int64_t n = 0; n < out.shape[0]; ++n) out.as<int32_t>()[n] = x.as<int32_t>()[rows_.a_rows.as<int32_t>()[n]];
+    return out;
+  }
+  // Rows (token, head) of a head norm's activations.
+  View pick_heads(const View& x, int64_t heads) {
+    if (!rows_.a_rows) return x;
+    const View tokens = pick(make_view(x.data, x.dtype, x.shape[0] / heads, heads * (x.rank == 2 ? x.shape[1] : 1)));
+    return x.rank == 2 ? make_view(tokens.data, x.dtype, tokens.shape[0] * heads, x.shape[1]) : make_view(tokens.data, x.dtype, tokens.shape[0] * heads);
+  }
 
   // Gives the pair to the sink and returns d W in `d_a`.
   void linears(const Linear* linears, size_t count, const View& a, const View& d, const View& d_a) {
     int64_t column = 0;
     for (size_t i = 0; i < count; ++i) {
       const View part = d.slice(1, column, linears[i].out());
-      if (sink_.wants(linears[i])) sink_.linear(linears[i], a, part);
+      if (sink_.wants(linears[i])) sink_.linear(linears[i], a, part, rows_);
       GemmArgs args;
       args.a = part, args.b = linears[i].weight, args.c = d_a, args.accumulate = i > 0;
       dispatch(args, run_);
@@ -57,24 +79,25 @@ class Backward {
     Scratch scratch(run_);
     const bool gain = sink_.wants(weights.gain), bias = weights.bias >= 0 && sink_.wants(weights.bias);
     NormBackwardArgs args;
-    args.x = x, args.gain = model_.weight(weights.gain), args.mean = a.mean, args.rstd = a.rstd, args.d_y = d_y, args.d_x = d_x;
+    args.x = pick(x), args.gain = model_.weight(weights.gain), args.mean = pick(a.mean), args.rstd = pick(a.rstd), args.d_y = d_y, args.d_x = d_x;
     args.kind = spec_.norm, args.add_to_d_x = add;
     if (gain) args.x_hat = tensor(x.shape[1]);
     dispatch(args, run_);
-    if (gain || bias) sink_.norm(weights, args.x_hat, d_y);
+    if (gain || bias) sink_.norm(weights, args.x_hat, d_y, rows_);
   }
 
   void head_norm(int gain, const HeadNormActivations& a, const View& d_heads) {
     Scratch scratch(run_);
-    const int64_t rows = a.x.shape[0], D = a.x.shape[1];
+    const int64_t heads = d_heads.shape[1], D = a.x.shape[1], rows = d_heads.shape[0] * heads;
     const View d_y = arena_tensor(run_, a.x.dtype, rows, D), d_x = arena_tensor(run_, a.x.dtype, rows, D);
     copy_heads(d_heads, d_y, Copy::kOut);
     NormBackwardArgs args;
-    args.x = a.x, args.gain = model_.weight(gain), args.mean = a.mean, args.rstd = a.rstd, args.d_y = d_y, args.d_x = d_x;
+    args.x = pick_heads(a.x, heads), args.gain = model_.weight(gain), args.mean = pick_heads(a.mean, heads), args.rstd = pick_heads(a.rstd, heads);
+    args.d_y = d_y, args.d_x = d_x;
     args.kind = NormKind::kRms;
     if (sink_.wants(gain)) args.x_hat = arena_tensor(run_, a.x.dtype, rows, D);
     dispatch(args, run_);
-    if (args.x_hat) sink_.head_norm(gain, args.x_hat, d_y, d_heads.shape[1]);
+    if (args.x_hat) sink_.head_norm(gain, args.x_hat, d_y, heads, rows_);
     copy_heads(d_heads, d_x, Copy::kIn);
   }
 
@@ -86,9 +109,10 @@ class Backward {
     linears(&w.mlp_down, 1, a.mlp_act, d, d_act);
     ActivationBackwardArgs activation;
     activation.kind = spec_.activation, activation.d_y = d_act;
-    activation.x = a.mlp_in.slice(1, 0, spec_.mlp_size), activation.d_x = d_in.slice(1, 0, spec_.mlp_size);
+    const View mlp_in = pick(a.mlp_in);
+    activation.x = mlp_in.slice(1, 0, spec_.mlp_size), activation.d_x = d_in.slice(1, 0, spec_.mlp_size);
     if (spec_.activation == ActivationKind::kSiluGate)
-      activation.up = a.mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size), activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
+      activation.up = mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size), activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
     dispatch(activation, run_);
     linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, d_in, d_normed);
 
@@ -104,14 +128,14 @@ class Backward {
   }
 
   void attention(const LayerActivations& a, const LayerWeights& w, const View& d_y, const View& d_qkv) {
-    const HeadViews heads = head_views(spec_, a.qkv), d_heads = head_views(spec_, d_qkv);
+    const HeadViews heads = head_views(spec_, pick(a.qkv)), d_heads = head_views(spec_, d_qkv);
     AttentionBackwardArgs args;
-    args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = all_.batch.offsets;
-    args.y = a.attention.split_last(spec_.heads), args.lse = a.lse, args.d_y = d_y.split_last(spec_.heads);
+    args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = rows_.offsets;
+    args.y = pick(a.attention).split_last(spec_.heads), args.lse = pick(a.lse), args.d_y = d_y.split_last(spec_.heads);
     args.d_q = d_heads.q, args.d_k = d_heads.k, args.d_v = d_heads.v, args.scale = spec_.attention_scale;
     dispatch(args, run_);
-    rotate(model_, all_.batch.positions, d_heads.q, true, run_);
-    rotate(model_, all_.batch.positions, d_heads.k, true, run_);
+    rotate(model_, positions_, d_heads.q, true, run_);
+    rotate(model_, positions_, d_heads.k, true, run_);
     if (w.q_norm >= 0) head_norm(w.q_norm, a.q_norm, d_heads.q);
     if (w.k_norm >= 0) head_norm(w.k_norm, a.k_norm, d_heads.k);
   }
@@ -119,6 +143,8 @@ class Backward {
   const Model& model_;
   const ModelSpec& spec_;
   const Activations& all_;
+  const GradientRows rows_;
+  View ids_, positions_;  // of the rows of d
   GradientSink& sink_;
   Run& run_;
 };
@@ -126,8 +152,12 @@ class Backward {
 }  // namespace
 
 void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run) {
+  backward(model, activations, d_features, {activations.batch.offsets, View{}}, sink, run);
+}
+
+void backward(const Model& model, const Activations& activations, const View& d_features, const GradientRows& rows, GradientSink& sink, Run& run) {
   Scratch scratch(run);
-  Backward(model, activations, sink, run).run(d_features);
+  Backward(model, activations, rows, sink, run).run(d_features);
 }
 
 }  // namespace hf

@@ -170,6 +170,13 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run)
   return out;
 }
 
+View gather_rows(const View& x, const View& rows, Run& run) {
+  EmbeddingArgs args;
+  args.table = x, args.ids = rows, args.y = arena_tensor(run, x.dtype, rows.shape[0], x.shape[1]);
+  dispatch(args, run);
+  return args.y;
+}
+
 void logits(const Model& model, const View& hidden, const View& z, Run& run) {
   GemmArgs args;
   args.a = hidden, args.b = model.weight(model.classifier()).transposed(), args.c = z;

@@ -70,6 +70,12 @@ void apply_linears(const Linear* linears, size_t count, const View& a, const Vie
 Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run);
 // d_features (N, C) is only read. Stops at the lowest layer that the sink wants.
 void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run);
+// The same for functions that share the forward pass: row n of d_features belongs to activation row rows.a_rows[n], and function s,
+// which owns rows rows.offsets[s] … rows.offsets[s+1] − 1, has the leading rows of one sequence in order.
+void backward(const Model& model, const Activations& activations, const View& d_features, const GradientRows& rows, GradientSink& sink, Run& run);
+
+// Rows of x (N, C) → (M, C), by an index (M).
+View gather_rows(const View& x, const View& rows, Run& run);
 // Tangent of the features (N, C) along `tangent`, a flat vector in the model's layout (P).
 View jvp(const Model& model, const Activations& activations, const View& tangent, Run& run);
 

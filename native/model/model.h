@@ -70,6 +70,7 @@ class Model {
   View view_in(const View& flat, int parameter) const;
 
   bool trainable(int parameter) const { return trainable_[parameter]; }
+  const std::vector<bool>& trainable() const { return trainable_; }
   void set_trainable(std::vector<bool> mask) { trainable_ = std::move(mask); }
 
   int embedding() const { return embedding_; }

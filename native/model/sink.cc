@@ -14,7 +14,7 @@ void add_rows(const View& x, const View& scale_by, const View& y, Run& run) {
 }  // namespace
 
 // The gradient of `columns` outputs that begin with part `first`: dW += dᵀ a, or its transpose where weights are stored (in, out).
-void TrainingSink::weight(const LinearPart& first, int64_t columns, const View& a, const View& d) {
+void SumSink::weight(const LinearPart& first, int64_t columns, const View& a, const View& d) {
   View target = gradient(first.weight);
   const View slice = d.slice(1, first.begin, columns);
   GemmArgs args;
@@ -29,7 +29,7 @@ void TrainingSink::weight(const LinearPart& first, int64_t columns, const View& 
   dispatch(args, run_);
 }
 
-void TrainingSink::linear(const Linear& linear, const View& a, const View& d) {
+void SumSink::linear(const Linear& linear, const View& a, const View& d, const GradientRows&) {
   const auto& parts = linear.parts;
   bool all = true;
   for (const LinearPart& part : parts) all = all && wants(part.weight);
@@ -43,14 +43,14 @@ void TrainingSink::linear(const Linear& linear, const View& a, const View& d) {
     if (part.bias >= 0 && wants(part.bias)) add_rows(d.slice(1, part.begin, part.count), View{}, gradient(part.bias), run_);
 }
 
-void TrainingSink::norm(const NormWeights& norm, const View& x_hat, const View& d) {
+void SumSink::norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows&) {
   if (wants(norm.gain)) add_rows(d, x_hat, gradient(norm.gain), run_);
   if (norm.bias >= 0 && wants(norm.bias)) add_rows(d, View{}, gradient(norm.bias), run_);
 }
 
-void TrainingSink::head_norm(int gain, const View& x_hat, const View& d, int64_t) { add_rows(d, x_hat, gradient(gain), run_); }
+void SumSink::head_norm(int gain, const View& x_hat, const View& d, int64_t, const GradientRows&) { add_rows(d, x_hat, gradient(gain), run_); }
 
-void TrainingSink::gather(int table, const View& ids, const View& d) {
+void SumSink::gather(int table, const View& ids, const View& d, const GradientRows&) {
   EmbeddingBackwardArgs args;
   args.ids = ids, args.d_y = d, args.d_table = gradient(table);
   dispatch(args, run_);

@@ -7,6 +7,12 @@
 
 namespace hf {
 
+// How rows of gradients are owned. `offsets` (S+1): function s owns rows offsets[s] … offsets[s+1] − 1 of d. `a_rows`: the row of a
+// that belongs to each row of d, when functions share a forward pass; absent: row n has row n (kernels/detail/gradient_pairs.h).
+struct GradientRows {
+  View offsets, a_rows;
+};
+
 class GradientSink {
  public:
   virtual ~GradientSink() = default;
@@ -17,33 +23,37 @@ class GradientSink {
       if (wants(part.weight) || (part.bias >= 0 && wants(part.bias))) return true;
     return false;
   }
-  // y = a Wᵀ + b:  dW = dᵀ a, db = Σ_n d.  a (N, in), d (N, out).
-  virtual void linear(const Linear& linear, const View& a, const View& d) = 0;
+  // y = a Wᵀ + b:  dW = dᵀ a, db = Σ_n d.  d (N, out), a (M, in) with rows.a_rows, else (N, in). Only this pair shares rows of a.
+  virtual void linear(const Linear& linear, const View& a, const View& d, const GradientRows& rows) = 0;
   // y = gain ∘ x̂ (+ bias):  d_gain = Σ_n x̂ ∘ d, d_bias = Σ_n d.  x_hat (N, C) is absent when the gain is not wanted.
-  virtual void norm(const NormWeights& norm, const View& x_hat, const View& d) = 0;
+  virtual void norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows& rows) = 0;
   // The same gain for every head of a token (q/k norms): rows are (N·H, D) and belong to token row / H.
-  virtual void head_norm(int gain, const View& x_hat, const View& d, int64_t heads) = 0;
+  virtual void head_norm(int gain, const View& x_hat, const View& d, int64_t heads, const GradientRows& rows) = 0;
   // y = table[ids]:  d_table[ids[n]] += d[n].
-  virtual void gather(int table, const View& ids, const View& d) = 0;
+  virtual void gather(int table, const View& ids, const View& d, const GradientRows& rows) = 0;
 };
 
-// Adds gradients to the model's own vector, for trainable parameters.
-class TrainingSink : public GradientSink {
+// Adds the gradients of all rows to a flat vector in the model's layout (P), for wanted parameters: the model's own gradients and its
+// trainable parameters, or any.
+class SumSink : public GradientSink {
  public:
-  TrainingSink(Model& model, Run& run) : model_(model), run_(run), gradients_(model.gradients()) {}
-  bool wants(int parameter) const override { return model_.trainable(parameter); }
-  void linear(const Linear& linear, const View& a, const View& d) override;
-  void norm(const NormWeights& norm, const View& x_hat, const View& d) override;
-  void head_norm(int gain, const View& x_hat, const View& d, int64_t heads) override;
-  void gather(int table, const View& ids, const View& d) override;
+  SumSink(const Model& model, const View& gradients, std::vector<bool> wanted, Run& run)
+      : model_(model), run_(run), gradients_(gradients), wanted_(std::move(wanted)) {}
+  using GradientSink::wants;
+  bool wants(int parameter) const override { return wanted_[parameter]; }
+  void linear(const Linear& linear, const View& a, const View& d, const GradientRows& rows) override;
+  void norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows& rows) override;
+  void head_norm(int gain, const View& x_hat, const View& d, int64_t heads, const GradientRows& rows) override;
+  void gather(int table, const View& ids, const View& d, const GradientRows& rows) override;
   View gradient(int parameter) const { return model_.view_in(gradients_, parameter); }
 
  private:
   void weight(const LinearPart& first, int64_t columns, const View& a, const View& d);
 
-  Model& model_;
+  const Model& model_;
   Run& run_;
   View gradients_;
+  std::vector<bool> wanted_;
 };
 
 }  // namespace hf

@@ -29,14 +29,6 @@ void for_each_block(const Samples& samples, int64_t max_tokens, Run& run, const 
   }
 }
 
-// Rows of x (N, C) → (R, C).
-View gather_rows(const View& x, const View& rows, Run& run) {
-  EmbeddingArgs args;
-  args.table = x, args.ids = rows, args.y = arena_tensor(run, x.dtype, rows.shape[0], x.shape[1]);
-  dispatch(args, run);
-  return args.y;
-}
-
 View block_rows(const Samples& samples, const Block& block, Run& run) {
   const View rows = arena_tensor(run, DType::kI32, block.rows);
   for (int64_t i = 0; i < block.rows; ++i) rows.as<int32_t>()[i] = samples.rows[block.row_begin + i] - samples.offsets[block.begin];
@@ -90,7 +82,7 @@ void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, 
   const bool body = body_trains(model);
   HF_CHECK(!(features && body), ErrorCode::kInvalidArg,
            "accumulateGradients: features stand in for the body, so only the classifier may be trainable; call setTrainable('classifier')");
-  TrainingSink sink(model, run);
+  SumSink sink(model, model.gradients(), model.trainable(), run);
   for_each_block(samples, max_tokens, run, [&](const Block& block) {
     if (block.rows == 0) return;
     Activations activations;

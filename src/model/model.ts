@@ -6,9 +6,11 @@ import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
 import type { ModelSpec, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
 import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
+import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
 import { type Companions, loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
+import type { ParameterFilter } from './selection.js';
 import type { Tokenizer } from './tokenizer.js';
 
 export interface ParameterInfo {
@@ -224,6 +226,16 @@ export class Model {
       ...(reference ? { reference: reference.native } : {}),
       ...(maxTokens ? { maxTokens } : {}),
     }, progress));
+  }
+
+  /** Forward mode: tangents of logits [T, V] and features [T, d], per sequence, when the named parameters move along `tangents` (absent = 0). */
+  jvp(batch: { readonly inputIds: readonly (readonly number[])[] }, tangents: ParameterVectors, options?: JobOptions): Promise<{ logits: Tensor[]; hiddenStates: Tensor[] }> {
+    return jvp(this, batch, tangents, options);
+  }
+
+  /** Reverse mode, k cotangents on one forward pass: cotangents[s] is (k, T, V); the result has (k, …shape) per parameter, summed over sequences. */
+  vjp(batch: { readonly inputIds: readonly (readonly number[])[] }, cotangents: readonly Tensor[], options?: JobOptions & { readonly params?: ParameterFilter }): Promise<Record<string, Tensor>> {
+    return vjp(this, batch, cotangents, options);
   }
 
   /**

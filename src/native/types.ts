@@ -156,7 +156,7 @@ export interface NativeLoss {
   readonly entropyCoef?: number;
 }
 
-/** Per scored row. */
+/** Per scored row. In a fp64 context these are Float64Arrays, typed as what they are everywhere else. */
 export interface NativeScores {
   logps: Float32Array;
   entropy: Float32Array;
@@ -190,6 +190,23 @@ export interface NativeCompletions {
   stopped: Uint8Array;
 }
 
+/** Scalar functions over shared forward passes (native/ntk/functions.h). */
+export interface NativeFunctions extends PackedSequences {
+  /** Function f belongs to sequence[f], ascending; its terms are termOffsets[f] … termOffsets[f + 1] − 1 of rows and targets. */
+  readonly sequence: Int32Array;
+  readonly termOffsets: Int32Array;
+  readonly rows: Int32Array;
+  readonly targets: Int32Array;
+  readonly output: 'logp' | 'logit';
+}
+
+export interface NativeGramOptions {
+  readonly implementation: 'structured-derivatives' | 'jacobian-contraction' | 'ntk-vector-products';
+  readonly split: 'total' | 'components' | 'parameters';
+  readonly wanted: Uint8Array;
+  readonly maxBytes: number;
+}
+
 export interface NativeModel {
   /** Scalars in all parameters. */
   readonly size: number;
@@ -217,6 +234,15 @@ export interface NativeModel {
     onProgress?: NativeProgress,
   ): NativeJob<NativeScores>;
   generate(prompts: PackedSequences, options: NativeGenerateOptions, onProgress?: NativeProgress): NativeJob<NativeCompletions>;
+  planGram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions): { blocks: number; columnBlocks: number; bytes: number };
+  /** One matrix (F1 · F2 numbers) per entry of the split: [total] | [representation, gradient, cross] | [...parameters, classifier use, cross]. */
+  gram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions, onProgress?: NativeProgress): NativeJob<Float64Array[]>;
+  perSampleGradients(functions: NativeFunctions, options: { wanted: Uint8Array; maxBytes: number }, onProgress?: NativeProgress): NativeJob<NativeTensor>;
+  vectorProduct(first: NativeFunctions, second: NativeFunctions, v: Float64Array, options: { wanted: Uint8Array; maxBytes: number }, onProgress?: NativeProgress): NativeJob<Float64Array>;
+  /** f(θ) and, along a flat tangent of `size` numbers, J t (zeros without one). */
+  linearModel(functions: NativeFunctions, tangent: RealArray | null, options: { maxBytes: number }, onProgress?: NativeProgress): NativeJob<{ values: Float64Array; derivatives: Float64Array }>;
+  jvp(batch: PackedSequences, tangent: RealArray, onProgress?: NativeProgress): NativeJob<{ logits: NativeTensor[]; hiddenStates: NativeTensor[] }>;
+  vjp(batch: PackedSequences, cotangents: readonly NativeTensor[], options: { wanted: Uint8Array }, onProgress?: NativeProgress): NativeJob<NativeTensor>;
   dispose(): void;
 }
 

@@ -273,6 +273,7 @@ export const linearPolicyGradient = defineCases({
     { name: 'several tiles and chunks, exact KL, sequences', args: (r) => computed(r, { N: 290, C: 11, V: 1537 }, 'clip', 'exact', 'sequence') },
     { name: 'V = 50304', args: (r) => computed(r, { N: 4, C: 3, V: 50304 }, 'clip', 'exact', 'token') },
     { name: 'V = 50304, coefficients without entropy', args: (r) => { const { entropy_coefficients: _, ...a } = withCoefficients(r, { N: 3, C: 5, V: 50304 }); return a; } },
+    { name: 'several tiles and chunks, no entropy term', args: (r) => { const { entropy_coefficients: _, ...a } = withCoefficients(r, { N: 300, C: 5, V: 4100, scale: 3 }); return a; } },
     { name: 'logits ±1e4', args: (r) => withCoefficients(r, { N: 257, C: 8, V: 97, scale: 4000 }) },
     { name: 'logits ±1e4, exact KL', args: (r) => computed(r, { N: 257, C: 8, V: 97, scale: 4000 }, 'clip', 'exact', 'token') },
     { name: 'temperature 0.1', args: (r) => ({ ...withCoefficients(r, { N: 33, C: 12, V: 97 }), temperature: 0.1 }) },

@@ -18,9 +18,9 @@ export const tinyModel = async (options: { math?: 'fp32' | 'fp64'; tied?: boolea
 
 export const prompts = (count = 10): PromptRow[] => Array.from({ length: count }, (_, i) => ({ prompt: [2 + (i % 5), 3 + (i % 7)], wanted: 4 + (i % 3) }));
 
-/** Share of tokens that are the row's column `wanted`. */
+/** Share of tokens in the residue class of the row's column `wanted`: dense enough that every group differs. */
 export const wantedTokens: RewardFunc = ({ completionIds, wanted }) =>
-  completionIds.map((ids, i) => ids.filter((id) => id === (wanted as number[])[i]).length / ids.length);
+  completionIds.map((ids, i) => ids.filter((id) => id % 3 === (wanted as number[])[i]! % 3).length / ids.length);
 
 export const config: GRPOConfig = {
   perDeviceTrainBatchSize: 8, numGenerations: 4, maxCompletionLength: 6, maxSteps: 10, learningRate: 0.01, seed: 3, lrSchedulerType: 'linear',

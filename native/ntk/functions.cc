@@ -1,0 +1,215 @@
+#include "ntk/functions.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/op_table.h"
+
+namespace hf {
+namespace {
+
+constexpr int64_t kSliceBytes = 32 << 20;
+
+View indices(Run& run, int64_t count) { return arena_tensor(run, DType::kI32, count); }
+
+template <class Body>
+void with_real(DType dtype, const Body& body) {
+  dtype == DType::kF64 ? body(double{}) : body(float{});
+}
+
+void set_zero(const View& view) { std::memset(view.data, 0, static_cast<size_t>(view.bytes())); }
+
+// y[ids[n]] += d[n]
+void scatter_add(const View& ids, const View& d, const View& y, Run& run) {
+  EmbeddingBackwardArgs args;
+  args.ids = ids, args.d_y = d, args.d_table = y;
+  dispatch(args, run);
+}
+
+}  // namespace
+
+int64_t gradient_rows(const Functions& functions, FunctionRange range) {
+  int64_t rows = 0;
+  for (int64_t f = range.begin; f < range.end; ++f) rows += functions.length(f);
+  return rows;
+}
+
+int64_t activation_rows(const Functions& functions, FunctionRange range) {
+  return range.begin == range.end
+             ? 0
+             : functions.offsets[functions.sequence[range.end - 1] + 1] - functions.offsets[functions.sequence[range.begin]];
+}
+
+FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru) : model(m), functions(all), range(r), run(ru) {
+  const int64_t first_sequence = functions.sequence[range.begin], last_sequence = functions.sequence[range.end - 1];
+  const int32_t base = functions.offsets[first_sequence], first_term = functions.term_offsets[range.begin];
+  const int64_t F = count(), R = functions.term_offsets[range.end] - first_term;
+  activations = forward(model, make_batch(functions.ids.data(), functions.offsets.data() + first_sequence, last_sequence - first_sequence + 1, run), Keep::kAll, run);
+
+  terms = indices(run, F + 1), targets = indices(run, R), term_rows = indices(run, R);
+  for (int64_t f = 0; f <= F; ++f) terms.as<int32_t>()[f] = functions.term_offsets[range.begin + f] - first_term;
+  for (int64_t i = 0; i < R; ++i) {
+    targets.as<int32_t>()[i] = functions.targets[first_term + i];
+    term_rows.as<int32_t>()[i] = functions.rows[first_term + i] - base;
+  }
+  // One function per sequence that uses all of its rows needs no map; otherwise rows of gradients point at rows of activations.
+  rows.offsets = indices(run, F + 1);
+  rows.a_rows = indices(run, gradient_rows(functions, range));
+  int32_t row = 0;
+  for (int64_t f = 0; f < F; ++f) {
+    rows.offsets.as<int32_t>()[f] = row;
+    for (int64_t t = 0; t < functions.length(range.begin + f); ++t)
+      rows.a_rows.as<int32_t>()[row++] = int32_t(functions.first_row(range.begin + f) - base + t);
+  }
+  rows.offsets.as<int32_t>()[F] = row;
+  bool same = row == activations.batch.rows();
+  for (int32_t i = 0; same && i < row; ++i) same = rows.a_rows.as<int32_t>()[i] == i;
+  if (same) rows.a_rows = View{};
+
+  hidden = gather_rows(activations.features(), term_rows, run);
+  logps = arena_tensor(run, run.real(), R);
+  const View weight = model.weight(model.classifier());
+  d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
+  if (functions.output == Output::kLogp) {
+    lse = arena_tensor(run, run.real(), R);
+    LinearPolicyGradientArgs args;
+    args.hidden = hidden, args.weight = weight, args.targets = targets, args.logps = logps, args.lse = lse, args.d_hidden = d_hidden;
+    args.coefficients = arena_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
+    with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
+    dispatch(args, run);
+    return;
+  }
+  EmbeddingArgs args;
+  args.table = weight, args.ids = targets, args.y = d_hidden;
+  dispatch(args, run);
+  with_real(run.real(), [&](auto zero) {
+    using Real = decltype(zero);
+    for (int64_t i = 0; i < R; ++i) {
+      Real sum = 0;
+      for (int64_t c = 0; c < hidden.shape[1]; ++c) sum += hidden.as<Real>()[i * hidden.shape[1] + c] * d_hidden.as<Real>()[i * hidden.shape[1] + c];
+      logps.as<Real>()[i] = sum;
+    }
+  });
+}
+
+void FunctionBlock::values(const View& out) const {
+  const int32_t* offsets = terms.as<int32_t>();
+  with_real(run.real(), [&](auto zero) {
+    for (int64_t f = 0; f < count(); ++f) {
+      double sum = 0;
+      for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i) sum += logps.as<decltype(zero)>()[i];
+      out.as<double>()[f] = sum;
+    }
+  });
+}
+
+void FunctionBlock::scale(const View& factors) {
+  const int64_t R = hidden.shape[0], C = hidden.shape[1];
+  term_scale = arena_tensor(run, run.real(), R);
+  with_real(run.real(), [&](auto zero) {
+    using Real = decltype(zero);
+    for (int64_t f = 0; f < count(); ++f)
+      for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) {
+        const Real factor = term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
+        for (int64_t c = 0; c < C; ++c) d_hidden.as<Real>()[i * C + c] *= factor;
+      }
+  });
+}
+
+int64_t FunctionBlock::slice_width() const {
+  const int64_t V = model.spec().vocab_size, rows = std::max<int64_t>(hidden.shape[0], 1);
+  return std::clamp<int64_t>(kSliceBytes / (rows * dtype_bytes(run.real())) / 64 * 64, std::min<int64_t>(V, 256), V);
+}
+
+View FunctionBlock::output_gradient(int64_t first, int64_t width) const {
+  const int64_t R = hidden.shape[0];
+  const View g = arena_tensor(run, run.real(), R, width);
+  if (functions.output == Output::kLogp) {
+    GemmArgs args;
+    args.a = hidden, args.b = model.weight(model.classifier()).slice(0, first, width).transposed(), args.c = g;
+    dispatch(args, run);
+  } else {
+    set_zero(g);
+  }
+  const bool softmax = functions.output == Output::kLogp;
+  with_real(run.real(), [&](auto zero) {
+    using Real = decltype(zero);
+    parallel_for(run, (R + 15) / 16, [&](int64_t task) {
+      for (int64_t i = task * 16; i < std::min(task * 16 + 16, R); ++i) {
+        Real* row = g.as<Real>() + i * width;
+        if (softmax) {
+          const Real shift = lse.as<Real>()[i];
+          for (int64_t v = 0; v < width; ++v) row[v] = -std::exp(row[v] - shift);
+        }
+        const int64_t target = targets.as<int32_t>()[i] - first;
+        if (target >= 0 && target < width) row[target] += 1;
+        if (term_scale)
+          for (int64_t v = 0; v < width; ++v) row[v] *= term_scale.as<Real>()[i];
+      }
+    });
+  });
+  return g;
+}
+
+void FunctionBlock::gradients(FunctionSink& sink) const {
+  Scratch scratch(run);
+  if (hidden.shape[0] == 0) return;
+  if (sink.wants(model.classifier())) {
+    for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
+      checkpoint(run);
+      Scratch scratch(run);
+      sink.classifier(hidden, output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first)), first, terms);
+    }
+  }
+  const int64_t N = rows.offsets.as<int32_t>()[count()];
+  const View d_features = arena_tensor(run, run.real(), N, model.spec().hidden_size);
+  set_zero(d_features);
+  // A term's row among the function's own rows.
+  const View at = indices(run, hidden.shape[0]);
+  const int32_t* offsets = terms.as<int32_t>();
+  const int32_t base = functions.offsets[functions.sequence[range.begin]];
+  for (int64_t f = 0; f < count(); ++f)
+    for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i)
+      at.as<int32_t>()[i] = rows.offsets.as<int32_t>()[f] + term_rows.as<int32_t>()[i] - int32_t(functions.first_row(range.begin + f) - base);
+  scatter_add(at, d_hidden, d_features, run);
+  backward(model, activations, d_features, rows, sink, run);
+}
+
+// d logp = ⟨d_hidden, t_φ⟩ + ⟨g, φ t_Wᵀ⟩, summed over a function's terms.
+void FunctionBlock::directional(const View& tangent, const View& out) const {
+  Scratch scratch(run);
+  const int64_t R = hidden.shape[0], C = hidden.shape[1];
+  const View t_hidden = gather_rows(jvp(model, activations, tangent, run), term_rows, run);
+  const View t_weight = model.view_in(tangent, model.classifier());
+  double* terms_sum = scratch.allocate<double>(R);
+  with_real(run.real(), [&](auto zero) {
+    using Real = decltype(zero);
+    for (int64_t i = 0; i < R; ++i) {
+      double sum = 0;
+      for (int64_t c = 0; c < C; ++c) sum += double(d_hidden.as<Real>()[i * C + c]) * double(t_hidden.as<Real>()[i * C + c]);
+      terms_sum[i] = sum;
+    }
+  });
+  for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
+    checkpoint(run);
+    Scratch slice(run);
+    const int64_t width = std::min(slice_width(), model.spec().vocab_size - first);
+    const View g = output_gradient(first, width), t_z = arena_tensor(run, run.real(), R, width);
+    GemmArgs args;
+    args.a = hidden, args.b = t_weight.slice(0, first, width).transposed(), args.c = t_z;
+    dispatch(args, run);
+    with_real(run.real(), [&](auto zero) {
+      using Real = decltype(zero);
+      for (int64_t i = 0; i < R; ++i)
+        for (int64_t v = 0; v < width; ++v) terms_sum[i] += double(g.as<Real>()[i * width + v]) * double(t_z.as<Real>()[i * width + v]);
+    });
+  }
+  for (int64_t f = 0; f < count(); ++f) {
+    double sum = 0;
+    for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) sum += terms_sum[i];
+    out.as<double>()[f] = sum;
+  }
+}
+
+}  // namespace hf

@@ -1,0 +1,88 @@
+#include "ntk/per_sample.h"
+
+#include <cstring>
+
+#include "kernels/op_table.h"
+
+namespace hf {
+
+GradientLayout::GradientLayout(const Model& model, const std::vector<bool>& wanted) {
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    begin.push_back(wanted[i] ? width : -1);
+    if (wanted[i]) width += model.parameters()[i].size;
+  }
+}
+
+namespace {
+
+class PerSampleSink : public PairSink {
+ public:
+  PerSampleSink(const FunctionBlock& block, const std::vector<bool>& wanted, const View& gradients)
+      : PairSink(block, wanted), layout_(block.model, wanted), gradients_(gradients) {}
+
+  void classifier(const View& hidden, const View& g, int64_t first_id, const View& offsets) override {
+    write(columns(block_.model.classifier(), first_id * hidden.shape[1], g.shape[1], hidden.shape[1]), hidden, g, {offsets, View{}});
+  }
+
+  void matrix(const Linear& linear, const MatrixPair& pair) override {
+    for (const LinearPart& part : linear.parts) {
+      const View d = pair.d.slice(1, part.begin, part.count);
+      if (wants(part.weight)) {
+        const bool transposed = block_.model.spec().transposed_linears;
+        View target = transposed ? columns(part.weight, 0, pair.a.shape[1], part.count) : columns(part.weight, 0, part.count, pair.a.shape[1]);
+        if (transposed) std::swap(target.shape[1], target.shape[2]), std::swap(target.stride[1], target.stride[2]);
+        write(target, pair.a, d, pair.rows);
+      }
+      if (part.bias >= 0 && wants(part.bias)) {
+        Scratch scratch(run_);
+        elements(part.bias, function_sums(d, View{}, pair.rows.offsets));
+      }
+    }
+  }
+
+  void elements(int parameter, const View& sums) override {
+    for (int64_t s = 0; s < sums.shape[0]; ++s) {
+      const View target = gradients_.slice(0, s, 1).slice(1, layout_.begin[parameter], sums.shape[1]), source = sums.slice(0, s, 1);
+      std::memcpy(target.data, source.data, static_cast<size_t>(source.bytes()));
+    }
+  }
+
+  void table(int parameter, const View& ids, const View& d, const View& offsets) override {
+    const std::vector<int64_t>& shape = block_.model.parameters()[parameter].spec.shape;
+    const View all = columns(parameter, 0, shape[0], shape[1]);
+    const int32_t* o = offsets.as<int32_t>();
+    for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s) {
+      EmbeddingBackwardArgs args;
+      args.ids = ids.slice(0, o[s], o[s + 1] - o[s]), args.d_y = d.slice(0, o[s], o[s + 1] - o[s]);
+      args.d_table = make_view(all.slice(0, s, 1).data, all.dtype, shape[0], shape[1]);
+      dispatch(args, run_);
+    }
+  }
+
+ private:
+  // Columns of the result that hold `rows` × `width` numbers of a parameter from element `from`, as (F, rows, width).
+  View columns(int parameter, int64_t from, int64_t rows, int64_t width) const {
+    return gradients_.slice(1, layout_.begin[parameter] + from, rows * width).split_last(rows);
+  }
+  void write(const View& target, const View& a, const View& d, const GradientRows& rows) {
+    PerSampleLinearArgs args;
+    args.a = a, args.d = d, args.offsets = rows.offsets, args.a_rows = rows.a_rows, args.gradients = target, args.accumulate = true;
+    dispatch(args, run_);
+  }
+
+  const GradientLayout layout_;
+  const View gradients_;
+};
+
+}  // namespace
+
+void per_sample_gradients(const FunctionBlock& block, const std::vector<bool>& wanted, const View& gradients) {
+  for (int64_t s = 0; s < gradients.shape[0]; ++s) {
+    const View row = gradients.slice(0, s, 1);
+    std::memset(row.data, 0, static_cast<size_t>(row.bytes()));
+  }
+  PerSampleSink sink(block, wanted, gradients);
+  block.gradients(sink);
+}
+
+}  // namespace hf

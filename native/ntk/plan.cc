@@ -1,0 +1,59 @@
+#include <algorithm>
+
+#include "kernels/op_table.h"
+#include "ntk/gram.h"
+#include "ntk/plan.h"
+
+namespace hf {
+namespace {
+
+// Numbers that one row of activations holds in all layers, and one row of gradients at the worst point of the backward pass.
+int64_t activation_numbers(const ModelSpec& s) {
+  const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
+  return s.layers * (4 * C + 2 * qkv + s.heads * s.head_dim + s.heads + 4 + mlp_in + s.mlp_size) + 3 * C + 2;
+}
+int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
+  const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
+  const int64_t work = s.mlp_size + mlp_in + 4 * C + s.heads * s.head_dim + qkv + C;
+  return work + (mapped ? mlp_in + qkv + s.heads * s.head_dim + 2 * C : 0);
+}
+constexpr int64_t kSliceBytes = 48 << 20;  // vocabulary slices and the arena's rounding
+
+}  // namespace
+
+int64_t stored_numbers(const ModelSpec& s) {
+  const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
+  return s.layers * (qkv + 2 * C + mlp_in) + C;
+}
+
+std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes, int64_t kept_per_row, int64_t kept_per_function,
+                                       int64_t* bytes) {
+  const int64_t real = dtype_bytes(model.context()->real()), C = model.spec().hidden_size;
+  const auto cost_of = [&](FunctionRange range) {
+    const int64_t activations = activation_rows(functions, range), gradients = gradient_rows(functions, range);
+    const int64_t terms = functions.term_offsets[range.end] - functions.term_offsets[range.begin];
+    return real * (activations * activation_numbers(model.spec()) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
+                   terms * (2 * C + 4) + (range.end - range.begin) * kept_per_function) +
+           std::min<int64_t>(kSliceBytes, real * 3 * terms * model.spec().vocab_size);
+  };
+  std::vector<FunctionRange> blocks;
+  *bytes = 0;
+  for (int64_t begin = 0; begin < functions.count();) {
+    // The largest end that fits, by bisection: cost grows with the range.
+    int64_t low = begin + 1, high = functions.count();
+    const int64_t one = cost_of({begin, low});
+    HF_CHECK(one <= max_bytes, ErrorCode::kOutOfMemory,
+             "ntk: function %lld alone needs %lld bytes of working memory, but maxBytes is %lld; shorten the sample, raise maxBytes, or use a smaller parameter filter",
+             static_cast<long long>(begin), static_cast<long long>(one), static_cast<long long>(max_bytes));
+    while (low < high) {
+      const int64_t middle = (low + high + 1) / 2;
+      cost_of({begin, middle}) <= max_bytes ? low = middle : high = middle - 1;
+    }
+    *bytes = std::max(*bytes, cost_of({begin, low}));
+    blocks.push_back({begin, low});
+    begin = low;
+  }
+  return blocks;
+}
+
+}  // namespace hf

@@ -1,0 +1,134 @@
+/**
+ * Empirical-NTK Gram matrices K[i, j] = ⟨∇f_i, ∇f_j⟩ of a language model, whole, by parameter, or split into the paper's
+ * representation and gradient components (arXiv 2601.04670).
+ */
+import { runJob } from '../core/job.js';
+import { fail } from '../errors.js';
+import type { Sample } from '../model/batch.js';
+import type { Model } from '../model/model.js';
+import { wantedMask } from '../model/selection.js';
+import type { NativeFunctions, NativeGramOptions } from '../native/types.js';
+import { type Level, logitFunctions, targetFunctions } from './functions.js';
+import { byteBudget, type GradientCallOptions, reserve } from './options.js';
+
+/** As neural-tangents' NtkImplementation. 'auto' is 'structured-derivatives', which chooses its form matrix by matrix by cost. */
+export type Implementation = 'auto' | 'jacobian-contraction' | 'ntk-vector-products' | 'structured-derivatives';
+/**
+ * 'target': log-probabilities of the scored tokens. 'full': all V × V logit blocks between states, [m1, m2, V, V]. 'trace': their traces
+ * Σ_v K_vv, [m1, m2], not normalised. m = scored positions. The last two cost V backward passes: for small vocabularies.
+ */
+export type Outputs = 'target' | 'trace' | 'full';
+
+export interface GramOptions extends GradientCallOptions {
+  readonly level?: Level;
+  readonly outputs?: Outputs;
+  readonly implementation?: Implementation;
+  /** Also one kernel per parameter (and 'classifier use' and 'cross' terms of a tied matrix); they sum to the whole. */
+  readonly parts?: boolean;
+}
+
+export interface GramResult {
+  /** Row-major. */
+  readonly kernel: Float64Array;
+  readonly shape: readonly number[];
+  readonly parts?: readonly { readonly name: string; readonly kernel: Float64Array }[];
+  readonly implementation: Exclude<Implementation, 'auto'>;
+  /** Blocks of functions processed, and planned working bytes. */
+  readonly cost: { readonly blocks: number; readonly bytes: number };
+}
+
+export interface DecomposeResult {
+  /** ⟨φ, φ′⟩⟨d, d′⟩: what moving the classifier does. */
+  readonly representation: Float64Array;
+  /** What moving everything below does; of a tied model, including its matrix as an embedding. */
+  readonly gradient: Float64Array;
+  /** Classifier use against embedding use of a tied matrix; zero when untied. */
+  readonly cross: Float64Array;
+  /** representation + gradient + cross. */
+  readonly total: Float64Array;
+  readonly shape: readonly [number, number];
+}
+
+interface Call {
+  readonly caller: string;
+  readonly model: Model;
+  readonly first: NativeFunctions;
+  readonly second: NativeFunctions | null;
+  readonly options: NativeGramOptions;
+}
+
+const resolve = (implementation: Implementation = 'auto') => (implementation === 'auto' ? 'structured-derivatives' : implementation);
+
+function prepare(caller: string, model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, split: NativeGramOptions['split'], functions: (samples: readonly Sample[]) => NativeFunctions): Call {
+  const first = functions(x1);
+  const second = x2 ? functions(x2) : null;
+  const entries = first.sequence.length * (second ?? first).sequence.length;
+  const matrices = split === 'total' ? 1 : split === 'components' ? 4 : model.spec.parameters.length + 3;
+  const maxBytes = reserve(caller, byteBudget(caller, options.maxBytes), 8 * entries * matrices, 'use fewer samples, level "sequence", or no parts');
+  return { caller, model, first, second, options: { implementation: resolve(options.implementation), split, wanted: wantedMask(caller, model, options.params), maxBytes } };
+}
+
+const run = ({ model, first, second, options }: Call, job: GramOptions) => runJob(job, (onProgress) => model.native.gram(first, second, options, onProgress));
+const add = (into: Float64Array, from: Float64Array) => from.forEach((value, i) => (into[i]! += value));
+
+/**
+ * The kernel between samples x1 and x2 (or x1 and itself).
+ * @throws ERR_INVALID_ARG (samples, non-finite weights), ERR_OUT_OF_MEMORY (the budget, with both sizes and a cheaper call), ERR_UNSUPPORTED.
+ */
+export async function gram(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: GramOptions = {}): Promise<GramResult> {
+  const { level = 'sequence', outputs = 'target', parts = false } = options;
+  if (outputs !== 'target') return logitGram(model, x1, x2, options, outputs);
+  const call = prepare('ntk.gram', model, x1, x2, options, parts ? 'parameters' : 'total', (samples) => targetFunctions('ntk.gram', model, samples, level));
+  const plan = model.native.planGram(call.first, call.second, call.options);
+  const matrices = await run(call, options);
+  const shape = [call.first.sequence.length, (call.second ?? call.first).sequence.length];
+  const done = { shape, implementation: call.options.implementation, cost: { blocks: plan.blocks, bytes: plan.bytes } };
+  if (!parts) return { kernel: matrices[0]!, ...done };
+  const named = partNames(model).map((name, i) => ({ name, kernel: matrices[i]! })).filter(({ kernel }) => kernel.some((value) => value !== 0));
+  const kernel = new Float64Array(shape[0]! * shape[1]!);
+  for (const part of named) add(kernel, part.kernel);
+  return { kernel, parts: named, ...done };
+}
+
+/** In the order of the native split 'parameters'. */
+function partNames(model: Model): string[] {
+  const parameters = model.spec.parameters;
+  const classifier = parameters.find((p) => p.role === 'classifier')?.name;
+  const embedding = parameters.find((p) => p.role === 'embedding')!.name;
+  return [...parameters.map((p) => p.name), classifier ?? `${embedding} (as classifier)`, `${embedding} (cross)`];
+}
+
+async function logitGram(model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, outputs: 'trace' | 'full'): Promise<GramResult> {
+  if (options.parts) fail('ERR_UNSUPPORTED', `ntk.gram: parts are not available for outputs '${outputs}'; use outputs 'target', or params to choose a part`);
+  const V = model.spec.vocabSize;
+  const all = Array.from({ length: V }, (_, v) => v);
+  const states = (samples: readonly Sample[]) => samples.reduce((sum, s) => sum + s.inputIds.length - s.scoreFrom, 0);
+  const [m1, m2] = [states(x1), states(x2 ?? x1)];
+  const chosen = outputs === 'full' ? [all] : all.map((v) => [v]);
+  let kernel: Float64Array = new Float64Array(0);
+  let cost = { blocks: 0, bytes: 0 };
+  for (const [i, entries] of chosen.entries()) {
+    const call = prepare('ntk.gram', model, x1, x2, options, 'total', (samples) => logitFunctions('ntk.gram', model, samples, entries));
+    cost = model.native.planGram(call.first, call.second, call.options);
+    const [block] = await run(call, { ...options, onProgress: undefined });
+    if (i === 0) kernel = block!;
+    else add(kernel, block!);
+    options.onProgress?.(i + 1, chosen.length);
+  }
+  const implementation = resolve(options.implementation);
+  if (outputs === 'trace') return { kernel, shape: [m1, m2], implementation, cost };
+  // [m1 V, m2 V] → [m1, m2, V, V]
+  const blocks = new Float64Array(kernel.length);
+  for (let i = 0; i < m1; ++i)
+    for (let j = 0; j < m2; ++j)
+      for (let v = 0; v < V; ++v) blocks.set(kernel.subarray((i * V + v) * m2 * V + j * V, (i * V + v) * m2 * V + (j + 1) * V), ((i * m2 + j) * V + v) * V);
+  return { kernel: blocks, shape: [m1, m2, V, V], implementation, cost };
+}
+
+/** The kernel split into the paper's representation and gradient components, and the cross terms of a tied model. */
+export async function decompose(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: Omit<GramOptions, 'outputs' | 'parts' | 'implementation'> = {}): Promise<DecomposeResult> {
+  const call = prepare('ntk.decompose', model, x1, x2, options, 'components', (samples) => targetFunctions('ntk.decompose', model, samples, options.level ?? 'sequence'));
+  const [representation, gradient, cross] = (await run(call, options)) as [Float64Array, Float64Array, Float64Array];
+  const total = representation.map((value, i) => value + gradient[i]! + cross[i]!);
+  return { representation, gradient, cross, total, shape: [call.first.sequence.length, (call.second ?? call.first).sequence.length] };
+}

@@ -1,0 +1,3 @@
+/** The empirical neural tangent kernel of language models: `ntk.*`. */
+export { decompose, type DecomposeResult, gram, type GramOptions, type GramResult, type Implementation, type Outputs } from './gram.js';
+export { linearize, vectorProduct } from './products.js';
