@@ -65,6 +65,8 @@ describe('verdict', () => {
   it.each([
     ['good', 'learned and did not collapse', ramp(0.2, 0.6), ramp(0.7, 0.4)],
     ['bad', 'collapsed: reward rose to', [...ramp(0.2, 0.6), ...ramp(0.6, 0.05)], ramp(0.7, 0.4).concat(ramp(0.4, 0.1))],
+    ['bad', 'collapsed: reward rose to', [...ramp(0.2, 0.8), ...ramp(0.8, 0.45), ...Array(20).fill(0.45)], ramp(0.7, 0.4)],
+    ['good', 'did not collapse', [...ramp(0.2, 0.8), ...ramp(0.8, 0.65), ...Array(20).fill(0.65)], ramp(0.7, 0.4)],
     ['bad', 'entropy is nearly gone', ramp(0.3, 0.2), [...ramp(0.7, 0.01).slice(0, 14), 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]],
     ['warn', 'did not learn', ramp(0.3, 0.25), ramp(0.7, 0.6)],
   ])('%s: %s', (tone, sentence, rewards, entropies) => {
