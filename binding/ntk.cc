@@ -228,7 +228,7 @@ Napi::Value ModelHandle::last_tangents(const Napi::CallbackInfo& info) {
         for (end = begin + 1; end < n && packed->offsets[end + 1] - packed->offsets[begin] <= kBlockTokens;) ++end;
         checkpoint(run);
         Scratch scratch(run);
-        const Activations a = hf::forward(*model, make_batch(packed->ids.data(), packed->offsets.data() + begin, end - begin, run), Keep::kAll, run);
+        const Activations a = hf::forward(*model, make_batch(packed->ids.data(), packed->offsets.data() + begin, end - begin, run), G > 0 ? Keep::kAll : Keep::kFeatures, run);
         const View last = arena_tensor(run, DType::kI32, end - begin);
         for (int64_t s = begin; s < end; ++s) last.as<int32_t>()[s - begin] = packed->offsets[s + 1] - packed->offsets[begin] - 1;
         const View phi = gather_rows(a.features(), last, run);

@@ -4,6 +4,8 @@ export { backends, type BackendInfo, Context, type ContextOptions, createContext
 export type { JobOptions } from './core/job.js';
 export { Tensor } from './core/tensor.js';
 export type { CodedError, ErrorCode } from './errors.js';
+export { passAtK } from './evaluation/estimators.js';
+export { type Confidence, evaluate, type Evaluation, type EvaluationOptions } from './evaluation/evaluate.js';
 export type { Sample } from './model/batch.js';
 export type { Completion, GenerateOptions } from './model/generate.js';
 export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
@@ -12,4 +14,5 @@ export type { LoadOptions, SaveOptions } from './model/pretrained.js';
 export type { Tokenizer } from './model/tokenizer.js';
 export * as ntk from './ntk/index.js';
 export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
+export { type Arm, type EvaluationRecord, type MetricsLine, report, type Run, type RunSummary } from './report/index.js';
 export * from './rl/index.js';

@@ -116,7 +116,7 @@ describe.each(variants)('$family untied: $untie', ({ family, untie }) => {
     const sum = (logps: ArrayLike<number>) => { let row = 0; return samples.map((s) => { let f = 0; for (let t = s.scoreFrom; t < s.inputIds.length; ++t) f += logps[row++]!; return f; }); };
     const origin = Object.fromEntries(await Promise.all(model.parameters().map(async (p) => [p.name, await model.getParameter(p.name)] as const)));
     const errors: number[] = [];
-    for (const h of [1e-3, 5e-4]) {
+    for (const h of [1e-4, 5e-5]) {
       const theta = Object.fromEntries(model.parameters().map((p) => [p.name, Float64Array.from(origin[p.name]!, (w, i) => w + h * u[p.name]![i]!)]));
       const predicted = await linear(theta, samples);
       for (const [name, data] of Object.entries(theta)) await model.setParameter(name, data);

@@ -11,10 +11,9 @@ namespace hf {
 // Numbers that a stored set of gradient pairs holds per gradient row, all layers.
 int64_t stored_numbers(const ModelSpec& spec);
 
-// The ghost form reaches a smaller part of the machine's matmul rate than the blocked materialised form does (bench/results).
-constexpr double kGhostRate = 0.80, kBlockedRate = 0.85;
+// By the ops' own rates: the two forms reach different parts of the machine's matmul rate.
 inline bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs& blocked) {
-  return cost(ghost).flops / kGhostRate <= cost(blocked).flops / kBlockedRate;
+  return cost(ghost).flops / relative_rate(ghost) <= cost(blocked).flops / relative_rate(blocked);
 }
 
 // Fills in a plan's flops and choices.

@@ -65,6 +65,8 @@ describe('verdict', () => {
   it.each([
     ['good', 'learned and did not collapse', ramp(0.2, 0.6), ramp(0.7, 0.4)],
     ['bad', 'collapsed: reward rose to', [...ramp(0.2, 0.6), ...ramp(0.6, 0.05)], ramp(0.7, 0.4).concat(ramp(0.4, 0.1))],
+    ['bad', 'collapsed: reward rose to', [...ramp(0.2, 0.8), ...ramp(0.8, 0.45), ...Array(20).fill(0.45)], ramp(0.7, 0.4)],
+    ['good', 'did not collapse', [...ramp(0.2, 0.8), ...ramp(0.8, 0.65), ...Array(20).fill(0.65)], ramp(0.7, 0.4)],
     ['bad', 'entropy is nearly gone', ramp(0.3, 0.2), [...ramp(0.7, 0.01).slice(0, 14), 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]],
     ['warn', 'did not learn', ramp(0.3, 0.25), ramp(0.7, 0.6)],
   ])('%s: %s', (tone, sentence, rewards, entropies) => {
@@ -97,6 +99,12 @@ describe('a broken run', () => {
   it('takes the later line of a step that was written twice, as a resumed run does', () => {
     const { run } = page({ summary: undefined, metrics: jsonl([{ step: 1, reward: 0.1 }, { step: 2, reward: 0.2 }, { step: 2, reward: 0.9 }]) });
     expect(run.metrics.map((line) => line.values['reward'])).toEqual([0.1, 0.9]);
+  });
+
+  it('says which seeds are still to come, and counts only those that are there', () => {
+    const { html, run } = page({ summary: JSON.stringify({ ...summaryOf([0, 1]), seeds: [0, 1, 2, 3] }), metrics: jsonl(metricsLines(['standard', 'cf'], [0, 1], 20)) });
+    expect(run.problems).toEqual(['The run is not finished: nothing is known of seeds 2, 3 yet. The command that began it goes on from here.']);
+    expect(words(html)).toContain('over 2 seeds');
   });
 
   it.each([
