@@ -137,17 +137,18 @@ async function accumulate(model: Model, copy: Model, batch: readonly AdvantageSa
 
 const parametersOf = async (model: Model): Promise<Float64Array> => {
   const flat = new Float64Array(model.native.size);
-  for (const { name, offset } of model.parameters()) flat.set(await model.getParameter(name), offset);
+  await Promise.all(model.parameters().map(async ({ name, offset }) => flat.set(await model.getParameter(name), offset)));
   return flat;
 };
 /** θ + Δθ, as far as the step names it. */
 async function move(model: Model, step: Float64Array): Promise<void> {
-  for (const { name, offset, size } of model.parameters()) {
+  await Promise.all(model.parameters().map(async ({ name, offset, size }) => {
     const part = step.subarray(offset, offset + size);
-    if (part.every((x) => x === 0)) continue;
+    if (part.every((x) => x === 0)) return;
     const weights = await model.getParameter(name);
-    await model.setParameter(name, weights.map((w, i) => w + part[i]!) as typeof weights);
-  }
+    for (let i = 0; i < size; ++i) weights[i]! += part[i]!;
+    await model.setParameter(name, weights);
+  }));
 }
 
 interface Step {
@@ -173,10 +174,18 @@ async function stepOf(model: Model, scratch: Model, twin: Model | undefined, bat
   }
   const source = twin ?? scratch;
   await accumulate(model, source, batch, options);
-  const gradient = new Float64Array(source.native.size);
-  for (const { name, offset } of source.parameters((p) => p.trainable)) gradient.set(await source.getGradient(name), offset);
-  const ascent = gradient.map((g) => (g === 0 ? 0 : -learningRate * g));
-  if (ascent.some((x) => !Number.isFinite(x))) fail('ERR_INVALID_ARG', `${caller}: the gradient is not finite; the model's weights contain NaN or infinity: check the checkpoint`);
+  const ascent = new Float64Array(source.native.size);
+  let finite = true;
+  await Promise.all(source.parameters((p) => p.trainable).map(async ({ name, offset }) => {
+    const gradient = await source.getGradient(name);
+    for (let i = 0; i < gradient.length; ++i) {
+      const g = gradient[i]!;
+      // Not −0 where nothing moves.
+      if (g !== 0) ascent[offset + i] = -learningRate * g;
+      finite &&= Number.isFinite(g);
+    }
+  }));
+  if (!finite) fail('ERR_INVALID_ARG', `${caller}: the gradient is not finite; the model's weights contain NaN or infinity: check the checkpoint`);
   if (!twin) return { total: ascent };
   const total = ascent.slice(0, model.native.size);
   const embedding = model.parameters((p) => p.role === 'embedding')[0]!;

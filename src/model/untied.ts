@@ -14,10 +14,10 @@ export async function untiedTwin(model: Model, job?: JobOptions): Promise<Model>
   const spec: ModelSpec = { ...model.spec, parameters: [...model.spec.parameters, { name: classifierUse(name), role: 'classifier', layer: -1, shape }] };
   const twin = new Model(model.context, model.family, { ...model.config, tie_word_embeddings: false }, spec, new addon.Model(model.context.native, spec), model.companions);
   try {
-    for (let index = 0; index < spec.parameters.length; ++index) {
+    await Promise.all(spec.parameters.map(async (_, index) => {
       const data = await runJob(job, () => model.native.readParameter(index < model.spec.parameters.length ? index : embedding));
       await runJob(job, () => twin.native.writeParameter(index, data));
-    }
+    }));
   } catch (error) {
     twin.dispose();
     throw error;
