@@ -1,4 +1,5 @@
 // Model methods about gradients of functions: Gram matrices, per-sample gradients, Jacobian products.
+#include <algorithm>
 #include <cstring>
 
 #include "env.h"
@@ -62,10 +63,21 @@ GramOptions gram_options(const Options& options, const Model& model) {
 }
 
 Napi::Object plan_to_js(Napi::Env env, const GramPlan& plan) {
+  Napi::Array choices = Napi::Array::New(env, plan.choices.size());
+  for (size_t i = 0; i < plan.choices.size(); ++i) {
+    Napi::Object choice = Napi::Object::New(env);
+    choice.Set("parameter", plan.choices[i].parameter);
+    choice.Set("form", plan.choices[i].ghost ? "ghost" : "blocked");
+    choice.Set("flops", plan.choices[i].flops);
+    choices[uint32_t(i)] = choice;
+  }
   Napi::Object result = Napi::Object::New(env);
   result.Set("blocks", double(plan.blocks1.size()));
   result.Set("columnBlocks", double(plan.blocks2.empty() ? plan.blocks1.size() : plan.blocks2.size()));
   result.Set("bytes", double(plan.bytes));
+  result.Set("flops", plan.flops);
+  result.Set("passFlops", plan.pass_flops);
+  result.Set("choices", choices);
   return result;
 }
 
@@ -75,7 +87,7 @@ Napi::Value to_js(Napi::Env env, const std::vector<double>& numbers) { return ty
 
 }  // namespace
 
-// (functions, functions | null, options) → { blocks, columnBlocks, bytes }, without running anything.
+// (functions, functions | null, options) → { blocks, columnBlocks, bytes, flops, passFlops, choices }, without running anything.
 Napi::Value ModelHandle::plan_gram(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto first = functions_of("ntk", info[0], *get("model"));
@@ -187,6 +199,61 @@ Napi::Value ModelHandle::jvp(const Napi::CallbackInfo& info) {
         Napi::Object result = Napi::Object::New(env);
         result.Set("logits", tensors_to_js(env, model->context(), *z));
         result.Set("hiddenStates", tensors_to_js(env, model->context(), *phi));
+        return result;
+      };
+    });
+  });
+}
+
+// (prefixes, tangent of P numbers, groups) → { logits (n, V), direct (n, V), indirect (n, G, V) } at the last position of each prefix:
+// z, ΔW φ, and W Δφ when only the parameters of group g move (groups: one number in 0 … G − 1 per parameter, or −1). The logits of other
+// positions are never formed.
+Napi::Value ModelHandle::last_tangents(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    constexpr int64_t kBlockTokens = 2048;  // whole prefixes that share a pass; bounds activations
+    const char* function = "analysis.explainStep";
+    const DType real = get("model")->context()->real();
+    const auto packed = packed_sequences(function, info[0], *object_);
+    const auto tangent = std::make_shared<std::vector<char>>(copy_numbers(function, "tangent", info[1], real, object_->size()));
+    const Napi::Int32Array given = info[2].As<Napi::Int32Array>();
+    HF_CHECK(given.ElementLength() == object_->parameters().size(), ErrorCode::kInvalidArg, "%s: groups must have one entry per parameter", function);
+    const std::vector<int32_t> groups(given.Data(), given.Data() + given.ElementLength());
+    return EnvData::of(info.Env()).submit(object_->context(), info[3], [model = object_, packed, tangent, groups](Run& run) -> Convert {
+      const View t = make_view(tangent->data(), run.real(), model->size());
+      const int64_t n = packed->sequences(), V = model->spec().vocab_size, G = std::max(0, *std::max_element(groups.begin(), groups.end()) + 1);
+      const std::shared_ptr<MemoryCounter>& counter = model->context()->counter();
+      Tensor z = Tensor::create(counter, run.real(), n, V), direct = Tensor::create(counter, run.real(), n, V), indirect = Tensor::create(counter, run.real(), n, G, V);
+      const View part = arena_tensor(run, run.real(), model->size());
+      for (int64_t begin = 0, end; begin < n; begin = end) {
+        for (end = begin + 1; end < n && packed->offsets[end + 1] - packed->offsets[begin] <= kBlockTokens;) ++end;
+        checkpoint(run);
+        Scratch scratch(run);
+        const Activations a = hf::forward(*model, make_batch(packed->ids.data(), packed->offsets.data() + begin, end - begin, run), Keep::kAll, run);
+        const View last = arena_tensor(run, DType::kI32, end - begin);
+        for (int64_t s = begin; s < end; ++s) last.as<int32_t>()[s - begin] = packed->offsets[s + 1] - packed->offsets[begin] - 1;
+        const View phi = gather_rows(a.features(), last, run);
+        logits(*model, phi, z.view.slice(0, begin, end - begin), run);
+        GemmArgs args;
+        args.a = phi, args.b = model->view_in(t, model->classifier()).transposed(), args.c = direct.view.slice(0, begin, end - begin);
+        dispatch(args, run);
+        for (int32_t g = 0; g < G; ++g) {
+          checkpoint(run);
+          Scratch inner(run);
+          std::memset(part.data, 0, static_cast<size_t>(part.bytes()));
+          for (size_t p = 0; p < groups.size(); ++p)
+            if (groups[p] == g) std::memcpy(model->view_in(part, int(p)).data, model->view_in(t, int(p)).data, static_cast<size_t>(model->view_in(t, int(p)).bytes()));
+          const View t_phi = gather_rows(hf::jvp(*model, a, part, run), last, run);
+          View out = indirect.view.slice(0, begin, end - begin).slice(1, g, 1);
+          out.rank = 2, out.shape[1] = V, out.stride[1] = 1;
+          logits(*model, t_phi, out, run);
+        }
+        report_progress(run, end, n);
+      }
+      return [model, z, direct, indirect](Napi::Env env) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("logits", TensorHandle::wrap(env, model->context(), z));
+        result.Set("direct", TensorHandle::wrap(env, model->context(), direct));
+        result.Set("indirect", TensorHandle::wrap(env, model->context(), indirect));
         return result;
       };
     });

@@ -1,4 +1,5 @@
 /** headfirst: learning dynamics of language models. */
+export * as analysis from './analysis/index.js';
 export { backends, type BackendInfo, Context, type ContextOptions, createContext } from './core/context.js';
 export type { JobOptions } from './core/job.js';
 export { Tensor } from './core/tensor.js';

@@ -27,10 +27,6 @@ View identity_offsets(int64_t count, Run& run) {
   return offsets;
 }
 
-bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs& blocked) {
-  return cost(ghost).flops / relative_rate(ghost) <= cost(blocked).flops / relative_rate(blocked);
-}
-
 // Adds the live block's inner products to the matrices: with `other`, those of the other block's stored pairs (rows) and its own
 // (columns); without, its own symmetric ones. `keep` receives a copy of its pairs.
 class GramSink : public PairSink {
@@ -380,13 +376,7 @@ void Driver::transposed_product(const View& gradient, int64_t f) {
   block.gradients(sink);
 }
 
-}  // namespace
-
-int64_t matrix_count(const Model& model, Split split) {
-  return split == Split::kTotal ? 1 : split == Split::kComponents ? 3 : int64_t(model.parameters().size()) + 2;
-}
-
-GramPlan plan_gram(const Model& model, const Functions& first, const Functions* second, const GramOptions& options) {
+GramPlan plan_ranges(const Model& model, const Functions& first, const Functions* second, const GramOptions& options) {
   GramPlan plan;
   const int64_t width = options.implementation == Implementation::kJacobianContraction ? GradientLayout(model, options.wanted).width : 0;
   if (options.implementation == Implementation::kStructuredDerivatives && !second) {
@@ -407,6 +397,18 @@ GramPlan plan_gram(const Model& model, const Functions& first, const Functions* 
   plan.blocks1 = plan_blocks(model, first, options.max_bytes / 2, kept, width, &bytes1);
   if (second) plan.blocks2 = plan_blocks(model, *second, options.max_bytes / 2, 0, width, &bytes2);
   plan.bytes = bytes1 + (second ? bytes2 : bytes1);
+  return plan;
+}
+
+}  // namespace
+
+int64_t matrix_count(const Model& model, Split split) {
+  return split == Split::kTotal ? 1 : split == Split::kComponents ? 3 : int64_t(model.parameters().size()) + 2;
+}
+
+GramPlan plan_gram(const Model& model, const Functions& first, const Functions* second, const GramOptions& options) {
+  GramPlan plan = plan_ranges(model, first, second, options);
+  add_costs(model, first, second, options, plan);
   return plan;
 }
 

@@ -27,10 +27,10 @@ struct GramOptions {
 // How a call would be done, before it is done.
 struct GramPlan {
   std::vector<FunctionRange> blocks1, blocks2;  // blocks2 is empty when symmetric
-  double flops = 0;
+  double flops = 0, pass_flops = 0;     // of matrix products: all, and those of forward, backward and forward-mode passes among them
   int64_t bytes = 0;                    // working memory of the largest step
   struct Choice { int parameter; bool ghost; double flops; };
-  std::vector<Choice> choices;          // per matrix, structured derivatives only
+  std::vector<Choice> choices;          // per matrix (a fused layer by its first weight), structured derivatives only
 };
 
 // Matrices of a split: kTotal 1, kComponents 3 (representation, gradient, cross), kParameters: parameters + classifier use + cross.

@@ -5,13 +5,14 @@ import { Command, CommanderError } from 'commander';
 import { demo } from './commands/demo.js';
 import { generate } from './commands/generate.js';
 import { info } from './commands/info.js';
+import { ntk } from './commands/ntk.js';
 import { report } from './commands/report.js';
 import { train } from './commands/train.js';
 import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, train, generate, report, info];
+const commands = [demo, train, generate, ntk, report, info];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };

@@ -27,14 +27,24 @@ export class AdamW {
   readonly #eps: number;
   readonly #weightDecay: number;
   readonly #lrScale: Float64Array;
+  readonly #options: AdamWOptions;
 
-  constructor(model: Model, { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, groups = [] }: AdamWOptions = {}) {
+  constructor(model: Model, options: AdamWOptions = {}) {
+    const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, groups = [] } = options;
+    this.#options = options;
     this.#model = model;
     this.#native = new addon.Optimizer(model.native);
     this.#betas = betas;
     this.#eps = eps;
     this.#weightDecay = weightDecay;
     this.#lrScale = Float64Array.from(model.spec.parameters, (p) => groups.find((g) => g.match.test(p.name))?.learningRateMultiplier ?? 1);
+  }
+
+  /** An optimizer for a copy of the model (same parameters in the same order), with the same settings and state. */
+  async cloneFor(model: Model): Promise<AdamW> {
+    const copy = new AdamW(model, this.#options);
+    await copy.loadState(await this.state());
+    return copy;
   }
 
   /** Updates made so far. */

@@ -207,6 +207,18 @@ export interface NativeGramOptions {
   readonly maxBytes: number;
 }
 
+export interface NativeGramPlan {
+  readonly blocks: number;
+  readonly columnBlocks: number;
+  /** Working memory of the largest step. */
+  readonly bytes: number;
+  /** Of matrix products: all, and those of the passes over the model among them. */
+  readonly flops: number;
+  readonly passFlops: number;
+  /** 'structured-derivatives': one per matrix, a fused layer by its first weight. */
+  readonly choices: readonly { readonly parameter: number; readonly form: 'ghost' | 'blocked'; readonly flops: number }[];
+}
+
 export interface NativeModel {
   /** Scalars in all parameters. */
   readonly size: number;
@@ -234,7 +246,7 @@ export interface NativeModel {
     onProgress?: NativeProgress,
   ): NativeJob<NativeScores>;
   generate(prompts: PackedSequences, options: NativeGenerateOptions, onProgress?: NativeProgress): NativeJob<NativeCompletions>;
-  planGram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions): { blocks: number; columnBlocks: number; bytes: number };
+  planGram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions): NativeGramPlan;
   /** One matrix (F1 · F2 numbers) per entry of the split: [total] | [representation, gradient, cross] | [...parameters, classifier use, cross]. */
   gram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions, onProgress?: NativeProgress): NativeJob<Float64Array[]>;
   perSampleGradients(functions: NativeFunctions, options: { wanted: Uint8Array; maxBytes: number }, onProgress?: NativeProgress): NativeJob<NativeTensor>;
@@ -243,6 +255,8 @@ export interface NativeModel {
   linearModel(functions: NativeFunctions, tangent: RealArray | null, options: { maxBytes: number }, onProgress?: NativeProgress): NativeJob<{ values: Float64Array; derivatives: Float64Array }>;
   jvp(batch: PackedSequences, tangent: RealArray, onProgress?: NativeProgress): NativeJob<{ logits: NativeTensor[]; hiddenStates: NativeTensor[] }>;
   vjp(batch: PackedSequences, cotangents: readonly NativeTensor[], options: { wanted: Uint8Array }, onProgress?: NativeProgress): NativeJob<NativeTensor>;
+  /** At the last position of each prefix: z, ΔW φ, and W Δφ when only the parameters with groups[p] = g move; (n, V), (n, V), (n, G, V). */
+  lastTangents(prefixes: PackedSequences, tangent: RealArray, groups: Int32Array, onProgress?: NativeProgress): NativeJob<{ logits: NativeTensor; direct: NativeTensor; indirect: NativeTensor }>;
   dispose(): void;
 }
 

@@ -49,7 +49,8 @@ export interface DecomposeResult {
   readonly shape: readonly [number, number];
 }
 
-interface Call {
+/** @internal */
+export interface Call {
   readonly caller: string;
   readonly model: Model;
   readonly first: NativeFunctions;
@@ -57,9 +58,11 @@ interface Call {
   readonly options: NativeGramOptions;
 }
 
-const resolve = (implementation: Implementation = 'auto') => (implementation === 'auto' ? 'structured-derivatives' : implementation);
+/** @internal */
+export const resolve = (implementation: Implementation = 'auto') => (implementation === 'auto' ? 'structured-derivatives' : implementation);
 
-function prepare(caller: string, model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, split: NativeGramOptions['split'], functions: (samples: readonly Sample[]) => NativeFunctions): Call {
+/** @internal Checks and lists the functions of a call, without running anything. */
+export function prepare(caller: string, model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, split: NativeGramOptions['split'], functions: (samples: readonly Sample[]) => NativeFunctions): Call {
   const first = functions(x1);
   const second = x2 ? functions(x2) : null;
   const entries = first.sequence.length * (second ?? first).sequence.length;
@@ -90,8 +93,8 @@ export async function gram(model: Model, x1: readonly Sample[], x2?: readonly Sa
   return { kernel, parts: named, ...done };
 }
 
-/** In the order of the native split 'parameters'. */
-function partNames(model: Model): string[] {
+/** @internal In the order of the native split 'parameters'. */
+export function partNames(model: Model): string[] {
   const parameters = model.spec.parameters;
   const classifier = parameters.find((p) => p.role === 'classifier')?.name;
   const embedding = parameters.find((p) => p.role === 'embedding')!.name;

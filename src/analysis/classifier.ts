@@ -1,0 +1,34 @@
+/** The classifier W (V, d): how large it is and how far it moved. */
+import { fail } from '../errors.js';
+import type { Model } from '../model/model.js';
+import { norm } from './matrix.js';
+
+export interface ClassifierNorm {
+  readonly name: string;
+  /** The matrix is the input embedding as well. */
+  readonly tied: boolean;
+  /** ‖W‖_F. */
+  readonly frobenius: number;
+  /** Mean L2 norm of a token's row. */
+  readonly meanRow: number;
+  /** ‖W − W₀‖_F and the same over ‖W₀‖_F, when an origin was given. */
+  readonly moved?: number;
+  readonly relativeMoved?: number;
+}
+
+const classifierOf = (model: Model) => model.parameters((p) => p.role === (model.tied ? 'embedding' : 'classifier'))[0]!;
+
+/** @throws ERR_SHAPE when the origin's classifier has another shape. */
+export async function classifierNorm(model: Model, origin?: Model): Promise<ClassifierNorm> {
+  const { name, shape, size } = classifierOf(model);
+  const weights = Float64Array.from(await model.getParameter(name));
+  const [V, d] = shape as [number, number];
+  const frobenius = norm(weights);
+  const meanRow = Array.from({ length: V }, (_, v) => norm(weights.subarray(v * d, (v + 1) * d))).reduce((a, b) => a + b, 0) / V;
+  if (!origin) return { name, tied: model.tied, frobenius, meanRow };
+  const first = classifierOf(origin);
+  if (first.size !== size || first.shape[0] !== V) fail('ERR_SHAPE', `analysis.classifierNorm: origin's classifier must have shape [${shape.join(', ')}], got [${first.shape.join(', ')}]`);
+  const before = await origin.getParameter(first.name);
+  const moved = norm(weights.map((w, i) => w - before[i]!));
+  return { name, tied: model.tied, frobenius, meanRow, moved, relativeMoved: moved / norm(before) };
+}

@@ -1,0 +1,35 @@
+/** How sure a policy is of its next token, at the states of given samples. */
+import type { JobOptions } from '../core/job.js';
+import { fail } from '../errors.js';
+import { mean } from '../evaluation/estimators.js';
+import type { Sample } from '../model/batch.js';
+import type { Model } from '../model/model.js';
+
+/** Means over next-token distributions; entropy in nats, logp of the samples' own tokens. */
+export interface ConfidenceFigures {
+  readonly maxProb: number;
+  readonly entropy: number;
+  readonly logp: number;
+}
+export interface ConfidenceResult extends ConfidenceFigures {
+  readonly states: number;
+  /** Position 0 = the prompt alone. */
+  readonly byPosition: readonly (ConfidenceFigures & { readonly position: number; readonly states: number })[];
+}
+
+/** @throws ERR_INVALID_ARG as model.score, or without samples. */
+export async function confidence(model: Model, samples: readonly Sample[], options: JobOptions & { readonly temperature?: number } = {}): Promise<ConfidenceResult> {
+  if (samples.length === 0) fail('ERR_INVALID_ARG', 'analysis.confidence: samples must not be empty');
+  const { maxProb, entropy, logps } = await model.score(samples, options, 'analysis.confidence');
+  const position = samples.flatMap(({ inputIds, scoreFrom }) => Array.from({ length: inputIds.length - scoreFrom }, (_, l) => l));
+  const figures = (rows: readonly number[]): ConfidenceFigures => {
+    const of = (values: Float32Array) => mean(rows.map((r) => values[r]!));
+    return { maxProb: of(maxProb), entropy: of(entropy), logp: of(logps) };
+  };
+  const all = position.map((_, row) => row);
+  const byPosition = Array.from({ length: Math.max(...position) + 1 }, (_, l) => {
+    const rows = all.filter((row) => position[row] === l);
+    return { position: l, states: rows.length, ...figures(rows) };
+  });
+  return { ...figures(all), states: all.length, byPosition };
+}
