@@ -11,4 +11,5 @@ export type { LoadOptions, SaveOptions } from './model/pretrained.js';
 export type { Tokenizer } from './model/tokenizer.js';
 export * as ntk from './ntk/index.js';
 export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
+export * from './policy/index.js';
 export * from './rl/index.js';
