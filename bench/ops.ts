@@ -5,7 +5,7 @@ import { derivedArgs, entry, hasEntry, isTensorField, prepare, relativeError, ru
 import { Random } from '../test/helpers/random.js';
 import type { BackendName, KernelResult, NativeOp } from '../src/native/types.js';
 import { measure } from './harness.js';
-import type { Line, Settings } from './types.js';
+import { bound, type Settings } from './types.js';
 
 /** Above this the plain reference would take longer than the benchmark: a small case of the op is checked instead. */
 const VERIFY_FLOPS = 2e8;
@@ -61,12 +61,8 @@ export async function benchOps(wanted: (op: string) => boolean, { backend, threa
         }
         const workspace = op.workspaceBytes(prepared, { backend, threads });
         const timing = await measure(`${op.name} ${test.name}`, () => op.runSync(prepared, { backend, threads }), limits);
-        const bound = Math.max(cost.flops / rates.flops, cost.bytes / rates.bytes);
-        const line: Line = {
-          group: 'op', name: op.name, shape: test.name, ...timing, flops: cost.flops, bytes: cost.bytes, workspaceBytes: workspace, roofline: bound / timing.median,
-          bound: cost.flops / rates.flops >= cost.bytes / rates.bytes ? 'compute' : 'memory',
-        };
-        report(line);
+        const { seconds, by } = bound(rates, cost.flops, cost.bytes);
+        report({ group: 'op', name: op.name, shape: test.name, ...timing, flops: cost.flops, bytes: cost.bytes, workspaceBytes: workspace, roofline: seconds / timing.median, bound: by });
       }
   }
 }

@@ -18,6 +18,20 @@ export interface Line extends Timing {
   readonly peers?: readonly PeerLine[];
 }
 
+/** What the machine reached in this run. Calls are timed hot: data that fits a cache is read from it. */
+export interface Rates {
+  readonly flops: number;
+  /** Bytes per second of repeated reads, by footprint in bytes, ascending. */
+  readonly reads: readonly { readonly footprint: number; readonly bytes: number }[];
+}
+
+/** Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that holds the call's data. */
+export function bound(rates: Rates, flops: number, bytes: number): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
+  const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= bytes) ?? rates.reads.at(-1)!;
+  const [compute, memory] = [flops / rates.flops, bytes / bandwidth];
+  return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
+}
+
 export interface PeerLine {
   readonly name: string;
   readonly best: number;
@@ -33,7 +47,7 @@ export interface Settings {
   readonly backend: BackendName;
   readonly threads: number;
   readonly limits: TimeLimits;
-  readonly rates: { readonly flops: number; readonly bytes: number };
+  readonly rates: Rates;
   /** Interleave PyTorch with the model workloads. */
   readonly peer: boolean;
   readonly rounds: number;

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { AdamW, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
 import { Random } from '../test/helpers/random.js';
 import { measure, type Timing } from './harness.js';
-import type { PeerLine, Settings } from './types.js';
+import { bound, type PeerLine, type Settings } from './types.js';
 
 const GPT = { model_type: 'gpt', vocab_size: 2048, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, max_position_embeddings: 128 };
 const SMALL = { model_type: 'gpt', vocab_size: 97, hidden_size: 24, num_hidden_layers: 2, num_attention_heads: 3, max_position_embeddings: 32 };
@@ -184,11 +184,8 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
       const [best, processor] = [Math.min(...seconds), Math.min(...cpu)];
       return { name, best, cpu: processor, extraBytes, ratio: best / timing.best, cpuRatio: processor / timing.cpu };
     });
-    const bound = Math.max(flops / rates.flops, bytes / rates.bytes);
-    report({
-      group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, workspaceBytes, roofline: bound / timing.median,
-      bound: flops / rates.flops >= bytes / rates.bytes ? 'compute' : 'memory', ...(peer ? { peers } : {}),
-    });
+    const { seconds: least, by: limit } = bound(rates, flops, bytes);
+    report({ group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, workspaceBytes, roofline: least / timing.median, bound: limit, ...(peer ? { peers } : {}) });
     context.dispose();
   }
 }

@@ -228,12 +228,17 @@ Napi::Value call_cost(const Napi::CallbackInfo& info) {
   });
 }
 
-// ({ backend?, threads?, seconds? }) → { flops, bytes } per second.
+// ({ backend?, threads?, footprint?, seconds? }) → { flops, bytes } per second.
 Napi::Value call_rates(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Run run = run_of("measureRates", info[0]);
-    const Napi::Value seconds = info[0].IsObject() ? info[0].As<Napi::Object>().Get("seconds") : info.Env().Undefined();
-    const Rates rates = measure_rates(run, seconds.IsNumber() ? seconds.As<Napi::Number>().DoubleValue() : 0.5);
+    const auto option = [&](const char* name, double otherwise) {
+      const Napi::Value given = info[0].IsObject() ? info[0].As<Napi::Object>().Get(name) : info.Env().Undefined();
+      return given.IsNumber() ? given.As<Napi::Number>().DoubleValue() : otherwise;
+    };
+    const double footprint = option("footprint", 256e6);
+    HF_CHECK(footprint >= 0 && footprint <= 1e12, ErrorCode::kInvalidArg, "measureRates: footprint must be a number of bytes, got %g", footprint);
+    const Rates rates = measure_rates(run, int64_t(footprint), option("seconds", 0.5));
     Napi::Object result = Napi::Object::New(info.Env());
     result.Set("flops", rates.flops);
     result.Set("bytes", rates.bytes);

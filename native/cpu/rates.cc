@@ -8,7 +8,7 @@ namespace hf::HF_ISA {
 namespace {
 
 constexpr int kChains = 12;                // latency 4–5 × 2 units, in no more registers than any instruction set has
-constexpr int64_t kBlock = int64_t{1} << 18;  // numbers that one task reads
+constexpr int64_t kBlock = int64_t{1} << 16;  // numbers that one task reads
 
 // Volatile keeps the compiler from finding out that nobody needs the result.
 void multiply_adds(int64_t rounds, volatile float* result) {

@@ -14,7 +14,7 @@ RateProbeFn& rate_probe(Backend backend) {
   return probes[static_cast<int>(backend)];
 }
 
-Rates measure_rates(Run& run, double seconds) {
+Rates measure_rates(Run& run, int64_t footprint, double seconds) {
   const RateProbeFn probe = rate_probe(run.backend);
   HF_CHECK(probe, ErrorCode::kUnsupported, "measureRates: this backend has no vector kernels; use base, avx2 or avx512");
   using Clock = std::chrono::steady_clock;
@@ -35,10 +35,10 @@ Rates measure_rates(Run& run, double seconds) {
   const double time = best(arithmetic);
   rates.flops = flops / time;
   RateProbe reading;
-  constexpr int64_t kFloats = 64 << 20;  // beyond any cache
-  const std::unique_ptr<float[]> numbers(new float[kFloats]);
-  std::memset(numbers.get(), 0, kFloats * sizeof(float));  // an untouched page is no memory
-  reading.data = make_view(numbers.get(), DType::kF32, kFloats);
+  const int64_t floats = std::max<int64_t>(footprint / 4, 1024);
+  const std::unique_ptr<float[]> numbers(new float[floats]);
+  std::memset(numbers.get(), 0, size_t(floats) * sizeof(float));  // an untouched page is no memory
+  reading.data = make_view(numbers.get(), DType::kF32, floats);
   rates.bytes = double(reading.data.bytes()) / best(reading);
   return rates;
 }

@@ -17,9 +17,9 @@ RateProbeFn& rate_probe(Backend backend);  // null for backends without vector k
 
 struct Rates {
   double flops;  // float32 multiply-adds per second, counted as two, on run.threads threads
-  double bytes;  // bytes read per second from memory
+  double bytes;  // bytes read per second from `footprint` bytes that are read again and again: of the cache or memory that holds them
 };
-// The best of several short trials: other processes only ever make them slower. About `seconds` in all, and 256 MB of memory.
-Rates measure_rates(Run& run, double seconds);
+// The best of several short trials: other processes only ever make them slower. About `seconds` in all.
+Rates measure_rates(Run& run, int64_t footprint, double seconds);
 
 }  // namespace hf

@@ -277,8 +277,8 @@ export interface NativeOptimizer {
 
 export interface NativeAddon {
   readonly ops: readonly NativeOp[];
-  /** What the machine reaches now: float32 FLOP/s in registers and bytes read per second from memory. Blocks for about `seconds`. */
-  measureRates(options?: { backend?: BackendName; threads?: number; seconds?: number }): { flops: number; bytes: number };
+  /** What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are read over and over. Blocks for about `seconds`. */
+  measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bytes: number };
   readonly cpu: { readonly backends: readonly BackendName[]; readonly best: BackendName; readonly threads: number };
   /** Without a context, that of the tensors. */
   policyGradient(context: NativeContext | undefined, args: NativePolicyGradient, onProgress?: NativeProgress): NativeJob<NativeScores & { gradHidden?: NativeTensor; gradWeight?: NativeTensor }>;
