@@ -124,7 +124,7 @@ def gram(options):
     if options.level == "token":
         def one(p, row, position):
             z = torch.log_softmax(function(p, buffers, row[None])[0, :-1], -1)
-            return z.gather(1, row[1:, None]).squeeze(1)[position]
+            return z.gather(1, row[1:, None]).squeeze(1).gather(0, position[None]).squeeze(0)
 
         def vmap_token():
             rows = ids.repeat_interleave(8, 0)
