@@ -13,8 +13,7 @@ import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, train, generate, ntk, report, info];
-const commands = [demo, train, generate, report, bench, info];
+const commands = [demo, train, generate, ntk, report, bench, info];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };
