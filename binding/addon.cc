@@ -6,6 +6,7 @@
 #include "kernels.h"
 #include "kernels/op_table.h"
 #include "objects.h"
+#include "policy.h"
 
 namespace hf::binding {
 namespace {
@@ -27,6 +28,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     auto* data = new EnvData(env);
     env.SetInstanceData(data);
     init_kernels(env, exports);
+    init_policy(env, exports);
     exports.Set("cpu", cpu_info(env));
     exports.Set("Context", ContextHandle::define(env));
     const Napi::Function tensor = TensorHandle::define(env), model = ModelHandle::define(env);

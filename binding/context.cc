@@ -88,6 +88,16 @@ Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context
   return array;
 }
 
+Tensor copy_tensor(const std::shared_ptr<Context>& context, const View& source) {
+  Tensor tensor;
+  tensor.view = source;
+  tensor.view.dtype = context->real();
+  tensor.buffer = Buffer::create(tensor.view.bytes(), context->counter());
+  tensor.view.data = tensor.buffer->data();
+  convert_numbers(source, tensor.view);
+  return tensor;
+}
+
 Napi::Value TensorHandle::from(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Context>& context = ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");
@@ -95,13 +105,7 @@ Napi::Value TensorHandle::from(const Napi::CallbackInfo& info) {
     described.Set("data", info[1]);
     described.Set("shape", info[2]);
     const View source = view_of("Tensor.from", "data", described);
-    Tensor tensor;
-    tensor.view = source;
-    tensor.view.dtype = context->real();
-    tensor.buffer = Buffer::create(tensor.view.bytes(), context->counter());
-    tensor.view.data = tensor.buffer->data();
-    convert_numbers(source, tensor.view);
-    return wrap(info.Env(), context, std::move(tensor));
+    return wrap(info.Env(), context, copy_tensor(context, source));
   });
 }
 

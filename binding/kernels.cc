@@ -8,6 +8,7 @@
 #include "core/cpu.h"
 #include "env.h"
 #include "kernels/op_table.h"
+#include "kernels/rates.h"
 #include "views.h"
 
 namespace hf::binding {
@@ -175,21 +176,28 @@ Backend backend_of(const char* op, Napi::Object options) {
   fail(ErrorCode::kInvalidArg, "%s: backend must be reference32, reference64, base, avx2, avx512 or cuda, got '%s'", op, name.c_str());
 }
 
-// (args, { backend?, threads? }) → the outputs.
-template <class Args>
+// From { backend?, threads? }.
+Run run_of(const char* function, Napi::Value given) {
+  Run run;
+  run.backend = best_cpu_backend();
+  if (given.IsObject()) {
+    Napi::Object options = given.As<Napi::Object>();
+    run.backend = backend_of(function, options);
+    if (Napi::Value threads = options.Get("threads"); threads.IsNumber()) run.threads = std::max(1, threads.As<Napi::Number>().Int32Value());
+  }
+  return run;
+}
+
+// (args, { backend?, threads? }) → the outputs, or the scratch bytes that the call used.
+template <class Args, bool kWorkspace>
 Napi::Value call_sync(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     HF_CHECK(info[0].IsObject(), ErrorCode::kInvalidArg, "%s: an object with the arguments is required", Args::kName);
     thread_local Arena arena;
-    Run run;
+    Run run = run_of(Args::kName, info[1]);
     run.arena = &arena;
-    run.backend = best_cpu_backend();
-    if (info[1].IsObject()) {
-      Napi::Object options = info[1].As<Napi::Object>();
-      run.backend = backend_of(Args::kName, options);
-      if (Napi::Value threads = options.Get("threads"); threads.IsNumber()) run.threads = std::max(1, threads.As<Napi::Number>().Int32Value());
-    }
+    arena.reset_peak();
     Args args;
     Reader reader(Args::kName, info[0].As<Napi::Object>(), run.real());
     Args::visit(args, reader);
@@ -199,6 +207,7 @@ Napi::Value call_sync(const Napi::CallbackInfo& info) {
     OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
     HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
     fn(args, run);
+    if (kWorkspace) return Napi::Number::New(env, double(arena.peak_bytes()));
     return reader.results();
   });
 }
@@ -219,6 +228,24 @@ Napi::Value call_cost(const Napi::CallbackInfo& info) {
   });
 }
 
+// ({ backend?, threads?, footprint?, seconds? }) → { flops, bytes } per second.
+Napi::Value call_rates(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Run run = run_of("measureRates", info[0]);
+    const auto option = [&](const char* name, double otherwise) {
+      const Napi::Value given = info[0].IsObject() ? info[0].As<Napi::Object>().Get(name) : info.Env().Undefined();
+      return given.IsNumber() ? given.As<Napi::Number>().DoubleValue() : otherwise;
+    };
+    const double footprint = option("footprint", 256e6);
+    HF_CHECK(footprint >= 0 && footprint <= 1e12, ErrorCode::kInvalidArg, "measureRates: footprint must be a number of bytes, got %g", footprint);
+    const Rates rates = measure_rates(run, int64_t(footprint), option("seconds", 0.5));
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("flops", rates.flops);
+    result.Set("bytes", rates.bytes);
+    return result;
+  });
+}
+
 template <class Args>
 void add(Napi::Env env, Napi::Array list, const char* op) {
   if constexpr (!std::is_same_v<Args, NoArgs>) {
@@ -233,7 +260,8 @@ void add(Napi::Env env, Napi::Array list, const char* op) {
     for (int i = 0; i < kBackendCount; ++i)
       if (op_row<Args>()[i]) backends.Set(backends.Length(), Napi::String::New(env, backend_name(static_cast<Backend>(i))));
     entry.Set("backends", backends);
-    entry.Set("runSync", Napi::Function::New<call_sync<Args>>(env, Args::kName));
+    entry.Set("runSync", Napi::Function::New<call_sync<Args, false>>(env, Args::kName));
+    entry.Set("workspaceBytes", Napi::Function::New<call_sync<Args, true>>(env, "workspaceBytes"));
     entry.Set("cost", Napi::Function::New<call_cost<Args>>(env, "cost"));
     list.Set(list.Length(), entry);
   }
@@ -247,6 +275,7 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
 #include "kernels/op_list.inc"
 #undef HF_OP
   exports.Set("ops", list);
+  exports.Set("measureRates", Napi::Function::New<call_rates>(env, "measureRates"));
 }
 
 }  // namespace hf::binding

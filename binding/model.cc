@@ -1,4 +1,5 @@
 #include "env.h"
+#include "loss_arrays.h"
 #include "model/forward.h"
 #include "model/load.h"
 #include "model_spec.h"
@@ -12,64 +13,6 @@ namespace hf::binding {
 namespace {
 
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
-
-// The per-row arrays of a loss and its results, in the context's real type.
-struct LossArrays {
-  std::vector<std::vector<char>> inputs;
-  std::vector<std::pair<const char*, std::vector<char>>> results;
-  PolicyBatch batch;
-  int64_t rows;
-  DType real;
-
-  void input(const Options& options, const char* name, View& view) {
-    if (!options.has(name)) return;
-    inputs.push_back(copy_numbers(options.function(), name, options.get(name), real, rows));
-    view = make_view(inputs.back().data(), real, rows);
-  }
-  void result(const char* name, View& view, DType dtype) {
-    results.emplace_back(name, std::vector<char>(static_cast<size_t>(rows * dtype_bytes(dtype))));
-    view = make_view(results.back().second.data(), dtype, rows);
-  }
-  Napi::Value to_js(Napi::Env env) const {
-    Napi::Object object = Napi::Object::New(env);
-    for (const auto& [name, numbers] : results)
-      object.Set(name, typed_array(env, std::string_view(name) == "clipped" ? DType::kI32 : real, numbers.data(), rows));
-    return object;
-  }
-};
-
-std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType real, bool gradients) {
-  static constexpr const char* kLosses[] = {"coefficients", "clip", "cispo"};
-  static constexpr const char* kEstimators[] = {"k1", "k2", "k3", "exact"};
-  static constexpr const char* kLevels[] = {"token", "sequence"};
-  auto arrays = std::make_shared<LossArrays>();
-  arrays->rows = rows, arrays->real = real;
-  arrays->inputs.reserve(8), arrays->results.reserve(8);
-  PolicyBatch& b = arrays->batch;
-  b.loss.temperature = options.number("temperature", 1);
-  arrays->result("logps", b.logps, real);
-  arrays->result("entropy", b.entropy, real);
-  arrays->result("maxProb", b.max_prob, real);
-  if (!gradients) return arrays;
-  b.loss.loss = options.choice<PgLoss>("loss", kLosses, 3);
-  if (options.has("kl")) b.loss.kl = options.choice<KlEstimator>("kl", kEstimators, 4);
-  if (options.has("importance")) b.loss.importance = options.choice<ImportanceLevel>("importance", kLevels, 2);
-  b.loss.epsilon_low = options.number("epsilonLow", b.loss.epsilon_low), b.loss.epsilon_high = options.number("epsilonHigh", b.loss.epsilon_high);
-  b.loss.beta = options.number("beta", 0), b.loss.entropy_coef = options.number("entropyCoef", 0);
-  arrays->input(options, "coefficients", b.coefficients);
-  arrays->input(options, "entropyCoefficients", b.entropy_coefficients);
-  arrays->input(options, "advantages", b.advantages);
-  arrays->input(options, "oldLogps", b.old_logps);
-  arrays->input(options, "refLogps", b.ref_logps);
-  arrays->input(options, "weights", b.weights);
-  arrays->result("losses", b.losses, real);
-  if (options.has("refLogps") || options.has("reference")) arrays->result("kl", b.kl, real);
-  if (b.loss.loss != PgLoss::kCoefficients) {
-    arrays->result("ratio", b.ratio, real);
-    arrays->result("clipped", b.clipped, DType::kI32);
-  }
-  return arrays;
-}
 
 std::shared_ptr<ContextTensor> tensor_of(const Options& options, const char* name) {
   if (!options.has(name)) return nullptr;

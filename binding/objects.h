@@ -114,6 +114,8 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle>, public Handle<
 Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View view);
 // A typed array's numbers, converted to `dtype`, copied at once.
 std::vector<char> copy_numbers(const char* function, const char* name, Napi::Value value, DType dtype, int64_t expected);
+// A tensor of the context with the numbers of `source` (contiguous), converted to the context's real type.
+Tensor copy_tensor(const std::shared_ptr<Context>& context, const View& source);
 // dst[i] = src[i] over all of dst, converting; both contiguous.
 void convert_numbers(const View& src, const View& dst);
 Napi::Value typed_array(Napi::Env env, DType dtype, const void* data, int64_t count);

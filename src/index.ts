@@ -15,4 +15,5 @@ export type { Tokenizer } from './model/tokenizer.js';
 export * as ntk from './ntk/index.js';
 export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
 export { type Arm, type EvaluationRecord, type MetricsLine, report, type Run, type RunSummary } from './report/index.js';
+export * from './policy/index.js';
 export * from './rl/index.js';

@@ -93,7 +93,7 @@ describe('invariances', () => {
     expect(await run(2)).toEqual(await run(1));
   });
 
-  it('rollout and training log-probs agree within 1e-5 nats, and completions do not depend on the batch', async () => {
+  it('rollout and training log-probs agree within 2e-6 nats, and completions do not depend on the batch', async () => {
     const model = await Model.fromConfig(config, { context: fp32, seed: 1 });
     await model.setParameter('lm_head.weight', coefficients(37 * 32).map((v) => 0.4 * v));
     const prompts = [[1, 2, 3, 4], [5], [6, 7]];
@@ -101,7 +101,7 @@ describe('invariances', () => {
     const all = await model.generate(prompts, options);
     const { logps } = await model.score(all.map((c) => ({ inputIds: c.inputIds, scoreFrom: c.inputIds.length - c.completionIds.length })));
     const sampled = all.flatMap((c) => [...c.logps]);
-    expect(Math.max(...sampled.map((l, i) => Math.abs(l - logps[i]!)))).toBeLessThan(1e-5);
+    expect(Math.max(...sampled.map((l, i) => Math.abs(l - logps[i]!)))).toBeLessThan(2e-6);
     expect(new Set(all.map((c) => c.completionIds.join())).size).toBeGreaterThan(12);
     expect(all.some((c) => c.finishReason === 'stop') && all.every((c) => (c.finishReason === 'stop') === (c.completionIds.at(-1) === 0))).toBe(true);
     for (const [i, prompt] of prompts.entries())

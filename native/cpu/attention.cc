@@ -6,7 +6,7 @@
 
 namespace hf::HF_ISA {
 namespace {
-constexpr int64_t kTile = 128;
+constexpr int64_t kTile = kKeyTile;
 constexpr int kGroups = (kRows + kLanes - 1) / kLanes;  // vectors that hold one number per row of a block
 }  // namespace
 
@@ -68,7 +68,7 @@ void run(const AttentionArgs& a, Run& run) {
               });
             }
             Floats sums = row_sums(partial), kept = zero();
-            if (key_tile > 0) kept = exp(before - top), sums = load_partial(l_rows, some) * kept + sums;
+            if (key_tile > 0) kept = exp(before - top), sums = multiply_add(load_partial(l_rows, some), kept, sums);
             store_partial(m_rows, top, some);
             store_partial(l_rows, sums, some);
             const Floats factor = diagonal ? 1.0f / sums : broadcast(1.0f);

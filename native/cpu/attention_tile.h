@@ -20,6 +20,8 @@ constexpr int kRows = 12;
 constexpr int kRows = 6;
 #endif
 
+constexpr int64_t kKeyTile = 128;  // keys between two rescalings of the online softmax
+
 HF_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 HF_INLINE int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 // Distance of the rows of a packed tile: whole vectors and an odd number of 64-byte lines, so that a column meets every cache set.
@@ -57,7 +59,7 @@ HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t colum
     for (int r = 0; r < R; ++r) {
       const Floats left = broadcast(a[r * a_row]);
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[r][v] = left * right[v] + sum[r][v];
+      for (int v = 0; v < V; ++v) sum[r][v] = multiply_add(left, right[v], sum[r][v]);
     }
   }
   const float *alpha = p.alpha, *beta = p.beta;
@@ -71,7 +73,7 @@ HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t colum
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) sum[r][v] = broadcast(beta[r]) * load(c + r * c_row + v * kLanes) + sum[r][v];
+        for (int v = 0; v < V; ++v) sum[r][v] = multiply_add(broadcast(beta[r]), load(c + r * c_row + v * kLanes), sum[r][v]);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
@@ -85,7 +87,7 @@ HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t colum
     for (int v = 0; v < V; ++v) {
       float* to = c + r * c_row + v * kLanes;
       Floats result = broadcast(alpha[r]) * sum[r][v];
-      if (beta) result = broadcast(beta[r]) * load_partial(to, columns - v * kLanes) + result;
+      if (beta) result = multiply_add(broadcast(beta[r]), load_partial(to, columns - v * kLanes), result);
       store_partial(to, result, columns - v * kLanes);
     }
 }

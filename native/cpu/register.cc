@@ -3,12 +3,14 @@
 
 #include "core/cpu.h"
 #include "kernels/op_table.h"
+#include "kernels/rates.h"
 
 #define HF_ISA cpu_base
 #include "cpu/isa.h"
 #undef HF_ISA
 
 namespace hf {
+namespace cpu_base { void run(const RateProbe&, Run&); }
 #if HF_HAVE_X86_ISAS
 #define HF_DECLARE(Args)                     \
   namespace cpu_avx2 { void run(const Args&, Run&); }   \
@@ -16,6 +18,7 @@ namespace hf {
 #define HF_OP(op, Forward, Backward, Jvp) HF_DECLARE(Forward) HF_DECLARE(Backward) HF_DECLARE(Jvp)
 #include "kernels/op_list.inc"
 #undef HF_OP
+HF_DECLARE(RateProbe)
 #endif
 
 namespace {
@@ -35,6 +38,11 @@ void register_cpu() {
 #define HF_OP(op, Forward, Backward, Jvp) add<Forward>(), add<Backward>(), add<Jvp>();
 #include "kernels/op_list.inc"
 #undef HF_OP
+  rate_probe(Backend::kCpuBase) = static_cast<RateProbeFn>(&cpu_base::run);
+#if HF_HAVE_X86_ISAS
+  rate_probe(Backend::kCpuAvx2) = static_cast<RateProbeFn>(&cpu_avx2::run);
+  rate_probe(Backend::kCpuAvx512) = static_cast<RateProbeFn>(&cpu_avx512::run);
+#endif
 }
 
 }  // namespace hf

@@ -28,11 +28,25 @@ void register_cpu();
 // HEADFIRST_VALIDATE=1 makes the engine check its own calls too (the tests set it); callers from outside are always checked.
 bool validate_internal_calls();
 
+// Less work than waking other threads and meeting them again costs (about 10 µs of it), judged by shapes alone. Decoding is made of such ops.
+inline bool is_small(const Cost& c) { return c.flops < 5e5 && c.bytes < 2.5e5; }
+
+// One thread for as long as this lives, if asked for.
+struct OneThread {
+  Run& run;
+  const int32_t threads;
+  OneThread(Run& r, bool wanted) : run(r), threads(r.threads) {
+    if (wanted) run.threads = 1;
+  }
+  ~OneThread() { run.threads = threads; }
+};
+
 template <class Args>
 void dispatch(const Args& args, Run& run) {
   OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
   HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
   if (validate_internal_calls()) validate(args, run, /*check_overlap=*/false);
+  const OneThread small(run, run.threads > 1 && is_small(cost(args)));
   fn(args, run);
 }
 

@@ -86,7 +86,7 @@ void apply_linears(const Linear* linears, size_t count, const View& a, const Vie
   for (size_t i = 0; i < count; ++i) {
     GemmArgs args;
     args.a = a, args.b = linears[i].weight.transposed(), args.c = y.slice(1, column, linears[i].out());
-    args.bias = linears[i].bias, args.residual = residual;
+    args.bias = linears[i].bias, args.packed_b = linears[i].packed, args.residual = residual;
     dispatch(args, run);
     column += linears[i].out();
   }

@@ -26,6 +26,7 @@ struct LinearPart {
 struct Linear {
   View weight;  // (out, in), any strides
   View bias;    // (out) or absent
+  View packed;  // weightᵀ as gemm_pack lays it out, or absent: a caller that multiplies by it many times sets it in a copy of its own
   std::vector<LinearPart> parts;
 
   int64_t out() const { return weight.shape[0]; }

@@ -11,7 +11,7 @@ namespace hf {
 // Numbers that a stored set of gradient pairs holds per gradient row, all layers.
 int64_t stored_numbers(const ModelSpec& spec);
 
-// By the ops' own rates: the two forms reach different parts of the machine's matmul rate.
+// The planner's choice for one matrix, by FLOPs over the rate that each form reaches.
 inline bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs& blocked) {
   return cost(ghost).flops / relative_rate(ghost) <= cost(blocked).flops / relative_rate(blocked);
 }

@@ -9,6 +9,15 @@
 namespace hf {
 namespace {
 
+// Weights are packed once per group when a step has more rows than gemm streams weights for (kSmallRows of native/cpu/gemm.cc), while
+// the copy stays small beside what a machine that runs such a batch has.
+constexpr int64_t kPackedRows = 8, kPackedSteps = 4, kPackedBytes = int64_t{512} << 20;
+
+struct LayerLinears {
+  std::vector<Linear> qkv, mlp_in;
+  Linear attention_out, mlp_down;
+};
+
 // One group of completions: caches, and the state of each completion in it.
 class Decoder {
  public:
@@ -24,7 +33,14 @@ class Decoder {
       keys_.push_back(arena_tensor(run, run.real(), count, positions, spec_.kv_heads, spec_.head_dim));
       values_.push_back(arena_tensor(run, run.real(), count, positions, spec_.kv_heads, spec_.head_dim));
     }
+    for (int l = 0; l < spec_.layers; ++l) {
+      const LayerWeights& w = model.layer(l);
+      linears_.push_back({w.qkv, w.mlp_in, w.attention_out, w.mlp_down});
+    }
+    classifier_.weight = model.weight(model.classifier());
     prefill(ids, offsets, first_prompt, last_prompt);
+    packed_ = linears_, packed_classifier_ = classifier_;
+    if (count > kPackedRows && options.max_new_tokens > kPackedSteps && model.size() * 4 <= kPackedBytes) pack();
   }
 
   void decode() {
@@ -51,6 +67,21 @@ class Decoder {
   }
 
  private:
+  void pack() {
+    const auto pack_one = [&](Linear& linear) {
+      GemmPackArgs args;
+      args.b = linear.weight.transposed();
+      args.packed = linear.packed = arena_tensor(run_, DType::kU8, gemm_packed_bytes(linear.in(), linear.out()));
+      dispatch(args, run_);
+    };
+    for (LayerLinears& l : packed_) {
+      for (Linear& linear : l.qkv) pack_one(linear);
+      for (Linear& linear : l.mlp_in) pack_one(linear);
+      pack_one(l.attention_out), pack_one(l.mlp_down);
+    }
+    pack_one(packed_classifier_);
+  }
+
   View indices(int64_t n) { return arena_tensor(run_, DType::kI32, n); }
 
   // Every prompt once; its keys and values go to all of its completions. The first token comes from the prompt's last row.
@@ -146,7 +177,7 @@ class Decoder {
       layer(l, x, next, positions, slots, lengths, rows);
       std::swap(x, next);
     }
-    logits(model_, normed(model_.final_norm(), x), z, run_);
+    apply_linears(B > kPackedRows ? &packed_classifier_ : &classifier_, 1, normed(model_.final_norm(), x), z, View{}, run_);
     return z;
   }
 
@@ -162,9 +193,10 @@ class Decoder {
   void layer(int l, const View& x, const View& out, const View& positions, const View& slots, const View& lengths, const View& rows) {
     const LayerWeights& w = model_.layer(l);
     const int64_t B = x.shape[0];
+    const LayerLinears& linears = B > kPackedRows ? packed_[l] : linears_[l];
     const auto tensor = [&](int64_t columns) { return arena_tensor(run_, run_.real(), B, columns); };
     const View qkv = tensor((spec_.heads + 2 * spec_.kv_heads) * spec_.head_dim);
-    apply_linears(w.qkv.data(), w.qkv.size(), normed(w.attention_norm, x), qkv, View{}, run_);
+    apply_linears(linears.qkv.data(), linears.qkv.size(), normed(w.attention_norm, x), qkv, View{}, run_);
     const HeadViews heads = head_views(spec_, qkv);
     if (w.q_norm >= 0) norm_heads(w.q_norm, heads.q);
     if (w.k_norm >= 0) norm_heads(w.k_norm, heads.k);
@@ -176,11 +208,11 @@ class Decoder {
     args.q = heads.q, args.cache_k = keys_[l], args.cache_v = values_[l], args.slots = slots, args.lengths = lengths;
     args.y = attention.split_last(spec_.heads), args.scale = spec_.attention_scale;
     dispatch(args, run_);
-    apply_linears(&w.attention_out, 1, attention, middle, x, run_);
+    apply_linears(&linears.attention_out, 1, attention, middle, x, run_);
     const View in = tensor(spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1)), act = tensor(spec_.mlp_size);
-    apply_linears(w.mlp_in.data(), w.mlp_in.size(), normed(w.mlp_norm, spec_.parallel_residual ? x : middle), in, View{}, run_);
+    apply_linears(linears.mlp_in.data(), linears.mlp_in.size(), normed(w.mlp_norm, spec_.parallel_residual ? x : middle), in, View{}, run_);
     activate(spec_, in, act, run_);
-    apply_linears(&w.mlp_down, 1, act, out, middle, run_);
+    apply_linears(&linears.mlp_down, 1, act, out, middle, run_);
   }
 
   void norm_heads(int gain, const View& heads) {
@@ -199,6 +231,8 @@ class Decoder {
   const GenerateOptions& options_;
   Run& run_;
   const int64_t first_, count_;
+  std::vector<LayerLinears> linears_, packed_;  // per layer
+  Linear classifier_, packed_classifier_;
   std::vector<View> keys_, values_;  // per layer (count, positions, G, D)
   std::vector<std::vector<int32_t>> tokens_;
   std::vector<std::vector<double>> logps_;

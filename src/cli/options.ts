@@ -1,9 +1,5 @@
 /** Values of command-line options, and what several commands share. */
 import { InvalidArgumentError } from 'commander';
-import { platform, arch } from 'node:os';
-
-import type { Context } from '../core/context.js';
-import { version } from './version.js';
 
 export const integer = (least: number) => (text: string): number => {
   const value = Number(text);
@@ -19,9 +15,5 @@ export const collect = (text: string, before: readonly string[] = []): string[] 
 
 /** Words that a shell would split are quoted. */
 export const commandLine = (...argv: readonly string[]): string => ['headfirst', ...argv].map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`)).join(' ');
-
-export const environmentOf = (context: Context): Record<string, string | number> => ({
-  headfirst: version, node: process.versions.node, platform: `${platform()}-${arch()}`, kernels: context.backend, threads: context.threads,
-});
 
 export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);

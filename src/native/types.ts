@@ -42,6 +42,8 @@ export interface NativeOp {
   readonly fields: readonly FieldDescription[];
   readonly backends: readonly BackendName[];
   runSync(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): KernelResult;
+  /** Runs the call and returns the scratch bytes that it used. */
+  workspaceBytes(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): number;
   cost(args: KernelArgs): { flops: number; bytes: number };
 }
 
@@ -142,18 +144,34 @@ export interface PackedSamples extends PackedSequences {
 /** The loss of op linear_policy_gradient (native/kernels/linear_policy_gradient.h); one number per scored row in each array. */
 export interface NativeLoss {
   readonly loss: 'coefficients' | 'clip' | 'cispo';
-  readonly coefficients?: Float32Array;
-  readonly entropyCoefficients?: Float32Array;
-  readonly advantages?: Float32Array;
-  readonly oldLogps?: Float32Array;
-  readonly refLogps?: Float32Array;
-  readonly weights?: Float32Array;
+  readonly coefficients?: RealArray;
+  readonly entropyCoefficients?: RealArray;
+  readonly advantages?: RealArray;
+  readonly oldLogps?: RealArray;
+  readonly refLogps?: RealArray;
+  readonly weights?: RealArray;
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
   readonly importance?: 'token' | 'sequence';
   readonly epsilonLow?: number;
   readonly epsilonHigh?: number;
   readonly beta?: number;
   readonly entropyCoef?: number;
+  readonly klBiasCorrection?: boolean;
+}
+
+/** Op linear_policy_gradient on matrices: tensors of the context, or typed arrays that are copied into it. */
+export interface NativePolicyGradient extends NativeLoss {
+  readonly hidden: NativeTensor | ArrayView;
+  readonly weight: NativeTensor | ArrayView;
+  readonly bias?: RealArray;
+  readonly targets: Int32Array;
+  readonly offsets?: Int32Array;
+  readonly refHidden?: NativeTensor | ArrayView;
+  readonly refWeight?: NativeTensor | ArrayView;
+  readonly refBias?: RealArray;
+  readonly temperature: number;
+  readonly gradHidden: boolean;
+  readonly gradWeight: boolean;
 }
 
 /** Per scored row. In a fp64 context these are Float64Arrays, typed as what they are everywhere else. */
@@ -273,7 +291,11 @@ export interface NativeOptimizer {
 
 export interface NativeAddon {
   readonly ops: readonly NativeOp[];
+  /** What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are read over and over. Blocks for about `seconds`. */
+  measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bytes: number };
   readonly cpu: { readonly backends: readonly BackendName[]; readonly best: BackendName; readonly threads: number };
+  /** Without a context, that of the tensors. */
+  policyGradient(context: NativeContext | undefined, args: NativePolicyGradient, onProgress?: NativeProgress): NativeJob<NativeScores & { gradHidden?: NativeTensor; gradWeight?: NativeTensor }>;
   readonly Context: new (options: NativeContextOptions) => NativeContext;
   readonly Tensor: { from(context: NativeContext, data: NativeArray, shape: readonly number[]): NativeTensor };
   readonly Model: new (context: NativeContext, spec: ModelSpec) => NativeModel;

@@ -71,7 +71,7 @@ describe('GRPOTrainer', () => {
 
   it('every later update of a batch is measured against its first forward', async () => {
     const model = await tinyModel();
-    const seen: { old?: Float32Array; logps: Float32Array }[] = [];
+    const seen: { old?: Float32Array | Float64Array; logps: Float32Array }[] = [];
     const accumulate = model.accumulateGradients.bind(model);
     model.accumulateGradients = async (samples, options) => {
       const scores = await accumulate(samples, options);

@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 
 import type { NoisyAdderVariant } from '../../tasks/noisyAdder.js';
 import { interruptible } from '../interrupt.js';
-import { commandLine, environmentOf, integer, printJson } from '../options.js';
+import { commandLine, integer, printJson } from '../options.js';
+import { environmentOf } from '../version.js';
 import { glance, Progress } from '../progress.js';
 
 interface Options {

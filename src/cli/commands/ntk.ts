@@ -2,8 +2,9 @@ import { Argument, Command, Option } from 'commander';
 
 import { analysisText, bytesText, flopsText, secondsText } from '../figures.js';
 import { interruptible } from '../interrupt.js';
-import { commandLine, environmentOf, integer, printJson } from '../options.js';
+import { commandLine, integer, printJson } from '../options.js';
 import { Progress } from '../progress.js';
+import { environmentOf } from '../version.js';
 
 type What = 'gram' | 'decompose' | 'spectrum';
 

@@ -1,0 +1,47 @@
+/** One measurement with benchmark.js, and what is told about it. */
+import Benchmark from 'benchmark';
+
+export interface Timing {
+  /** Seconds. */
+  readonly median: number;
+  readonly best: number;
+  /** Interquartile range over the median: how much the samples differ. */
+  readonly spread: number;
+  readonly samples: number;
+  /** Processor seconds of this process per call, all its threads: on a busy machine the steadier figure. */
+  readonly cpu: number;
+}
+
+export interface TimeLimits {
+  readonly seconds: number;
+  readonly minSamples: number;
+}
+
+const quantile = (sorted: readonly number[], q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
+
+export function timingOf(times: readonly number[], cpu: number): Timing {
+  const sorted = [...times].sort((a, b) => a - b);
+  const median = quantile(sorted, 0.5);
+  return { median, best: sorted[0]!, spread: (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median, samples: sorted.length, cpu };
+}
+
+/** Calls `body` until `seconds` have passed and at least `minSamples` samples were taken, after one call that warms up. */
+export async function measure(name: string, body: () => unknown, { seconds, minSamples }: TimeLimits): Promise<Timing> {
+  await body();
+  const asynchronous = body.constructor.name === 'AsyncFunction';
+  let calls = 0;
+  const before = process.cpuUsage();
+  const sample = await new Promise<readonly number[]>((resolve, reject) => {
+    const counted = () => (++calls, body());
+    new Benchmark(name, {
+      async: false, defer: asynchronous, maxTime: seconds, minSamples, initCount: 1,
+      fn: asynchronous ? (deferred: { resolve(): void }) => void (counted() as Promise<unknown>).then(() => deferred.resolve(), reject) : counted,
+      onComplete(this: Benchmark) {
+        if (this.error) reject(this.error);
+        else resolve(this.stats.sample);
+      },
+    } as Benchmark.Options).run();
+  });
+  const used = process.cpuUsage(before);
+  return timingOf(sample, (used.user + used.system) / 1e6 / calls);
+}

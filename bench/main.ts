@@ -1,0 +1,162 @@
+/**
+ * `headfirst bench [op…]`: how fast each op and the whole jobs run, and how far that is from what this machine allows, measured in the same
+ * run. Results go to stdout and, dated, to bench/results.
+ */
+import { Command } from 'commander';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { commandLine, integer, printJson, real } from '../src/cli/options.js';
+import { addon } from '../src/native/addon.js';
+import type { BackendName } from '../src/native/types.js';
+import { benchOps, opNames } from './ops.js';
+import { bound, type Line, type Rates } from './types.js';
+import { benchWorkloads, workloads } from './workloads.js';
+
+/** The repository: this file runs as build/bench/bench/main.js. */
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
+
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+
+interface Options {
+  readonly threads: number;
+  readonly backend: BackendName;
+  readonly seconds: number;
+  readonly samples: number;
+  readonly rounds: number;
+  readonly peer?: string;
+  readonly json?: boolean;
+  readonly compare?: string;
+  readonly save?: string | boolean;
+}
+
+interface Results {
+  readonly date: string;
+  readonly command: string;
+  readonly commit: string;
+  readonly machine: Readonly<Record<string, string | number | readonly number[]>>;
+  /** Measured before the first and after the last line; the larger counts. */
+  readonly rates: Rates;
+  readonly lines: readonly Line[];
+}
+
+function git(...args: string[]): string {
+  try {
+    return execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  } catch {
+    return '';
+  }
+}
+
+function governor(): string {
+  try {
+    return readFileSync('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor', 'utf8').trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+const FOOTPRINTS = [256e3, 2e6, 8e6, 32e6, 256e6];
+
+/** The best of what was seen: other processes only ever make a machine look slower. */
+function measureRates(backend: BackendName, threads: number, before?: Rates): Rates {
+  const measured = FOOTPRINTS.map((footprint) => ({ footprint, ...addon.measureRates({ backend, threads, footprint, seconds: 0.3 }) }));
+  return {
+    flops: Math.max(before?.flops ?? 0, ...measured.map((m) => m.flops)),
+    reads: measured.map(({ footprint, bytes }, i) => ({ footprint, bytes: Math.max(bytes, before?.reads[i]!.bytes ?? 0) })),
+  };
+}
+
+const time = (s: number) => (s >= 1 ? `${s.toFixed(2)} s` : s >= 1e-3 ? `${(s * 1e3).toFixed(s >= 0.1 ? 0 : 2)} ms` : `${(s * 1e6).toFixed(1)} µs`);
+const size = (bytes: number) => (bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : bytes >= 1e3 ? `${(bytes / 1e3).toFixed(0)} kB` : `${bytes} B`);
+
+const COLUMNS = [44, 11, 7, 9, 8, 10, 14] as const;
+const row = (...cells: string[]) => cells.map((cell, i) => (i === 0 ? cell.padEnd(COLUMNS[0]) : cell.padStart(COLUMNS[i] ?? 0))).join(' ');
+const HEADER = row('', 'median', '± IQR', 'GFLOP/s', 'GB/s', 'workspace', 'of roofline');
+
+function text(line: Line): string {
+  const label = `${line.name} · ${line.shape}`;
+  const figures = row(
+    label.length > COLUMNS[0] ? '' : label, time(line.median), `${(line.spread * 100).toFixed(0)} %`, (line.flops / line.median / 1e9).toFixed(1),
+    line.bytes > 0 ? (line.bytes / line.median / 1e9).toFixed(1) : '—', size(line.workspaceBytes), `${(line.roofline * 100).toFixed(0)} % ${line.bound}`,
+  );
+  const peers = (line.peers ?? []).map((p) => `    ${p.name}: best ${time(p.best)} against ${time(line.best)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`);
+  return [...(label.length > COLUMNS[0] ? [label] : []), figures, ...peers].join('\n');
+}
+
+/** Lines whose medians differ by more than 5 % beyond both spreads. */
+function compare(old: Results, now: readonly Line[]): string[] {
+  const before = new Map(old.lines.map((line) => [`${line.name} · ${line.shape}`, line]));
+  return now.flatMap((line) => {
+    const label = `${line.name} · ${line.shape}`;
+    const past = before.get(label);
+    if (!past) return [`${label}: new`];
+    const change = line.median / past.median - 1;
+    const noise = 0.05 + (line.spread + past.spread) / 2;
+    return Math.abs(change) <= noise ? [] : [`${label}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % (${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`];
+  });
+}
+
+async function bench(names: readonly string[], options: Options): Promise<void> {
+  const jobs = [...new Set(workloads.map((w) => w.name))];
+  const known = [...opNames(), ...jobs, 'ops', 'model'];
+  for (const name of names) if (!known.includes(name)) throw new Error(`there is no benchmark '${name}'; choose from: ${known.join(', ')}`);
+  if (options.peer !== undefined && options.peer !== 'torch') throw new Error(`--peer must be torch, got '${options.peer}'`);
+  const old = options.compare === undefined ? undefined : (JSON.parse(readFileSync(options.compare, 'utf8')) as Results);
+  const say = (line: string) => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
+  const { backend, threads } = options;
+  const load = [loadavg()[0]!];
+  const rates = measureRates(backend, threads);
+  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
+  say(HEADER);
+  const lines: Line[] = [];
+  const settings = {
+    backend, threads, rates, peer: options.peer === 'torch', rounds: options.rounds, limits: { seconds: options.seconds, minSamples: options.samples },
+    report(line: Line) {
+      lines.push(line);
+      say(text(line));
+    },
+  };
+  const all = names.length === 0;
+  await benchOps((op) => all || names.includes(op) || names.includes('ops'), settings);
+  await benchWorkloads((name) => all || names.includes(name) || names.includes('model'), settings);
+  // A slow moment at the start must not flatter what followed.
+  const best = measureRates(backend, threads, rates);
+  load.push(loadavg()[0]!);
+  const results: Results = {
+    date: new Date().toISOString(), command: commandLine('bench', ...process.argv.slice(2)), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
+    machine: { cpu: cpus()[0]?.model ?? 'unknown', processors: cpus().length, memoryBytes: totalmem(), kernels: backend, threads, governor: governor(), node: process.versions.node, load },
+    rates: best,
+    lines: lines.map((line) => ({ ...line, roofline: bound(best, line.flops, line.bytes).seconds / line.median })),
+  };
+  if (old) for (const line of compare(old, results.lines)) say(line);
+  if (options.save !== undefined && options.save !== false) {
+    const path = typeof options.save === 'string' ? options.save : join(ROOT, 'bench/results', `${results.date.slice(0, 16).replace(/:/g, '')}.json`);
+    mkdirSync(join(ROOT, 'bench/results'), { recursive: true });
+    writeFileSync(path, `${JSON.stringify(results, null, 1)}\n`);
+    say(`saved ${path}`);
+  }
+  if (options.json) printJson(results);
+}
+
+const program = new Command('headfirst bench')
+  .description('time ops and whole jobs against the measured limit of this machine')
+  .argument('[names...]', "ops (see 'headfirst info'), jobs ('training step', sampling, gram, policyGradient), 'ops' or 'model'; default everything")
+  .option('--threads <n>', 'threads', integer(1), 1)
+  .option('--backend <name>', 'base, avx2 or avx512', addon.cpu.best)
+  .option('--seconds <s>', 'time per line', real(0), 1)
+  .option('--samples <n>', 'samples per line at least', integer(1), 5)
+  .option('--peer <name>', 'torch: run the jobs through PyTorch as well, taking turns')
+  .option('--rounds <n>', 'turns with --peer', integer(1), 3)
+  .option('--compare <file>', 'earlier results; names what became faster or slower')
+  .option('--save [file]', 'write the results (default bench/results/<date>.json)')
+  .option('--json', 'print as JSON')
+  .action(bench);
+
+await program.parseAsync().catch((error: Error) => {
+  process.stderr.write(`headfirst: ${error.message}\n`);
+  process.exitCode = 1;
+});

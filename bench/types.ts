@@ -1,0 +1,55 @@
+import type { BackendName } from '../src/native/types.js';
+import type { TimeLimits, Timing } from './harness.js';
+
+/** One result. Times in seconds. */
+export interface Line extends Timing {
+  readonly group: 'op' | 'model';
+  readonly name: string;
+  readonly shape: string;
+  /** Of the algorithm, per call. */
+  readonly flops: number;
+  /** Compulsory traffic per call; 0 = not modelled. */
+  readonly bytes: number;
+  /** Scratch memory beside inputs and results. */
+  readonly workspaceBytes: number;
+  /** The time that min(peak, intensity × bandwidth) allows, over the median. */
+  readonly roofline: number;
+  readonly bound: 'compute' | 'memory';
+  readonly peers?: readonly PeerLine[];
+}
+
+/** What the machine reached in this run. Calls are timed hot: data that fits a cache is read from it. */
+export interface Rates {
+  readonly flops: number;
+  /** Bytes per second of repeated reads, by footprint in bytes, ascending. */
+  readonly reads: readonly { readonly footprint: number; readonly bytes: number }[];
+}
+
+/** Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that holds the call's data. */
+export function bound(rates: Rates, flops: number, bytes: number): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
+  const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= bytes) ?? rates.reads.at(-1)!;
+  const [compute, memory] = [flops / rates.flops, bytes / bandwidth];
+  return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
+}
+
+export interface PeerLine {
+  readonly name: string;
+  readonly best: number;
+  readonly cpu: number;
+  readonly extraBytes?: number | undefined;
+  /** The peer's best time over ours: above 1 we are faster. */
+  readonly ratio: number;
+  /** The same in processor time. */
+  readonly cpuRatio: number;
+}
+
+export interface Settings {
+  readonly backend: BackendName;
+  readonly threads: number;
+  readonly limits: TimeLimits;
+  readonly rates: Rates;
+  /** Interleave PyTorch with the model workloads. */
+  readonly peer: boolean;
+  readonly rounds: number;
+  report(line: Line): void;
+}

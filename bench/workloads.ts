@@ -1,0 +1,191 @@
+/**
+ * Whole jobs on the shapes that the project is judged by: a GPT of d 256 × 4 layers, 4 heads, V 2048. Each is checked on a small model
+ * against the float64 reference before it is timed. Beside PyTorch, both take turns, so that a busy moment hits both.
+ */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { AdamW, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
+import { Random } from '../test/helpers/random.js';
+import { measure, type Timing } from './harness.js';
+import { bound, type PeerLine, type Settings } from './types.js';
+
+const GPT = { model_type: 'gpt', vocab_size: 2048, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, max_position_embeddings: 128 };
+const SMALL = { model_type: 'gpt', vocab_size: 97, hidden_size: 24, num_hidden_layers: 2, num_attention_heads: 3, max_position_embeddings: 32 };
+type Config = typeof GPT;
+
+const randomTokens = (config: Config, count: number, length: number): number[][] => {
+  const random = new Random(5);
+  return Array.from({ length: count }, () => Array.from({ length }, () => random.integer(0, config.vocab_size)));
+};
+/** Linear weights of one layer and of the classifier. */
+const linearWeights = ({ hidden_size: d, num_hidden_layers: L, vocab_size: V }: Config) => ({ layers: L * 12 * d * d, classifier: V * d });
+/** Forward flops of `tokens` tokens, of which `scored` go through the classifier; attention over `span` positions on average. */
+function forwardFlops(config: Config, tokens: number, scored: number, span: number): number {
+  const { layers, classifier } = linearWeights(config);
+  return 2 * (layers * tokens + classifier * scored) + 4 * config.num_hidden_layers * config.hidden_size * tokens * span;
+}
+
+interface Prepared {
+  run(): Promise<unknown>;
+  flops: number;
+  bytes: number;
+}
+interface Workload {
+  readonly name: string;
+  readonly shape: string;
+  /** bench/peers script and its arguments. */
+  readonly peer: readonly string[];
+  /** Numbers to compare with the reference; on a small model. */
+  check(context: Context): Promise<ArrayLike<number>>;
+  prepare(context: Context): Promise<Prepared>;
+}
+
+async function step(config: Config, context: Context, sequences: number, length: number) {
+  const model = await Model.fromConfig(config, { context, seed: 3 });
+  const optimizer = new AdamW(model);
+  const samples: Sample[] = randomTokens(config, sequences, length).map((inputIds) => ({ inputIds, scoreFrom: 1 }));
+  const scored = sequences * (length - 1);
+  const coefficients = new Float32Array(scored).fill(1 / scored);
+  const run = async () => {
+    const { logps } = await model.accumulateGradients(samples, { loss: 'coefficients', coefficients });
+    await optimizer.step({ learningRate: 1e-4 });
+    return logps;
+  };
+  return { model, run, flops: 3 * forwardFlops(config, sequences * length, scored, length / 2), bytes: 0 };
+}
+
+function sampling(batch: number): Workload {
+  const prompts = (config: Config) => randomTokens(config, batch, 8);
+  const generate = (model: Model, config: Config, temperature: number, maxNewTokens: number) =>
+    model.generate(prompts(config), { maxNewTokens, temperature, stop: [], seed: 1 });
+  return {
+    name: 'sampling', shape: `64 new tokens, batch ${batch}`, peer: ['gpt.py', 'sampling', '--batch', String(batch)],
+    async check(context) {
+      const model = await Model.fromConfig(SMALL, { context, seed: 3 });
+      return (await generate(model, SMALL, 0, 12)).flatMap((c) => Array.from(c.logps));
+    },
+    async prepare(context) {
+      const model = await Model.fromConfig(GPT, { context, seed: 3 });
+      const { layers, classifier } = linearWeights(GPT);
+      // Every step reads all weights once; the prompt is one forward pass.
+      return { run: () => generate(model, GPT, 1, 64), flops: forwardFlops(GPT, batch * 72, batch * 64, 36), bytes: 64 * 4 * (layers + classifier) };
+    },
+  };
+}
+
+function gram(level: 'sequence' | 'token'): Workload {
+  const scored = 8;
+  const samples = (config: Config, count: number, length: number): Sample[] =>
+    randomTokens(config, count, length).map((inputIds) => ({ inputIds, scoreFrom: level === 'token' ? length - scored : 1 }));
+  return {
+    name: 'gram', shape: level === 'token' ? '32 × T 64, 8 scored positions each: 256 functions' : '32 × T 64, all parameters', peer: ['gpt.py', 'gram', '--level', level],
+    async check(context) {
+      const model = await Model.fromConfig(SMALL, { context, seed: 3 });
+      return (await ntk.gram(model, samples(SMALL, 4, 14), null, { level })).kernel;
+    },
+    async prepare(context) {
+      const model = await Model.fromConfig(GPT, { context, seed: 3 });
+      const { layers, classifier } = linearWeights(GPT);
+      const functions = level === 'token' ? 32 * scored : 32;
+      // TOOLCHAIN's floor: one forward pass, a backward pass per function (inputs' gradients and weights' gradients), n²/2 products of P numbers.
+      const backward = level === 'token' ? functions * 64 : 32 * 64;
+      const flops = forwardFlops(GPT, 32 * 64, 32 * 63, 32) + 4 * (layers * backward + classifier * 32 * (level === 'token' ? scored : 63)) + functions * functions * (layers + classifier);
+      const x = samples(GPT, 32, 64);
+      return { run: () => ntk.gram(model, x, null, { level }), flops, bytes: 0 };
+    },
+  };
+}
+
+const fused: Workload = {
+  name: 'policyGradient', shape: 'N 2048, C 512, V 50304, both gradients', peer: ['policy_gradient.py', '--repeats', '1'],
+  async check(context) {
+    const { run } = await classifier(context, 37, 19, 97);
+    const { gradHidden, gradWeight, entropy } = await run();
+    return [...entropy, ...(await gradHidden!.data()), ...(await gradWeight!.data())];
+  },
+  prepare: (context) => classifier(context, 2048, 512, 50304),
+};
+
+async function classifier(context: Context, N: number, C: number, V: number) {
+  const random = new Random(9);
+  const real = (rows: number, columns: number, std: number) => Float32Array.from({ length: rows * columns }, () => std * random.gauss());
+  const [hidden, weight] = [Tensor.from(context, real(N, C, 1), [N, C]), Tensor.from(context, real(V, C, 0.05), [V, C])];
+  const targets = random.integers([N], 0, V).data;
+  const coefficients = real(1, N, 1 / N);
+  const run = async () => {
+    const result = await policyGradient({ hidden, weight, targets, coefficients, gradHidden: true, gradWeight: true });
+    last?.gradWeight?.dispose(), last?.gradHidden?.dispose();
+    return (last = result);
+  };
+  let last: Awaited<ReturnType<typeof policyGradient>> | undefined;
+  return { run, flops: 6 * N * C * V, bytes: 4 * (3 * V * C + 2 * N * C) };
+}
+
+const training: Workload = {
+  name: 'training step', shape: 'B 32 × T 64, AdamW', peer: ['gpt.py', 'training'],
+  async check(context) {
+    const { model, run } = await step(SMALL, context, 3, 9);
+    await run();
+    const logps = await run();
+    return [...logps, ...(await model.getParameter('layers.1.mlp.up.weight'))];
+  },
+  prepare: (context) => step(GPT, context, 32, 64),
+};
+
+export const workloads: readonly Workload[] = [training, sampling(32), sampling(1), gram('sequence'), gram('token'), fused];
+
+function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let [difference, norm] = [0, 0];
+  for (let i = 0; i < expected.length; ++i) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
+  return actual.length === expected.length ? Math.sqrt(difference / norm) : Infinity;
+}
+
+interface PeerOutput { readonly [form: string]: { readonly seconds: number[]; readonly cpu: number[]; readonly extraBytes?: number } }
+
+/** One process of the peer's script; prints { form: { seconds, cpu, extraBytes? } }. */
+async function runPeer(script: readonly string[], threads: number): Promise<PeerOutput> {
+  const path = fileURLToPath(new URL(`../../../bench/peers/${script[0]}`, import.meta.url));
+  const python = process.env['HEADFIRST_PYTHON'] ?? '/usr/bin/python3';
+  const { stdout } = await promisify(execFile)(python, [path, ...script.slice(1), '--threads', String(threads)], { maxBuffer: 1 << 24 });
+  return JSON.parse(stdout) as PeerOutput;
+}
+
+export async function benchWorkloads(wanted: (name: string) => boolean, { threads, limits, rates, peer, rounds, report }: Settings): Promise<void> {
+  for (const workload of workloads) {
+    if (!wanted(workload.name)) continue;
+    const context = await createContext({ device: 'cpu', threads });
+    const exact = await createContext({ device: 'cpu', math: 'fp64' });
+    const error = distance(await workload.check(context), await workload.check(exact));
+    if (!(error < 2e-5)) throw new Error(`${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`);
+    exact.dispose();
+    const { run, flops, bytes } = await workload.prepare(context);
+    await run();
+    context.memory();
+    await run();
+    const workspaceBytes = context.memory().arenaPeakBytes;
+    const ours: Timing[] = [];
+    const theirs = new Map<string, { seconds: number[]; cpu: number[]; extraBytes?: number }>();
+    for (let round = 0; round < (peer ? rounds : 1); ++round) {
+      ours.push(await measure(workload.name, async () => void (await run()), limits));
+      if (!peer) continue;
+      for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(workload.peer, threads))) {
+        const all = theirs.get(form) ?? { seconds: [], cpu: [] };
+        theirs.set(form, { seconds: [...all.seconds, ...seconds], cpu: [...all.cpu, ...cpu], ...(extraBytes === undefined ? {} : { extraBytes }) });
+      }
+    }
+    const by = <K extends 'median' | 'best' | 'cpu'>(key: K) => Math.min(...ours.map((t) => t[key]));
+    const timing: Timing = { median: by('median'), best: by('best'), cpu: by('cpu'), spread: Math.max(...ours.map((t) => t.spread)), samples: ours.reduce((n, t) => n + t.samples, 0) };
+    const peers: PeerLine[] = [...theirs].map(([name, { seconds, cpu, extraBytes }]) => {
+      const [best, processor] = [Math.min(...seconds), Math.min(...cpu)];
+      return { name, best, cpu: processor, extraBytes, ratio: best / timing.best, cpuRatio: processor / timing.cpu };
+    });
+    const { seconds: least, by: limit } = bound(rates, flops, bytes);
+    report({ group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, workspaceBytes, roofline: least / timing.median, bound: limit, ...(peer ? { peers } : {}) });
+    context.dispose();
+  }
+}
