@@ -101,11 +101,30 @@ class Backward {
     copy_heads(d_heads, d_x, Copy::kIn);
   }
 
-  // d: gradient of the layer's output in, of its input out.
+  // d: gradient of the layer's output in, of its input out. The branches' buffers, the largest of the pass, are never held together.
   void layer(int l, const View& d) {
     const LayerActivations& a = all_.layers[l];
     const LayerWeights& w = model_.layer(l);
-    const View d_act = tensor(spec_.mlp_size), d_in = tensor(a.mlp_in.shape[1]), d_normed = tensor(spec_.hidden_size);
+    const View d_normed = tensor(spec_.hidden_size), d_attention = tensor(spec_.heads * spec_.head_dim);
+    {
+      Scratch scratch(run_);
+      mlp(a, w, d, d_normed);
+    }
+    // With a parallel residual both branches read x, so attention must see d before the MLP branch is added to it.
+    if (spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
+    norm(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle, d_normed, d, /*add=*/true);
+    if (!spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
+    {
+      Scratch scratch(run_);
+      const View d_qkv = tensor(a.qkv.shape[1]);
+      attention(a, w, d_attention, d_qkv);
+      linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, d_qkv, d_normed);
+    }
+    norm(w.attention_norm, a.attention_norm, a.x, d_normed, d, /*add=*/true);
+  }
+
+  void mlp(const LayerActivations& a, const LayerWeights& w, const View& d, const View& d_normed) {
+    const View d_act = tensor(spec_.mlp_size), d_in = tensor(a.mlp_in.shape[1]);
     linears(&w.mlp_down, 1, a.mlp_act, d, d_act);
     ActivationBackwardArgs activation;
     activation.kind = spec_.activation, activation.d_y = d_act;
@@ -115,16 +134,6 @@ class Backward {
       activation.up = mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size), activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
     dispatch(activation, run_);
     linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, d_in, d_normed);
-
-    // With a parallel residual both branches read x, so attention must see d before the MLP branch is added to it.
-    const View d_attention = tensor(spec_.heads * spec_.head_dim);
-    if (spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
-    norm(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle, d_normed, d, /*add=*/true);
-    if (!spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
-    const View d_qkv = tensor(a.qkv.shape[1]);
-    attention(a, w, d_attention, d_qkv);
-    linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, d_qkv, d_normed);
-    norm(w.attention_norm, a.attention_norm, a.x, d_normed, d, /*add=*/true);
   }
 
   void attention(const LayerActivations& a, const LayerWeights& w, const View& d_y, const View& d_qkv) {

@@ -14,8 +14,9 @@ int64_t activation_numbers(const ModelSpec& s) {
 }
 int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
   const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
-  const int64_t work = s.mlp_size + mlp_in + 4 * C + s.heads * s.head_dim + qkv + C;
-  return work + (mapped ? mlp_in + qkv + s.heads * s.head_dim + 2 * C : 0);
+  const int64_t attention = s.heads * s.head_dim, gathered = mapped;
+  const int64_t branches[] = {s.mlp_size + mlp_in * (1 + gathered), qkv + (qkv + attention + s.heads) * gathered, C + (C + 2) * gathered};
+  return 3 * C + attention + *std::max_element(std::begin(branches), std::end(branches));
 }
 constexpr int64_t kSliceBytes = 48 << 20;  // vocabulary slices and the arena's rounding
 
