@@ -87,7 +87,7 @@ HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const flo
 
 // out[j · kTile + i] for i < nx, j < ny, both at most kTile; entries up to the next multiple of 4 in i are written too.
 // first (optional, not decreasing): row i is wanted for j ≥ first[i] only.
-HF_NOINLINE void row_products(const float* const* x, int64_t nx, const float* const* y, int64_t ny, int64_t depth, float* out,
+[[maybe_unused]] HF_NOINLINE void row_products(const float* const* x, int64_t nx, const float* const* y, int64_t ny, int64_t depth, float* out,
                               const int32_t* first = nullptr) {
   if (depth == 0) {
     for (int64_t i = 0; i < ny * kTile; ++i) out[i] = 0;

@@ -3,25 +3,6 @@
 #include "cpu/gram_pairs.h"
 
 namespace hf::HF_ISA {
-namespace {
-
-// Σ over rows [i0, i1) × [j0, j1) of (p + bias) ∘ q; p null: q alone.
-HF_INLINE double tile_sum(const float* p, const float* q, float bias, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  if (i1 - i0 == 1 && j1 - j0 == 1) return double(q[j0 * kTile + i0]) * (p ? double(p[j0 * kTile + i0] + bias) : 1);
-  double total = 0;
-  for (int64_t i = i0; i < i1; i += kLanes) {
-    Floats sum_q = zero();
-    for (int64_t j = j0; j < j1; ++j) {
-      const Floats x = load_partial(q + j * kTile + i, i1 - i);
-      sum_q = p ? (load_partial(p + j * kTile + i, i1 - i) + bias) * x + sum_q : sum_q + x;
-    }
-    total += double(sum(sum_q));
-  }
-  return total;
-}
-
-}  // namespace
-
 void run(const TokenGramArgs& args, Run& r) {
   const bool symmetric = !args.offsets2;
   const Rows x = rows_of(args.d, args.offsets, args.a, args.a_rows);

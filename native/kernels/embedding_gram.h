@@ -3,7 +3,7 @@
 // Learned positions are the same with positions for ids. Rows are sorted by (id, function); what one function adds to one id is summed once,
 // then every id multiplies the functions that use it. Ids are any integers: V does not appear, and nothing of its size exists.
 // Functions own consecutive rows; the second set: kernels/detail/gradient_pairs.h.
-// Never materialised: (S,V,C) gradients. Workspace: an index of the rows, and max_bytes (or one id's rows) of sums.
+// Never materialised: (S,V,C) gradients. Workspace: an index of the rows, and 4 MiB of sums (or those of one id).
 // flops N C + 2 C Σ_v (pairs of functions that use v): from S² C (no id shared) up to T S² C (all shared).
 #pragma once
 
@@ -43,6 +43,13 @@ inline Cost cost(const EmbeddingGramArgs& a) {
   const double longest = functions > 0 ? double(a.d.shape[0]) / functions : 0;
   return {rows * c + 2 * c * longest * function_pairs(a.offsets, a.offsets2), 4 * rows * c + 8.0 * a.gram.size()};
 }
+int64_t workspace_bytes(const EmbeddingGramArgs& a);
 
+// The rows of one function that use one id: entries [begin, begin + count) of the order.
+struct EmbeddingUse { int32_t id, function, begin, count; };
+// Rows sorted by (id, row), so by (id, function).
+void order_by_id(const int32_t* ids, int64_t rows, int32_t* order);
+// Sums held at once: at least one id's.
+int64_t embedding_batch_rows(const EmbeddingGramArgs& a);
 
 }  // namespace hf

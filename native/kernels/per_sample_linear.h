@@ -54,6 +54,7 @@ inline Cost cost(const PerSampleLinearArgs& a) {
   }
   return {flops, 4.0 * (a.a.size() + a.d.size() + a.gradients.size() * bool(a.gradients) * (1 + a.accumulate))};
 }
-
+// A block of 252 × 256 gradients and its packed operands, for each thread.
+inline int64_t workspace_bytes(const PerSampleLinearArgs& a) { return 4 * (252 * 256 + 384 * (252 + 256 + 92) + a.d.shape[1]); }
 
 }  // namespace hf

@@ -13,7 +13,7 @@
 // column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine
 // (e even) or sine (e odd) member of the Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1.
 // Results do not depend on how columns, rows, functions or repeats are split into calls, beyond rounding.
-// Never materialised: G_s; R beyond a block of columns. flops 2 N R (A O + B I + K).
+// Never materialised: G_s; R beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R (A O + B I + K).
 #pragma once
 
 #include "kernels/detail/gradient_pairs.h"
@@ -66,6 +66,7 @@ inline Cost cost(const SketchArgs& a) {
   return {2 * n * r * (k1 * (a.d ? double(a.d.shape[1]) : 0) + k2 * (a.a ? double(a.a.shape[1]) : 0) + k1 * k2),
           4.0 * (a.d.size() * bool(a.d) + a.a.size() * bool(a.a) + 2 * a.sketches.size())};
 }
-
+// Projections of all rows of a and of 2,048 rows of d, a block of R; the GEMM's packing comes on top.
+int64_t workspace_bytes(const SketchArgs& a);
 
 }  // namespace hf

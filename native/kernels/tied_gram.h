@@ -45,6 +45,6 @@ inline Cost cost(const TiedGramArgs& a) {
   const double pairs = double(a.g.shape[0]) * double(a.delta.shape[0]);
   return {pairs * (2 * double(a.phi.shape[1]) + 2), 4.0 * (a.phi.size() + a.g.size() + a.delta.size()) + 8.0 * a.gram.size()};
 }
-inline int64_t workspace_bytes(const TiedGramArgs&) { return 0; }
+inline int64_t workspace_bytes(const TiedGramArgs& a) { return 8 * a.gram.size(); }  // summed before it is symmetrized and added
 
 }  // namespace hf

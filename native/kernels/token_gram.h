@@ -46,5 +46,8 @@ inline Cost cost(const TokenGramArgs& a) {
 }
 // Tiles live on the stack of the thread that works on them.
 inline int64_t workspace_bytes(const TokenGramArgs&) { return 0; }
+// Share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm 1024³ in one process (Zen 3, AVX2, one
+// thread, a busy machine, November 2026): 0.79 at d 1024, n 128 × T 16; 0.76 at d 1024, n 32 × T 32.
+inline double relative_rate(const TokenGramArgs&) { return 0.77; }
 
 }  // namespace hf

@@ -11,24 +11,29 @@ namespace hf {
 // Entries of per-sample gradients that are multiplied in float32 before they are added to a float64 entry of K.
 constexpr int64_t kGramDepth = 1024;
 
-// A block of outputs × inputs of every function's gradient that fits in max_bytes, as square as it can be: packing and traffic grow with
-// 1/outputs + 1/inputs. Multiples of a register tile (6 × 16) where the layer is larger.
+// A block of outputs × inputs of every function's gradient that fits in max_bytes. Every block packs its columns of d and of a anew, d at
+// twice the cost of a (narrow panels): the blocks are those that pack least, and of nearly equal size. Multiples of a register tile.
 struct GradientBlock { int64_t outputs, inputs; };
 HF_INLINE GradientBlock gradient_block(int64_t functions, int64_t outputs, int64_t inputs, int64_t max_bytes) {
   const int64_t entries = max_bytes / (4 * (functions > 0 ? functions : 1));
-  int64_t side = 16;
-  while ((side + 16) * (side + 16) <= entries) side += 16;
-  const auto round_up = [](int64_t x, int64_t to) { return (x + to - 1) / to * to; };
-  GradientBlock block{side, side};
-  if (block.outputs >= outputs) block.outputs = outputs, block.inputs = entries / (outputs > 0 ? outputs : 1) / 16 * 16;
-  if (block.inputs < 16) block.inputs = 16;
-  if (block.inputs >= inputs) {
-    block.inputs = inputs;
-    if (block.outputs < outputs) block.outputs = entries / round_up(inputs > 0 ? inputs : 1, 16) / 6 * 6;
+  const auto divide_up = [](int64_t a, int64_t b) { return b ? (a + b - 1) / b : 0; };
+  GradientBlock best{outputs < 6 ? outputs : 6, inputs < 16 ? inputs : 16};
+  int64_t least = INT64_MAX;
+  for (int64_t pieces = 1; pieces <= divide_up(inputs, 16); ++pieces) {
+    int64_t columns = divide_up(divide_up(inputs, pieces), 16) * 16;
+    if (columns > inputs) columns = inputs;
+    const int64_t room = entries / columns / 6 * 6;
+    if (room < 6) continue;
+    const int64_t cuts = divide_up(outputs, room);
+    int64_t rows = divide_up(divide_up(outputs, cuts), 6) * 6;
+    if (rows > outputs) rows = outputs;
+    const int64_t cost = 2 * outputs * pieces + inputs * cuts;
+    if (cost < least) least = cost, best = {rows, columns};
   }
-  if (block.outputs < 6) block.outputs = 6;
-  if (block.outputs > outputs) block.outputs = outputs;
-  return block;
+  return best;
 }
+
+// op sketch: rows of d whose left factors, and columns of R, that exist at a time.
+constexpr int64_t kSketchRows = 2048, kSketchColumns = 512;
 
 }  // namespace hf
