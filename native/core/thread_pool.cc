@@ -31,9 +31,9 @@ class ThreadPool {
       for (int64_t task = 0; task < tasks; ++task) fn(context, task);
       return;
     }
-    const int helpers = static_cast<int>(std::min<int64_t>(threads, tasks)) - 1;
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      const int helpers = static_cast<int>(std::min<int64_t>(threads, tasks)) - 1;
       while (static_cast<int>(workers_.size()) < helpers) {
         workers_.emplace_back([this, id = static_cast<int>(workers_.size())] { work(id); });
         workers_.back().detach();
@@ -41,12 +41,16 @@ class ThreadPool {
       fn_ = fn, context_ = context, tasks_ = tasks, error_ = nullptr;
       next_.store(0, std::memory_order_relaxed);
       helpers_ = helpers;
-      pending_.store(helpers, std::memory_order_relaxed);
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     drain();
-    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
+    {
+      // Whoever has not woken by now is not waited for: on a busy machine that could take longer than the work.
+      std::lock_guard<std::mutex> lock(mutex_);
+      helpers_ = 0;
+    }
+    for (int spin = 0; active_.load(std::memory_order_acquire) != 0; ++spin) {
       if (spin < kSpins) pause();
       else std::this_thread::yield();
     }
@@ -85,9 +89,10 @@ class ThreadPool {
         wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
         seen = generation_.load(std::memory_order_relaxed);
         if (id >= helpers_) continue;
+        active_.fetch_add(1, std::memory_order_relaxed);
       }
       drain();
-      pending_.fetch_sub(1, std::memory_order_release);
+      active_.fetch_sub(1, std::memory_order_release);
     }
   }
 
@@ -96,7 +101,7 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> next_{0};
-  std::atomic<int> pending_{0};
+  std::atomic<int> active_{0};  // workers on the present job; grows under mutex_ while helpers_ lets them in
   int helpers_ = 0;
   void (*fn_)(void*, int64_t) = nullptr;
   void* context_ = nullptr;

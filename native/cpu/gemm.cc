@@ -39,6 +39,10 @@ HF_INLINE Floats fetch(const uint16_t* p, int64_t count) {
 HF_INLINE float fetch_one(const float* p) { return *p; }
 HF_INLINE float fetch_one(const uint16_t* p) { return from_bf16(*p); }
 
+// How far ahead along k a row of an operand is fetched: the rows of a square are too many streams for the hardware's prefetcher.
+template <class Element>
+constexpr int64_t kAhead = 512 / sizeof(Element);
+
 // out[k · width + w] = source[w · step_w + k · step_k] for w < width, zero for w ≥ count_w (which may exceed width).
 // A vector stored at a row of a panel narrower than it runs into the following rows, which are stored later; `fits` says that it
 // does not run out of the panel.
@@ -52,7 +56,11 @@ HF_NOINLINE void pack_panel(float* out, int64_t width, const Element* source, in
         const int64_t depth = count_k - k < kLanes ? count_k - k : kLanes;
         Floats square[kLanes];
         if (depth == kLanes && w + kLanes <= count_w) {
-          for (int i = 0; i < kLanes; ++i) square[i] = fetch(source + (w + i) * step_w + k);
+          for (int i = 0; i < kLanes; ++i) {
+            const Element* from = source + (w + i) * step_w + k;
+            square[i] = fetch(from);
+            __builtin_prefetch(from + kAhead<Element>, 0, 2);
+          }
         } else {
           for (int i = 0; i < kLanes; ++i) square[i] = w + i < count_w ? fetch(source + (w + i) * step_w + k, depth) : zero();
         }
@@ -145,6 +153,7 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
     const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
+    __builtin_prefetch(b + k * kTileColumns + 1024);  // packed panels follow one another
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Floats x = broadcast(a[k * R + i]);
@@ -185,14 +194,10 @@ HF_INLINE Kernel kernel_of(int64_t rows) {
 // The same chains for a panel of B whose columns lie along k (step_n apart), read once: squares of kLanes are transposed in
 // registers and used at once. depth: a multiple of kLanes.
 template <int R, class Element>
-HF_NOINLINE void stream_kernel(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b, int64_t step_n, float* HF_RESTRICT c, bool resume) {
-  constexpr int64_t kAhead = 512 / sizeof(Element);  // bytes a row is fetched ahead: a few microseconds' worth over all rows
+HF_NOINLINE void stream_kernel(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b, int64_t step_n, float* HF_RESTRICT c) {
   Floats chain[R][2];
 #pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) {
-    chain[i][0] = resume ? load(c + i * kTileColumns) : zero();
-    chain[i][1] = resume ? load(c + i * kTileColumns + kLanes) : zero();
-  }
+  for (int i = 0; i < R; ++i) chain[i][0] = chain[i][1] = zero();
   for (int64_t k = 0; k < depth; k += kLanes) {
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
@@ -201,7 +206,7 @@ HF_NOINLINE void stream_kernel(int64_t depth, const float* HF_RESTRICT a, const 
       for (int j = 0; j < kLanes; ++j) {
         const Element* from = b + (half * kLanes + j) * step_n + k;
         square[j] = fetch(from);
-        __builtin_prefetch(from + kAhead, 0, 2);
+        __builtin_prefetch(from + kAhead<Element>, 0, 2);
       }
       transpose(square);
 #pragma GCC unroll 16
@@ -215,7 +220,7 @@ HF_NOINLINE void stream_kernel(int64_t depth, const float* HF_RESTRICT a, const 
 }
 
 template <class Element>
-using StreamKernel = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* c, bool resume);
+using StreamKernel = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* c);
 template <class Element, int R = kStreamRows>
 HF_INLINE StreamKernel<Element> stream_kernel_of(int64_t rows) {
   if constexpr (R > 1) {
@@ -332,7 +337,7 @@ void multiply_blocked(const Target& t, const View& a, const View& b, const float
 // through registers; otherwise a panel is packed a few lines at a time into the L1 cache and used at once. With b along n a task
 // takes many panels, so that each row of b is read in long runs.
 void multiply_few_rows(const Target& t, const View& a, const View& b, Run& run) {
-  constexpr int64_t kMaxGroup = 1024 / kTileColumns, kPiece = 64, kStreamDepth = 128;
+  constexpr int64_t kMaxGroup = 1024 / kTileColumns, kPiece = 64;
   const int64_t K = a.shape[1], block = depth_block(K);
   const int64_t height = divide_up(t.M, divide_up(t.M, kStreamRows));
   const Operand operand_of_a = {a, 0, 1, height}, operand_of_b = operand_b(b);
@@ -374,15 +379,13 @@ void multiply_few_rows(const Target& t, const View& a, const View& b, Run& run) 
       for (int64_t k = 0; k < K; k += block) {
         const int64_t depth = least(block, K - k);
         int64_t p = 0;
-        if (stream && (panel + 1) * kTileColumns <= t.N) {
-          for (int64_t count; (count = least(kStreamDepth, (depth - p) / kLanes * kLanes)) > 0; p += count)
-            for (int64_t i = 0; i < panels_a; ++i) {
-              const float* of_a = packed_a + (panels_a * k + i * depth + p) * height;
-              float* chain = chains + (panel - q0) * tile + i * height * kTileColumns;
-              const int64_t at = panel * kTileColumns * b.stride[1] + k + p;
-              if (b.dtype == DType::kBF16) stream_kernel_of<uint16_t>(height)(count, of_a, b.as<const uint16_t>() + at, b.stride[1], chain, p > 0);
-              else stream_kernel_of<float>(height)(count, of_a, b.as<const float>() + at, b.stride[1], chain, p > 0);
-            }
+        if (stream && panels_a == 1 && (panel + 1) * kTileColumns <= t.N) {
+          p = depth / kLanes * kLanes;
+          const float* of_a = packed_a + k * height;
+          float* chain = chains + (panel - q0) * tile;
+          const int64_t at = panel * kTileColumns * b.stride[1] + k;
+          if (b.dtype == DType::kBF16) stream_kernel_of<uint16_t>(height)(p, of_a, b.as<const uint16_t>() + at, b.stride[1], chain);
+          else stream_kernel_of<float>(height)(p, of_a, b.as<const float>() + at, b.stride[1], chain);
         }
         for (; p < depth; p += piece) step(panel, k, depth, p);
         finish(panel, k == 0);

@@ -45,12 +45,12 @@ inline Cost cost(const JacobianGramArgs& a) {
           4.0 * (a.d.size() + a.a.size() + a.d2.size() * bool(a.d2) + a.a2.size() * bool(a.a2)) + 8.0 * a.gram.size()};
 }
 int64_t workspace_bytes(const JacobianGramArgs& a);
-// Share of the measured GEMM rate, as for token_gram: 0.79 at d 256, n 64 × T 256; 0.81 at d 1024, n 64 × T 256. Functions shorter than a
-// register tile's latency is worth (T ≲ 16) leave mostly loads and stores.
+// Share of the measured GEMM rate, as for token_gram: 0.79 at d 256, n 64 × T 256; 0.81 at d 1024, n 64 × T 256; 0.77, 0.67, 0.62 at d 1024, n 32 and
+// T 64, 32, 16; 0.70, 0.61 at d 256, n 256 and T 16, 8. Few rows leave stores and packing.
 inline double relative_rate(const JacobianGramArgs& a) {
   const double functions = double(a.offsets.shape[0] - 1 + (a.offsets2 ? a.offsets2.shape[0] - 1 : 0));
   const double rows = (double(a.d.shape[0]) + (a.d2 ? double(a.d2.shape[0]) : 0)) / (functions > 0 ? functions : 1);
-  return 0.8 * (rows + functions / 2) / (rows + functions / 2 + 8);
+  return 0.82 * rows / (rows + 4);
 }
 
 }  // namespace hf

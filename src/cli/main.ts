@@ -15,13 +15,13 @@ const commands = [demo, train, generate, report, info];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };
-  return `headfirst: ${text.trim().replace(/\s*\n\s*/g, '; ')}${code ? ` [${code}]` : ''}`;
+  return `headfirst: ${text.trim().replace(/^headfirst: /, '').replace(/\s*\n\s*/g, ' ')}${code ? ` [${code}]` : ''}`;
 }
 
 async function main(): Promise<number> {
   const program = new Command('headfirst').description('Learning dynamics of language models: RL post-training, classifier-first RL, and what each update did').version(version);
   for (const make of commands) program.addCommand(make());
-  for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'headfirst: ')) });
+  for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'headfirst: ').replace(/\s*\n\s*/g, ' ')}\n`) });
   try {
     await program.parseAsync();
     return 0;

@@ -38,6 +38,7 @@ export interface DemoOptions {
 
 interface Trainer {
   steps(options?: TrainOptions): AsyncIterable<StepMetrics>;
+  dispose(): void;
 }
 
 const prompt = (pair: Addition) => encode(promptText(pair));
@@ -81,6 +82,7 @@ async function baseModel({ context, plan, baseDirectory, signal, onPhase }: Demo
   });
   const total = plan.sft.maxSteps!;
   for await (const metrics of trainer.steps({ signal, resumeFrom: 'latest' })) onPhase?.(`seed ${seed} · base model`, metrics.step, total, metrics);
+  trainer.dispose();
   await model.savePretrained(saved);
   rmSync(join(directory, 'training'), { recursive: true, force: true });
   return model;
@@ -131,10 +133,12 @@ async function runArm(options: DemoOptions, arm: ArmPlan, state: SeedState): Pro
       writeAtomically(file, JSON.stringify(records, null, 2));
     };
     mkdirSync(directory, { recursive: true });
-    for await (const metrics of trainerOf(arm, model, state, directory).steps({ signal: options.signal, resumeFrom: 'latest' })) {
+    const trainer = trainerOf(arm, model, state, directory);
+    for await (const metrics of trainer.steps({ signal: options.signal, resumeFrom: 'latest' })) {
       options.onPhase?.(`seed ${seed} · ${arm.label}`, metrics.step, last, metrics);
       await evaluateAt(metrics.step);
     }
+    trainer.dispose();
     await evaluateAt(last);
     await model.savePretrained(join(directory, 'model'));
   } finally {

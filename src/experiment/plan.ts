@@ -17,7 +17,7 @@ export interface Scale {
 
 export const SCALES: Readonly<Record<'full' | 'quick', Scale>> = {
   full: { baseSteps: 1500, baseBatch: 128, fullSteps: 60, classifierSteps: 20, prompts: 256, samples: 8 },
-  quick: { baseSteps: 150, baseBatch: 64, fullSteps: 6, classifierSteps: 2, prompts: 64, samples: 4 },
+  quick: { baseSteps: 60, baseBatch: 64, fullSteps: 6, classifierSteps: 2, prompts: 32, samples: 4 },
 };
 
 const LEARNING_RATE = 3e-4;

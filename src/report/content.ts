@@ -58,6 +58,8 @@ export interface Content {
   readonly figures: readonly Figure[];
   readonly columns: readonly Column[];
   readonly rows: readonly Row[];
+  /** Seeds that anything is known of. */
+  readonly seeds: number;
 }
 
 const TRAINING_FIGURES: readonly { id: string; title: string; definition: DefinitionKey; keys: readonly string[] }[] = [
@@ -74,6 +76,9 @@ function overSeeds(values: readonly number[]): Cell | undefined {
   return finite.length === 0 ? undefined : { mean: mean(finite), deviation: standardDeviation(finite), count: finite.length };
 }
 
+/** The first colour is the base model's, also where there is none. */
+const colourOf = (arms: readonly Arm[], arm: Arm | undefined) => (arm === undefined ? -1 : arms.indexOf(arm) + (arms[0]!.id === 'base' ? 0 : 1));
+
 function curve(arm: Arm, index: number, samples: readonly { x: number; y: number }[]): Curve {
   const byStep = [...groupBy(samples, ({ x }) => x)].sort(([a], [b]) => a - b);
   const points = byStep.map(([x, group]) => ({ x, ...overSeeds(group.map(({ y }) => y))! }));
@@ -84,8 +89,8 @@ function trainingFigures({ summary, metrics }: Run): Figure[] {
   const byArm = groupBy(metrics, (line) => line.arm);
   return TRAINING_FIGURES.map(({ id, title, definition, keys }): Figure => {
     const value = (line: MetricsLine) => keys.map((key) => line.values[key]).find((v) => v !== undefined);
-    const curves = summary.arms.map((arm, index) =>
-      curve(arm, index, (byArm.get(arm.id) ?? []).map((line) => ({ x: line.step, y: value(line) ?? NaN })).filter(({ y }) => Number.isFinite(y))));
+    const curves = summary.arms.map((arm) =>
+      curve(arm, colourOf(summary.arms, arm), (byArm.get(arm.id) ?? []).map((line) => ({ x: line.step, y: value(line) ?? NaN })).filter(({ y }) => Number.isFinite(y))));
     return { id, title, definition, markers: false, curves: curves.filter(({ points }) => points.length > 0) };
   });
 }
@@ -97,7 +102,7 @@ function evaluationFigure({ summary }: Run): Figure {
   const curves = trained.map((arm) => {
     const own = summary.evaluations.filter((e) => e.arm === arm.id && e.step > 0);
     const samples = [...start, ...own].filter((e) => Number.isFinite(e.passAt1)).map((e) => ({ x: e.step, y: e.passAt1 }));
-    return curve(arm, summary.arms.indexOf(arm), samples);
+    return curve(arm, colourOf(summary.arms, arm), samples);
   });
   return { id: 'pass-at-1', title: 'Right answers on held-out prompts', definition: 'passAt1', markers: true, curves: curves.filter(({ points }) => points.length > 1) };
 }
@@ -118,13 +123,13 @@ function table({ summary }: Run): { columns: Column[]; rows: Row[] } {
   const columns = COLUMNS.map(({ value: _, ...column }) => (column.key === 'passAtK' && k ? { ...column, label: `pass@${k}` } : column));
   const rows = [...groupBy(summary.evaluations, (e) => e.row)].map(([label, records]): Row => ({
     label,
-    armIndex: summary.arms.findIndex((arm) => arm.id === records[0]!.arm),
+    armIndex: colourOf(summary.arms, summary.arms.find((arm) => arm.id === records[0]!.arm)),
     cells: COLUMNS.map(({ value }) => overSeeds(records.map((e) => value(e) ?? NaN))),
   }));
   return { columns, rows };
 }
 
-const percent = (x: number) => `${Math.round(100 * x)} %`;
+const percent = (x: number) => `${Math.round(100 * x)}\u00a0%`;
 
 /** Mean of the first or last fifth of a curve: single steps are noisy. */
 function ends({ points }: Curve): { first: number; last: number; best: number } {
@@ -133,6 +138,9 @@ function ends({ points }: Curve): { first: number; last: number; best: number } 
   const all = Array.from({ length: points.length - width + 1 }, (_, i) => window(i));
   return { first: all[0]!, last: all.at(-1)!, best: Math.max(...all) };
 }
+
+/** Fewer steps than this are noise. */
+const STEPS_TO_JUDGE = 15;
 
 /** Collapse: most of the best reward lost again, or no entropy left while the reward did not rise. */
 function armVerdict(reward: Curve, entropy: Curve | undefined, final: Row | undefined, start: Row | undefined): { tone: Tone; text: string } {
@@ -152,10 +160,10 @@ function armVerdict(reward: Curve, entropy: Curve | undefined, final: Row | unde
 
 function verdict(figures: readonly Figure[], rows: readonly Row[]): Verdict {
   const figure = (id: string) => figures.find((f) => f.id === id)?.curves ?? [];
-  const rewards = figure('reward').filter((c) => c.points.length > 1);
+  const rewards = figure('reward').filter((c) => c.points.length >= STEPS_TO_JUDGE);
   const start = rows.find((row) => row.armIndex >= 0 && !rewards.some((c) => c.index === row.armIndex));
   const judged = rewards.map((c) => armVerdict(c, figure('entropy').find((e) => e.index === c.index), rows.findLast((row) => row.armIndex === c.index), start));
-  if (judged.length === 0) return { tone: 'none', headline: 'There is not enough of a run here to judge.', sentences: [] };
+  if (judged.length === 0) return { tone: 'none', headline: `Too short to judge: no arm has ${STEPS_TO_JUDGE} training steps yet.`, sentences: [] };
   const tones = judged.map(({ tone }) => tone);
   const tone = tones.includes('bad') ? 'bad' : tones.includes('warn') ? 'warn' : 'good';
   const best = rows.filter((row) => row.cells[0]).reduce<Row | undefined>((a, row) => (!a || row.cells[0]!.mean > a.cells[0]!.mean ? row : a), undefined);
@@ -168,5 +176,6 @@ function verdict(figures: readonly Figure[], rows: readonly Row[]): Verdict {
 export function contentOf(run: Run): Content {
   const figures = [evaluationFigure(run), ...trainingFigures(run)];
   const { columns, rows } = table(run);
-  return { verdict: verdict(figures, rows), figures: figures.filter((f) => f.curves.length > 0), columns, rows };
+  const seeds = new Set([...run.metrics, ...run.summary.evaluations].map(({ seed }) => seed)).size;
+  return { verdict: verdict(figures, rows), figures: figures.filter((f) => f.curves.length > 0), columns, rows, seeds };
 }

@@ -18,7 +18,6 @@ export const DEFINITIONS = {
   gradNorm: { name: 'gradient norm', text: 'L2 norm of the gradient of all trained parameters before clipping.' },
   length: { name: 'completion length', text: 'Mean tokens per completion sampled in this training step, end token included.' },
   kl: { name: 'KL', text: 'KL(π ‖ π_ref) per token in nats: how far the policy has moved from the model it started from.' },
-  meanLength: { name: 'length', text: 'Mean tokens per completion on held-out prompts, end token included.' },
   step: { name: 'step', text: 'One optimizer update. Every arm samples the same number of completions per step, so equal steps are equal budgets.' },
   band: { name: 'band', text: 'One standard deviation over seeds on either side of their mean.' },
 } as const satisfies Record<string, Definition>;

@@ -29,7 +29,7 @@ function cellHtml(cell: Cell | undefined, column: Column, best: boolean): string
   return `<td data-label="${escape(shortLabel(column))}"${best ? ' class="best"' : ''}><span>${value}</span></td>`;
 }
 
-function tableHtml({ columns, rows }: Content, seeds: number): string {
+function tableHtml({ columns, rows, seeds }: Content): string {
   if (rows.length === 0) return '';
   const best = Math.max(...rows.map((row) => row.cells[0]?.mean ?? -Infinity));
   const head = columns.map((c) => `<th scope="col">${term(c.label, c.definition)}${c.qualifier ? `<small>${term(DEFINITIONS[c.qualifier].name, c.qualifier)}</small>` : ''}</th>`).join('');
@@ -44,7 +44,7 @@ function figureHtml(figure: Figure): string {
   return `<figure class="card"><h3>${term(figure.title, figure.definition)}</h3><div class="chart" role="img" aria-label="${escape(figure.title)}">${renderSvg(option)}</div><script type="application/json">${scriptSafe(JSON.stringify(option)).replace(/\\x3c/g, '\\u003c')}</script></figure>`;
 }
 
-function figuresHtml({ figures }: Content, seeds: number): string {
+function figuresHtml({ figures, seeds }: Content): string {
   if (figures.length === 0) return '';
   const arms = new Map(figures.flatMap(({ curves }) => curves.map(({ arm, index }) => [index, arm] as const)));
   const legend = [...arms].sort(([a], [b]) => a - b).map(([index, arm]) => `<span${arm.description ? ` class="term" tabindex="0" data-tip="${escape(arm.description)}"` : ''}>${dot(index)}${escape(arm.label)}</span>`).join('');
@@ -53,10 +53,18 @@ function figuresHtml({ figures }: Content, seeds: number): string {
 <div class="legend">${legend}</div><div class="figures">${figures.map(figureHtml).join('\n')}</div>`;
 }
 
+/** Command-line options in a sentence are not broken over lines. */
+const noteHtml = (note: string) => escape(note).replace(/--[a-z-]+/g, '<code>$&</code>');
+
+/** Of what this page shows. */
+function definitionsHtml({ figures, columns, rows, seeds }: Content): string {
+  const shown = new Set<DefinitionKey>([...figures.map((f) => f.definition), ...(rows.length > 0 ? columns.flatMap((c) => [c.definition, ...(c.qualifier ? [c.qualifier] : [])]) : []), 'step', ...(seeds > 1 ? (['band'] as const) : [])]);
+  return `<h2>Definitions</h2><dl>${[...shown].map((key) => `<dt>${escape(DEFINITIONS[key].name)}</dt><dd>${escape(DEFINITIONS[key].text)}</dd>`).join('')}</dl>`;
+}
+
 export function pageOf(run: Run): string {
   const content = contentOf(run);
   const { summary } = run;
-  const seeds = Math.max(new Set(run.metrics.map((line) => line.seed)).size, summary.seeds.length);
   const environment = Object.entries(summary.environment).map(([key, value]) => `${key} ${value}`).join(' · ');
   const echarts = readFileSync(createRequire(import.meta.url).resolve('echarts/dist/echarts.min.js'), 'utf8');
   return `<!doctype html>
@@ -65,10 +73,10 @@ export function pageOf(run: Run): string {
 <header><h1>${escape(summary.title)}</h1><span>${escape(summary.created.slice(0, 16).replace('T', ' '))}</span></header>
 ${verdictHtml(content.verdict)}
 ${problemsHtml(run.problems)}
-${tableHtml(content, seeds)}
-${figuresHtml(content, seeds)}
-${summary.notes.length > 0 ? `<h2>How to read this</h2><ul class="notes">${summary.notes.map((note) => `<li>${escape(note)}</li>`).join('')}</ul>` : ''}
-<h2>Definitions</h2><dl>${Object.values(DEFINITIONS).map(({ name, text }) => `<dt>${escape(name)}</dt><dd>${escape(text)}</dd>`).join('')}</dl>
+${tableHtml(content)}
+${figuresHtml(content)}
+${summary.notes.length > 0 ? `<h2>How to read this</h2><ul class="notes">${summary.notes.map((note) => `<li>${noteHtml(note)}</li>`).join('')}</ul>` : ''}
+${definitionsHtml(content)}
 <footer>${summary.command ? `<p>Made by <code>${escape(summary.command)}</code></p>` : ''}<p>${escape(environment)}</p>
 ${summary.config === undefined ? '' : `<details><summary>Configuration</summary><pre class="card">${escape(JSON.stringify(summary.config, null, 2))}</pre></details>`}</footer>
 </main><div id="tip" role="tooltip" hidden></div>

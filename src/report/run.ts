@@ -162,5 +162,9 @@ export function loadRun(directory: string): Run {
       problems.push(`summary.json could not be read (${(error as Error).message}); the report is made from metrics.jsonl alone.`);
     }
   }
-  return { directory, metrics, summary: completeSummary(isObject(parsed) ? parsed : {}, directory, metrics, problems), problems };
+  const summary = completeSummary(isObject(parsed) ? parsed : {}, directory, metrics, problems);
+  const begun = new Set([...metrics, ...summary.evaluations].map(({ seed }) => seed));
+  const waiting = summary.seeds.filter((seed) => !begun.has(seed));
+  if (waiting.length > 0) problems.push(`The run is not finished: nothing is known of ${waiting.length === 1 ? 'seed' : 'seeds'} ${list(waiting)} yet. The command that began it goes on from here.`);
+  return { directory, metrics, summary, problems };
 }

@@ -33,7 +33,7 @@ tbody tr:last-child > * { border-bottom: 0; } tbody th { text-align: left; font-
 td small { color: var(--muted); font-size: 12px; } td.best { font-weight: 680; }
 .term { cursor: help; text-decoration: underline dotted var(--muted) 1px; text-underline-offset: 3px; } .term:focus-visible { outline: 2px solid var(--arm-1); outline-offset: 2px; }
 #tip { position: fixed; z-index: 9; max-width: min(320px, calc(100vw - 24px)); padding: 8px 12px; background: var(--ink); color: var(--page); border-radius: 8px; font-size: 13px; line-height: 1.45; pointer-events: none; }
-.notes li { margin: 6px 0; max-width: 88ch; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 18px; } dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
+.notes code { white-space: nowrap; } .notes li { margin: 6px 0; max-width: 88ch; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 18px; } dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 details { margin-top: 12px; } summary { cursor: pointer; font-weight: 600; } code, pre { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; margin: 8px 0; } footer { color: var(--muted); margin-top: 44px; }
 @media (max-width: 760px) {

@@ -99,6 +99,12 @@ describe('a broken run', () => {
     expect(run.metrics.map((line) => line.values['reward'])).toEqual([0.1, 0.9]);
   });
 
+  it('says which seeds are still to come, and counts only those that are there', () => {
+    const { html, run } = page({ summary: JSON.stringify({ ...summaryOf([0, 1]), seeds: [0, 1, 2, 3] }), metrics: jsonl(metricsLines(['standard', 'cf'], [0, 1], 20)) });
+    expect(run.problems).toEqual(['The run is not finished: nothing is known of seeds 2, 3 yet. The command that began it goes on from here.']);
+    expect(words(html)).toContain('over 2 seeds');
+  });
+
   it.each([
     ['an unreadable summary', { summary: '{"name":' }, /summary\.json could not be read/],
     ['a summary of the wrong shape', { summary: '{"arms":7,"evaluations":[{"row":1}],"seeds":"x"}' }, /some of 'arms' is not what was expected/],

@@ -20,7 +20,7 @@ export const gemm_pack = defineCases({
     {
       name: 'a product with packed_b has the same bits as without',
       check: (run, random) => {
-        for (const [M, K, N] of [[1, 40, 33], [7, 401, 20], [50, 390, 40]] as const)
+        for (const [M, K, N] of [[1, 40, 33], [7, 401, 20], [50, 390, 40], [9, 8, 2100]] as const)
           for (const layout of ['rows', 'columns', 'spread'] as const) {
             const a = random.normal([M, K]);
             const b = { ...random.normal([K, N]), ...(layout === 'rows' ? {} : { layout }) };

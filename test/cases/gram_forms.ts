@@ -26,6 +26,7 @@ export const formCases: readonly OpCase[] = [
   named('no functions', (r) => asArgs(pairs(r, [], 4, 5))),
   named('all empty', (r) => asArgs(pairs(r, [0, 0], 4, 5))),
   named('no inputs, only a bias', (r) => ({ ...pairs(r, [4, 3], 0, 5), bias: true })),
+  named('more rows than one pass', (r) => ({ ...pairs(r, [400, 3], 9, 20), bias: true })),
   named('wide: 300 × 270', (r) => asArgs(pairs(r, [16, 16, 3, 40], 300, 270))),
   named('wider than one pass: 2100 × 1100', (r) => asArgs(pairs(r, [2, 3, 1], 2100, 1100))),
 ];

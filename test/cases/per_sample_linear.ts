@@ -24,6 +24,7 @@ export const perSampleLinear = defineCases({
     { name: 'no outputs asked for', args: (r) => ({ ...pairs(r, [5, 2], 6, 7) }) },
     { name: 'no functions', args: (r) => ({ ...pairs(r, [], 6, 7), ...all }) },
     { name: 'wide', args: (r) => ({ ...pairs(r, [30, 3], 290, 140), ...all }) },
+    { name: 'more rows than one pass', args: (r) => ({ ...pairs(r, [400, 3], 9, 20), ...all }) },
     { name: 'wide norms', args: (r) => ({ ...pairs(r, [300, 3], 290, 140), squared_norms: true }) },
   ],
   invariants: [

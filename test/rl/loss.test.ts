@@ -15,8 +15,8 @@ const FULL = [3, 1, 5, 4, 2, 6, 3, 2];
 const LENGTHS = FULL.map((length, s) => (s === 3 ? 0 : length));
 const all: Sample[] = FULL.map((length) => ({ inputIds: Array.from({ length: PROMPT + length }, () => random.integer(VOCABULARY)), scoreFrom: PROMPT }));
 const samples = all.filter((_, s) => LENGTHS[s]! > 0);
-const advantages = all.map(() => 2 * random.uniform() - 1);
-const noise = () => 0.8 * (random.uniform() - 0.5);
+const advantages = all.map((_, s) => (s % 2 === 0 ? -1 : 1) * (0.2 + random.uniform()));
+const noise = () => 2 * (random.uniform() - 0.5);
 
 /** TRL's _compute_loss (f2cd577) in its own order, on padded [B, T] arrays in double, micro-batch after micro-batch. */
 function trlLoss(c: ResolvedGRPOConfig, logps: number[][], entropies: number[][], old: number[][], ref: number[][]): number {

@@ -115,6 +115,42 @@ describe('a step that fails changes nothing', () => {
     expect(await weights(model)).toEqual(await weights(whole));
   });
 
+  it('a failure after the gradients leaves none behind', async () => {
+    const model = await tinyModel();
+    const trainer = kinds['GRPO']!(model);
+    const accumulate = model.accumulateGradients.bind(model);
+    let calls = 0;
+    model.accumulateGradients = async (...args) => {
+      const scores = await accumulate(...args);
+      if (++calls === 4) throw new Error('late');
+      return scores;
+    };
+    await expect(trainer.train()).rejects.toThrow('late');
+    for (const { name } of model.parameters()) expect((await model.getGradient(name)).every((g) => g === 0), name).toBe(true);
+    await trainer.train();
+    const whole = await tinyModel();
+    await kinds['GRPO']!(whole).train();
+    expect(await weights(model)).toEqual(await weights(whole));
+  });
+
+  it('a gradient that is not finite: no update, a note, and the run goes on', async () => {
+    const model = await tinyModel();
+    const accumulate = model.accumulateGradients.bind(model);
+    let calls = 0;
+    model.accumulateGradients = (samples, options) => accumulate(samples, ++calls === 1 ? { ...options, weights: options.weights!.map(() => 3e38) } : options);
+    const before = await weights(model);
+    const trainer = new GRPOTrainer({ ...common(model), config: { ...config, maxSteps: 2 } });
+    for await (const { step, notes, grad_norm } of trainer.steps()) {
+      expect(notes.join(' ').includes('not finite')).toBe(step === 1);
+      if (step > 1) continue;
+      expect(grad_norm).toBeNull();
+      expect(await weights(model)).toEqual(before);
+    }
+    const after = await weights(model);
+    expect(after).not.toEqual(before);
+    expect(Object.values(after).flat().every(Number.isFinite)).toBe(true);
+  });
+
   it('a signal that is aborted from the start', async () => {
     await expect(kinds['GRPO']!(await tinyModel()).train({ signal: AbortSignal.abort(new Error('no')) })).rejects.toThrow('no');
   });

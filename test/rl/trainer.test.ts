@@ -69,6 +69,20 @@ describe('GRPOTrainer', () => {
     expect(rows[2]!['num_tokens']).toBe(rows[0]!['num_tokens']);
   });
 
+  it('every later update of a batch is measured against its first forward', async () => {
+    const model = await tinyModel();
+    const seen: { old?: Float32Array; logps: Float32Array }[] = [];
+    const accumulate = model.accumulateGradients.bind(model);
+    model.accumulateGradients = async (samples, options) => {
+      const scores = await accumulate(samples, options);
+      seen.push({ ...(options.oldLogps ? { old: options.oldLogps } : {}), logps: scores.logps });
+      return scores;
+    };
+    await metricsOf(grpo(model, { maxSteps: 3, numIterations: 3, lrSchedulerType: 'constant' }));
+    expect(seen.map(({ old }) => old && [...old])).toEqual([undefined, [...seen[0]!.logps], [...seen[0]!.logps]]);
+    expect([...seen[1]!.logps]).not.toEqual([...seen[0]!.logps]);
+  });
+
   it.each<GRPOConfig>([
     { advantageEstimator: 'rloo', beta: 0.05, klInReward: true }, { advantageEstimator: 'reinforce', normalizeAdvantages: true }, { importanceSamplingLevel: 'sequence', lossType: 'grpo', numIterations: 2 },
     { beta: 0.1, klEstimator: 'exact' }, { maskTruncatedCompletions: true }, { lossType: 'grpo', entropyCoef: 0.1 }, { lossType: 'bnpo', gradientAccumulationSteps: 2 }, { classifierLearningRateMultiplier: 10 },

@@ -48,9 +48,7 @@ export const generate = (): Command => new Command('generate')
       ...sampling, numReturnSequences: samples, signal, ...(stop ? { stop: stop.map((item) => (/^\d+$/.test(item) ? Number(item) : item)) } : {}),
     }));
     if (json) return printJson(completions.map((c, i) => ({ prompt: prompts[Math.floor(i / samples)], ...c, logps: [...c.logps] })));
-    const text = completions.map((c, i) => {
-      const given = prompts[Math.floor(i / samples)]!;
-      return typeof given === 'string' ? `${given}${c.text}` : model.hasTokenizer ? c.text : c.completionIds.join(',');
-    });
+    // Prompt and completion are decoded together: a completion alone may have lost the space between them.
+    const text = completions.map((c) => (model.hasTokenizer ? model.tokenizer.decode(c.inputIds) : c.completionIds.join(',')));
     process.stdout.write(`${text.join('\n\n')}\n`);
   });

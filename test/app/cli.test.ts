@@ -1,0 +1,113 @@
+/** The command line as a user meets it: the built program in a process of its own. */
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+import type { RunSummary } from '../../src/report/index.js';
+import { needsSharedData, sharedData, temporaryDirectory, withoutSharedData } from '../helpers/files.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const main = join(root, 'dist/cli/main.js');
+
+interface Outcome { code: number | null; out: string; err: string }
+
+/** `interruptAt`: SIGINT when stderr first matches. */
+function headfirst(args: readonly string[], interruptAt?: RegExp): Promise<Outcome> {
+  return new Promise((resolve) => {
+    // The tests' own poisoning and validation would only slow the program down here.
+    const child = spawn(process.execPath, [main, ...args], { cwd: root, env: { ...process.env, HEADFIRST_POISON: '', HEADFIRST_VALIDATE: '' } });
+    const outcome: Outcome = { code: null, out: '', err: '' };
+    let sent = false;
+    child.stdout.on('data', (data) => { outcome.out += data; });
+    child.stderr.on('data', (data) => {
+      outcome.err += data;
+      if (!sent && interruptAt?.test(outcome.err)) sent = child.kill('SIGINT');
+    });
+    child.on('close', (code) => resolve({ ...outcome, code }));
+  });
+}
+
+describe('usage', () => {
+  it.each([
+    [['demo', '--seds', '3'], 2, /^headfirst: unknown option '--seds' \(Did you mean --seeds\?\)\n$/],
+    [['demo', '--seeds', 'x'], 2, /must be an integer ≥ 1/],
+    [['demo', '--task', 'other'], 2, /Allowed choices are main, contrast/],
+    [['gnerate'], 2, /Did you mean generate\?/],
+    [['generate', '--prompt', 'x'], 2, /required option '--model <dir>'/],
+    [['generate', '--model', 'no/such/model', '--prompt', 'x'], 1, /^headfirst: .*no\/such\/model.* \[ERR_IO\]\n$/],
+    [['report', 'no/such/run'], 1, /^headfirst: report: no\/such\/run has neither .* \[ERR_IO\]\n$/],
+    [['train', '--model', 'x', '--data', 'x', '--reward', 'mth'], 1, /Did you mean 'math'\? \[ERR_INVALID_ARG\]\n$/],
+  ])('%j exits with %i and one plain line', async (args, code, said) => {
+    const { code: got, out, err } = await headfirst(args);
+    expect(err).toMatch(said);
+    expect(err.trim().split('\n')).toHaveLength(1);
+    expect([got, out]).toEqual([code, '']);
+  });
+
+  it('help and version go to stdout', async () => {
+    expect(await headfirst(['--version'])).toMatchObject({ code: 0, out: '0.1.0\n', err: '' });
+    expect((await headfirst(['--help'])).out).toMatch(/demo[\s\S]*train[\s\S]*generate[\s\S]*report[\s\S]*info/);
+  });
+
+  it('info says what this build can run, also as JSON', async () => {
+    const { out, code } = await headfirst(['info', '--json']);
+    const facts = JSON.parse(out) as { cpu: { best: string }; backends: { name: string }[]; ops: { name: string }[] };
+    expect(code).toBe(0);
+    expect(facts.backends.map((b) => b.name)).toEqual(['cpu', 'cuda']);
+    expect(facts.ops.map((op) => op.name)).toContain('linear_policy_gradient');
+    expect((await headfirst(['info'])).out).toContain(facts.cpu.best);
+  });
+});
+
+describe('demo', () => {
+  it('runs, stops cleanly on Ctrl-C, goes on where it was, and ends as a run without a stop', async () => {
+    const directory = temporaryDirectory();
+    const [stopped, straight] = [join(directory, 'stopped'), join(directory, 'straight')];
+    const first = await headfirst(['demo', '--quick', '--out', stopped], /base model/);
+    expect(first.code).toBe(130);
+    expect(first.err).toContain(`Go on with: headfirst demo --quick --out ${stopped}`);
+    expect((await headfirst(['demo', '--quick', '--out', stopped])).code).toBe(0);
+    const { code, out, err } = await headfirst(['demo', '--quick', '--json', '--out', straight]);
+    expect(code, err).toBe(0);
+
+    const summary = JSON.parse(out) as RunSummary;
+    expect(summary.evaluations.map((e) => [e.row, e.step])).toEqual([['base', 0], ['standard, 6', 6], ['standard, 8', 8], ['CF ×10, stage 1', 2], ['CF ×10, 2 + 6', 8]]);
+    expect((JSON.parse(readFileSync(join(stopped, 'summary.json'), 'utf8')) as RunSummary).evaluations).toEqual(summary.evaluations);
+    const lines = readFileSync(join(straight, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { arm: string; seed: number; step: number });
+    expect(lines.map(({ arm, step }) => `${arm} ${step}`)).toEqual(['standard', 'cf'].flatMap((arm) => Array.from({ length: 8 }, (_, i) => `${arm} ${i + 1}`)));
+    expect(readFileSync(join(straight, 'report.html'), 'utf8')).toContain('A quick run checks that everything works');
+
+    // Done already: nothing is trained again, and another plan is not mixed in.
+    const again = await headfirst(['demo', '--quick', '--out', straight]);
+    expect(again).toMatchObject({ code: 0, err: '' });
+    const other = await headfirst(['demo', '--quick', '--task', 'contrast', '--out', straight]);
+    expect(other.code).toBe(1);
+    expect(other.err).toMatch(/holds a run with other settings; choose another --out, or --fresh/);
+  }, 300_000);
+});
+
+describe('train and generate' + needsSharedData, () => {
+  it.skipIf(withoutSharedData)('a story model learns from a reward module, resumes, and its saved model generates', async () => {
+    const directory = temporaryDirectory();
+    const out = join(directory, 'run');
+    const data = join(directory, 'data.jsonl');
+    writeFileSync(data, readFileSync(join(root, 'examples/stories.jsonl'), 'utf8').split('\n').slice(0, 6).join('\n'));
+    const args = ['train', '--model', sharedData('stories260K'), '--data', data, '--reward', join(root, 'examples/friendship-reward.mjs'), '--out', out,
+      '--set', 'per_device_train_batch_size=8', '--set', 'numGenerations=4', '--set', 'max_completion_length=16', '--set', 'stop=[1]', '--set', 'saveSteps=1'];
+    const first = await headfirst([...args, '--set', 'maxSteps=2']);
+    expect(first.code, first.err).toBe(0);
+    expect(first.out).toContain(`Model: ${join(out, 'model')}`);
+    expect(existsSync(join(out, 'report.html'))).toBe(true);
+
+    const prompt = 'Once upon a time';
+    const { out: json } = await headfirst(['generate', '--model', join(out, 'model'), '--prompt', prompt, '--max-new-tokens', '8', '--temperature', '0', '--samples', '2', '--json']);
+    const completions = JSON.parse(json) as { prompt: string; completionIds: number[]; text: string; finishReason: string }[];
+    expect(completions).toHaveLength(2);
+    expect(completions[0]).toEqual(completions[1]);
+    expect(completions[0]).toMatchObject({ prompt, finishReason: 'length' });
+    const { out: text } = await headfirst(['generate', '--model', join(out, 'model'), '--prompt', prompt, '--max-new-tokens', '8', '--temperature', '0']);
+    expect(text).toMatch(/^Once upon a time, /);
+  });
+});
