@@ -42,6 +42,9 @@ export interface NativeOp {
   readonly fields: readonly FieldDescription[];
   readonly backends: readonly BackendName[];
   runSync(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): KernelResult;
+  run(context: NativeContext, args: KernelArgs, onProgress?: NativeProgress): NativeJob<KernelResult>;
+  /** runSync on the best CPU backend and one thread, of a call packed by kernels/pack.ts. */
+  runPacked(frame: Float64Array, ...arrays: NativeArray[]): void;
   cost(args: KernelArgs): { flops: number; bytes: number };
 }
 
@@ -258,6 +261,8 @@ export interface NativeOptimizer {
 }
 
 export interface NativeAddon {
+  /** Of the package it was built from. */
+  readonly version: string;
   readonly ops: readonly NativeOp[];
   readonly cpu: { readonly backends: readonly BackendName[]; readonly best: BackendName; readonly threads: number };
   readonly Context: new (options: NativeContextOptions) => NativeContext;
