@@ -263,6 +263,12 @@ Backend backend_of(const char* op, Napi::Object options) {
   fail(ErrorCode::kInvalidArg, "%s: backend must be reference32, reference64, base, avx2, avx512 or cuda, got '%s'", op, name.c_str());
 }
 
+// Scratch of synchronous calls, one per calling thread.
+Arena& scratch() {
+  thread_local Arena arena;
+  return arena;
+}
+
 template <class Args>
 void run_now(Napi::Env env, const Args& args, Run& run) {
   validate(args, run, /*check_overlap=*/true);
@@ -272,9 +278,8 @@ void run_now(Napi::Env env, const Args& args, Run& run) {
     Args::visit(args, collector);
     data.check_free(Args::kName, ranges);
   }
-  thread_local Arena arena;
-  struct Reset { ~Reset() { arena.release(0); } } reset;
-  run.arena = &arena;
+  struct Reset { ~Reset() { scratch().release(0); } } reset;
+  run.arena = &scratch();
   OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
   HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
   fn(args, run);
