@@ -1,11 +1,13 @@
 /** Loads the native addon: HEADFIRST_ADDON, else the local build, else the platform package (locate.ts), else one error that names every cause. */
 import './node.js';
 
-import { candidates, explain, loadError, packageVersion } from './locate.js';
+import { candidates, damage, explain, loadError, packageVersion } from './locate.js';
 import type { NativeAddon } from './types.js';
 
 /** The addon's exports. @throws an Error whose message says, in one line, why `path` cannot be used. */
 function open(path: string): NativeAddon {
+  const problem = damage(path);
+  if (problem !== undefined) throw new Error(problem);
   const module = { exports: {} as NativeAddon };
   try {
     process.dlopen(module, path);

@@ -1,5 +1,5 @@
 /** Where the native addon may lie, and what is wrong with one that does not load. Loads nothing itself. */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,8 @@ export const packageVersion: string = (JSON.parse(readFileSync(join(root, 'packa
 interface Binary {
   readonly platform: 'linux' | 'darwin' | 'win32';
   readonly arch: string;
+  /** Bytes that its own table of contents needs. */
+  readonly bytes: number;
 }
 
 function firstBytes(path: string, count: number): Buffer {
@@ -33,12 +35,12 @@ function readBinary(path: string): Binary | undefined {
   const name = (table: Record<number, string>, code: number) => table[code] ?? `machine 0x${code.toString(16)}`;
   if (head.readUInt32BE(0) === 0x7f454c46) {
     const machine = head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18);
-    return { platform: 'linux', arch: name({ 0x3e: 'x64', 0xb7: 'arm64', 0x03: 'ia32', 0x28: 'arm', 0xf3: 'riscv64', 0x15: 'ppc64', 0x16: 's390x' }, machine) };
+    return { platform: 'linux', arch: name({ 0x3e: 'x64', 0xb7: 'arm64', 0x03: 'ia32', 0x28: 'arm', 0xf3: 'riscv64', 0x15: 'ppc64', 0x16: 's390x' }, machine), bytes: head[4] === 2 && head[5] === 1 ? Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60) : 0 };
   }
-  if (head.readUInt32LE(0) === 0xfeedfacf) return { platform: 'darwin', arch: name({ 0x01000007: 'x64', 0x0100000c: 'arm64' }, head.readUInt32LE(4)) };
+  if (head.readUInt32LE(0) === 0xfeedfacf) return { platform: 'darwin', arch: name({ 0x01000007: 'x64', 0x0100000c: 'arm64' }, head.readUInt32LE(4)), bytes: 0 };
   if (head.readUInt16BE(0) === 0x4d5a) {
     const at = head.readUInt32LE(60);
-    if (at + 6 <= head.length) return { platform: 'win32', arch: name({ 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: 'ia32' }, head.readUInt16LE(at + 4)) };
+    if (at + 6 <= head.length) return { platform: 'win32', arch: name({ 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: 'ia32' }, head.readUInt16LE(at + 4)), bytes: 0 };
   }
   return undefined;
 }
@@ -82,14 +84,21 @@ export function candidates(): Candidate[] {
   return found;
 }
 
-/** One line: why `path` did not load, from its own first bytes and the system's message. */
-export function explain(path: string, message: string): string {
-  const line = message.split('\n')[0]!.replace(`${path}: `, '');
+/** What a file's own head says is wrong with it. Asked before loading: a cut-off file does not fail to load, it ends the process. */
+export function damage(path: string): string | undefined {
   if (!existsSync(path)) return `${path}: there is no such file`;
   const binary = readBinary(path);
   if (!binary) return `${path}: is not a native addon (a damaged or foreign file)`;
   if (binary.platform !== process.platform || binary.arch !== process.arch)
     return `${path}: was built for ${binary.platform}-${binary.arch}, this is ${process.platform}-${process.arch}`;
+  const { size } = statSync(path);
+  if (size < binary.bytes) return `${path}: is cut off: ${size} bytes of ${binary.bytes}; install or build it again`;
+  return undefined;
+}
+
+/** One line: why `path` did not load, from the system's message. */
+export function explain(path: string, message: string): string {
+  const line = message.split('\n')[0]!.replace(`${path}: `, '');
   if (/GLIBC_|GLIBCXX_|CXXABI_/.test(line)) return `${path}: needs a newer C or C++ library than this system has (${line})`;
   if (/libc\.musl|ld-musl|ld-linux|libc\.so\.6|libstdc\+\+|symbol not found/.test(line)) return `${path}: was built for ${isMusl() ? 'glibc' : 'musl'}, or a library it needs is missing; this is ${platformName()} (${line})`;
   return `${path}: ${line}`;

@@ -45,9 +45,9 @@ beforeAll(() => {
   const dependencies: Record<string, string> = { headfirst: `file:${tarball}`, [platformPackage()]: `file:${platform}` };
   for (const [path, { dev }] of Object.entries(lock.packages)) {
     if (path === '' || dev) continue;
-    const name = path.replace('node_modules/', '');
+    const name = path.split('node_modules/').at(-1)!;
     const file = join(folder, `${name.replace('/', '-')}.tar`);
-    execFileSync('tar', ['-cf', file, '--transform', 's,^\\.,package,', '-C', join(root, path), '.']);
+    execFileSync('tar', ['-cf', file, '--exclude=./node_modules', '--transform', 's,^\\.,package,', '-C', join(root, path), '.']);
     dependencies[name] = `file:${file}`;
   }
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'consumer', private: true, dependencies }));
@@ -121,16 +121,17 @@ describe('a consumer', () => {
     writeFileSync(join(project, 'use.ts'), `
       import { createContext, kernels, Model, ntk, type GemmArgs, type Sample } from 'headfirst';
       import { addonPath, include } from 'headfirst/native';
-      const args: GemmArgs = { a: { data: new Float32Array(2), shape: [1, 2] }, b: { data: new Float32Array(2), shape: [2, 1] } };
+      const d = { data: new Float32Array(2), shape: [1, 2] };
+      const args: GemmArgs = { a: d, b: { data: new Float32Array(2), shape: [2, 1] } };
       const c = kernels.gemmSync(args).c.data;
       // @ts-expect-error there is no such argument
       kernels.gemmSync({ ...args, alhpa: 1 });
       // @ts-expect-error indices are int32
-      kernels.token_gramSync({ d: args.a, offsets: new Float32Array(3) });
+      kernels.token_gramSync({ d, offsets: new Float32Array(3) });
       export async function use(dir: string, samples: Sample[]): Promise<number> {
         using context = await createContext();
         const model = await Model.fromPretrained(dir, { context });
-        const { gram } = await kernels.token_gram({ d: args.a, offsets: Int32Array.of(0, 1) }, { context });
+        const { gram } = await kernels.token_gram({ d, offsets: Int32Array.of(0, 1) }, { context });
         return (await ntk.gram(model, samples)).kernel[0]! + gram.data[0]! + Number(c[0]) + include.length + (addonPath ?? '').length;
       }`);
     writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
@@ -191,7 +192,7 @@ describe('what can be wrong with the binary', () => {
       bytes.writeUInt16LE(process.arch === 'arm64' ? 0x3e : 0xb7, 18);
       return broken('foreign.node', bytes);
     }, /foreign\.node: was built for linux-(arm64|x64), this is/],
-    ['a cut-off file', () => broken('short.node', native().subarray(0, 5000)), /short\.node: /],
+    ['a cut-off file', () => broken('short.node', native().subarray(0, 5000)), /short\.node: is cut off: 5000 bytes of/],
     ['no file', () => join(folder, 'nothing.node'), /nothing\.node: there is no such file/],
   ] as const)('%s: one error with cause and remedy', (_, make, cause) => {
     const path = make();
@@ -204,6 +205,15 @@ describe('what can be wrong with the binary', () => {
     expect(info.status).toBe(1);
     expect(info.errors).toMatch(cause);
     expect(info.errors.trim().split('\n')).toHaveLength(1);
+  });
+  it('headfirst info survives a binary that ends the process that loads it', () => {
+    const source = join(folder, 'trap.cc');
+    const trap = join(folder, 'trap.node');
+    writeFileSync(source, '__attribute__((constructor)) static void die() { __builtin_trap(); }');
+    execFileSync(process.env['CXX'] ?? 'c++', ['-shared', '-fPIC', source, '-o', trap]);
+    const info = run(process.execPath, [join(modules, 'headfirst/dist/cli/main.js'), 'info'], { env: { HEADFIRST_ADDON: trap } });
+    expect(info.status).toBe(1);
+    expect(info.errors).toMatch(/trap\.node: loading it ends the process \(SIG(ILL|TRAP)\)/);
   });
   it("another package's addon is recognised", () => {
     const example = join(project, 'example.node');
