@@ -29,6 +29,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     env.SetInstanceData(data);
     init_kernels(env, exports);
     init_policy(env, exports);
+    exports.Set("version", HEADFIRST_VERSION);
     exports.Set("cpu", cpu_info(env));
     exports.Set("Context", ContextHandle::define(env));
     const Napi::Function tensor = TensorHandle::define(env), model = ModelHandle::define(env);

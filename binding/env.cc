@@ -69,10 +69,21 @@ void EnvData::post(std::function<void()> body) {
   if (napi_call_threadsafe_function(deliver_, heap, napi_tsfn_nonblocking) != napi_ok) delete heap;
 }
 
-Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work) {
+void EnvData::check_free(const char* op, const std::vector<Lease::Range>& ranges) const {
+  for (const auto& [id, pending] : pending_) {
+    if (!pending.lease) continue;
+    for (const Lease::Range& held : pending.lease->ranges)
+      for (const Lease::Range& range : ranges)
+        HF_CHECK(!(held.write || range.write) || held.end <= range.begin || range.end <= held.begin, ErrorCode::kBusy,
+                 "%s: %s is being %s by a pending job of %s; await that job first, or give this call memory of its own", op, range.name,
+                 held.write ? "written" : "read", pending.lease->op);
+  }
+}
+
+Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work, std::shared_ptr<Lease> lease) {
   const uint64_t id = next_id_++;
   const auto control = std::make_shared<JobControl>();
-  Pending pending{Napi::Promise::Deferred::New(env_), {}, control, context};
+  Pending pending{Napi::Promise::Deferred::New(env_), {}, control, lease, context};
   if (progress.IsFunction()) {
     pending.progress = Napi::Persistent(progress.As<Napi::Function>());
     const auto latest = std::make_shared<Progress>();
@@ -92,6 +103,7 @@ Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value
   Napi::Object result = Napi::Object::New(env_);
   result.Set("promise", pending.deferred.Promise());
   result.Set("cancel", Napi::Function::New(env_, [control](const Napi::CallbackInfo&) { control->cancel(); }));
+  leases_ += bool(lease);
   pending_.emplace(id, std::move(pending));
   return result;
 }
@@ -113,6 +125,7 @@ void EnvData::settle(uint64_t id, std::exception_ptr error, const Convert& conve
   if (found == pending_.end()) return;
   Pending pending = std::move(found->second);
   pending_.erase(found);
+  leases_ -= bool(pending.lease);
   if (pending_.empty()) napi_unref_threadsafe_function(env_, deliver_);
   if (error) {
     pending.deferred.Reject(rejection(env_, error).Value());

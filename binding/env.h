@@ -35,6 +35,20 @@ using Convert = std::function<Napi::Value(Napi::Env)>;
 // A job's work, on its context's thread.
 using Work = std::function<Convert(Run&)>;
 
+// Memory of typed arrays that a pending job reads or writes. While it is pending nobody else may write what it reads, or touch what it
+// writes; the arrays stay alive with it. Lives and dies on the JavaScript thread.
+struct Lease {
+  struct Range {
+    const char* name;
+    const char* begin;
+    const char* end;
+    bool write;
+  };
+  const char* op;
+  std::vector<Range> ranges;
+  Napi::ObjectReference keep;
+};
+
 class EnvData {
  public:
   explicit EnvData(Napi::Env env);
@@ -42,7 +56,10 @@ class EnvData {
   static EnvData& of(Napi::Env env) { return *env.GetInstanceData<EnvData>(); }
 
   // Queues work and returns { promise, cancel }. `progress` is a function (done, total) or undefined.
-  Napi::Value submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work);
+  Napi::Value submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work, std::shared_ptr<Lease> lease = nullptr);
+  bool leased() const { return leases_ > 0; }
+  // ERR_BUSY when a pending job holds any of it.
+  void check_free(const char* op, const std::vector<Lease::Range>& ranges) const;
   void add(const std::shared_ptr<Context>& context);
 
   Napi::FunctionReference tensor, model;  // constructors
@@ -52,6 +69,7 @@ class EnvData {
     Napi::Promise::Deferred deferred;
     Napi::FunctionReference progress;
     std::shared_ptr<JobControl> control;
+    std::shared_ptr<Lease> lease;
     std::shared_ptr<Context> context;  // so that its last owner is never its own thread, which could not join itself
   };
   // The latest progress of a job; the context's thread writes, the JavaScript thread reads.
@@ -69,6 +87,7 @@ class EnvData {
   std::unordered_map<uint64_t, Pending> pending_;
   std::vector<std::weak_ptr<Context>> contexts_;
   uint64_t next_id_ = 0;
+  int64_t leases_ = 0;
   bool open_ = true;
 };
 

@@ -9,6 +9,7 @@
 #include "env.h"
 #include "kernels/op_table.h"
 #include "kernels/rates.h"
+#include "objects.h"
 #include "views.h"
 
 namespace hf::binding {
@@ -57,7 +58,9 @@ class Describer {
 // Fills an args struct from a JavaScript object.
 class Reader {
  public:
-  Reader(const char* op, Napi::Object object, DType real) : op_(op), object_(object), real_(real), dims_(op) {}
+  // `borrowed`, if given, collects the typed arrays that the views point into, for a call that outlives this function.
+  Reader(const char* op, Napi::Object object, DType real, std::vector<Napi::TypedArray>* borrowed = nullptr)
+      : op_(op), object_(object), real_(real), dims_(op), borrowed_(borrowed) {}
   void in(const char* name, View& view, const char* dims, unsigned = 0) { read(name, view, dims); }
   void out(const char* name, View& view, const char* dims, unsigned flags = 0) { output(name, view, dims, flags); }
   void inout(const char* name, View& view, const char* dims, unsigned flags = 0) { output(name, view, dims, flags); }
@@ -119,8 +122,17 @@ class Reader {
   void read(const char* name, View& view, const char* dims) {
     Napi::Value given = get(name);
     if (given.IsUndefined() || given.IsNull()) return;
-    view = view_of(op_, name, given);
+    view = borrow(name, given);
     if (view.rank == DimTable::rank_of(dims)) dims_.bind(name, view, dims);
+  }
+  View borrow(const char* name, Napi::Value given) {
+    Napi::TypedArray array;
+    const View view = view_of(op_, name, given, &array);
+    if (!borrowed_) return view;
+    HF_CHECK(!array.ArrayBuffer().Get("resizable").ToBoolean(), ErrorCode::kInvalidArg,
+             "%s: %s lies in a resizable ArrayBuffer, which could shrink while the job runs; copy it into a plain one", op_, name);
+    borrowed_->push_back(array);
+    return view;
   }
   // Outputs may be left out: required ones, and optional ones asked for with `true`, are allocated when every dimension is
   // known from the inputs.
@@ -131,7 +143,7 @@ class Reader {
     if (asked || (given.IsUndefined() && !(flags & kOptional))) {
       pending_.push_back({name, &view, dims, flags});
     } else if (!given.IsUndefined() && !given.IsNull() && !given.IsBoolean()) {
-      view = view_of(op_, name, given);
+      view = borrow(name, given);
       if (view.rank == DimTable::rank_of(dims)) dims_.bind(name, view, dims);
       results_.Set(name, given);
     }
@@ -151,7 +163,7 @@ class Reader {
     }
     const DType dtype = p.flags & kIndices ? DType::kI32 : p.flags & kBytes ? DType::kU8 : p.flags & kDouble ? DType::kF64 : real_;
     Napi::Object array = new_array(object_.Env(), dtype, shape, rank);
-    *p.view = view_of(op_, p.name, array);
+    *p.view = borrow(p.name, array);
     results_.Set(p.name, array);
   }
 
@@ -161,6 +173,82 @@ class Reader {
   DimTable dims_;
   std::vector<const char*> known_;
   std::vector<Pending> pending_;
+  std::vector<Napi::TypedArray>* borrowed_;
+};
+
+// Fills an args struct from a packed call (src/kernels/pack.ts): numbers in one Float64Array, in the order of the field list, and
+// typed arrays as arguments of the call. Reading properties through Node-API costs more than a small kernel; JavaScript reads its own
+// objects cheaply.
+//   a tensor: rank (0 = absent), which argument, offset, shape[4], stride[4]        a scalar: its value; a choice: its index
+class FrameReader {
+ public:
+  FrameReader(const char* op, Napi::Env env, const double* frame, const napi_value* arrays, size_t count)
+      : op_(op), env_(env), frame_(frame), arrays_(arrays), count_(count) {}
+  void in(const char* name, View& view, const char*, unsigned = 0) { tensor(name, view); }
+  void out(const char* name, View& view, const char*, unsigned = 0) { tensor(name, view); }
+  void inout(const char* name, View& view, const char*, unsigned = 0) { tensor(name, view); }
+  void number(const char*, double& value) { value = *frame_++; }
+  void integer(const char*, int64_t& value) { value = static_cast<int64_t>(*frame_++); }
+  void flag(const char*, bool& value) { value = *frame_++ != 0; }
+  template <class E>
+  void choice(const char*, E& value, const char* const*, int) { value = static_cast<E>(static_cast<int>(*frame_++)); }
+
+ private:
+  void tensor(const char* name, View& view) {
+    const double* f = frame_;
+    frame_ += kFrameTensor;
+    view.rank = static_cast<int32_t>(f[0]);
+    if (view.rank == 0) return;
+    napi_typedarray_type type;
+    size_t length;
+    void* data;
+    napi_value buffer;
+    bool plain = false;
+    const size_t which = static_cast<size_t>(f[1]);
+    HF_CHECK(which < count_ && napi_get_typedarray_info(env_, arrays_[which], &type, &length, &data, &buffer, nullptr) == napi_ok &&
+                 napi_is_arraybuffer(env_, buffer, &plain) == napi_ok && plain,
+             ErrorCode::kInvalidArg, "%s: %s must be a typed array in an ArrayBuffer", op_, name);
+    view.dtype = dtype_of(op_, name, type);
+    int64_t elements = 1;
+    for (int i = 0; i < view.rank; ++i) {
+      view.shape[i] = static_cast<int64_t>(f[3 + i]), view.stride[i] = static_cast<int64_t>(f[7 + i]);
+      HF_CHECK(!__builtin_mul_overflow(elements, view.shape[i], &elements), ErrorCode::kShape, "%s: %s.shape is too large", op_, name);
+    }
+    static char nothing[64];  // an empty array has no address, but a view needs one
+    view.data = length ? static_cast<char*>(data) + static_cast<int64_t>(f[2]) * dtype_bytes(view.dtype) : nothing;
+    check_extent(op_, name, view, static_cast<int64_t>(f[2]), static_cast<int64_t>(length));
+  }
+
+  static constexpr int kFrameTensor = 11;
+  const char* op_;
+  Napi::Env env_;
+  const double* frame_;
+  const napi_value* arrays_;
+  size_t count_;
+};
+
+// What of the caller's memory a call touches.
+class Ranges {
+ public:
+  explicit Ranges(std::vector<Lease::Range>& ranges) : ranges_(ranges) {}
+  void in(const char* name, const View& view, const char*, unsigned = 0) { tensor(name, view, false); }
+  void out(const char* name, const View& view, const char*, unsigned = 0) { tensor(name, view, true); }
+  void inout(const char* name, const View& view, const char*, unsigned = 0) { tensor(name, view, true); }
+  void number(const char*, double) {}
+  void integer(const char*, int64_t) {}
+  void flag(const char*, bool) {}
+  template <class E>
+  void choice(const char*, E, const char* const*, int) {}
+
+ private:
+  void tensor(const char* name, const View& view, bool write) {
+    if (!view || view.size() == 0) return;
+    int64_t last = 0;
+    for (int i = 0; i < view.rank; ++i) last += (view.shape[i] - 1) * view.stride[i];
+    const char* begin = static_cast<const char*>(view.data);
+    ranges_.push_back({name, begin, begin + (last + 1) * dtype_bytes(view.dtype), write});
+  }
+  std::vector<Lease::Range>& ranges_;
 };
 
 Backend backend_of(const char* op, Napi::Object options) {
@@ -188,27 +276,109 @@ Run run_of(const char* function, Napi::Value given) {
   return run;
 }
 
+// Scratch of synchronous calls, one per calling thread.
+Arena& scratch() {
+  thread_local Arena arena;
+  return arena;
+}
+
+template <class Args>
+void run_now(Napi::Env env, const Args& args, Run& run) {
+  validate(args, run, /*check_overlap=*/true);
+  if (const EnvData& data = EnvData::of(env); data.leased()) {
+    std::vector<Lease::Range> ranges;
+    Ranges collector(ranges);
+    Args::visit(args, collector);
+    data.check_free(Args::kName, ranges);
+  }
+  struct Reset { ~Reset() { scratch().release(0); } } reset;
+  run.arena = &scratch();
+  scratch().reset_peak();
+  OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
+  HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
+  fn(args, run);
+}
+
 // (args, { backend?, threads? }) → the outputs, or the scratch bytes that the call used.
 template <class Args, bool kWorkspace>
 Napi::Value call_sync(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     HF_CHECK(info[0].IsObject(), ErrorCode::kInvalidArg, "%s: an object with the arguments is required", Args::kName);
-    thread_local Arena arena;
     Run run = run_of(Args::kName, info[1]);
-    run.arena = &arena;
-    arena.reset_peak();
     Args args;
     Reader reader(Args::kName, info[0].As<Napi::Object>(), run.real());
     Args::visit(args, reader);
     reader.finish();
+    run_now(env, args, run);
+    if (kWorkspace) return Napi::Number::New(env, double(scratch().peak_bytes()));
+    return reader.results();
+  });
+}
+
+// (frame, typed arrays …): the same call, packed by src/kernels/pack.ts. Plain C, without the wrapper's allocations.
+template <class Args>
+napi_value call_packed(napi_env raw_env, napi_callback_info info) {
+  constexpr size_t kMost = 40;
+  napi_value arguments[kMost];
+  size_t count = kMost;
+  napi_get_cb_info(raw_env, info, &count, arguments, nullptr, nullptr);
+  Napi::Env env(raw_env);
+  try {
+    guarded(env, [&] {
+      napi_typedarray_type type;
+      size_t length;
+      void* frame;
+      HF_CHECK(count >= 1 && count <= kMost && napi_get_typedarray_info(env, arguments[0], &type, &length, &frame, nullptr, nullptr) == napi_ok && type == napi_float64_array,
+               ErrorCode::kInvalidArg, "%s: a packed call starts with its frame", Args::kName);
+      static const Backend best = best_cpu_backend();
+      Run run;
+      run.backend = best;
+      Args args;
+      FrameReader reader(Args::kName, env, static_cast<const double*>(frame), arguments + 1, count - 1);
+      Args::visit(args, reader);
+      run_now(env, args, run);
+    });
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  }
+  return nullptr;
+}
+
+// (context, args, progress) → { promise of the outputs, cancel }. The typed arrays are used in place, on the context's thread.
+template <class Args>
+Napi::Value call_async(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    HF_CHECK(info[1].IsObject(), ErrorCode::kInvalidArg, "%s: an object with the arguments is required", Args::kName);
+    const std::shared_ptr<Context>& context = ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");
+    Run run;
+    run.backend = context->backend();
+    Args args;
+    std::vector<Napi::TypedArray> arrays;
+    Reader reader(Args::kName, info[1].As<Napi::Object>(), run.real(), &arrays);
+    Args::visit(args, reader);
+    reader.finish();
     validate(args, run, /*check_overlap=*/true);
-    struct Reset { Arena& arena; ~Reset() { arena.release(0); } } reset{arena};
     OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
     HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
-    fn(args, run);
-    if (kWorkspace) return Napi::Number::New(env, double(arena.peak_bytes()));
-    return reader.results();
+
+    auto lease = std::make_shared<Lease>();
+    lease->op = Args::kName;
+    Ranges collector(lease->ranges);
+    Args::visit(args, collector);
+    EnvData& data = EnvData::of(env);
+    data.check_free(Args::kName, lease->ranges);
+    Napi::Array kept = Napi::Array::New(env, arrays.size() + 1);
+    kept[uint32_t(0)] = reader.results();
+    for (size_t i = 0; i < arrays.size(); ++i) kept[uint32_t(i + 1)] = arrays[i];
+    lease->keep = Napi::Persistent(kept.As<Napi::Object>());
+    // The lease outlives the conversion: settle() holds both.
+    const Lease* held = lease.get();
+    return data.submit(context, info[2], [args, fn, held](Run& run) -> Convert {
+      fn(args, run);
+      return [held](Napi::Env) -> Napi::Value { return held->keep.Value().Get(uint32_t(0)); };
+    }, lease);
   });
 }
 
@@ -262,6 +432,10 @@ void add(Napi::Env env, Napi::Array list, const char* op) {
     entry.Set("backends", backends);
     entry.Set("runSync", Napi::Function::New<call_sync<Args, false>>(env, Args::kName));
     entry.Set("workspaceBytes", Napi::Function::New<call_sync<Args, true>>(env, "workspaceBytes"));
+    entry.Set("run", Napi::Function::New<call_async<Args>>(env, Args::kName));
+    napi_value packed;
+    NAPI_THROW_IF_FAILED_VOID(env, napi_create_function(env, Args::kName, NAPI_AUTO_LENGTH, call_packed<Args>, nullptr, &packed));
+    entry.Set("runPacked", packed);
     entry.Set("cost", Napi::Function::New<call_cost<Args>>(env, "cost"));
     list.Set(list.Length(), entry);
   }

@@ -3,8 +3,6 @@
 #include "core/error.h"
 
 namespace hf::binding {
-namespace {
-
 DType dtype_of(const char* function, const char* name, napi_typedarray_type type) {
   switch (type) {
     case napi_float32_array: return DType::kF32;
@@ -17,6 +15,8 @@ DType dtype_of(const char* function, const char* name, napi_typedarray_type type
   fail(ErrorCode::kDtype, "%s: %s must be a Float32Array, Float64Array, Int32Array, Uint16Array (bfloat16) or Uint8Array", function, name);
 }
 
+namespace {
+
 int64_t integer_at(const char* function, const char* name, const char* property, Napi::Array array, uint32_t index) {
   Napi::Value value = array.Get(index);
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
@@ -27,7 +27,18 @@ int64_t integer_at(const char* function, const char* name, const char* property,
 
 }  // namespace
 
-View view_of(const char* function, const char* name, Napi::Value value) {
+void check_extent(const char* function, const char* name, const View& view, int64_t offset, int64_t length) {
+  int64_t last = offset;
+  for (int i = 0; i < view.rank; ++i) {
+    int64_t extent;
+    HF_CHECK(!__builtin_mul_overflow(view.shape[i] - 1, view.stride[i], &extent) && !__builtin_add_overflow(last, extent, &last), ErrorCode::kShape,
+             "%s: %s is too large", function, name);
+  }
+  HF_CHECK(view.size() == 0 || last < length, ErrorCode::kShape, "%s: %s.shape needs %lld elements, but its data has %lld", function, name,
+           (long long)(last + 1), (long long)length);
+}
+
+View view_of(const char* function, const char* name, Napi::Value value, Napi::TypedArray* given) {
   Napi::Value data = value;
   Napi::Object object;
   if (!value.IsTypedArray() && value.IsObject()) {
@@ -36,6 +47,7 @@ View view_of(const char* function, const char* name, Napi::Value value) {
   }
   HF_CHECK(data.IsTypedArray(), ErrorCode::kInvalidArg, "%s: %s must be a typed array or { data: typed array, shape: number[] }", function, name);
   Napi::TypedArray array = data.As<Napi::TypedArray>();
+  if (given) *given = array;
   HF_CHECK(array.ArrayBuffer().IsArrayBuffer(), ErrorCode::kInvalidArg, "%s: %s must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer",
            function, name);
   HF_CHECK(!array.ArrayBuffer().IsDetached(), ErrorCode::kInvalidArg, "%s: the buffer of %s is detached (it was transferred away)", function, name);
@@ -66,20 +78,14 @@ View view_of(const char* function, const char* name, Napi::Value value) {
              "%s: %s.strides must have one entry per dimension", function, name);
     for (int i = 0; i < view.rank; ++i) view.stride[i] = integer_at(function, name, "strides", strides.As<Napi::Array>(), i);
   }
-  int64_t last = 0;
+  int64_t first = 0;
   if (Napi::Value offset = object.Get("offset"); !offset.IsUndefined()) {
     HF_CHECK(offset.IsNumber() && offset.As<Napi::Number>().Int64Value() >= 0, ErrorCode::kShape, "%s: %s.offset must be a non-negative integer",
              function, name);
-    last = offset.As<Napi::Number>().Int64Value();
-    view.data = static_cast<char*>(view.data) + last * dtype_bytes(view.dtype);
+    first = offset.As<Napi::Number>().Int64Value();
+    view.data = static_cast<char*>(view.data) + first * dtype_bytes(view.dtype);
   }
-  for (int i = 0; i < view.rank; ++i) {
-    int64_t extent;
-    HF_CHECK(!__builtin_mul_overflow(view.shape[i] - 1, view.stride[i], &extent) && !__builtin_add_overflow(last, extent, &last), ErrorCode::kShape,
-             "%s: %s is too large", function, name);
-  }
-  HF_CHECK(view.size() == 0 || last < length, ErrorCode::kShape, "%s: %s.shape needs %lld elements, but its data has %lld", function, name,
-           (long long)(last + 1), (long long)length);
+  check_extent(function, name, view, first, length);
   return view;
 }
 

@@ -1,4 +1,6 @@
 /** headfirst: learning dynamics of language models. */
+import './native/node.js';
+
 export * as analysis from './analysis/index.js';
 export { backends, type BackendInfo, Context, type ContextOptions, createContext } from './core/context.js';
 export type { JobOptions } from './core/job.js';
@@ -12,6 +14,9 @@ export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trai
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
 export type { LoadOptions, SaveOptions } from './model/pretrained.js';
 export type { Tokenizer } from './model/tokenizer.js';
+export { type KernelOptions, kernels, type KernelSyncOptions } from './kernels/index.js';
+export type * from './kernels/types.js';
+export type { ArrayView, BackendName } from './native/types.js';
 export * as ntk from './ntk/index.js';
 export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
 export { type Arm, type EvaluationRecord, type MetricsLine, report, type Run, type RunSummary } from './report/index.js';

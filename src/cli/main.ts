@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 /** headfirst on the command line. Results on stdout; logs and progress on stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. */
+import '../native/node.js';
+
 import { Command, CommanderError } from 'commander';
 
 import { bench } from './commands/bench.js';
+import { build } from './commands/build.js';
 import { demo } from './commands/demo.js';
 import { generate } from './commands/generate.js';
 import { info } from './commands/info.js';
@@ -13,7 +16,7 @@ import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, train, generate, ntk, report, bench, info];
+const commands = [demo, train, generate, ntk, report, bench, info, build];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };

@@ -1,10 +1,10 @@
-import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 
 import type { Context } from '../core/context.js';
+import { packageVersion } from '../native/locate.js';
 
 /** Of this package. */
-export const version: string = (createRequire(import.meta.url)('../../package.json') as { version: string }).version;
+export const version = packageVersion;
 
 /** What a result was made with. */
 export const environmentOf = (context: Context): Record<string, string | number> => ({

@@ -1,5 +1,7 @@
 /** tokenizer.json through @huggingface/tokenizers, with the beginning-of-text rule of tokenizer_config.json. */
-import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { createRequire } from 'node:module';
+
+import type { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 
 import { fail } from '../errors.js';
 
@@ -25,7 +27,9 @@ function tokenText(value: unknown): string | undefined {
 export function createTokenizer(path: string, tokenizerJson: object, tokenizerConfig: Readonly<Record<string, unknown>>): Tokenizer {
   let tokenizer: HfTokenizer;
   try {
-    tokenizer = new HfTokenizer(tokenizerJson, tokenizerConfig);
+    // Loaded here: callers with token ids never need it.
+    const { Tokenizer } = createRequire(import.meta.url)('@huggingface/tokenizers') as typeof import('@huggingface/tokenizers');
+    tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig);
   } catch (error) {
     fail('ERR_UNSUPPORTED', `fromPretrained: ${path} cannot be used: ${(error as Error).message}; move it away to use the model with token ids`, error);
   }

@@ -1,30 +1,39 @@
-/** Finds and loads the native addon. The one place that knows where binaries lie. */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+/** Loads the native addon: HEADFIRST_ADDON, else the local build, else the platform package (locate.ts), else one error that names every cause. */
+import './node.js';
 
+import { candidates, damage, explain, loadError, packageVersion } from './locate.js';
 import type { NativeAddon } from './types.js';
 
-const require = createRequire(import.meta.url);
-
-function load(): NativeAddon {
-  const override = process.env['HEADFIRST_ADDON'];
-  const candidates = [
-    ...(override ? [override] : []),
-    fileURLToPath(new URL('../../build/Release/headfirst.node', import.meta.url)),
-  ];
-  const causes: string[] = [];
-  for (const path of candidates) {
-    try {
-      return require(path) as NativeAddon;
-    } catch (error) {
-      causes.push(`  ${path}: ${(error as Error).message.split('\n')[0]}`);
-    }
+/** The addon's exports. @throws an Error whose message says, in one line, why `path` cannot be used. */
+function open(path: string): NativeAddon {
+  const problem = damage(path);
+  if (problem !== undefined) throw new Error(problem);
+  const module = { exports: {} as NativeAddon };
+  try {
+    process.dlopen(module, path);
+  } catch (error) {
+    throw new Error(explain(path, (error as Error).message));
   }
-  const error = new Error(
-    `headfirst: the native addon could not be loaded. Tried:\n${causes.join('\n')}\n` +
-      'Build it in the package folder with: npm run build:native (needs CMake and a C++20 compiler)',
-  );
-  throw Object.assign(error, { code: 'ERR_BACKEND_UNAVAILABLE' });
+  const { ops, version } = module.exports;
+  if (!Array.isArray(ops)) throw new Error(`${path}: is another package's addon, not headfirst's`);
+  if (version !== packageVersion) throw new Error(`${path}: belongs to headfirst ${version ?? 'of an older build'}, this is ${packageVersion}; build it again`);
+  return module.exports;
 }
 
-export const addon: NativeAddon = load();
+function load(): { addon: NativeAddon; path: string } {
+  const causes: string[] = [];
+  for (const { source, path, problem } of candidates()) {
+    try {
+      if (path !== undefined) return { addon: open(path), path };
+      causes.push(`${source}: ${problem}`);
+    } catch (error) {
+      causes.push(`${source}: ${(error as Error).message}`);
+    }
+  }
+  throw loadError(causes);
+}
+
+const loaded = load();
+export const addon: NativeAddon = loaded.addon;
+/** The file it came from. */
+export const loadedPath: string = loaded.path;

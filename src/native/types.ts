@@ -44,6 +44,9 @@ export interface NativeOp {
   runSync(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): KernelResult;
   /** Runs the call and returns the scratch bytes that it used. */
   workspaceBytes(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): number;
+  run(context: NativeContext, args: KernelArgs, onProgress?: NativeProgress): NativeJob<KernelResult>;
+  /** runSync on the best CPU backend and one thread, of a call packed by kernels/pack.ts. */
+  runPacked(frame: Float64Array, ...arrays: NativeArray[]): void;
   cost(args: KernelArgs): { flops: number; bytes: number };
 }
 
@@ -290,6 +293,8 @@ export interface NativeOptimizer {
 }
 
 export interface NativeAddon {
+  /** Of the package it was built from. */
+  readonly version: string;
   readonly ops: readonly NativeOp[];
   /** What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are read over and over. Blocks for about `seconds`. */
   measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bytes: number };

@@ -7,12 +7,19 @@ export const info = (): Command => new Command('info')
   .description('what this build can run on this machine')
   .option('--json', 'print as JSON')
   .action(async (options: { json?: boolean }) => {
-    const [{ backends }, { addon }] = await Promise.all([import('../../core/context.js'), import('../../native/addon.js')]);
+    const { probeAddons } = await import('../../native/probe.js');
+    const probes = probeAddons();
+    // A binary that ends the process that loads it must not end this one: without one that survived the probe nothing is loaded here.
+    const { loadError } = await import('../../native/locate.js');
+    if (!probes.some((probe) => probe.loads)) throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));
+    const [{ backends }, { addon, loadedPath }] = await Promise.all([import('../../core/context.js'), import('../../native/addon.js')]);
     const ops = addon.ops.map(({ name, backends: columns }) => ({ name, backends: columns }));
-    const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, cpu: addon.cpu, backends: backends(), ops };
+    const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, addon: { path: loadedPath, tried: probes }, cpu: addon.cpu, backends: backends(), ops };
     if (options.json) return printJson(facts);
     const lines = [
       `headfirst ${version} · Node.js ${facts.node} · ${facts.platform}`,
+      `addon      ${loadedPath}`,
+      ...probes.filter((probe) => !probe.loads && probe.path !== undefined).map((probe) => `broken     ${probe.source}: ${probe.problem}`),
       `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads`,
       ...facts.backends.map((b) => `${b.name.padEnd(10)} ${b.available ? 'available' : 'not available'}: ${b.reason}`),
       `ops        ${ops.length}: ${ops.map((op) => op.name).join(', ')}`,

@@ -1,0 +1,11 @@
+import { Command } from 'commander';
+
+import { integer } from '../options.js';
+
+export const build = (): Command => new Command('build')
+  .description('build the native addon from the shipped sources (offline; needs CMake, make and a C++20 compiler)')
+  .option('--jobs <n>', 'compile this many files at a time (default: one per processor)', integer(1))
+  .action(async (options: { jobs?: number }) => {
+    const { buildNative } = await import('../../native/build.js');
+    process.stdout.write(`${buildNative(options)}\n`);
+  });
