@@ -177,7 +177,7 @@ export async function runDemo(options: DemoOptions): Promise<RunSummary> {
   const { plan, seeds, out } = options;
   claimDirectory(options);
   const evaluations: EvaluationRecord[] = [];
-  const finish = (): RunSummary => {
+  const finish = async (): Promise<RunSummary> => {
     const summary: RunSummary = {
       name: basename(out),
       title: plan.variant === 'main' ? 'Noisy adder: RL and classifier-first RL' : 'Noisy adder, contrast task: RL and classifier-first RL',
@@ -192,7 +192,7 @@ export async function runDemo(options: DemoOptions): Promise<RunSummary> {
     };
     writeMetrics(out, plan.arms, seeds);
     writeAtomically(join(out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
-    report.write(out, join(out, 'report.html'));
+    await report.write(out, join(out, 'report.html'));
     return summary;
   };
   for (const seed of seeds) {
@@ -206,7 +206,7 @@ export async function runDemo(options: DemoOptions): Promise<RunSummary> {
       const state: SeedState = { seed, base, train, heldOut, fixed: samples };
       for (const arm of plan.arms) {
         evaluations.push(...(await runArm(options, arm, state)));
-        finish();
+        await finish();
       }
     } finally {
       base.dispose();

@@ -2,7 +2,6 @@
 import { renameSync, writeFileSync } from 'node:fs';
 
 import { codedError } from '../errors.js';
-import { pageOf } from './html.js';
 import { loadRun, type Run } from './run.js';
 import { terminalSummary } from './terminal.js';
 
@@ -10,8 +9,9 @@ export type { Arm, EvaluationRecord, MetricsLine, Run, RunSummary } from './run.
 
 export const report = {
   load: loadRun,
-  /** `run`: a loaded run, or its directory. Written to a temporary name and renamed. */
-  write(run: Run | string, file: string): void {
+  /** `run`: a loaded run, or its directory. Written to a temporary name and renamed. The plotting library is loaded here, not with the package. */
+  async write(run: Run | string, file: string): Promise<void> {
+    const { pageOf } = await import('./html.js');
     const page = pageOf(typeof run === 'string' ? loadRun(run) : run);
     const temporary = `${file}.${process.pid}.partial`;
     try {

@@ -12,7 +12,7 @@ export const report = (): Command => new Command('report')
     const { report: reports } = await import('../../report/index.js');
     const run = reports.load(directory);
     const file = options.out ?? join(directory, 'report.html');
-    reports.write(run, file);
+    await reports.write(run, file);
     if (options.json) printJson({ report: file, summary: run.summary, steps: run.metrics.length, problems: run.problems });
     else process.stdout.write(`${reports.terminal(run)}\n\nReport: ${file}\n`);
   });

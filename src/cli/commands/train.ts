@@ -73,7 +73,7 @@ export const train = (): Command => new Command('train')
     const saved = join(out, 'model');
     await model.savePretrained(saved);
     const page = join(out, 'report.html');
-    report.write(out, page);
+    await report.write(out, page);
     if (options.json) printJson({ ...result, model: saved, report: page });
     else process.stdout.write(`${report.terminal(out)}\n\nModel: ${saved}\nReport: ${page}\n`);
   });
