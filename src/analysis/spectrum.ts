@@ -5,8 +5,6 @@
  *   stable rank          Σ λ / λ_max
  * all n for n equal eigenvalues and 1 for one; rounding's negative eigenvalues of a kernel count as 0 in them. O(n³) time, O(n²) memory.
  */
-import { EigenvalueDecomposition, Matrix as DenseMatrix } from 'ml-matrix';
-
 import { fail } from '../errors.js';
 import { dot, type Matrix, type MatrixLike, norm, squareMatrixOf } from './matrix.js';
 
@@ -43,6 +41,7 @@ function symmetrised(caller: string, { data, rows: n }: Matrix): Float64Array {
 export async function spectrum(kernel: MatrixLike): Promise<Spectrum> {
   const caller = 'analysis.spectrum';
   const matrix = await squareMatrixOf(caller, 'kernel', kernel);
+  const { EigenvalueDecomposition, Matrix: DenseMatrix } = await import('ml-matrix');  // large: loaded when first needed
   const dense = DenseMatrix.from1DArray(matrix.rows, matrix.rows, symmetrised(caller, matrix));
   const eigenvalues = Float64Array.from(new EigenvalueDecomposition(dense, { assumeSymmetric: true }).realEigenvalues).sort().reverse();
   return { eigenvalues, ...ranks(eigenvalues) };
