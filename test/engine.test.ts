@@ -106,6 +106,8 @@ describe('invariances', () => {
     expect(all.some((c) => c.finishReason === 'stop') && all.every((c) => (c.finishReason === 'stop') === (c.completionIds.at(-1) === 0))).toBe(true);
     for (const [i, prompt] of prompts.entries())
       expect(await model.generate([prompt], { ...options, firstStream: 6 * i, maxBatch: 4 })).toEqual(all.slice(6 * i, 6 * i + 6));
+    // Streams are 64 bits wide: evaluation draws from 2^40 on, and must not repeat the rollouts' numbers.
+    expect(await model.generate(prompts, { ...options, firstStream: 2 ** 40 })).not.toEqual(all);
   });
 
   it('sampling ends where the context is full', async () => {

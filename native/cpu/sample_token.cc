@@ -243,7 +243,7 @@ bool sample_row(const SampleTokenArgs& a, int64_t b, const Work& work) {
     } else if (a.top_p < 1) {
       row.cut = nucleus(row, extent.smallest, a.top_p, work.candidates);
     }
-    const double u = philox_uniform(static_cast<uint64_t>(a.seed), static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
+    const double u = philox_uniform(static_cast<uint64_t>(a.seed), static_cast<uint64_t>(a.first_stream) + static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
                                     static_cast<uint32_t>(a.counters.as<int32_t>()[b]));
     if (row.cut.logit > -kInfinity || a.min_p > 0) {
       total = sum_blocks<true>(row, work.sums);

@@ -135,9 +135,9 @@ class Decoder {
     args.logits = z, args.streams = indices(B), args.counters = indices(B), args.tokens = indices(B);
     args.logps = arena_tensor(run_, run_.real(), B);
     args.temperature = options_.temperature, args.top_p = options_.top_p, args.min_p = options_.min_p, args.top_k = options_.top_k;
-    args.seed = options_.seed;
+    args.seed = options_.seed, args.first_stream = options_.first_stream + first_;
     for (int64_t b = 0; b < B; ++b) {
-      args.streams.as<int32_t>()[b] = int32_t(options_.first_stream + first_ + active[b]);
+      args.streams.as<int32_t>()[b] = active[b];
       args.counters.as<int32_t>()[b] = int32_t(counter);
     }
     dispatch(args, run_);

@@ -50,7 +50,7 @@ void run(const SampleTokenArgs& a, Run&) {
       if (a.min_p > 0) kept.erase(std::find_if(kept.begin(), kept.end(), [&](int64_t v) { return z[v] < std::log(a.min_p); }), kept.end());
 
       std::sort(kept.begin(), kept.end());
-      const double u = philox_uniform(static_cast<uint64_t>(a.seed), static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
+      const double u = philox_uniform(static_cast<uint64_t>(a.seed), static_cast<uint64_t>(a.first_stream) + static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
                                       static_cast<uint32_t>(a.counters.as<int32_t>()[b]));
       const double target = u * total(kept);
       double sum = 0;

@@ -432,6 +432,8 @@ export interface SampleTokenArgs {
   readonly min_p?: number;
   /** Default 0. */
   readonly seed?: number;
+  /** Default 0. */
+  readonly first_stream?: number;
 }
 export interface SampleTokenResult {
   tokens: ArrayView<Int32Array>;
@@ -923,7 +925,7 @@ export interface Kernels {
    *   otherwise: softmax(logits / temperature), restricted to the top_k most likely (0 = all; ties beyond the k-th are cut by
    *   id) and renormalised, then to the smallest set of most likely tokens whose probability reaches top_p (1 = all), then to
    *   p ≥ min_p · p_max; renormalised again. logp is the log-probability in that final distribution. Drawn by inversion in id
-   *   order with philox_uniform(seed, streams[b], counters[b]): one number per token, independent of batch and device.
+   *   order with philox_uniform(seed, first_stream + streams[b], counters[b]): one number per token, independent of batch and device.
    *   Probabilities and their sums are float64, so that every implementation picks the same token.
    * −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG, naming the row).
    * @see native/kernels/sample_token.h

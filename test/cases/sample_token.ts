@@ -53,6 +53,16 @@ export const sampleToken = defineCases({
       check: (run) => expect(run('sample_token', { logits: { data: new Float64Array(4096), shape: [1, 4096] }, streams: ints(0), counters: ints(0) })['tokens']!.data.slice(16, 17)).toEqual(Int32Array.of(0x6627e8d5 >>> 20)),
     },
     {
+      name: 'streams count from first_stream, in 64 bits',
+      check: (run) => {
+        const tokens = (first_stream: number, stream: number) => Array.from(run('sample_token', {
+          logits: { data: new Float64Array(4 * 4096), shape: [4, 4096] }, streams: ints(stream, stream + 1, stream + 2, stream + 3), counters: ints(0, 0, 0, 0), first_stream,
+        })['tokens']!.data.slice(16, 20));
+        expect(tokens(5, 0)).toEqual(tokens(0, 5));
+        expect(tokens(2 ** 40, 0)).not.toEqual(tokens(0, 0));
+      },
+    },
+    {
       name: 'frequencies follow the restricted distribution',
       check: (run, r) => {
         const logits = Array.from({ length: 24 }, () => Math.fround(1.5 * r.gauss()));
