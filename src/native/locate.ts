@@ -6,8 +6,12 @@ import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
 
-/** The package's own folder. */
-export const root: string = fileURLToPath(new URL('../..', import.meta.url));
+/** The package's own folder: the nearest one above this file with a package.json (dist and the benchmark's build lie at different depths). */
+export const root: string = (() => {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
+  return folder;
+})();
 export const packageVersion: string = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
 
 /** What a file's first bytes say it was made for. */

@@ -1,4 +1,6 @@
 /** The benchmark harness: what it measures, and its roofline. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
 import { measure, timingOf } from '../../bench/harness.js';
@@ -41,4 +43,10 @@ it('the measured rates are those of a computer', () => {
   expect(bytes).toBeGreaterThan(1e8);
   expect(() => addon.measureRates({ backend: 'reference64' })).toThrow('no vector kernels');
   expect(() => addon.measureRates({ footprint: -1 })).toThrow('footprint');
+});
+
+it('the built command starts: its own build finds the package and the addon', () => {
+  const { status, stdout } = spawnSync(process.execPath, [fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url)), 'bench', 'sum_of_squares', '--seconds', '0.05', '--samples', '1', '--json'], { encoding: 'utf8' });
+  expect(status).toBe(0);
+  expect(JSON.parse(stdout)).toHaveProperty('lines');
 });
