@@ -5,7 +5,10 @@ export { configOptions, resolveConfig } from './config.js';
 export { readJsonLines } from './dataset.js';
 export { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
 export { loadReward } from './rewards.js';
-export { builtinRewards, finalNumber, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward } from './rewards/index.js';
+export {
+  builtinRewards, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward, repetitionPenaltyReward, type RepetitionPenaltyOptions, sameAnswer,
+  softOverlongPunishment, type SoftOverlongOptions, thinkFormatReward,
+} from './rewards/index.js';
 export { type SFTRow, SFTTrainer, type SFTTrainerArguments } from './sft.js';
 export type { Stage } from './stages.js';
 export type { TrainerArguments } from './trainer.js';

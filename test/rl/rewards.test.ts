@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { callRewards, loadReward, nameRewards } from '../../src/rl/rewards.js';
-import { finalNumber, lengthReward, mathReward, regexReward } from '../../src/rl/rewards/index.js';
+import { lengthReward, regexReward, repetitionPenaltyReward, softOverlongPunishment, thinkFormatReward } from '../../src/rl/rewards/index.js';
 import type { RewardFunc, RewardInput } from '../../src/rl/types.js';
 
 const input = (completions: string[], columns: Record<string, unknown[]> = {}) => ({
@@ -57,16 +57,18 @@ describe('calling reward functions', () => {
 
 describe('built-in rewards', () => {
   const values = (func: RewardFunc, completions: string[], columns: Record<string, unknown[]> = {}) => func({ ...input(completions, columns), signal: new AbortController().signal } as RewardInput);
-  it.each([
-    ['The answer is 42.', 42], ['#### 1,234', 1234], ['it was 7\n#### -3.5', -3.5], ['5-3=2', 2], ['3-2', 2], ['−4', -4], ['no number', undefined], ['#### none, 3 later 4', 3],
-    ['10 000', 0], ['1,23', 23], ['.5', 0.5], ['v1.2', 1.2], ['####', undefined],
-  ])('final number of %j', (text, number) => expect(finalNumber(text)).toBe(number));
-  it('math', () => {
-    expect(values(mathReward(), ['so 42', '41', ''], { answer: ['#### 42', 42, '42'] })).toEqual([1, 0, 0]);
-    expect(values(mathReward(), ['1'], { answer: ['unknown'] })).toEqual([null]);
-    expect(() => values(mathReward(), ['1'])).toThrow("column 'answer'");
-  });
   it('regex does not remember the text before', () => expect(values(regexReward(/a/g), ['a', 'a', 'b'])).toEqual([1, 1, 0]));
+  it('think: one block at the beginning', () => expect(values(thinkFormatReward(), ['<think>\na\n</think>\nb', '<think></think>', 'a<think></think>', '<think>a', '<think><think></think>'])).toEqual([1, 1, 0, 0, 0]));
+  it('repetition: the share of n-grams seen before', () => {
+    expect(values(repetitionPenaltyReward({ ngramSize: 2 }), ['abcd', 'aaaaa', 'a', ''])).toEqual([0, -0.75, 0, 0]);
+    expect(values(repetitionPenaltyReward({ ngramSize: 1, maxPenalty: -2 }), ['aab'])).toEqual([-2 * (1 - 2 / 3)]);
+    expect(() => repetitionPenaltyReward({ maxPenalty: 1 })).toThrow('maxPenalty');
+  });
+  it('overlong: free, then falling, then −1', () => {
+    expect(values(softOverlongPunishment({ maxCompletionLength: 10, softPunishCache: 4 }), [6, 7, 10, 11].map((n) => 'a'.repeat(n)))).toEqual([0, -0.25, -1, -1]);
+    expect(values(softOverlongPunishment({ maxCompletionLength: 10, softPunishCache: 0 }), [10, 11].map((n) => 'a'.repeat(n)))).toEqual([0, -1]);
+    expect(() => softOverlongPunishment({ maxCompletionLength: 3, softPunishCache: 4 })).toThrow('softPunishCache');
+  });
   it('length peaks at its target', () => expect(values(lengthReward({ target: 4 }), ['', 'ab', 'abcd', 'abcdef', 'a'.repeat(20)])).toEqual([0, 0.5, 1, 0.5, 0]));
 });
 
@@ -91,6 +93,7 @@ describe('rewards by specification', () => {
     [module('broken.mjs', 'export const ='), 'ERR_IO', 'broken.mjs'],
     ['regex:(', 'ERR_INVALID_ARG', 'regexReward'],
     ['length:-1', 'ERR_INVALID_ARG', 'target'],
+    ['overlong', 'ERR_INVALID_ARG', 'softPunishCache'],
   ])('%s is refused', async (spec, code, part) => {
     await expect(loadReward(spec)).rejects.toMatchObject({ code, message: expect.stringContaining(part) });
   });

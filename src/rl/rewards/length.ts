@@ -1,4 +1,4 @@
-/** Longer is better up to `target` tokens, where the reward is 1; beyond it falls off the same way. Needs no tokenizer. */
+/** Rewards on the number of tokens; they need no tokenizer. */
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { named } from './named.js';
@@ -8,7 +8,27 @@ export interface LengthRewardOptions {
   readonly target?: number;
 }
 
+/** Longer is better up to `target` tokens, where the reward is 1; beyond it falls off the same way. */
 export function lengthReward({ target = 100 }: LengthRewardOptions = {}): RewardFunc {
   if (!(target > 0 && Number.isFinite(target))) fail('ERR_INVALID_ARG', `lengthReward: target must be a positive number of tokens, got ${target}`);
   return named('length', ({ completionIds }) => completionIds.map((ids) => Math.max(0, 1 - Math.abs(ids.length - target) / target)));
+}
+
+export interface SoftOverlongOptions {
+  /** L_max, tokens. */
+  readonly maxCompletionLength: number;
+  /** L_cache: the stretch before L_max over which the penalty grows to −1. */
+  readonly softPunishCache: number;
+}
+
+/**
+ * 0 up to L_max − L_cache tokens, then falling evenly to −1 at L_max, and −1 beyond (DAPO, 2503.14476, eq. 13; TRL's
+ * get_soft_overlong_punishment).
+ */
+export function softOverlongPunishment({ maxCompletionLength, softPunishCache }: SoftOverlongOptions): RewardFunc {
+  if (!(softPunishCache >= 0 && maxCompletionLength >= softPunishCache && Number.isFinite(maxCompletionLength)))
+    fail('ERR_INVALID_ARG', `softOverlongPunishment: 0 ≤ softPunishCache ≤ maxCompletionLength must hold, got ${softPunishCache} and ${maxCompletionLength}`);
+  const free = maxCompletionLength - softPunishCache;
+  return named('soft_overlong_punishment', ({ completionIds }) => completionIds.map(({ length }) =>
+    length <= free ? 0 : length <= maxCompletionLength ? (free - length) / softPunishCache : -1));
 }

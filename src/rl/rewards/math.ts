@@ -1,32 +1,40 @@
-/** 1 when the completion's final number is the row's answer: `#### n` when there is one (GSM8K), else the last number in the text. */
+/** 1 when a completion's final answer is the row's, as mathematics rather than as text: GSM8K `####`, `\\boxed{}`, or the last number. */
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
+import { finalAnswer, numbersIn } from './answer.js';
+import { type MathValue, parseMath, sameMath } from './mathValue.js';
 import { named } from './named.js';
 
-/** Digits with optional thousands commas and decimals; a sign counts unless it follows a digit (`3-2` ends in 2). */
-const NUMBER = /(?<![\d.])[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<!\d)[-−+]?\.\d+/g;
-
-export function finalNumber(text: string): number | undefined {
-  const marked = text.lastIndexOf('####');
-  const numbers = (marked >= 0 ? text.slice(marked + 4) : text).match(NUMBER);
-  if (!numbers) return undefined;
-  const chosen = marked >= 0 ? numbers[0]! : numbers.at(-1)!;
-  return Number(chosen.replace(/,/g, '').replace('−', '-'));
+/** What a marked answer is; when it is no mathematics as a whole, its first number. */
+function valueOf(text: string): MathValue | undefined {
+  const answer = finalAnswer(text);
+  return answer === undefined ? undefined : parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? '');
 }
 
 export interface MathRewardOptions {
-  /** The column with the right answer: a number, or a text whose final number is it. Default 'answer'. */
+  /** The column with the right answer: a number, an answer, or a text that ends in one. Default 'answer'. */
   readonly answerColumn?: string;
 }
 
-/** Null for a row whose answer has no number. */
+/** Null for a row whose answer cannot be read. What counts as the same is in mathValue.ts. */
 export function mathReward({ answerColumn = 'answer' }: MathRewardOptions = {}): RewardFunc {
   return named('math', (input) => {
     const answers = input[answerColumn] as readonly unknown[] | undefined;
     if (!answers) fail('ERR_REWARD', `reward function 'math' needs the column '${answerColumn}' in the data set`);
+    // A prompt's completions lie next to each other: read its answer once.
+    let [text, answer]: [string | undefined, MathValue | undefined] = [undefined, undefined];
     return input.completions.map((completion, i) => {
-      const answer = typeof answers[i] === 'number' ? answers[i] : finalNumber(String(answers[i]));
-      return answer === undefined ? null : finalNumber(completion) === answer ? 1 : 0;
+      const given = String(answers[i]);
+      if (given !== text) [text, answer] = [given, /####|\\(?:boxed|fbox)/.test(given) ? valueOf(given) : parseMath(given) ?? valueOf(given)];
+      if (answer === undefined) return null;
+      const value = valueOf(completion);
+      return value !== undefined && sameMath(value, answer) ? 1 : 0;
     });
   });
+}
+
+/** Whether two answers, written in any of the ways that mathReward reads, are the same. */
+export function sameAnswer(a: string, b: string): boolean {
+  const [left, right] = [a, b].map((text) => parseMath(text) ?? valueOf(text));
+  return left !== undefined && right !== undefined && sameMath(left, right);
 }

@@ -1,0 +1,6 @@
+/** 1 when the text is one `<think>…</think>` block at its beginning, and whatever follows (TRL's think_format_reward). Other formats: regexReward. */
+import type { RewardFunc } from '../types.js';
+import { named } from './named.js';
+import { regexReward } from './regex.js';
+
+export const thinkFormatReward = (): RewardFunc => named('think_format', regexReward(/^<think>(?!.*<think>).*?<\/think>/s));
