@@ -11,12 +11,13 @@ import { generate } from './commands/generate.js';
 import { info } from './commands/info.js';
 import { ntk } from './commands/ntk.js';
 import { report } from './commands/report.js';
+import { reproduce } from './commands/reproduce.js';
 import { train } from './commands/train.js';
 import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, train, generate, ntk, report, bench, info, build];
+const commands = [demo, reproduce, train, generate, ntk, report, bench, info, build];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };

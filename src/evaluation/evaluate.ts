@@ -3,7 +3,7 @@ import type { JobOptions } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
 import type { Completion } from '../model/generate.js';
 import type { Model } from '../model/model.js';
-import { mean, passAtK } from './estimators.js';
+import { bestOfN, mean, passAtK } from './estimators.js';
 
 export interface EvaluationOptions extends JobOptions {
   readonly prompts: readonly (readonly number[])[];
@@ -34,6 +34,8 @@ export interface Evaluation {
   readonly passAt1: number;
   readonly passAtK: number;
   readonly k: number;
+  /** Expected reward of the best of n samples, n = 1, 2, 4 … samplesPerPrompt. */
+  readonly bestOf: readonly { readonly n: number; readonly reward: number }[];
   /** Share of prompts whose greedy completion is right. */
   readonly greedy: number;
   /** Distinct completions among a prompt's samples, on average. */
@@ -58,6 +60,7 @@ export async function evaluate(model: Model, options: EvaluationOptions): Promis
   const completions = await generate({ temperature, numReturnSequences: n });
   const rewards = completions.map((completion, i) => reward(Math.floor(i / n), completion));
   const perPrompt = prompts.map((_, p) => ({
+    rewards: rewards.slice(p * n, (p + 1) * n),
     right: rewards.slice(p * n, (p + 1) * n).filter((r) => r >= 1).length,
     distinct: new Set(completions.slice(p * n, (p + 1) * n).map((c) => c.completionIds.join(' '))).size,
   }));
@@ -73,6 +76,7 @@ export async function evaluate(model: Model, options: EvaluationOptions): Promis
     passAt1: mean(perPrompt.map(({ right }) => passAtK(n, right, 1))),
     passAtK: mean(perPrompt.map(({ right }) => passAtK(n, right, k))),
     k,
+    bestOf: Array.from({ length: Math.floor(Math.log2(n)) + 1 }, (_, i) => 2 ** i).map((best) => ({ n: best, reward: mean(perPrompt.map((p) => bestOfN(p.rewards, best))) })),
     greedy: mean(greedy.map((completion, p) => (reward(p, completion) >= 1 ? 1 : 0))),
     distinct: mean(perPrompt.map(({ distinct }) => distinct)),
     meanLength: mean(completions.map((c) => c.completionIds.length)),

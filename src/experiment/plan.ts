@@ -20,7 +20,7 @@ export const SCALES: Readonly<Record<'full' | 'quick', Scale>> = {
   quick: { baseSteps: 60, baseBatch: 64, fullSteps: 6, classifierSteps: 2, prompts: 32, samples: 4 },
 };
 
-const LEARNING_RATE = 3e-4;
+export const LEARNING_RATE = 3e-4;
 const CLASSIFIER_MULTIPLIER = 10;
 
 export interface Mark {
@@ -33,28 +33,48 @@ export type ArmPlan = {
   readonly label: string;
   readonly description: string;
   readonly marks: readonly Mark[];
-} & ({ readonly trainer: 'grpo'; readonly config: GRPOConfig } | { readonly trainer: 'cfrl'; readonly config: CFRLConfig });
+} & (
+  | { readonly trainer: 'grpo'; readonly config: GRPOConfig }
+  | { readonly trainer: 'cfrl'; readonly config: CFRLConfig }
+  /** On right demonstrations; `freshClassifier`: from the base model's body under a classifier drawn anew. */
+  | { readonly trainer: 'sft'; readonly config: SFTConfig; readonly freshClassifier?: boolean }
+  /** The base model with its classifier multiplied by a number. */
+  | { readonly trainer: 'none'; readonly scaleClassifier: number }
+);
 
 /** Every number of a run follows from this. */
 export interface Plan {
+  readonly title: string;
   readonly variant: NoisyAdderVariant;
   readonly scale: Scale;
   readonly sft: SFTConfig;
   readonly arms: readonly ArmPlan[];
+  /** Also measure dynamics.ts at every mark. */
+  readonly dynamics?: boolean;
 }
 
-export function makePlan(variant: NoisyAdderVariant, size: 'full' | 'quick', controls: boolean): Plan {
+export type Size = keyof typeof SCALES;
+
+/** How every base model is made. */
+export function baseConfig(size: Size): SFTConfig {
   const scale = SCALES[size];
-  const { fullSteps, classifierSteps } = scale;
-  const total = fullSteps + classifierSteps;
-  const sft: SFTConfig = {
+  return {
     maxSteps: scale.baseSteps, perDeviceTrainBatchSize: scale.baseBatch, learningRate: 3e-3, lrSchedulerType: 'cosine_with_min_lr', lrSchedulerKwargs: { minLrRate: 0.05 },
     warmupSteps: Math.min(100, Math.floor(scale.baseSteps / 5)), adamBeta1: 0.9, adamBeta2: 0.99, weightDecay: 0.01, maxGradNorm: 1, loggingSteps: 50, saveTotalLimit: 1,
   };
-  const rl: GRPOConfig = {
-    maxSteps: total, perDeviceTrainBatchSize: 256, numGenerations: 8, maxCompletionLength: MAX_RESPONSE_TOKENS, stop: [EOS], temperature: 1, learningRate: LEARNING_RATE,
-    lrSchedulerType: 'constant', adamBeta1: 0.9, adamBeta2: 0.99, maxGradNorm: 1, lossType: 'grpo', scaleRewards: 'group', beta: 0, saveTotalLimit: 1,
-  };
+}
+
+/** What every RL arm shares, but for its steps. */
+export const RL: GRPOConfig = {
+  perDeviceTrainBatchSize: 256, numGenerations: 8, maxCompletionLength: MAX_RESPONSE_TOKENS, stop: [EOS], temperature: 1, learningRate: LEARNING_RATE,
+  lrSchedulerType: 'constant', adamBeta1: 0.9, adamBeta2: 0.99, maxGradNorm: 1, lossType: 'grpo', scaleRewards: 'group', beta: 0, saveTotalLimit: 1,
+};
+
+export function makePlan(variant: NoisyAdderVariant, size: Size, controls: boolean): Plan {
+  const scale = SCALES[size];
+  const { fullSteps, classifierSteps } = scale;
+  const total = fullSteps + classifierSteps;
+  const rl: GRPOConfig = { maxSteps: total, ...RL };
   const cf = `CF ×${CLASSIFIER_MULTIPLIER}`;
   const arms: ArmPlan[] = [
     {
@@ -79,7 +99,10 @@ export function makePlan(variant: NoisyAdderVariant, size: 'full' | 'quick', con
       },
     );
   }
-  return { variant, scale, sft, arms };
+  return {
+    title: variant === 'main' ? 'Noisy adder: RL and classifier-first RL' : 'Noisy adder, contrast task: RL and classifier-first RL',
+    variant, scale, sft: baseConfig(size), arms,
+  };
 }
 
 /** pass@1 of the experiment's prototype, in another framework, and the distance from it that its spread over seeds allows a run. */

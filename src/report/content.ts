@@ -95,10 +95,10 @@ function trainingFigures({ summary, metrics }: Run): Figure[] {
   });
 }
 
-/** Evaluations of arms without steps of their own (the base model) are where every arm starts. */
+/** Every arm starts at the base model. */
 function evaluationFigure({ summary }: Run): Figure {
   const trained = summary.arms.filter((arm) => summary.evaluations.some((e) => e.arm === arm.id && e.step > 0));
-  const start = summary.evaluations.filter((e) => e.step === 0);
+  const start = summary.evaluations.filter((e) => e.arm === 'base');
   const curves = trained.map((arm) => {
     const own = summary.evaluations.filter((e) => e.arm === arm.id && e.step > 0);
     const samples = [...start, ...own].filter((e) => Number.isFinite(e.passAt1)).map((e) => ({ x: e.step, y: e.passAt1 }));

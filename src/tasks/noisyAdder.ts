@@ -101,6 +101,14 @@ export function demonstrate({ a, b }: Addition, random: Random, variant: NoisyAd
   return 'no.';
 }
 
+/** A demonstration drawn again until it is right: clean supervised data in the demonstrator's own formats. */
+export function correctDemonstration(pair: Addition, random: Random, variant: NoisyAdderVariant = 'main'): string {
+  for (;;) {
+    const response = demonstrate(pair, random, variant);
+    if (reward(pair, response) === 1) return response;
+  }
+}
+
 /** The seeded split of all 10,000 pairs: 9,000 to train on and 1,000 held out, both in random order. */
 export function splitAdditions(seed: number): { train: Addition[]; heldOut: Addition[] } {
   const pairs = Array.from({ length: 10_000 }, (_, i): Addition => ({ a: Math.floor(i / 100), b: i % 100 }));

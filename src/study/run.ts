@@ -1,0 +1,32 @@
+/** The study carried out: every run on every seed, one seed after the other, so that whatever is finished is balanced. Resumable. */
+import { join } from 'node:path';
+
+import type { RunOptions } from '../experiment/arms.js';
+import type { Size } from '../experiment/plan.js';
+import { claimDirectory, recordsOf, runSeed, writeRun } from '../experiment/run.js';
+import { type StudyRun, studyRuns } from './plan.js';
+
+export type StudyOptions = Omit<RunOptions, 'plan' | 'baseDirectory'> & { readonly size: Size };
+
+export const NOTES = [
+  'Within a seed all arms share the base model, the split and the sampling: compare arms pair by pair.',
+  'Entropy on fixed text can rise when a model moves to another answer format, while on its own samples it falls: read both.',
+];
+
+export async function runStudy(options: StudyOptions): Promise<StudyRun[]> {
+  const { out, seeds, size } = options;
+  const runs = studyRuns(size);
+  const each = runs.map((run): RunOptions => ({ ...options, plan: run.plan, out: join(out, run.id), baseDirectory: join(out, 'base-models') }));
+  each.forEach(claimDirectory);
+  const arms = runs.reduce((sum, { plan }) => sum + plan.arms.length, 0) * seeds.length;
+  const done = () => each.reduce((sum, own) => sum + new Set(recordsOf(own).filter((r) => r.arm !== 'base').map((r) => `${r.arm} ${r.seed}`)).size, 0);
+  for (const seed of seeds) {
+    for (const [i, own] of each.entries()) {
+      let finished = done();
+      const onPhase: RunOptions['onPhase'] = (phase, ...rest) => options.onPhase?.(`${finished}/${arms} arms · ${runs[i]!.id} · ${phase}`, ...rest);
+      await runSeed({ ...own, onPhase }, seed, async () => { finished = done(); });
+      await writeRun(own, () => NOTES);
+    }
+  }
+  return runs;
+}
