@@ -2,6 +2,7 @@
 import { fail } from '../errors.js';
 import type { PackedSamples, PackedSequences } from '../native/types.js';
 import type { Model } from './model.js';
+import { encodePrompt, type Prompt } from './tokenizer.js';
 
 /** f = Σ_{t ≥ scoreFrom} log π(inputIds[t] | inputIds[<t]); 1 ≤ scoreFrom < inputIds.length. */
 export interface Sample {
@@ -54,7 +55,6 @@ export function packSamples(caller: string, limits: Limits, samples: readonly Sa
   return { ...packed, rows, targets, rowOffsets };
 }
 
-/** Prompts as ids: number[] as they are, strings through the tokenizer. */
-export function packPrompts(caller: string, model: Model, prompts: readonly (string | readonly number[])[]): PackedSequences {
-  return packSequences(caller, model, prompts.map((prompt) => (typeof prompt === 'string' ? model.tokenizer.encode(prompt) : prompt)), 'prompts');
+export function packPrompts(caller: string, model: Model, prompts: readonly Prompt[]): PackedSequences {
+  return packSequences(caller, model, prompts.map((prompt) => encodePrompt(() => model.tokenizer, prompt)), 'prompts');
 }

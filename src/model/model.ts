@@ -11,7 +11,7 @@ import { type Family, familyOf, initialise } from './families/index.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
 import { type Companions, loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
 import type { ParameterFilter } from './selection.js';
-import type { Tokenizer } from './tokenizer.js';
+import type { Prompt, Tokenizer } from './tokenizer.js';
 
 export interface ParameterInfo {
   /** The checkpoint's own name and shape. */
@@ -242,7 +242,7 @@ export class Model {
    * Samples with a key/value cache, entirely in native code. `temperature: 0` is greedy (ties: lowest id). A completion's random
    * numbers depend on (seed, its index, position) only, not on the batch.
    */
-  async generate(prompts: readonly (string | readonly number[])[], options: GenerateOptions): Promise<Completion[]> {
+  async generate(prompts: readonly Prompt[], options: GenerateOptions): Promise<Completion[]> {
     return generate(this, packPrompts('model.generate', this, prompts), options);
   }
 

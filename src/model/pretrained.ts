@@ -175,8 +175,10 @@ async function readCompanions(caller: string, directory: string): Promise<Compan
     return bytes && parseJson(caller, join(directory, name), bytes);
   };
   const tokenizerJson = json('tokenizer.json');
+  const jinja = files.get('chat_template.jinja');
+  const chatTemplate = jinja ? Buffer.from(jinja).toString('utf8') : json('chat_template.json')?.['chat_template'] as string | undefined;
   return {
-    ...(tokenizerJson ? { tokenizer: createTokenizer(join(directory, 'tokenizer.json'), tokenizerJson, json('tokenizer_config.json') ?? {}) } : {}),
+    ...(tokenizerJson ? { tokenizer: createTokenizer(join(directory, 'tokenizer.json'), tokenizerJson, json('tokenizer_config.json') ?? {}, chatTemplate) } : {}),
     generationConfig: json('generation_config.json') ?? {},
     files,
   };

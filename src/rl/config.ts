@@ -46,6 +46,8 @@ function makeSchemas() {
     perDeviceTrainBatchSize: count.default(8),
     gradientAccumulationSteps: count.default(1),
     shuffleDataset: z.boolean().default(true),
+    /** Variables for the chat template, where prompts are messages (e.g. { enable_thinking: false }); its keys stay as they are. */
+    chatTemplateKwargs: z.record(z.string(), z.unknown()).optional(),
 
     lrSchedulerType: scheduler.default('linear'),
     /** For cosine: numCycles; for cosine_with_min_lr: minLr or minLrRate. */
@@ -173,7 +175,10 @@ export const toCamelCase = (name: string): string => name.replace(/(?<=[a-z0-9])
 function camelCaseKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(camelCaseKeys);
   if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [toCamelCase(key), camelCaseKeys(item)]));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => {
+    const name = toCamelCase(key);
+    return [name, name === 'chatTemplateKwargs' ? item : camelCaseKeys(item)];
+  }));
 }
 
 const nestedOptions = (): string[] => [...Object.keys(all().stage.shape), ...Object.keys(all().schedulerKwargs.shape)];

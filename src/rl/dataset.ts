@@ -1,14 +1,18 @@
 /** Data sets and the order they are seen in. A position in that order is one integer, so a checkpoint holds no generator state. */
 import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 
 import { Random } from '../core/random.js';
 import { fail } from '../errors.js';
 import { Stream } from './streams.js';
 import type { Dataset } from './types.js';
 
-/** @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line. */
+/** JSON lines; a name that ends in .gz is decompressed. @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line. */
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {
-  const text = await readFile(file, 'utf8').catch((error: Error) => fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error));
+  const unreadable = (error: Error) => fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error);
+  const bytes = await readFile(file).catch(unreadable);
+  const text = (file.endsWith('.gz') ? await promisify(gunzip)(bytes).catch(unreadable) : bytes).toString('utf8');
   const rows: Row[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
@@ -22,6 +26,18 @@ export async function readJsonLines<Row>(file: string): Promise<Row[]> {
     rows.push(row as Row);
   }
   return rows;
+}
+
+/**
+ * Splits rows at random into what is trained on and what is held out; both keep the file's order. `testSize`: rows, or below 1 a share
+ * (rounded up), as datasets.train_test_split.
+ */
+export function trainTestSplit<Row>(rows: readonly Row[], { testSize, seed = 42 }: { readonly testSize: number; readonly seed?: number }): { train: Row[]; test: Row[] } {
+  const count = testSize < 1 ? Math.ceil(testSize * rows.length) : testSize;
+  if (!(Number.isInteger(count) && count >= 1 && count < rows.length))
+    fail('ERR_INVALID_ARG', `trainTestSplit: testSize must be a share in (0, 1) or a number of rows below ${rows.length}, both parts non-empty; got ${testSize}`);
+  const held = new Set(new Random(seed, Stream.split).shuffle([...rows.keys()]).slice(0, count));
+  return { train: rows.filter((_, i) => !held.has(i)), test: rows.filter((_, i) => held.has(i)) };
 }
 
 /**

@@ -2,7 +2,7 @@
 export { CFRLTrainer } from './cfrl.js';
 export type { CFRLConfig, CommonConfig, GRPOConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig, SFTConfig, StageConfig } from './config.js';
 export { configOptions, resolveConfig } from './config.js';
-export { readJsonLines } from './dataset.js';
+export { readJsonLines, trainTestSplit } from './dataset.js';
 export { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
 export { loadReward } from './rewards.js';
 export {

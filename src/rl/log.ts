@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { io, readIfPresent, writeAll, writeFileAtomically } from '../core/files.js';
 import { fail } from '../errors.js';
+import type { Prompt } from '../model/tokenizer.js';
 import type { StepMetrics } from './types.js';
 
 const METRICS = 'metrics.jsonl';
@@ -12,7 +13,7 @@ export const CHECKPOINT_NAME = /^checkpoint-(\d+)$/;
 
 /** One sampled completion, as completions.jsonl has it. */
 export interface CompletionRecord {
-  readonly prompt: string | readonly number[];
+  readonly prompt: Prompt;
   readonly completion: string | readonly number[];
   readonly advantage: number;
   /** By reward function; null = it had no opinion. */

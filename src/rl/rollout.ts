@@ -3,7 +3,8 @@ import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { Completion } from '../model/generate.js';
 import type { Model } from '../model/model.js';
-import type { Tokenizer } from '../model/tokenizer.js';
+import { isChat } from '../model/chat.js';
+import { encodePrompt, type Tokenizer } from '../model/tokenizer.js';
 import type { ResolvedGRPOConfig } from './config.js';
 import type { PromptRow, RewardInput } from './types.js';
 
@@ -29,12 +30,12 @@ export interface Rollout {
   readonly terminated: readonly boolean[];
 }
 
-function promptIds(row: PromptRow, index: number, { caller, model, tokenizer }: RolloutOptions): readonly number[] {
+function promptIds(row: PromptRow, index: number, { caller, model, tokenizer, config }: RolloutOptions): readonly number[] {
   const { prompt } = row ?? {};
   const shown = () => (typeof prompt === 'string' ? `'${prompt.slice(0, 60)}'` : JSON.stringify(prompt)?.slice(0, 60));
-  if (typeof prompt !== 'string' && !(Array.isArray(prompt) && prompt.every((id) => typeof id === 'number')))
-    fail('ERR_INVALID_ARG', `${caller}: row ${index} of the batch must have a prompt of text or token ids, got ${shown()}`);
-  const ids = typeof prompt === 'string' ? tokenizer().encode(prompt) : prompt;
+  if (typeof prompt !== 'string' && !isChat(prompt) && !(Array.isArray(prompt) && prompt.every((id) => typeof id === 'number')))
+    fail('ERR_INVALID_ARG', `${caller}: row ${index} of the batch must have a prompt of text, token ids or messages { role, content }, got ${shown()}`);
+  const ids = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
   const context = model.spec.maxPositions;
   if (ids.length === 0) fail('ERR_INVALID_ARG', `${caller}: the prompt of row ${index} of the batch is empty; it needs at least one token`);
   if (ids.length >= context)

@@ -4,14 +4,20 @@
  */
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
+import { type ChatMessage, isChat } from '../model/chat.js';
+import { encodePrompt } from '../model/tokenizer.js';
 import { resolveConfig, type ResolvedSFTConfig, type SFTConfig } from './config.js';
 import { resolveStages, stepsOf } from './stages.js';
 import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 
+type Chat = readonly ChatMessage[];
 type Tokens = string | readonly number[];
 
-/** Text completions and texts get the model's end-of-sequence token; token ids are used as they are. */
-export type SFTRow = Sample | { readonly prompt: Tokens; readonly completion: Tokens } | { readonly text: string };
+/**
+ * Text completions and texts get the model's end-of-sequence token; token ids are used as they are; messages go through the chat
+ * template, which closes turns itself. Of `messages` alone every token is learned, as of a text.
+ */
+export type SFTRow = Sample | { readonly prompt: Tokens; readonly completion: Tokens } | { readonly prompt: Chat; readonly completion: Chat } | { readonly messages: Chat } | { readonly text: string };
 
 export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
   readonly config?: SFTConfig | undefined;
@@ -59,18 +65,26 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   }
 
   #sample(row: SFTRow, index: number): Sample {
-    const sample = 'inputIds' in row ? row : 'text' in row ? { inputIds: this.#closed(row.text), scoreFrom: 1 } : this.#pair(row, index);
+    const sample = 'inputIds' in row ? row : 'text' in row ? { inputIds: this.#closed(row.text), scoreFrom: 1 }
+      : 'messages' in row ? { inputIds: this.tokenizer.encodeChat(row.messages, { kwargs: this.config.chatTemplateKwargs ?? {} }), scoreFrom: 1 } : this.#pair(row, index);
     const limit = Math.min(this.config.maxLength, this.model.spec.maxPositions);
     if (sample.scoreFrom >= Math.min(sample.inputIds.length, limit))
       fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch has no token to learn: ${sample.inputIds.length} tokens, scored from ${sample.scoreFrom}, cut to ${limit}; shorten the prompt or leave the row out`);
     return sample.inputIds.length > limit ? { ...sample, inputIds: sample.inputIds.slice(0, limit) } : sample;
   }
 
-  #pair({ prompt, completion }: { readonly prompt: Tokens; readonly completion: Tokens }, index: number): Sample {
-    if (prompt === undefined || completion === undefined) fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch must have prompt and completion, text, or inputIds and scoreFrom`);
-    const head = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
-    const tail = typeof completion === 'string' ? this.#closed(completion, { addSpecialTokens: false }) : completion;
-    return { inputIds: [...head, ...tail], scoreFrom: this.config.completionOnlyLoss ? head.length : 1 };
+  #pair({ prompt, completion }: { readonly prompt: Tokens | Chat; readonly completion: Tokens | Chat }, index: number): Sample {
+    if (prompt === undefined || completion === undefined) fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch must have prompt and completion, messages, text, or inputIds and scoreFrom`);
+    const head = encodePrompt(() => this.tokenizer, prompt, this.config.chatTemplateKwargs);
+    const scoreFrom = this.config.completionOnlyLoss ? head.length : 1;
+    if (!isChat(prompt)) {
+      const tail = typeof completion === 'string' ? this.#closed(completion, { addSpecialTokens: false }) : completion as readonly number[];
+      return { inputIds: [...head, ...tail], scoreFrom };
+    }
+    const inputIds = this.tokenizer.encodeChat([...prompt, ...(completion as Chat)], { kwargs: this.config.chatTemplateKwargs ?? {} });
+    if (head.some((id, t) => inputIds[t] !== id))
+      fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch: the chat template does not write prompt and completion as it writes the prompt and more, so where the completion begins is unknown; give the row as messages, or as text`);
+    return { inputIds, scoreFrom };
   }
 
   #closed(text: string, options?: { readonly addSpecialTokens: boolean }): number[] {

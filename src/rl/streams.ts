@@ -13,4 +13,6 @@ export const Stream = {
   shuffle: purpose(2),
   /** + row index of a data set made on demand. */
   rows: purpose(3),
+  /** Which rows are held out. */
+  split: purpose(4),
 } as const;

@@ -1,9 +1,10 @@
 /** What trainers, rewards and their users exchange. Names are TRL's, in camelCase; metric keys are TRL's own strings. */
 import type { Random } from '../core/random.js';
+import type { Prompt } from '../model/tokenizer.js';
 
-/** One line of a data set: a prompt (text, or token ids used as they are) and any columns, which reward functions receive by name. */
+/** One line of a data set: a prompt and any columns, which reward functions receive by name. */
 export interface PromptRow {
-  readonly prompt: string | readonly number[];
+  readonly prompt: Prompt;
   readonly [column: string]: unknown;
 }
 
@@ -15,7 +16,7 @@ export type Dataset<Row> = readonly Row[] | ((index: number, random: Random) => 
 
 /** What a reward function gets: one entry per completion in every array, and the columns of its rows. */
 export interface RewardInput {
-  readonly prompts: readonly (string | readonly number[])[];
+  readonly prompts: readonly Prompt[];
   /** Text without special tokens. Needs a tokenizer (ERR_UNSUPPORTED); completionIds never does. */
   readonly completions: readonly string[];
   readonly completionIds: readonly (readonly number[])[];

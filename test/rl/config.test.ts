@@ -29,6 +29,8 @@ describe('options', () => {
     expect(config.lossType).toBe('dr_grpo');
     expect(config.lrSchedulerKwargs).toEqual({ minLrRate: 0.1 });
   });
+  it('leaves a chat template’s own variables as they are', () =>
+    expect(resolveConfig('GRPOConfig', { chat_template_kwargs: { enable_thinking: false } }).chatTemplateKwargs).toEqual({ enable_thinking: false }));
   it('SFT and CF-RL defaults', () => {
     expect(resolveConfig('SFTConfig', {})).toMatchObject({ learningRate: 2e-5, maxLength: 1024 });
     expect(resolveConfig('CFRLConfig', {})).toMatchObject({ classifierSteps: 20, learningRate: 1e-6 });

@@ -1,9 +1,10 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 
-import { readJsonLines, Sampler } from '../../src/rl/dataset.js';
+import { readJsonLines, Sampler, trainTestSplit } from '../../src/rl/dataset.js';
 
 describe('Sampler', () => {
   const rows = [...'abcdefg'];
@@ -36,6 +37,12 @@ describe('readJsonLines', () => {
     writeFileSync(file, '{"prompt":"a"}\n\n{"prompt":[1,2],"answer":3}\n');
     expect(await readJsonLines(file)).toEqual([{ prompt: 'a' }, { prompt: [1, 2], answer: 3 }]);
   });
+  it('decompresses .gz, and names a damaged one', async () => {
+    writeFileSync(`${file}.gz`, gzipSync('{"prompt":"ä"}\n{"prompt":[1]}'));
+    expect(await readJsonLines(`${file}.gz`)).toEqual([{ prompt: 'ä' }, { prompt: [1] }]);
+    writeFileSync(`${file}.gz`, gzipSync('{"prompt":"ä"}').subarray(0, 20));
+    await expect(readJsonLines(`${file}.gz`)).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining('rows.jsonl.gz') });
+  });
   it.each(['{"prompt":"a"}\n{"prompt":', '{"prompt":"a"}\n[1]'])('names the line of bad input', async (text) => {
     writeFileSync(file, text);
     await expect(readJsonLines(file)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG', message: expect.stringContaining('rows.jsonl:2') });
@@ -43,4 +50,17 @@ describe('readJsonLines', () => {
   it('names a file that is not there', async () => {
     await expect(readJsonLines('/nowhere/rows.jsonl')).rejects.toMatchObject({ code: 'ERR_IO' });
   });
+});
+
+describe('trainTestSplit', () => {
+  const rows = Array.from({ length: 50 }, (_, i) => i);
+  it('every row on one side, by the seed alone, in the file’s order', () => {
+    const { train, test } = trainTestSplit(rows, { testSize: 0.2, seed: 1 });
+    expect([train.length, test.length]).toEqual([40, 10]);
+    expect([...train, ...test].sort((a, b) => a - b)).toEqual(rows);
+    expect([...test].sort((a, b) => a - b)).toEqual(test);
+    expect(trainTestSplit(rows, { testSize: 10, seed: 1 })).toEqual({ train, test });
+    expect(trainTestSplit(rows, { testSize: 10, seed: 2 }).test).not.toEqual(test);
+  });
+  it.each([0, 50, -1, 1.5, NaN])('refuses %s', (testSize) => expect(() => trainTestSplit(rows, { testSize })).toThrow('testSize'));
 });

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { collect, commandLine, printJson } from '../options.js';
+import { collect, commandLine, printJson, real } from '../options.js';
 import { glance, Progress } from '../progress.js';
 
 interface Options {
   readonly model: string;
   readonly data: string;
+  readonly evalData?: string;
+  readonly evalSplit?: number;
   readonly reward: readonly string[];
   readonly method: 'grpo' | 'cfrl';
   readonly config?: string;
@@ -46,7 +48,9 @@ function setting(text: string): [string, unknown] {
 export const train = (): Command => new Command('train')
   .description('RL post-training of a model directory on prompts with a reward')
   .requiredOption('--model <dir>', 'Hugging Face directory to start from')
-  .requiredOption('--data <file>', 'JSON lines, each with "prompt" (text or token ids) and any columns the reward reads')
+  .requiredOption('--data <file>', 'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns the reward reads')
+  .option('--eval-data <file>', 'held-out rows of the same kind, for evalSteps')
+  .addOption(new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share').argParser(real(0)).conflicts('evalData'))
   .requiredOption('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
   .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl']).default('grpo'))
   .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case')
@@ -56,14 +60,18 @@ export const train = (): Command => new Command('train')
   .option('--untie', 'give a tied model a classifier of its own (cfrl needs one)')
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ Model }, { CFRLTrainer, GRPOTrainer, readJsonLines, loadReward }, { report }] = await Promise.all([
+    const [{ Model }, { CFRLTrainer, GRPOTrainer, readJsonLines, loadReward, trainTestSplit }, { report }] = await Promise.all([
       import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js')]);
     const { out } = options;
-    const config = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
+    const config: Record<string, unknown> = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
     const rewardFuncs = await Promise.all(options.reward.map((spec) => loadReward(spec)));
-    const trainDataset = await readJsonLines<import('../../rl/index.js').PromptRow>(options.data);
+    const read = (file: string) => readJsonLines<import('../../rl/index.js').PromptRow>(file);
+    const rows = await read(options.data);
+    const { train: trainDataset, test: evalDataset } = options.evalSplit === undefined
+      ? { train: rows, test: options.evalData === undefined ? undefined : await read(options.evalData) }
+      : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
     using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true });
-    const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, config });
+    const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, evalDataset, config });
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
     const result = await interruptible(again, (signal) => trainer.train({
