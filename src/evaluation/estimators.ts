@@ -40,3 +40,23 @@ export function standardDeviation(values: readonly number[]): number {
   const centre = mean(values);
   return Math.sqrt(values.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (values.length - 1));
 }
+
+/** Two-sided 95 % quantiles of Student's t, 1 … 30 degrees of freedom; 1.96 is its limit. */
+const T975 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11, 2.101, 2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048, 2.045, 2.042];
+
+export interface Interval {
+  readonly mean: number;
+  /** 95 % confidence interval of the mean; unbounded for one value. */
+  readonly low: number;
+  readonly high: number;
+  readonly n: number;
+}
+
+/** Mean and Student's 95 % interval; of paired differences it is the paired t-test. Values that are not finite are left out. */
+export function interval(values: readonly number[]): Interval {
+  const finite = values.filter(Number.isFinite);
+  const n = finite.length;
+  const centre = mean(finite);
+  const half = n < 2 ? Infinity : ((T975[n - 2] ?? 1.96) * standardDeviation(finite)) / Math.sqrt(n);
+  return { mean: centre, low: centre - half, high: centre + half, n };
+}

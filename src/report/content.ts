@@ -77,7 +77,7 @@ function overSeeds(values: readonly number[]): Cell | undefined {
 }
 
 /** The first colour is the base model's, also where there is none. */
-const colourOf = (arms: readonly Arm[], arm: Arm | undefined) => (arm === undefined ? -1 : arms.indexOf(arm) + (arms[0]!.id === 'base' ? 0 : 1));
+export const colourOf = (arms: readonly Arm[], arm: Arm | undefined) => (arm === undefined ? -1 : arms.indexOf(arm) + (arms[0]!.id === 'base' ? 0 : 1));
 
 function curve(arm: Arm, index: number, samples: readonly { x: number; y: number }[]): Curve {
   const byStep = [...groupBy(samples, ({ x }) => x)].sort(([a], [b]) => a - b);

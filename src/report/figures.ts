@@ -3,15 +3,16 @@
  * browser. Colours are CSS variables with a light fallback: one drawing serves light and dark, and stands alone as a file.
  */
 import { LineChart } from 'echarts/charts';
-import { GridComponent, MarkAreaComponent, TooltipComponent } from 'echarts/components';
+import { GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent } from 'echarts/components';
 import { init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 
+import type { Interval } from '../evaluation/estimators.js';
 import type { Curve, Figure } from './content.js';
 
-use([LineChart, GridComponent, MarkAreaComponent, TooltipComponent, SVGRenderer]);
+use([LineChart, GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent, SVGRenderer]);
 
-const PALETTE = ['#6b7280', '#2f6fde', '#d9631e', '#1f9d74', '#9054c9', '#c2962a', '#c83e6b', '#2a9bb5'];
+const PALETTE = ['#6b7280', '#2f6fde', '#d9631e', '#1f9d74', '#9054c9', '#c2962a', '#c83e6b', '#2a9bb5', '#7d8f2e', '#8a5a44', '#4b5bd6', '#d07ab8'];
 export const armColor = (index: number) => `var(--arm-${index % PALETTE.length}, ${PALETTE[index % PALETTE.length]})`;
 const color = (name: string, fallback: string) => `var(--${name}, ${fallback})`;
 const [MUTED, LINE, SURFACE, SHADE] = [color('muted', '#6b6a66'), color('line', '#e3e1dc'), color('surface', '#ffffff'), color('shade', '#d9631e')];
@@ -66,6 +67,36 @@ export function chartOption({ curves, markers }: Figure): ChartOption {
     series: [...stage(curves), ...curves.flatMap(band), ...curves.map((c) => line(c, markers))],
   };
 }
+
+const AXIS = { axisLabel: { ...TEXT, hideOverlap: true }, axisLine: { lineStyle: { color: LINE } }, axisTick: { show: false }, splitLine: { show: false } };
+
+/** One row per label: a mean and its interval, and where zero is. */
+export function intervalOption(rows: readonly { readonly label: string; readonly index: number; readonly interval: Interval }[], name: string): ChartOption {
+  const known = rows.filter(({ interval: i }) => Number.isFinite(i.mean));
+  const point = (value: number, label: string, symbolSize: number) => ({ value: [value, label], symbolSize });
+  return {
+    animation: false,
+    grid: { left: 150, right: 20, top: 12, bottom: 40 },
+    xAxis: { ...AXIS, type: 'value', name, nameLocation: 'middle', nameGap: 24, nameTextStyle: TEXT, splitLine: { show: true, lineStyle: { color: LINE } } },
+    yAxis: { ...AXIS, type: 'category', inverse: true, data: known.map(({ label }) => label) },
+    series: [
+      ...known.map(({ label, index, interval: { low, mean, high } }) => ({
+        type: 'line', symbol: 'circle', itemStyle: { color: armColor(index) }, lineStyle: { color: armColor(index), width: 2 },
+        data: Number.isFinite(low) ? [point(low, label, 1), point(mean, label, 8), point(high, label, 1)] : [point(mean, label, 8)],
+      })),
+      { type: 'line', data: [], silent: true, markLine: { silent: true, symbol: 'none', label: { show: false }, lineStyle: { color: MUTED, type: 'dashed' }, data: [{ xAxis: 0 }] } },
+    ],
+  };
+}
+
+/** For a drawing that leaves the page: with a title and the names of its curves. */
+export const standalone = (option: ChartOption, title: string): ChartOption => ({
+  ...option,
+  backgroundColor: '#ffffff',
+  legend: { top: 32, left: 8, itemWidth: 14, itemHeight: 8, itemGap: 16, textStyle: { ...TEXT, fontFamily: 'sans-serif' }, data: (option['series'] as { name?: string }[]).flatMap(({ name }) => (name ? [name] : [])) },
+  grid: { ...(option['grid'] as object), top: 84 },
+  title: { text: title, left: 8, top: 6, textStyle: { ...TEXT, fontFamily: 'sans-serif', color: color('ink', '#1d1c1a'), fontSize: 14, fontWeight: 600 } },
+});
 
 export function renderSvg(option: ChartOption, width = 560, height = 240): string {
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });

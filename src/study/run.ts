@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import type { RunOptions } from '../experiment/arms.js';
 import type { Size } from '../experiment/plan.js';
 import { claimDirectory, recordsOf, runSeed, writeRun } from '../experiment/run.js';
-import { type StudyRun, studyRuns } from './plan.js';
+import type { Claim } from './claims.js';
+import { studyRuns } from './plan.js';
+import { writeStudy } from './write.js';
 
 export type StudyOptions = Omit<RunOptions, 'plan' | 'baseDirectory'> & { readonly size: Size };
 
@@ -13,7 +15,7 @@ export const NOTES = [
   'Entropy on fixed text can rise when a model moves to another answer format, while on its own samples it falls: read both.',
 ];
 
-export async function runStudy(options: StudyOptions): Promise<StudyRun[]> {
+export async function runStudy(options: StudyOptions): Promise<Claim[]> {
   const { out, seeds, size } = options;
   const runs = studyRuns(size);
   const each = runs.map((run): RunOptions => ({ ...options, plan: run.plan, out: join(out, run.id), baseDirectory: join(out, 'base-models') }));
@@ -28,5 +30,5 @@ export async function runStudy(options: StudyOptions): Promise<StudyRun[]> {
       await writeRun(own, () => NOTES);
     }
   }
-  return runs;
+  return writeStudy(options);
 }

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { join } from 'node:path';
 
 import { interruptible } from '../interrupt.js';
-import { commandLine, integer } from '../options.js';
+import { commandLine, integer, printJson } from '../options.js';
 import { glance, Progress } from '../progress.js';
 import { environmentOf } from '../version.js';
 
@@ -12,6 +12,7 @@ interface Options {
   readonly fresh?: boolean;
   readonly out?: string;
   readonly threads: number;
+  readonly json?: boolean;
 }
 
 export const reproduce = (): Command => new Command('reproduce')
@@ -21,6 +22,7 @@ export const reproduce = (): Command => new Command('reproduce')
   .option('--out <dir>', 'where the study goes; one that was stopped goes on from there (default: runs/study or runs/study-quick)')
   .option('--fresh', 'forget what --out holds and begin again')
   .option('--threads <n>', 'processors to use; times are compared as processor time, which is wall time for one thread only', integer(1), 1)
+  .option('--json', 'print the claims as JSON')
   .action(async (options: Options) => {
     const [{ createContext }, { runStudy }] = await Promise.all([import('../../core/context.js'), import('../../study/run.js')]);
     const out = options.out ?? join('runs', options.quick ? 'study-quick' : 'study');
@@ -28,8 +30,10 @@ export const reproduce = (): Command => new Command('reproduce')
     const command = commandLine(...process.argv.slice(2).filter((word) => word !== '--fresh'));
     const progress = new Progress();
     using context = await createContext({ threads: options.threads });
-    await interruptible(command, (signal) => runStudy({
+    const claims = await interruptible(command, (signal) => runStudy({
       context, out, seeds, signal, command, environment: environmentOf(context), size: options.quick ? 'quick' : 'full', fresh: options.fresh === true,
       onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
     })).finally(() => progress.end());
+    if (options.json) return printJson(claims);
+    process.stdout.write(`${claims.map(({ claim, verdict }, i) => `${i + 1}. ${verdict.padEnd(14)}  ${claim}`).join('\n')}\n\nTables and figures: ${join(out, 'README.md')}\n`);
   });
