@@ -6,6 +6,7 @@
 #include "objects.h"
 #include "options.h"
 #include "packed.h"
+#include "policy/footprint.h"
 #include "policy/generate.h"
 #include "policy/score.h"
 
@@ -39,7 +40,8 @@ Napi::Function ModelHandle::define(Napi::Env env) {
                       InstanceMethod<&M::set_trainable>("setTrainable"), InstanceMethod<&M::read_gradient>("readGradient"),
                       InstanceMethod<&M::zero_gradients>("zeroGradients"), InstanceMethod<&M::forward>("forward"),
                       InstanceMethod<&M::features>("features"), InstanceMethod<&M::score>("score"), InstanceMethod<&M::accumulate>("accumulate"),
-                      InstanceMethod<&M::generate>("generate"), InstanceMethod<&M::plan_gram>("planGram"), InstanceMethod<&M::gram>("gram"),
+                      InstanceMethod<&M::generate>("generate"), InstanceMethod<&M::footprint>("footprint"),
+                      InstanceMethod<&M::plan_gram>("planGram"), InstanceMethod<&M::gram>("gram"),
                       InstanceMethod<&M::per_sample_gradients>("perSampleGradients"), InstanceMethod<&M::vector_product>("vectorProduct"),
                       InstanceMethod<&M::linear_model>("linearModel"), InstanceMethod<&M::jvp>("jvp"), InstanceMethod<&M::vjp>("vjp"),
                       InstanceMethod<&M::last_tangents>("lastTangents"), InstanceMethod<&M::dispose>("dispose")});
@@ -232,10 +234,12 @@ Napi::Value ModelHandle::accumulate(const Napi::CallbackInfo& info) {
                "accumulateGradients: the reference model's vocabulary has %lld entries, this one's %lld",
                static_cast<long long>(reference->spec().vocab_size), static_cast<long long>(object_->spec().vocab_size));
     }
-    const int64_t max_tokens = options.has("maxTokens") ? options.integer("maxTokens") : kDefaultMaxTokens;
+    AccumulateOptions how;
+    how.reference = reference.get(), how.checkpointing = options.has("gradientCheckpointing") && options.flag("gradientCheckpointing");
+    if (options.has("maxTokens")) how.max_tokens = options.integer("maxTokens");
     return EnvData::of(info.Env()).submit(object_->context(), info[2],
-                                          [model = object_, packed, arrays, tensor, features, reference, max_tokens](Run& run) -> Convert {
-      hf::accumulate(*model, packed->samples(), arrays->batch, features, reference.get(), max_tokens, run);
+                                          [model = object_, packed, arrays, tensor, features, reference, how](Run& run) -> Convert {
+      hf::accumulate(*model, packed->samples(), arrays->batch, features, how, run);
       return [arrays](Napi::Env env) { return arrays->to_js(env); };
     });
   });
@@ -264,6 +268,26 @@ Napi::Value ModelHandle::generate(const Napi::CallbackInfo& info) {
         return result;
       };
     });
+  });
+}
+
+Napi::Value ModelHandle::footprint(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Options options("footprint", info[0]);
+    const Model& model = *get("model");
+    AccumulateOptions how;
+    how.checkpointing = options.flag("gradientCheckpointing");
+    if (options.has("maxTokens")) how.max_tokens = options.integer("maxTokens");
+    if (options.flag("exactKl")) how.reference = &model;  // a reference model has this one's shape
+    GenerateOptions g;
+    g.max_new_tokens = options.integer("maxNewTokens"), g.num_return_sequences = options.integer("numReturnSequences");
+    const SampleSizes sizes{options.integer("sequences"), options.integer("sequenceLength"), options.integer("scoredLength")};
+    const int64_t prompts = options.integer("prompts");
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("accumulate", double(accumulate_bytes(model, sizes, how, {options.flag("classifier"), options.flag("body")})));
+    result.Set("score", double(score_bytes(model, sizes)));
+    result.Set("generate", prompts > 0 ? double(generate_bytes(model, prompts, options.integer("promptLength"), g)) : 0.0);
+    return result;
   });
 }
 

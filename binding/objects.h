@@ -83,6 +83,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle>, public Handle<Model> {
   Napi::Value score(const Napi::CallbackInfo& info);
   Napi::Value accumulate(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
+  Napi::Value footprint(const Napi::CallbackInfo& info);
   Napi::Value plan_gram(const Napi::CallbackInfo& info);  // this and the following: binding/ntk.cc
   Napi::Value gram(const Napi::CallbackInfo& info);
   Napi::Value per_sample_gradients(const Napi::CallbackInfo& info);

@@ -103,7 +103,8 @@ class Backward {
 
   // d: gradient of the layer's output in, of its input out. The branches' buffers, the largest of the pass, are never held together.
   void layer(int l, const View& d) {
-    const LayerActivations& a = all_.layers[l];
+    const LayerActivations& kept = all_.layers[l];
+    const LayerActivations a = kept.qkv ? kept : forward_layer(model_, l, kept.x, all_.batch, run_);
     const LayerWeights& w = model_.layer(l);
     const View d_normed = tensor(spec_.hidden_size), d_attention = tensor(spec_.heads * spec_.head_dim);
     {

@@ -107,8 +107,6 @@ void activate(const ModelSpec& s, const View& in, const View& y, Run& run) {
   dispatch(args, run);
 }
 
-namespace {
-
 LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run) {
   const ModelSpec& s = model.spec();
   const LayerWeights& w = model.layer(l);
@@ -142,8 +140,6 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   return a;
 }
 
-}  // namespace
-
 Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run) {
   const int64_t N = batch.rows(), C = model.spec().hidden_size;
   Activations out;
@@ -153,16 +149,17 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run)
   embed(model, batch.ids, batch.positions, x, run);
   for (int l = 0; l < model.spec().layers; ++l) {
     checkpoint(run);
-    const View next = keep == Keep::kAll ? same(x, run) : spare;
+    const View next = keep == Keep::kFeatures ? spare : same(x, run);
     const int64_t mark = arena_mark(run);
-    const LayerActivations a = forward_layer(model, l, x, batch, run);
+    LayerActivations a = forward_layer(model, l, x, batch, run);
     apply_linears(&model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
-    if (keep == Keep::kAll) {
-      out.layers.push_back(a);
-    } else {
+    if (keep != Keep::kAll) {
       arena_release(run, mark);
       spare = x;
+      a = LayerActivations{};
+      a.x = x;
     }
+    if (keep != Keep::kFeatures) out.layers.push_back(a);
     x = next;
   }
   out.x = x;

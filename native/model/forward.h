@@ -48,7 +48,9 @@ struct Activations {
   const View& features() const { return final_norm.y; }
 };
 
-enum class Keep { kAll, kFeatures };
+// kFeatures: only what features() needs. kInputs: every layer's x besides, from which backward() computes the rest of a layer again when it
+// gets there (gradient checkpointing; Chen et al. 2016, 1604.06174): the same operations on the same numbers, so the same bits.
+enum class Keep { kAll, kInputs, kFeatures };
 
 // Heads of a fused (N, (H + 2G) D) tensor as (N, H, D), (N, G, D), (N, G, D).
 struct HeadViews {
@@ -66,7 +68,9 @@ void embed(const Model& model, const View& ids, const View& positions, const Vie
 void activate(const ModelSpec& spec, const View& in, const View& y, Run& run);
 // y = a Wᵀ + b (+ residual) over all of `linears`, side by side.
 void apply_linears(const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run);
-// Activations live in the run's arena. kFeatures keeps only what features() needs.
+// Everything of layer l but its output, from its input x (N, C).
+LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run);
+// Activations live in the run's arena.
 Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run);
 // d_features (N, C) is only read. Stops at the lowest layer that the sink wants.
 void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run);

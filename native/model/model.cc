@@ -81,12 +81,19 @@ Model::Model(const Model& other)
 std::shared_ptr<Model> Model::clone() const { return std::shared_ptr<Model>(new Model(*this)); }
 
 View Model::gradients() {
-  if (!gradients_.buffer) gradients_ = Tensor::create(context_->counter(), context_->real(), size_);
+  if (!gradients_.buffer) gradients_ = Tensor::create(context_->counter(), context_->real(), size_), written_.assign(parameters_.size(), false);
+  for (size_t i = 0; i < written_.size(); ++i) written_[i] = written_[i] || trainable_[i];
   return gradients_.view;
 }
 
+// Frozen parameters' gradients stay untouched: their pages are never taken.
 void Model::zero_gradients() {
-  if (gradients_.buffer) std::memset(gradients_.view.data, 0, static_cast<size_t>(gradients_.view.bytes()));
+  for (size_t i = 0; i < written_.size(); ++i) {
+    if (!written_[i]) continue;
+    const View gradient = view_in(gradients_.view, int(i));
+    std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
+  }
+  written_.assign(written_.size(), false);
 }
 
 View Model::view_in(const View& flat, int parameter) const {

@@ -63,7 +63,7 @@ class Model {
   // The whole flat vector (P), and one parameter of it in its own shape.
   View weights() const { return weights_.view; }
   View weight(int parameter) const { return view_in(weights_.view, parameter); }
-  // Gradients, in the same layout; made (zero) on first use.
+  // Gradients, in the same layout; made (zero) on first use. A caller may write those of trainable parameters.
   View gradients();
   bool has_gradients() const { return bool(gradients_.buffer); }
   void zero_gradients();
@@ -92,7 +92,7 @@ class Model {
   std::vector<Parameter> parameters_;
   int64_t size_ = 0;
   Tensor weights_, gradients_;
-  std::vector<bool> trainable_;
+  std::vector<bool> trainable_, written_;  // written_: gradients that may not be zero
   int embedding_ = -1, position_ = -1, classifier_ = -1;
   NormWeights final_norm_;
   std::vector<LayerWeights> layers_;

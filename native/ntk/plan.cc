@@ -1,23 +1,13 @@
 #include <algorithm>
 
 #include "kernels/op_table.h"
+#include "model/footprint.h"
 #include "ntk/gram.h"
 #include "ntk/plan.h"
 
 namespace hf {
 namespace {
 
-// Numbers that one row of activations holds in all layers, and one row of gradients at the worst point of the backward pass.
-int64_t activation_numbers(const ModelSpec& s) {
-  const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
-  return s.layers * (4 * C + 2 * qkv + s.heads * s.head_dim + s.heads + 4 + mlp_in + s.mlp_size) + 3 * C + 2;
-}
-int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
-  const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
-  const int64_t attention = s.heads * s.head_dim, gathered = mapped;
-  const int64_t branches[] = {s.mlp_size + mlp_in * (1 + gathered), qkv + (qkv + attention + s.heads) * gathered, C + (C + 2) * gathered};
-  return 3 * C + attention + *std::max_element(std::begin(branches), std::end(branches));
-}
 constexpr int64_t kSliceBytes = 48 << 20;  // vocabulary slices and the arena's rounding
 
 }  // namespace
@@ -33,7 +23,7 @@ std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& func
   const auto cost_of = [&](FunctionRange range) {
     const int64_t activations = activation_rows(functions, range), gradients = gradient_rows(functions, range);
     const int64_t terms = functions.term_offsets[range.end] - functions.term_offsets[range.begin];
-    return real * (activations * activation_numbers(model.spec()) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
+    return real * (activations * activation_numbers(model.spec(), Keep::kAll) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
                    terms * (2 * C + 4) + (range.end - range.begin) * kept_per_function) +
            std::min<int64_t>(kSliceBytes, real * 3 * terms * model.spec().vocab_size);
   };

@@ -39,7 +39,7 @@ class Decoder {
     }
     classifier_.weight = model.weight(model.classifier());
     prefill(ids, offsets, first_prompt, last_prompt);
-    if (options.max_new_tokens >= kPackedSteps && model.size() * dtype_bytes(run.real()) <= kPackedBytes) pack();
+    if (packs_weights(model, options)) pack();
   }
 
   void decode() {
@@ -87,7 +87,7 @@ class Decoder {
   void prefill(const int32_t* ids, const int32_t* offsets, int64_t first_prompt, int64_t last_prompt) {
     for (int64_t p = first_prompt; p <= last_prompt;) {
       int64_t end = p + 1;
-      while (end <= last_prompt && offsets[end + 1] - offsets[p] <= 4096) ++end;
+      while (end <= last_prompt && offsets[end + 1] - offsets[p] <= kPrefillTokens) ++end;
       checkpoint(run_);
       Scratch scratch(run_);
       prefill_block(ids, offsets, p, end);
@@ -240,6 +240,24 @@ class Decoder {
 };
 
 }  // namespace
+
+bool packs_weights(const Model& model, const GenerateOptions& options) {
+  return options.max_new_tokens >= kPackedSteps && model.size() * dtype_bytes(model.context()->real()) <= kPackedBytes;
+}
+
+int64_t packed_bytes(const Model& model) {
+  const auto bytes = [](const std::vector<Linear>& linears) {
+    int64_t sum = 0;
+    for (const Linear& linear : linears) sum += gemm_packed_bytes(linear.in(), linear.out());
+    return sum;
+  };
+  int64_t sum = gemm_packed_bytes(model.spec().hidden_size, model.spec().vocab_size);
+  for (int l = 0; l < model.spec().layers; ++l) {
+    const LayerWeights& w = model.layer(l);
+    sum += bytes(w.qkv) + bytes(w.mlp_in) + bytes({w.attention_out, w.mlp_down});
+  }
+  return sum;
+}
 
 Completions generate(const Model& model, const int32_t* ids, const int32_t* offsets, int64_t prompts, const GenerateOptions& options, Run& run) {
   Completions out;

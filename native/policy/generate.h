@@ -23,6 +23,12 @@ struct Completions {
   std::vector<uint8_t> stopped;
 };
 
+// Prompts are prefilled in blocks of at most so many tokens (but at least one prompt).
+constexpr int64_t kPrefillTokens = 4096;
+// Whether decoding makes packed copies of the linear weights, and their size.
+bool packs_weights(const Model& model, const GenerateOptions& options);
+int64_t packed_bytes(const Model& model);
+
 // A completion ends at a stop token, at max_new_tokens, or when the context (spec.max_positions) is full.
 Completions generate(const Model& model, const int32_t* ids, const int32_t* offsets, int64_t prompts, const GenerateOptions& options, Run& run);
 

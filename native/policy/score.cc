@@ -77,27 +77,27 @@ void score(const Model& model, const Samples& samples, const PolicyBatch& batch,
   });
 }
 
-void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, const Model* reference, int64_t max_tokens,
-                Run& run) {
+void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, const AccumulateOptions& options, Run& run) {
   const bool body = body_trains(model);
   HF_CHECK(!(features && body), ErrorCode::kInvalidArg,
            "accumulateGradients: features stand in for the body, so only the classifier may be trainable; call setTrainable('classifier')");
   SumSink sink(model, model.gradients(), model.trainable(), run);
-  for_each_block(samples, max_tokens, run, [&](const Block& block) {
+  for_each_block(samples, options.max_tokens, run, [&](const Block& block) {
     if (block.rows == 0) return;
     Activations activations;
     View hidden, rows;
     if (features) {
       hidden = features.slice(0, block.row_begin, block.rows);
     } else if (body) {
-      activations = forward(model, make_batch(samples.ids, samples.offsets + block.begin, block.end - block.begin, run), Keep::kAll, run);
+      activations = forward(model, make_batch(samples.ids, samples.offsets + block.begin, block.end - block.begin, run),
+                            options.checkpointing ? Keep::kInputs : Keep::kAll, run);
       rows = block_rows(samples, block, run);
       hidden = gather_rows(activations.features(), rows, run);
     } else {
       hidden = block_features(model, samples, block, run);
     }
     LinearPolicyGradientArgs args = block_args(model, samples, batch, block, hidden, run);
-    if (reference) {
+    if (const Model* reference = options.reference) {
       args.ref_hidden = block_features(*reference, samples, block, run);
       args.ref_weight = reference->weight(reference->classifier());
     }

@@ -33,10 +33,13 @@ constexpr int64_t kDefaultMaxTokens = 4096;
 
 // Fills the results; no gradients. features (R, C), if given, replaces the transformer.
 void score(const Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, Run& run);
-// … and adds the gradients of the trainable parameters to the model's. `reference` is for kl 'exact'. At most max_tokens tokens
-// (but at least one sequence) at a time.
-void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, const Model* reference, int64_t max_tokens,
-                Run& run);
+struct AccumulateOptions {
+  const Model* reference = nullptr;          // for kl 'exact'
+  int64_t max_tokens = kDefaultMaxTokens;    // held at a time, but at least one sequence
+  bool checkpointing = false;                // keep layer inputs only and compute the rest again: less memory, one more forward pass
+};
+// … and adds the gradients of the trainable parameters to the model's.
+void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, const View& features, const AccumulateOptions& options, Run& run);
 // φ at the scored rows, into out (R, C).
 void scored_features(const Model& model, const Samples& samples, const View& out, Run& run);
 

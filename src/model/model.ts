@@ -8,6 +8,7 @@ import type { ModelSpec, NativeLoss, NativeModel, NativeScores, ParameterRole, R
 import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
+import { estimateTraining, type TrainingEstimate, type TrainingShape } from './estimate.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
 import { type Companions, loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
 import type { ParameterFilter } from './selection.js';
@@ -50,6 +51,8 @@ export interface GradientOptions extends ScoreOptions, NativeLoss {
   readonly reference?: Model;
   /** Tokens held at a time; the result does not depend on it beyond rounding. */
   readonly maxTokens?: number;
+  /** Keep each layer's input only and compute the rest again on the way back: less memory, one more forward pass, the same bits. */
+  readonly gradientCheckpointing?: boolean;
 }
 
 export class Model {
@@ -142,13 +145,19 @@ export class Model {
    *   `untieClassifier: true`, or name the matrix with a RegExp to train both uses.
    */
   setTrainable(which: Trainable): void {
+    const mask = this.trainableMask(which);
+    this.native.setTrainable(mask);
+    this.#trainable = mask;
+  }
+
+  /** @internal One entry per parameter. @throws as setTrainable. */
+  trainableMask(which: Trainable): Uint8Array {
     if (this.tied && (which === 'classifier' || which === 'body'))
       fail('ERR_UNSUPPORTED', `model.setTrainable: '${which}' has no meaning on this tied model, whose classifier is also the input embedding; load it with untieClassifier: true, or pass a RegExp to move both uses`);
     const mask = new Uint8Array(this.spec.parameters.map((p) =>
       which === 'all' || (which === 'classifier' ? p.role === 'classifier' : which === 'body' ? p.role !== 'classifier' : which.test(p.name)) ? 1 : 0));
     if (!mask.includes(1)) fail('ERR_INVALID_ARG', `model.setTrainable: no parameter matches ${String(which)}; names look like '${this.spec.parameters[0]!.name}'`);
-    this.native.setTrainable(mask);
-    this.#trainable = mask;
+    return mask;
   }
 
   /** A copy with weights of its own; shares context and tokenizer. Everything is trainable in it. */
@@ -214,7 +223,7 @@ export class Model {
    * (call zeroGradients) and weights untouched.
    */
   async accumulateGradients(samples: readonly Sample[], options: GradientOptions): Promise<Scores> {
-    const { signal, onProgress, features, reference, temperature = 1, maxTokens, ...loss } = options;
+    const { signal, onProgress, features, reference, temperature = 1, maxTokens, gradientCheckpointing = false, ...loss } = options;
     const packed = packSamples('model.accumulateGradients', this, samples);
     for (const [name, value] of Object.entries(loss))
       if (ArrayBuffer.isView(value) && (value as Float32Array).length !== packed.rows.length)
@@ -222,10 +231,16 @@ export class Model {
     return runJob({ signal, onProgress }, (progress) => this.native.accumulate(packed, {
       ...loss,
       temperature,
+      gradientCheckpointing,
       ...(features ? { features: features.native } : {}),
       ...(reference ? { reference: reference.native } : {}),
       ...(maxTokens ? { maxTokens } : {}),
     }, progress));
+  }
+
+  /** What training with updates of this shape will hold in memory, before it begins. Runs nothing. */
+  estimateTraining(shape: TrainingShape): TrainingEstimate {
+    return estimateTraining(this, shape);
   }
 
   /** Forward mode: tangents of logits [T, V] and features [T, d], per sequence, when the named parameters move along `tangents` (absent = 0). */

@@ -202,6 +202,22 @@ export interface NativeGenerateOptions {
   /** Completions decoded at a time; bounds the key/value cache. */
   readonly maxBatch: number;
 }
+/** Sizes of one update: samples of at most sequenceLength tokens, scoredLength of them scored; prompts 0: nothing is sampled. */
+export interface NativeFootprint {
+  readonly sequences: number;
+  readonly sequenceLength: number;
+  readonly scoredLength: number;
+  readonly maxTokens?: number;
+  readonly gradientCheckpointing: boolean;
+  readonly exactKl: boolean;
+  /** What trains. */
+  readonly classifier: boolean;
+  readonly body: boolean;
+  readonly prompts: number;
+  readonly promptLength: number;
+  readonly numReturnSequences: number;
+  readonly maxNewTokens: number;
+}
 export interface NativeCompletions {
   ids: Int32Array;
   logps: Float32Array;
@@ -263,10 +279,12 @@ export interface NativeModel {
   /** Adds the gradients of the trainable parameters. Splits the batch into blocks of at most maxTokens (whole sequences). */
   accumulate(
     batch: PackedSamples,
-    options: NativeLoss & { temperature: number; features?: NativeTensor; reference?: NativeModel; maxTokens?: number },
+    options: NativeLoss & { temperature: number; features?: NativeTensor; reference?: NativeModel; maxTokens?: number; gradientCheckpointing?: boolean },
     onProgress?: NativeProgress,
   ): NativeJob<NativeScores>;
   generate(prompts: PackedSequences, options: NativeGenerateOptions, onProgress?: NativeProgress): NativeJob<NativeCompletions>;
+  /** Bytes of the arena that accumulate(), score() and generate() take at their peaks (native/policy/footprint.h). */
+  footprint(options: NativeFootprint): { accumulate: number; score: number; generate: number };
   planGram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions): NativeGramPlan;
   /** One matrix (F1 · F2 numbers) per entry of the split: [total] | [representation, gradient, cross] | [...parameters, classifier use, cross]. */
   gram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions, onProgress?: NativeProgress): NativeJob<Float64Array[]>;

@@ -1,0 +1,67 @@
+/** What a training run will hold in memory, before it begins: parameters and their companions, and the native plan of the largest step. */
+import { fail, suggestion } from '../errors.js';
+import type { Model, Trainable } from './model.js';
+
+export interface TrainingShape {
+  /** Sequences of one update. */
+  readonly sequences: number;
+  /** Tokens of the longest sequence, and how many of them are scored at most. Default of scoredLength: all but the first. */
+  readonly sequenceLength: number;
+  readonly scoredLength?: number;
+  /** As accumulateGradients'. */
+  readonly maxTokens?: number;
+  readonly gradientCheckpointing?: boolean;
+  /** Default: what is trainable now. */
+  readonly trainable?: Trainable;
+  /** A reference model is held beside this one; 'exact' = for the KL over the whole vocabulary, which runs it within the update. */
+  readonly reference?: boolean | 'exact';
+  /** Completions that are sampled before the update. */
+  readonly sampling?: { readonly prompts: number; readonly promptLength: number; readonly numReturnSequences: number; readonly maxNewTokens: number };
+}
+
+/** Bytes. */
+export interface TrainingEstimate {
+  /** The peak: what is held throughout (weights, gradients, optimizer, reference, features) and the largest of the phases. */
+  readonly bytes: number;
+  readonly weights: number;
+  /** Of the trainable parameters, and AdamW's two moments of each. */
+  readonly gradients: number;
+  readonly optimizer: number;
+  readonly reference: number;
+  /** Of the scored tokens, kept for the updates of one batch while only the classifier trains. */
+  readonly features: number;
+  /** Phases, which use the same memory one after the other: forward and backward pass, scoring, sampling. */
+  readonly activations: number;
+  readonly scoring: number;
+  readonly sampling: number;
+}
+
+const OPTIONS = ['sequences', 'sequenceLength', 'scoredLength', 'maxTokens', 'gradientCheckpointing', 'trainable', 'reference', 'sampling'];
+
+/** @throws ERR_INVALID_ARG for a size that is not a positive integer. */
+export function estimateTraining(model: Model, shape: TrainingShape): TrainingEstimate {
+  const caller = 'model.estimateTraining';
+  for (const name of Object.keys(shape))
+    if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
+  const { sequences, sequenceLength, scoredLength = Math.max(sequenceLength - 1, 1), maxTokens, gradientCheckpointing = false, reference = false, sampling } = shape;
+  for (const [name, value] of Object.entries({ sequences, sequenceLength, scoredLength, ...(maxTokens === undefined ? {} : { maxTokens }), ...sampling }))
+    if (!(Number.isSafeInteger(value) && value >= 1)) fail('ERR_INVALID_ARG', `${caller}: ${name} must be a positive integer, got ${value}`);
+  const mask = shape.trainable === undefined ? undefined : model.trainableMask(shape.trainable);
+  const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
+  const classifierOnly = trainable.every((p) => p.role === 'classifier');
+  const real = model.context.math === 'fp64' ? 8 : 4;
+  const weights = real * model.native.size;
+  const gradients = real * trainable.reduce((sum, p) => sum + p.size, 0);
+  const phases = model.native.footprint({
+    sequences, sequenceLength, scoredLength, ...(maxTokens ? { maxTokens } : {}), gradientCheckpointing, exactKl: reference === 'exact',
+    classifier: trainable.some((p) => p.role === (model.tied ? 'embedding' : 'classifier')), body: !classifierOnly,
+    ...(sampling ?? { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 }),
+  });
+  const held = {
+    weights, gradients, optimizer: 2 * gradients, reference: reference ? weights : 0,
+    features: classifierOnly && sampling ? real * sequences * scoredLength * model.spec.hiddenSize : 0,
+  };
+  const { accumulate: activations, score: scoring, generate: sampled } = phases;
+  const throughout = Object.values(held).reduce((a, b) => a + b);
+  return { bytes: throughout + Math.max(activations, sampling || reference ? scoring : 0, sampled), ...held, activations, scoring, sampling: sampled };
+}
