@@ -92,15 +92,7 @@ Napi::Value ModelHandle::write_parameter(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::load_parameter(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const View target = get("model")->weight(parameter(info));
-    Napi::Object named = Napi::Object::New(info.Env());
-    named.Set("path", info[1]), named.Set("offset", info[2]), named.Set("dtype", info[3]);
-    const Options options("loadParameter", named);
-    return EnvData::of(info.Env()).submit(
-        object_->context(), info.Env().Undefined(),
-        [keep = object_, target, path = options.text("path"), offset = options.integer("offset"), dtype = options.choice<FileDType>("dtype", kFileDTypes, 4)](Run&) -> Convert {
-          load_numbers(path, offset, dtype, target);
-          return undefined;
-        });
+    return load_view("loadParameter", info, 1, object_->context(), object_, target);
   });
 }
 
@@ -109,8 +101,8 @@ Napi::Value ModelHandle::init_parameter(const Napi::CallbackInfo& info) {
     const int index = parameter(info);
     const double std = info[1].ToNumber().DoubleValue(), mean = info[2].ToNumber().DoubleValue();
     const uint64_t seed = uint64_t(info[3].ToNumber().Int64Value());
-    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index, std, mean, seed](Run&) -> Convert {
-      fill_normal(model->weight(index), mean, std, seed, uint64_t(index));
+    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index, std, mean, seed](Run& run) -> Convert {
+      fill_normal(model->weight(index), mean, std, seed, uint64_t(index), run);
       return undefined;
     });
   });

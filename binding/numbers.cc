@@ -2,7 +2,9 @@
 #include <cstring>
 
 #include "env.h"
+#include "model/load.h"
 #include "objects.h"
+#include "options.h"
 #include "views.h"
 
 namespace hf::binding {
@@ -61,6 +63,18 @@ Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, st
     if (!copy->empty()) std::memcpy(copy->data(), view.data, copy->size());
     return [copy, dtype = view.dtype, count = view.size()](Napi::Env env) { return typed_array(env, dtype, copy->data(), count); };
   });
+}
+
+Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target) {
+  Napi::Object named = Napi::Object::New(info.Env());
+  named.Set("path", info[first]), named.Set("offset", info[first + 1]), named.Set("dtype", info[first + 2]);
+  const Options options(function, named);
+  return EnvData::of(info.Env()).submit(
+      context, info.Env().Undefined(),
+      [keep, target, path = options.text("path"), offset = options.integer("offset"), dtype = options.choice<FileDType>("dtype", kFileDTypes, 4)](Run& run) -> Convert {
+        load_numbers(path, offset, dtype, target, run);
+        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+      });
 }
 
 void adjust_memory(Napi::Env env, int64_t bytes) {

@@ -108,9 +108,12 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle>, public Handle<
   void set_step_count(const Napi::CallbackInfo& info, const Napi::Value& value);
   Napi::Value read_state(const Napi::CallbackInfo& info);
   Napi::Value write_state(const Napi::CallbackInfo& info);
+  Napi::Value load_state(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
 };
 
+// A job that fills `target`, which `keep` owns, from a file: path, byte offset and dtype are arguments first, first + 1, first + 2 of `info`.
+Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target);
 // Numbers of `view` (contiguous) as a fresh Float32Array or Float64Array, and a job that makes it.
 Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View view);
 // A typed array's numbers, converted to `dtype`, copied at once.

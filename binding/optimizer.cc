@@ -23,7 +23,7 @@ Napi::Function OptimizerHandle::define(Napi::Env env) {
   using O = OptimizerHandle;
   return DefineClass(env, "Optimizer",
                      {InstanceMethod<&O::step>("step"), InstanceAccessor<&O::step_count, &O::set_step_count>("stepCount"),
-                      InstanceMethod<&O::read_state>("readState"), InstanceMethod<&O::write_state>("writeState"), InstanceMethod<&O::dispose>("dispose")});
+                      InstanceMethod<&O::read_state>("readState"), InstanceMethod<&O::write_state>("writeState"), InstanceMethod<&O::load_state>("loadState"), InstanceMethod<&O::dispose>("dispose")});
 }
 
 OptimizerHandle::OptimizerHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<OptimizerHandle>(info) {
@@ -78,6 +78,13 @@ Napi::Value OptimizerHandle::write_state(const Napi::CallbackInfo& info) {
       std::memcpy(target.data, numbers->data(), numbers->size());
       return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
     });
+  });
+}
+
+Napi::Value OptimizerHandle::load_state(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
+    return load_view("loadState", info, 2, optimizer->model().context(), optimizer, state_view(info, *optimizer));
   });
 }
 

@@ -9,6 +9,7 @@ export type { CodedError, ErrorCode } from './errors.js';
 export { passAtK } from './evaluation/estimators.js';
 export { type Confidence, evaluate, type Evaluation, type EvaluationOptions } from './evaluation/evaluate.js';
 export type { Sample } from './model/batch.js';
+export type { TrainingEstimate, TrainingShape } from './model/estimate.js';
 export type { Completion, GenerateOptions } from './model/generate.js';
 export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';

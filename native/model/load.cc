@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cmath>
@@ -56,15 +57,25 @@ T read(const char* at) {
   return value;
 }
 
-double number_at(const char* data, int64_t i, FileDType dtype) {
+template <class Out>
+void convert(const char* data, FileDType dtype, Out* out, int64_t count) {
   switch (dtype) {
-    case FileDType::kF32: return read<float>(data + 4 * i);
-    case FileDType::kF64: return read<double>(data + 8 * i);
-    case FileDType::kBF16: return from_bf16(read<uint16_t>(data + 2 * i));
-    case FileDType::kF16: return from_f16(read<uint16_t>(data + 2 * i));
+    case FileDType::kF32:
+      for (int64_t i = 0; i < count; ++i) out[i] = Out(read<float>(data + 4 * i));
+      return;
+    case FileDType::kF64:
+      for (int64_t i = 0; i < count; ++i) out[i] = Out(read<double>(data + 8 * i));
+      return;
+    case FileDType::kBF16:
+      for (int64_t i = 0; i < count; ++i) out[i] = Out(from_bf16(read<uint16_t>(data + 2 * i)));
+      return;
+    case FileDType::kF16:
+      for (int64_t i = 0; i < count; ++i) out[i] = Out(from_f16(read<uint16_t>(data + 2 * i)));
+      return;
   }
-  return 0;
 }
+
+constexpr int64_t kChunk = 1 << 20;  // numbers that a task converts
 
 void store(const View& out, int64_t i, double value) {
   if (out.dtype == DType::kF64) out.as<double>()[i] = value;
@@ -73,29 +84,32 @@ void store(const View& out, int64_t i, double value) {
 
 }  // namespace
 
-void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& out) {
+void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& out, Run& run) {
   const MappedFile file(path);
   const int64_t width = dtype == FileDType::kF64 ? 8 : dtype == FileDType::kF32 ? 4 : 2, count = out.size();
   HF_CHECK(offset >= 0 && offset <= file.size() && count * width <= file.size() - offset, ErrorCode::kIo,
            "'%s' is truncated: %lld bytes at %lld needed, the file has %lld; copy it again", path.c_str(), static_cast<long long>(count * width),
            static_cast<long long>(offset), static_cast<long long>(file.size()));
   const char* data = file.data() + offset;
-  if (dtype == FileDType::kF32 && out.dtype == DType::kF32) {
-    std::memcpy(out.data, data, static_cast<size_t>(count * 4));
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) store(out, i, number_at(data, i, dtype));
+  parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    const int64_t begin = chunk * kChunk, size = std::min(kChunk, count - begin);
+    if (out.dtype == DType::kF64) convert(data + begin * width, dtype, out.as<double>() + begin, size);
+    else convert(data + begin * width, dtype, out.as<float>() + begin, size);
+  });
 }
 
-void fill_normal(const View& out, double mean, double std, uint64_t seed, uint64_t stream) {
+void fill_normal(const View& out, double mean, double std, uint64_t seed, uint64_t stream, Run& run) {
   constexpr double kTwoPi = 6.283185307179586;
   const int64_t count = out.size();
-  for (int64_t i = 0; i < count; i += 2) {  // Box–Muller: two uniforms, two normals
-    const double radius = std * std::sqrt(-2 * std::log(philox_uniform(seed, stream, uint64_t(i)))),
-                 angle = kTwoPi * philox_uniform(seed, stream, uint64_t(i) + 1);
-    store(out, i, mean + radius * std::cos(angle));
-    if (i + 1 < count) store(out, i + 1, mean + radius * std::sin(angle));
-  }
+  static_assert(kChunk % 2 == 0);
+  parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count); i += 2) {  // Box–Muller: two uniforms, two normals
+      const double radius = std * std::sqrt(-2 * std::log(philox_uniform(seed, stream, uint64_t(i)))),
+                   angle = kTwoPi * philox_uniform(seed, stream, uint64_t(i) + 1);
+      store(out, i, mean + radius * std::cos(angle));
+      if (i + 1 < count) store(out, i + 1, mean + radius * std::sin(angle));
+    }
+  });
 }
 
 }  // namespace hf

@@ -13,6 +13,15 @@ export interface AdamWOptions {
   readonly groups?: readonly { readonly match: RegExp; readonly learningRateMultiplier: number }[];
 }
 
+/** Running averages of gradients and of their squares. */
+export type Moment = 'exp_avg' | 'exp_avg_sq';
+/** Numbers in a file, at a byte offset. */
+export interface StoredNumbers {
+  readonly path: string;
+  readonly offset: number;
+  readonly dtype: string;
+}
+
 export interface OptimizerState {
   readonly step: number;
   /** By parameter name. */
@@ -51,6 +60,9 @@ export class AdamW {
   get stepCount(): number {
     return this.#native.stepCount;
   }
+  set stepCount(count: number) {
+    this.#native.stepCount = count;
+  }
 
   /**
    * Clips the trainable parameters' gradients to `maxGradNorm` (0 = no clipping), updates, and zeroes the gradients.
@@ -67,6 +79,17 @@ export class AdamW {
       maxGradNorm: options.maxGradNorm ?? 0,
       lrScale: this.#lrScale,
     }));
+  }
+
+  /** One parameter's moment, and from where a file stores it: checkpoints hold one tensor at a time in memory. */
+  readMoment(name: string, which: Moment): Promise<RealArray> {
+    return this.#native.readState(this.#index(name), which).promise;
+  }
+  loadMoment(name: string, which: Moment, { path, offset, dtype }: StoredNumbers): Promise<void> {
+    return this.#native.loadState(this.#index(name), which, path, offset, dtype).promise;
+  }
+  #index(name: string): number {
+    return this.#model.spec.parameters.findIndex((p) => p.name === name);
   }
 
   async state(): Promise<OptimizerState> {

@@ -307,6 +307,8 @@ export interface NativeOptimizer {
   stepCount: number;
   readState(index: number, which: 'exp_avg' | 'exp_avg_sq'): NativeJob<RealArray>;
   writeState(index: number, which: 'exp_avg' | 'exp_avg_sq', data: RealArray): NativeJob<void>;
+  /** From a file, as loadParameter. */
+  loadState(index: number, which: 'exp_avg' | 'exp_avg_sq', path: string, offset: number, dtype: string): NativeJob<void>;
   dispose(): void;
 }
 

@@ -5,17 +5,16 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { io, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { runJob } from '../core/job.js';
 import { codedError, fail } from '../errors.js';
 import type { Model } from '../model/model.js';
-import type { AdamW, OptimizerState } from '../model/optimizer.js';
+import type { AdamW } from '../model/optimizer.js';
 import { loadCheckpoint } from '../model/pretrained.js';
 import { readSafetensorsHeader, type StoredDtype, type TensorEntry, writeSafetensors } from '../model/safetensors.js';
-import type { RealArray } from '../native/types.js';
 import { CHECKPOINT_NAME } from './log.js';
 
 const STATE = 'trainer_state.json';
@@ -67,7 +66,7 @@ async function sha256(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-const MOMENTS = { exp_avg: 'expAvg', exp_avg_sq: 'expAvgSq' } as const;
+const MOMENTS = ['exp_avg', 'exp_avg_sq'] as const;
 
 export async function writeCheckpoint(directory: string, model: Model, optimizer: AdamW | undefined, contents: CheckpointContents): Promise<void> {
   const caller = 'saveCheckpoint';
@@ -77,15 +76,15 @@ export async function writeCheckpoint(directory: string, model: Model, optimizer
     owned: /^/,
     async write(temporary) {
       await model.savePretrained(temporary, { dtype });
-      const moments = await optimizer?.state();
-      if (moments) {
-        const tensors = Object.entries(MOMENTS).flatMap(([prefix, key]) =>
-          model.spec.parameters.map(({ name, shape }) => ({ name: `${prefix}.${name}`, shape, read: async () => moments[key][name]! })));
+      if (optimizer) {
+        // Of trainable parameters; the others have none.
+        const tensors = MOMENTS.flatMap((which) => model.parameters().filter((p) => p.trainable).map(({ name, shape }) =>
+          ({ name: `${which}.${name}`, shape, read: () => optimizer.readMoment(name, which) })));
         await writeSafetensors(join(temporary, OPTIMIZER), tensors, dtype, caller);
       }
       const files = (await readdir(temporary)).filter((name) => name.includes('.safetensors')).sort();
       const state: StateFile = {
-        version: VERSION, ...contents, optimizerStep: moments?.step ?? null,
+        version: VERSION, ...contents, optimizerStep: optimizer?.stepCount ?? null,
         sha256: Object.fromEntries(await Promise.all(files.map(async (name) => [name, await sha256(join(temporary, name))] as const))),
       };
       await writeFileAtomically(caller, join(temporary, STATE), (file) => writeAll(file, Buffer.from(`${JSON.stringify(state)}\n`)));
@@ -118,9 +117,11 @@ export async function openCheckpoint(directory: string, outputDir: string | unde
       ...file,
       hasOptimizer,
       async restore(target, optimizer) {
-        const state = moments && optimizer && (await readMoments(target, moments, file.optimizerStep!));
+        const state = moments && optimizer ? findMoments(target, moments) : undefined;
         for (const [index, { path, offset, dtype }] of tensors.entries()) await runJob(undefined, () => target.native.loadParameter(index, path, offset, dtype));
-        if (state) await optimizer.loadState(state);
+        if (!state || !optimizer) return;
+        for (const { name, which, entry } of state) await optimizer.loadMoment(name, which, entry);
+        optimizer.stepCount = file.optimizerStep!;
       },
     };
   } catch (error) {
@@ -130,27 +131,9 @@ export async function openCheckpoint(directory: string, outputDir: string | unde
   }
 }
 
-async function readMoments(model: Model, entries: ReadonlyMap<string, TensorEntry>, step: number): Promise<OptimizerState> {
-  const read = async (prefix: string) => Object.fromEntries(await Promise.all(model.spec.parameters.map(async ({ name }) => {
-    const entry = entries.get(`${prefix}.${name}`) ?? fail('ERR_CHECKPOINT', `resume: ${OPTIMIZER} has no tensor '${prefix}.${name}'`);
-    return [name, await readNumbers(entry)] as const;
-  })));
-  return { step, expAvg: await read('exp_avg'), expAvgSq: await read('exp_avg_sq') };
-}
-
-async function readNumbers({ path, offset, bytes, dtype }: TensorEntry): Promise<RealArray> {
-  const data = new ArrayBuffer(bytes);
-  const file = await open(path, 'r');
-  try {
-    for (let done = 0; done < bytes; ) {
-      const { bytesRead } = await file.read(new Uint8Array(data), done, bytes - done, offset + done);
-      if (bytesRead === 0) fail('ERR_CHECKPOINT', `resume: ${path} became shorter while it was read`);
-      done += bytesRead;
-    }
-  } finally {
-    await file.close();
-  }
-  return dtype === 'F64' ? new Float64Array(data) : new Float32Array(data);
+function findMoments(model: Model, entries: ReadonlyMap<string, TensorEntry>) {
+  return MOMENTS.flatMap((which) => model.parameters().filter((p) => p.trainable).map(({ name }) => (
+    { name, which, entry: entries.get(`${which}.${name}`) ?? fail('ERR_CHECKPOINT', `resume: ${OPTIMIZER} has no tensor '${which}.${name}'`) })));
 }
 
 const stepOf = (path: string): number => Number(/checkpoint-(\d+)[\\/]*$/.exec(path)?.[1] ?? Infinity);
@@ -169,7 +152,7 @@ export async function pruneCheckpoints(outputDir: string, limit: number, newest:
 }
 
 /** What may differ between a run and its continuation: where and how often things are written, how long to wait, how far to go. */
-const FREE = ['outputDir', 'overwriteOutputDir', 'loggingSteps', 'saveSteps', 'saveTotalLimit', 'evalSteps', 'logCompletions', 'rewardTimeoutMs', 'maxSteps', 'numTrainEpochs', 'numGenerationsEval'];
+const FREE = ['outputDir', 'overwriteOutputDir', 'loggingSteps', 'saveSteps', 'saveTotalLimit', 'evalSteps', 'logCompletions', 'gradientCheckpointing', 'rewardTimeoutMs', 'maxSteps', 'numTrainEpochs', 'numGenerationsEval'];
 
 /** @throws ERR_CHECKPOINT naming the first option that would change what the run computes. */
 export function checkSameConfig(directory: string, saved: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): void {

@@ -67,6 +67,8 @@ function makeSchemas() {
     stages: z.array(stage).min(1).optional(),
     /** Tokens of a batch held in memory at a time; changes no result. Absent: the engine decides. */
     maxTokensInMemory: count.optional(),
+    /** Keep each layer's input only and compute the rest again on the way back; changes no result (TRL: true). */
+    gradientCheckpointing: z.boolean().default(false),
 
     /** Every n-th step is a row of metrics.jsonl, with its own numbers (TRL: every 10th, the mean of the ten). */
     loggingSteps: count.default(1),

@@ -66,6 +66,11 @@ export class Sampler<Row> {
     return Array.from({ length: count }, (_, i) => this.#row(position + i));
   }
 
+  /** All rows, or when they are made on demand the first `count`. */
+  some(count: number): readonly Row[] {
+    return typeof this.#dataset === 'function' ? this.rows(0, count) : this.#dataset;
+  }
+
   #row(position: number): Row {
     if (typeof this.#dataset === 'function') return this.#dataset(position, new Random(this.#seed, Stream.rows + position));
     const size = this.#dataset.length;

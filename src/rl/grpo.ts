@@ -5,12 +5,15 @@
 import type { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
+import type { TrainingShape } from '../model/estimate.js';
 import type { Model, Scores } from '../model/model.js';
+import { encodePrompt } from '../model/tokenizer.js';
 import { computeAdvantages, weightedSum } from './advantages.js';
 import { type GRPOConfig, resolveConfig, type ResolvedGRPOConfig } from './config.js';
 import type { Sampler } from './dataset.js';
 import type { CompletionRecord } from './log.js';
 import { planLoss } from './loss.js';
+import { longest } from './memory.js';
 import { completionMetrics, explain, lossMetrics, mismatchMetrics, rewardSummary } from './metrics.js';
 import { callRewards, type NamedReward, nameRewards } from './rewards.js';
 import { rewardInput, type Rollout, sample } from './rollout.js';
@@ -94,6 +97,19 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     if (this.#reference !== this.#givenReference) this.#reference?.dispose();
     this.#reference = undefined;
     super.dispose();
+  }
+
+  protected override shape(): Omit<TrainingShape, 'trainable'> {
+    const { beta, klInReward, klEstimator, maxCompletionLength, numGenerations } = this.config;
+    const { maxPositions } = this.model.spec;
+    const tokens = (row: PromptRow) => encodePrompt(() => this.tokenizer, row.prompt, this.config.chatTemplateKwargs).length;
+    const promptLength = Math.min(longest(this.sampler.some(this.#prompts), ['prompt'], tokens), maxPositions - 1);
+    const sequenceLength = Math.min(promptLength + maxCompletionLength, maxPositions);
+    return {
+      sequences: this.#prompts * numGenerations, sequenceLength, scoredLength: sequenceLength - promptLength,
+      reference: beta > 0 ? (klEstimator === 'exact' && !klInReward ? 'exact' : true) : false,
+      sampling: { prompts: this.#prompts, promptLength, numReturnSequences: numGenerations, maxNewTokens: maxCompletionLength },
+    };
   }
 
   protected override async accumulate(context: StepContext): Promise<StepOutcome> {

@@ -80,7 +80,7 @@ export function planLoss(batch: PolicyBatch, config: ResolvedGRPOConfig): LossPl
   const active = lengths.flatMap((length, s) => (length > 0 ? [s] : []));
   const ratio = active.length > 0 ? bonus[active[0]!]! / weights[active[0]!]! : 0;
   const proportional = active.every((s) => Math.abs(bonus[s]! - ratio * weights[s]!) <= 1e-12 * Math.abs(bonus[s]!));
-  const common = { temperature: config.temperature, ...(config.maxTokensInMemory ? { maxTokens: config.maxTokensInMemory } : {}) };
+  const common = { temperature: config.temperature, gradientCheckpointing: config.gradientCheckpointing, ...(config.maxTokensInMemory ? { maxTokens: config.maxTokensInMemory } : {}) };
   const exact = config.klEstimator === 'exact' && !config.klInReward;
   return {
     main: {

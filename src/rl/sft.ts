@@ -5,8 +5,10 @@
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import { type ChatMessage, isChat } from '../model/chat.js';
+import type { TrainingShape } from '../model/estimate.js';
 import { encodePrompt } from '../model/tokenizer.js';
 import { resolveConfig, type ResolvedSFTConfig, type SFTConfig } from './config.js';
+import { longest } from './memory.js';
 import { resolveStages, stepsOf } from './stages.js';
 import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 
@@ -40,15 +42,20 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   protected override async accumulate({ state, signal }: StepContext): Promise<StepOutcome> {
     const samples = this.sampler.rows(state.rows, this.#batchSize).map((row, i) => this.#sample(row, i));
     const tokens = samples.reduce((n, s) => n + s.inputIds.length - s.scoreFrom, 0);
-    const { maxTokensInMemory } = this.config;
+    const { maxTokensInMemory, gradientCheckpointing } = this.config;
     const { logps, entropy, maxProb } = await this.model.accumulateGradients(samples, {
-      loss: 'coefficients', coefficients: new Float32Array(tokens).fill(1 / tokens), signal, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}),
+      loss: 'coefficients', coefficients: new Float32Array(tokens).fill(1 / tokens), signal, gradientCheckpointing, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}),
     });
     const mean = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / tokens;
     return {
       metrics: { loss: -mean(logps), entropy: mean(entropy), max_prob: mean(maxProb) }, notes: [],
       rows: samples.length, sampled: 0, tokens: samples.reduce((n, s) => n + s.inputIds.length, 0),
     };
+  }
+
+  protected override shape(): Omit<TrainingShape, 'trainable'> {
+    const sequenceLength = longest(this.sampler.some(this.#batchSize), ['inputIds', 'messages', 'text', 'prompt', 'completion'], (row) => this.#sample(row, 0).inputIds.length);
+    return { sequences: this.#batchSize, sequenceLength };
   }
 
   /** eval_loss (nats per scored token) and eval_entropy of the evalDataset. */

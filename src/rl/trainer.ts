@@ -3,6 +3,7 @@
  * optimizer and counters change together. Until that moment a failure or an abort leaves everything as it was.
  */
 import { fail } from '../errors.js';
+import type { TrainingEstimate, TrainingShape } from '../model/estimate.js';
 import type { Model } from '../model/model.js';
 import { AdamW } from '../model/optimizer.js';
 import type { Tokenizer } from '../model/tokenizer.js';
@@ -10,6 +11,7 @@ import { checkpointPath, checkSameConfig, fingerprint, listCheckpoints, openChec
 import type { CommonConfig } from './config.js';
 import { Sampler } from './dataset.js';
 import { type CompletionRecord, RunLog } from './log.js';
+import { checkMemory } from './memory.js';
 import { learningRateAt } from './schedule.js';
 import { checkStages, optimizerOptions, type Stage } from './stages.js';
 import type { Dataset, StepMetrics, TrainOptions, TrainResult } from './types.js';
@@ -74,6 +76,8 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
 
   /** Adds the gradients of one update; changes nothing else before `commit`. */
   protected abstract accumulate(context: StepContext): Promise<StepOutcome>;
+  /** Sizes of the largest update. */
+  protected abstract shape(): Omit<TrainingShape, 'trainable' | 'maxTokens' | 'gradientCheckpointing'>;
   /** Metrics of the evalDataset, keys beginning with 'eval_'. Changes nothing. */
   abstract evaluate(options?: { readonly signal?: AbortSignal | undefined }): Promise<Record<string, number | null>>;
   /** Before the first step and before a checkpoint is loaded: the model is as it was given. */
@@ -99,6 +103,13 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   }
   protected get hasTokenizer(): boolean {
     return this.#tokenizer !== undefined;
+  }
+
+  /** What the run will hold in memory in the stage that needs most, when every sequence is as long as options and rows allow. */
+  estimateMemory(): TrainingEstimate {
+    const { maxTokensInMemory, gradientCheckpointing } = this.config;
+    const shape = { ...this.shape(), gradientCheckpointing, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}) };
+    return this.stages.map(({ trainable }) => this.model.estimateTraining({ ...shape, trainable })).reduce((a, b) => (b.bytes > a.bytes ? b : a));
   }
 
   /** Trains to the end. @throws what a step threw (ERR_REWARD, ERR_IO, the signal's reason …), after writing a checkpoint. */
@@ -156,7 +167,10 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
 
   async #begin(resumeFrom: string | undefined): Promise<void> {
     const { outputDir, overwriteOutputDir } = this.config;
-    if (!this.#ready) await this.setUp();
+    if (!this.#ready) {
+      checkMemory(this.#caller, this.estimateMemory());
+      await this.setUp();
+    }
     if (resumeFrom === 'latest' && outputDir === undefined) fail('ERR_INVALID_ARG', `${this.#caller}: resumeFrom 'latest' needs an outputDir`);
     const directory = resumeFrom === 'latest' ? (await listCheckpoints(outputDir!))[0] : resumeFrom;
     if (directory !== undefined) {

@@ -100,6 +100,7 @@ describe('train and generate' + needsSharedData, () => {
       '--set', 'per_device_train_batch_size=8', '--set', 'numGenerations=4', '--set', 'max_completion_length=16', '--set', 'stop=[1]', '--set', 'saveSteps=1'];
     const first = await headfirst([...args, '--set', 'maxSteps=2']);
     expect(first.code, first.err).toBe(0);
+    expect(first.err).toMatch(/^Memory: about 0\.0\d+ GB at its peak \(weights /m);
     expect(first.out).toContain(`Model: ${join(out, 'model')}`);
     expect(existsSync(join(out, 'report.html'))).toBe(true);
 

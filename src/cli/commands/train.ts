@@ -60,8 +60,8 @@ export const train = (): Command => new Command('train')
   .option('--untie', 'give a tied model a classifier of its own (cfrl needs one)')
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ Model }, { CFRLTrainer, GRPOTrainer, readJsonLines, loadReward, trainTestSplit }, { report }] = await Promise.all([
-      import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js')]);
+    const [{ Model }, { CFRLTrainer, GRPOTrainer, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
+      import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js')]);
     const { out } = options;
     const config: Record<string, unknown> = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
     const rewardFuncs = await Promise.all(options.reward.map((spec) => loadReward(spec)));
@@ -72,6 +72,7 @@ export const train = (): Command => new Command('train')
       : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
     using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true });
     const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, evalDataset, config });
+    process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
     const result = await interruptible(again, (signal) => trainer.train({
