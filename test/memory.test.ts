@@ -94,7 +94,9 @@ describe('a trainer', () => {
     const rows = [5, 90, 30].map((length) => ({ prompt: new Array<number>(length).fill(1), completion: [2, 3] }));
     const of = (extra: object): TrainingEstimate => new SFTTrainer({ model, trainDataset: rows, config: { maxSteps: 1, perDeviceTrainBatchSize: 2, ...extra } }).estimateMemory();
     expect(of({}).activations).toBe(model.estimateTraining({ sequences: 2, sequenceLength: 92 }).activations);
-    expect(of({ maxLength: 40 }).activations).toBe(model.estimateTraining({ sequences: 2, sequenceLength: 40 }).activations);
+    expect(of({ maxLength: 91 }).activations).toBe(model.estimateTraining({ sequences: 2, sequenceLength: 91 }).activations);
+    // A row whose completion is cut off is one that the step refuses.
+    expect(of({ maxLength: 40 }).activations).toBe(model.estimateTraining({ sequences: 2, sequenceLength: 32 }).activations);
   });
 
   it('refuses a run that cannot fit, before anything happens, and says what would help', async () => {
