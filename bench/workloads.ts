@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { AdamW, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
+import { AdamW, analysis, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
 import { Random } from '../test/helpers/random.js';
 import { measure, type Timing } from './harness.js';
 import { bound, type PeerLine, type Settings } from './types.js';
@@ -35,8 +35,8 @@ interface Prepared {
 interface Workload {
   readonly name: string;
   readonly shape: string;
-  /** bench/peers script and its arguments. */
-  readonly peer: readonly string[];
+  /** bench/peers script and its arguments; none where no peer does it. */
+  readonly peer?: readonly string[];
   /** Numbers to compare with the reference; on a small model. */
   check(context: Context): Promise<ArrayLike<number>>;
   prepare(context: Context): Promise<Prepared>;
@@ -134,7 +134,25 @@ const training: Workload = {
   prepare: (context) => step(GPT, context, 32, 64),
 };
 
-export const workloads: readonly Workload[] = [training, sampling(32), sampling(1), gram('sequence'), gram('token'), fused];
+/** To be read against the training step's line: forward and backward pass of the batch, forward mode and one more forward pass over the probes. */
+const explain: Workload = {
+  name: 'explainStep', shape: 'B 32 × T 64, 64 probes: 4 states of 16 sequences',
+  async check(context) {
+    const { probes } = await explained(SMALL, context, 3, 9).then(({ run }) => run());
+    return probes.flatMap((p) => [...p.predicted]);
+  },
+  prepare: (context) => explained(GPT, context, 32, 64),
+};
+
+async function explained(config: Config, context: Context, count: number, length: number) {
+  const model = await Model.fromConfig(config, { context, seed: 3 });
+  const batch = randomTokens(config, count, length).map((inputIds, i) => ({ inputIds, scoreFrom: 1, advantage: i % 2 ? 1 : -1 }));
+  const probes = batch.slice(0, Math.ceil(count / 2)).flatMap(({ inputIds }) => [1 / 4, 1 / 2, 3 / 4, 1].map((share) => inputIds.slice(0, Math.ceil(share * length))));
+  const run = () => analysis.explainStep(model, batch, probes, { learningRate: 1e-3 });
+  return { run, flops: 3 * forwardFlops(config, count * length, count * (length - 1), length / 2) + 4 * forwardFlops(config, (count / 2) * length, probes.length, length / 2), bytes: 0 };
+}
+
+export const workloads: readonly Workload[] = [training, explain, sampling(32), sampling(1), gram('sequence'), gram('token'), fused];
 
 function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, norm] = [0, 0];
@@ -164,16 +182,17 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
     if (!(error < 2e-5)) throw new Error(`${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`);
     exact.dispose();
     const { run, flops, bytes } = await workload.prepare(context);
+    const beside = peer ? workload.peer : undefined;
     await run();
     context.memory();
     await run();
     const workspaceBytes = context.memory().arenaPeakBytes;
     const ours: Timing[] = [];
     const theirs = new Map<string, { seconds: number[]; cpu: number[]; extraBytes?: number }>();
-    for (let round = 0; round < (peer ? rounds : 1); ++round) {
+    for (let round = 0; round < (beside ? rounds : 1); ++round) {
       ours.push(await measure(workload.name, async () => void (await run()), limits));
-      if (!peer) continue;
-      for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(workload.peer, threads))) {
+      if (!beside) continue;
+      for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(beside, threads))) {
         const all = theirs.get(form) ?? { seconds: [], cpu: [] };
         theirs.set(form, { seconds: [...all.seconds, ...seconds], cpu: [...all.cpu, ...cpu], ...(extraBytes === undefined ? {} : { extraBytes }) });
       }
@@ -185,7 +204,7 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
       return { name, best, cpu: processor, extraBytes, ratio: best / timing.best, cpuRatio: processor / timing.cpu };
     });
     const { seconds: least, by: limit } = bound(rates, flops, bytes);
-    report({ group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, workspaceBytes, roofline: least / timing.median, bound: limit, ...(peer ? { peers } : {}) });
+    report({ group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, workspaceBytes, roofline: least / timing.median, bound: limit, ...(beside ? { peers } : {}) });
     context.dispose();
   }
 }

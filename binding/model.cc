@@ -44,7 +44,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
                       InstanceMethod<&M::plan_gram>("planGram"), InstanceMethod<&M::gram>("gram"),
                       InstanceMethod<&M::per_sample_gradients>("perSampleGradients"), InstanceMethod<&M::vector_product>("vectorProduct"),
                       InstanceMethod<&M::linear_model>("linearModel"), InstanceMethod<&M::jvp>("jvp"), InstanceMethod<&M::vjp>("vjp"),
-                      InstanceMethod<&M::last_tangents>("lastTangents"), InstanceMethod<&M::dispose>("dispose")});
+                      InstanceMethod<&M::row_tangents>("rowTangents"), InstanceMethod<&M::dispose>("dispose")});
 }
 
 // new Model(context, spec), or from clone() with the native model in an External.

@@ -205,49 +205,59 @@ Napi::Value ModelHandle::jvp(const Napi::CallbackInfo& info) {
   });
 }
 
-// (prefixes, tangent of P numbers, groups) → { logits (n, V), direct (n, V), indirect (n, G, V) } at the last position of each prefix:
-// z, ΔW φ, and W Δφ when only the parameters of group g move (groups: one number in 0 … G − 1 per parameter, or −1). The logits of other
-// positions are never formed.
-Napi::Value ModelHandle::last_tangents(const Napi::CallbackInfo& info) {
+// (sequences, rows, tangent of P numbers, groups) → { logits (n, V), direct (n, V), indirect (n, G, V) } at n rows of the packed tokens, in
+// ascending order: z, ΔW φ, and W Δφ when only the parameters of group g move (groups: one number in 0 … G − 1 per parameter, or −1). The
+// logits of other positions are never formed. Without a tangent (null, and no groups) only z is computed.
+Napi::Value ModelHandle::row_tangents(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    constexpr int64_t kBlockTokens = 2048;  // whole prefixes that share a pass; bounds activations
+    constexpr int64_t kBlockTokens = 2048;  // whole sequences that share a pass; bounds activations
     const char* function = "analysis.explainStep";
     const DType real = get("model")->context()->real();
     const auto packed = packed_sequences(function, info[0], *object_);
-    const auto tangent = std::make_shared<std::vector<char>>(copy_numbers(function, "tangent", info[1], real, object_->size()));
-    const Napi::Int32Array given = info[2].As<Napi::Int32Array>();
+    const Napi::Int32Array wanted = info[1].As<Napi::Int32Array>();
+    const auto rows = std::make_shared<std::vector<int32_t>>(wanted.Data(), wanted.Data() + wanted.ElementLength());
+    HF_CHECK(std::is_sorted(rows->begin(), rows->end()) && (rows->empty() || (rows->front() >= 0 && rows->back() < packed->offsets.back())), ErrorCode::kInvalidArg,
+             "%s: rows must ascend and lie in 0 … %d", function, int(packed->offsets.back()) - 1);
+    const auto tangent = std::make_shared<std::vector<char>>(info[2].IsNull() ? std::vector<char>() : copy_numbers(function, "tangent", info[2], real, object_->size()));
+    const Napi::Int32Array given = info[3].As<Napi::Int32Array>();
     HF_CHECK(given.ElementLength() == object_->parameters().size(), ErrorCode::kInvalidArg, "%s: groups must have one entry per parameter", function);
     const std::vector<int32_t> groups(given.Data(), given.Data() + given.ElementLength());
-    return EnvData::of(info.Env()).submit(object_->context(), info[3], [model = object_, packed, tangent, groups](Run& run) -> Convert {
-      const View t = make_view(tangent->data(), run.real(), model->size());
-      const int64_t n = packed->sequences(), V = model->spec().vocab_size, G = std::max(0, *std::max_element(groups.begin(), groups.end()) + 1);
+    HF_CHECK(!tangent->empty() || std::all_of(groups.begin(), groups.end(), [](int32_t g) { return g < 0; }), ErrorCode::kInvalidArg, "%s: groups need a tangent", function);
+    return EnvData::of(info.Env()).submit(object_->context(), info[4], [model = object_, packed, rows, tangent, groups](Run& run) -> Convert {
+      const View t = tangent->empty() ? View{} : make_view(tangent->data(), run.real(), model->size());
+      const int64_t sequences = packed->sequences(), n = int64_t(rows->size()), V = model->spec().vocab_size, G = std::max(0, *std::max_element(groups.begin(), groups.end()) + 1);
       const std::shared_ptr<MemoryCounter>& counter = model->context()->counter();
       Tensor z = Tensor::create(counter, run.real(), n, V), direct = Tensor::create(counter, run.real(), n, V), indirect = Tensor::create(counter, run.real(), n, G, V);
       const View part = arena_tensor(run, run.real(), model->size());
-      for (int64_t begin = 0, end; begin < n; begin = end) {
-        for (end = begin + 1; end < n && packed->offsets[end + 1] - packed->offsets[begin] <= kBlockTokens;) ++end;
+      int64_t row = 0;
+      for (int64_t begin = 0, end; begin < sequences; begin = end) {
+        for (end = begin + 1; end < sequences && packed->offsets[end + 1] - packed->offsets[begin] <= kBlockTokens;) ++end;
         checkpoint(run);
         Scratch scratch(run);
         const Activations a = hf::forward(*model, make_batch(packed->ids.data(), packed->offsets.data() + begin, end - begin, run), G > 0 ? Keep::kAll : Keep::kFeatures, run);
-        const View last = arena_tensor(run, DType::kI32, end - begin);
-        for (int64_t s = begin; s < end; ++s) last.as<int32_t>()[s - begin] = packed->offsets[s + 1] - packed->offsets[begin] - 1;
-        const View phi = gather_rows(a.features(), last, run);
-        logits(*model, phi, z.view.slice(0, begin, end - begin), run);
-        GemmArgs args;
-        args.a = phi, args.b = model->view_in(t, model->classifier()).transposed(), args.c = direct.view.slice(0, begin, end - begin);
-        dispatch(args, run);
+        const int64_t first = row;
+        while (row < n && (*rows)[row] < packed->offsets[end]) ++row;
+        const View here = arena_tensor(run, DType::kI32, row - first);
+        for (int64_t i = first; i < row; ++i) here.as<int32_t>()[i - first] = (*rows)[i] - packed->offsets[begin];
+        const View phi = gather_rows(a.features(), here, run);
+        logits(*model, phi, z.view.slice(0, first, row - first), run);
+        if (t) {
+          GemmArgs args;
+          args.a = phi, args.b = model->view_in(t, model->classifier()).transposed(), args.c = direct.view.slice(0, first, row - first);
+          dispatch(args, run);
+        }
         for (int32_t g = 0; g < G; ++g) {
           checkpoint(run);
           Scratch inner(run);
           std::memset(part.data, 0, static_cast<size_t>(part.bytes()));
           for (size_t p = 0; p < groups.size(); ++p)
             if (groups[p] == g) std::memcpy(model->view_in(part, int(p)).data, model->view_in(t, int(p)).data, static_cast<size_t>(model->view_in(t, int(p)).bytes()));
-          const View t_phi = gather_rows(hf::jvp(*model, a, part, run), last, run);
-          View out = indirect.view.slice(0, begin, end - begin).slice(1, g, 1);
+          const View t_phi = gather_rows(hf::jvp(*model, a, part, run), here, run);
+          View out = indirect.view.slice(0, first, row - first).slice(1, g, 1);
           out.rank = 2, out.shape[1] = V, out.stride[1] = 1;
           logits(*model, t_phi, out, run);
         }
-        report_progress(run, end, n);
+        report_progress(run, end, sequences);
       }
       return [model, z, direct, indirect](Napi::Env env) -> Napi::Value {
         Napi::Object result = Napi::Object::New(env);

@@ -91,7 +91,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle>, public Handle<Model> {
   Napi::Value linear_model(const Napi::CallbackInfo& info);
   Napi::Value jvp(const Napi::CallbackInfo& info);
   Napi::Value vjp(const Napi::CallbackInfo& info);
-  Napi::Value last_tangents(const Napi::CallbackInfo& info);
+  Napi::Value row_tangents(const Napi::CallbackInfo& info);
   void dispose(const Napi::CallbackInfo& info);
   void release(Napi::Env env);
   int parameter(const Napi::CallbackInfo& info) const;  // the first argument, an index

@@ -58,3 +58,29 @@ export function packSamples(caller: string, limits: Limits, samples: readonly Sa
 export function packPrompts(caller: string, model: Model, prompts: readonly Prompt[]): PackedSequences {
   return packSequences(caller, model, prompts.map((prompt) => encodePrompt(() => model.tokenizer, prompt)), 'prompts');
 }
+
+/** `row[p]` of the packed tokens is the last token of prefix p. */
+export interface PackedPrefixes {
+  readonly packed: PackedSequences;
+  readonly row: readonly number[];
+}
+
+/** Packs prefixes so that one which another continues is not repeated: by causality its row is inside the longer one. @throws as packSequences. */
+export function packPrefixes(caller: string, limits: Limits, prefixes: readonly (readonly number[])[], name: string): PackedPrefixes {
+  packSequences(caller, limits, prefixes, name);
+  const compare = (a: readonly number[], b: readonly number[]): number => {
+    for (let t = 0; t < a.length && t < b.length; ++t) if (a[t] !== b[t]) return a[t]! - b[t]!;
+    return a.length - b.length;
+  };
+  // In this order a prefix comes right after what continues it, if anything does.
+  const order = [...prefixes.keys()].sort((i, j) => compare(prefixes[j]!, prefixes[i]!));
+  const kept: (readonly number[])[] = [];
+  const holder: number[] = [];
+  for (const p of order) {
+    const [prefix, longer] = [prefixes[p]!, kept.at(-1)];
+    if (!longer || longer.length < prefix.length || prefix.some((id, t) => id !== longer[t])) kept.push(prefix);
+    holder[p] = kept.length - 1;
+  }
+  const packed = packSequences(caller, limits, kept, name);
+  return { packed, row: prefixes.map((prefix, p) => packed.offsets[holder[p]!]! + prefix.length - 1) };
+}

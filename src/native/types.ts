@@ -295,7 +295,7 @@ export interface NativeModel {
   jvp(batch: PackedSequences, tangent: RealArray, onProgress?: NativeProgress): NativeJob<{ logits: NativeTensor[]; hiddenStates: NativeTensor[] }>;
   vjp(batch: PackedSequences, cotangents: readonly NativeTensor[], options: { wanted: Uint8Array }, onProgress?: NativeProgress): NativeJob<NativeTensor>;
   /** At the last position of each prefix: z, ΔW φ, and W Δφ when only the parameters with groups[p] = g move; (n, V), (n, V), (n, G, V). */
-  lastTangents(prefixes: PackedSequences, tangent: RealArray, groups: Int32Array, onProgress?: NativeProgress): NativeJob<{ logits: NativeTensor; direct: NativeTensor; indirect: NativeTensor }>;
+  rowTangents(sequences: PackedSequences, rows: Int32Array, tangent: RealArray | null, groups: Int32Array, onProgress?: NativeProgress): NativeJob<{ logits: NativeTensor; direct: NativeTensor; indirect: NativeTensor }>;
   dispose(): void;
 }
 

@@ -89,6 +89,18 @@ describe('plain ascent on an untied model', () => {
     expect(result).toMatchObject({ crossDefined: true, applied: false });
   });
 
+  it('probes that continue each other share a pass and are explained as on their own, in any order and twice', async () => {
+    const model = await small();
+    const story = ids(12);
+    const states = [story.slice(0, 5), ids(7), story, story.slice(0, 5), story.slice(0, 1), [...story.slice(0, 4), (story[4]! + 1) % V]];
+    const together = await analysis.explainStep(model, batch, states, { learningRate: 0.01, layers: true });
+    for (const [s, state] of states.entries()) {
+      const { probes: [alone] } = await analysis.explainStep(model, batch, [state], { learningRate: 0.01, layers: true });
+      for (const key of ['representation', 'gradient', 'predicted', 'measured'] as const) expect(relative(together.probes[s]![key], alone![key])).toBeLessThan(1e-12);
+      expect(together.probes[s]!.layers!.map((l) => l.change[0]!)).toEqual(alone!.layers!.map((l) => expect.closeTo(l.change[0]!, 12)));
+    }
+  });
+
   it('layers sum to the gradient component; influences to the predicted change of the token, by component', async () => {
     const model = await small();
     const targets = [2, 7, 11];
