@@ -6,4 +6,5 @@ export { type Accuracy, type AdvantageSample, type ChangeOf, explainStep, type E
 export { bestOfN, passAtK } from '../evaluation/estimators.js';
 export { featureDrift, type FeatureDrift, featureSimilarity, type FeatureSimilarity, type PairStatistics } from './features.js';
 export type { MatrixLike } from './matrix.js';
+export { type AnalysisRow, record, type Recordable, type RecordedChange, type RecordOptions } from './record.js';
 export { type Alignment, effectiveRank, kernelAlignment, spectrum, type Spectrum } from './spectrum.js';
