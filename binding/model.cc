@@ -34,7 +34,7 @@ View features_view(const char* function, const std::shared_ptr<ContextTensor>& t
 Napi::Function ModelHandle::define(Napi::Env env) {
   using M = ModelHandle;
   return DefineClass(env, "Model",
-                     {InstanceAccessor<&M::size>("size"), InstanceMethod<&M::read_parameter>("readParameter"),
+                     {InstanceAccessor<&M::size>("size"), InstanceMethod<&M::read_parameter>("readParameter"), InstanceMethod<&M::read_merged>("readMerged"),
                       InstanceMethod<&M::write_parameter>("writeParameter"), InstanceMethod<&M::load_parameter>("loadParameter"),
                       InstanceMethod<&M::init_parameter>("initParameter"), InstanceMethod<&M::clone>("clone"),
                       InstanceMethod<&M::set_trainable>("setTrainable"), InstanceMethod<&M::read_gradient>("readGradient"),
@@ -75,6 +75,19 @@ Napi::Value ModelHandle::read_parameter(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const int index = parameter(info);
     return read_view(info.Env(), object_->context(), object_, object_->weight(index));
+  });
+}
+
+Napi::Value ModelHandle::read_merged(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int index = parameter(info);
+    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index](Run& run) -> Convert {
+      View out = model->weight(index);
+      auto numbers = std::make_shared<std::vector<char>>(static_cast<size_t>(out.bytes()));
+      out.data = numbers->data();
+      merged_weight(*model, index, out, run);
+      return [numbers, dtype = out.dtype, count = out.size()](Napi::Env env) { return typed_array(env, dtype, numbers->data(), count); };
+    });
   });
 }
 

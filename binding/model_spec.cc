@@ -14,6 +14,7 @@ ParameterSpec parameter_of(Napi::Value value) {
   p.name = options.text("name");
   p.role = options.choice<Role>("role", kRoles, kRoleCount);
   p.layer = int(options.integer("layer"));
+  if (options.has("target")) p.target = int(options.integer("target"));
   const Napi::Value shape = options.get("shape");
   HF_CHECK(shape.IsArray(), ErrorCode::kInvalidArg, "Model: parameter '%s' needs a shape", p.name.c_str());
   for (uint32_t i = 0; i < shape.As<Napi::Array>().Length(); ++i) p.shape.push_back(shape.As<Napi::Array>().Get(i).ToNumber().Int64Value());
@@ -43,6 +44,7 @@ ModelSpec model_spec_of(Napi::Value value) {
   if (options.has("fusedQkv")) s.qkv_layout = options.choice<QkvLayout>("fusedQkv", kLayouts, 2);
   s.transposed_linears = options.flag("transposedLinears");
   s.attention_scale = options.number("attentionScale");
+  if (options.has("loraScale")) s.lora_scale = options.number("loraScale");
   const Napi::Value parameters = options.get("parameters");
   HF_CHECK(parameters.IsArray(), ErrorCode::kInvalidArg, "Model: parameters must be an array");
   for (uint32_t i = 0; i < parameters.As<Napi::Array>().Length(); ++i) s.parameters.push_back(parameter_of(parameters.As<Napi::Array>().Get(i)));

@@ -71,6 +71,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle>, public Handle<Model> {
  private:
   Napi::Value size(const Napi::CallbackInfo& info);
   Napi::Value read_parameter(const Napi::CallbackInfo& info);
+  Napi::Value read_merged(const Napi::CallbackInfo& info);
   Napi::Value write_parameter(const Napi::CallbackInfo& info);
   Napi::Value load_parameter(const Napi::CallbackInfo& info);
   Napi::Value init_parameter(const Napi::CallbackInfo& info);

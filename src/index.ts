@@ -8,6 +8,7 @@ export { Tensor } from './core/tensor.js';
 export type { CodedError, ErrorCode } from './errors.js';
 export { passAtK } from './evaluation/estimators.js';
 export { type Confidence, evaluate, type Evaluation, type EvaluationOptions } from './evaluation/evaluate.js';
+export type { PeftConfig, ResolvedPeftConfig } from './model/adapters.js';
 export type { Sample } from './model/batch.js';
 export type { TrainingEstimate, TrainingShape } from './model/estimate.js';
 export type { Completion, GenerateOptions } from './model/generate.js';

@@ -71,8 +71,23 @@ class Backward {
       GemmArgs args;
       args.a = part, args.b = linears[i].weight, args.c = d_a, args.accumulate = i > 0;
       dispatch(args, run_);
+      for (const Adapter& adapter : linears[i].adapters) this->adapter(adapter, a, part.slice(1, adapter.begin, adapter.up.out()), d_a);
       column += linears[i].out();
     }
+  }
+
+  // Both matrices' pairs, and the way through them added to d_a.
+  void adapter(const Adapter& adapter, const View& a, const View& d, const View& d_a) {
+    Scratch scratch(run_);
+    if (sink_.wants(adapter.up)) sink_.linear(adapter.up, adapter_input(spec_, adapter, a, run_), d, rows_);
+    GemmArgs args;
+    args.a = d, args.b = adapter.up.weight, args.c = tensor(adapter.down.out()), args.alpha = spec_.lora_scale;
+    dispatch(args, run_);
+    const View d_down = args.c;
+    if (sink_.wants(adapter.down)) sink_.linear(adapter.down, a, d_down, rows_);
+    GemmArgs down;
+    down.a = d_down, down.b = adapter.down.weight, down.c = d_a, down.accumulate = true;
+    dispatch(down, run_);
   }
 
   void norm(const NormWeights& weights, const NormActivations& a, const View& x, const View& d_y, const View& d_x, bool add) {

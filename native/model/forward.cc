@@ -81,15 +81,50 @@ HeadViews head_views(const ModelSpec& s, const View& qkv) {
   return {heads.slice(2, 0, D), heads.slice(2, D, D), heads.slice(2, 2 * D, D)};
 }
 
-void apply_linears(const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run) {
+View adapter_input(const ModelSpec& s, const Adapter& adapter, const View& a, Run& run) {
+  GemmArgs args;
+  args.a = a, args.b = adapter.down.weight.transposed(), args.c = arena_tensor(run, a.dtype, a.shape[0], adapter.down.out()), args.alpha = s.lora_scale;
+  dispatch(args, run);
+  return args.c;
+}
+
+void apply_linears(const ModelSpec& s, const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run) {
   int64_t column = 0;
   for (size_t i = 0; i < count; ++i) {
     GemmArgs args;
     args.a = a, args.b = linears[i].weight.transposed(), args.c = y.slice(1, column, linears[i].out());
     args.bias = linears[i].bias, args.packed_b = linears[i].packed, args.residual = residual;
     dispatch(args, run);
+    for (const Adapter& adapter : linears[i].adapters) {
+      Scratch scratch(run);
+      GemmArgs up;
+      up.a = adapter_input(s, adapter, a, run), up.b = adapter.up.weight.transposed(), up.c = y.slice(1, column + adapter.begin, adapter.up.out()), up.accumulate = true;
+      dispatch(up, run);
+    }
     column += linears[i].out();
   }
+}
+
+void merged_weight(const Model& model, int parameter, const View& out, Run& run) {
+  const View weight = model.weight(parameter);
+  std::memcpy(out.data, weight.data, static_cast<size_t>(weight.bytes()));
+  const int layer = model.parameters()[parameter].spec.layer;
+  if (layer < 0) return;
+  const LayerWeights& w = model.layer(layer);
+  const auto add = [&](const Linear& linear) {
+    for (const Adapter& adapter : linear.adapters) {
+      const int target = model.parameters()[adapter.up.parts.front().weight].spec.target;
+      if (target != parameter) continue;
+      GemmArgs args;
+      args.c = out, args.alpha = model.spec().lora_scale, args.accumulate = true;
+      if (linear.transposed) args.a = adapter.down.weight.transposed(), args.b = adapter.up.weight.transposed();
+      else args.a = adapter.up.weight, args.b = adapter.down.weight;
+      dispatch(args, run);
+    }
+  };
+  for (const Linear& linear : w.qkv) add(linear);
+  for (const Linear& linear : w.mlp_in) add(linear);
+  add(w.attention_out), add(w.mlp_down);
 }
 
 void embed(const Model& model, const View& ids, const View& positions, const View& y, Run& run) {
@@ -116,7 +151,7 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   a.x = x;
   a.attention_norm = apply_norm(model, w.attention_norm, x, run);
   a.qkv = arena_tensor(run, real, N, (s.heads + 2 * s.kv_heads) * s.head_dim);
-  apply_linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, a.qkv, View{}, run);
+  apply_linears(s, w.qkv.data(), w.qkv.size(), a.attention_norm.y, a.qkv, View{}, run);
   const HeadViews heads = head_views(s, a.qkv);
   if (w.q_norm >= 0) a.q_norm = apply_head_norm(model, w.q_norm, heads.q, run);
   if (w.k_norm >= 0) a.k_norm = apply_head_norm(model, w.k_norm, heads.k, run);
@@ -130,11 +165,11 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   attention.y = a.attention.split_last(s.heads), attention.lse = a.lse, attention.scale = s.attention_scale;
   dispatch(attention, run);
   a.middle = same(x, run);
-  apply_linears(&w.attention_out, 1, a.attention, a.middle, x, run);
+  apply_linears(s, &w.attention_out, 1, a.attention, a.middle, x, run);
 
   a.mlp_norm = apply_norm(model, w.mlp_norm, s.parallel_residual ? x : a.middle, run);
   a.mlp_in = arena_tensor(run, real, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
-  apply_linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, a.mlp_in, View{}, run);
+  apply_linears(s, w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, a.mlp_in, View{}, run);
   a.mlp_act = arena_tensor(run, real, N, s.mlp_size);
   activate(s, a.mlp_in, a.mlp_act, run);
   return a;
@@ -152,7 +187,7 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run)
     const View next = keep == Keep::kFeatures ? spare : same(x, run);
     const int64_t mark = arena_mark(run);
     LayerActivations a = forward_layer(model, l, x, batch, run);
-    apply_linears(&model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
+    apply_linears(model.spec(), &model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
     if (keep != Keep::kAll) {
       arena_release(run, mark);
       spare = x;

@@ -66,10 +66,14 @@ void rotate(const Model& model, const View& positions, const View& heads, bool i
 void embed(const Model& model, const View& ids, const View& positions, const View& y, Run& run);
 // The MLP's nonlinearity: in (N, F) or (N, 2F) to y (N, F).
 void activate(const ModelSpec& spec, const View& in, const View& y, Run& run);
-// y = a Wᵀ + b (+ residual) over all of `linears`, side by side.
-void apply_linears(const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run);
+// y = a Wᵀ + b (+ residual) over all of `linears`, side by side, adapters included.
+void apply_linears(const ModelSpec& spec, const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run);
+// scale · a Aᵀ (N, r) of an adapter.
+View adapter_input(const ModelSpec& spec, const Adapter& adapter, const View& a, Run& run);
 // Everything of layer l but its output, from its input x (N, C).
 LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run);
+// weight W + scale · B A of a linear layer, as it is stored, into out: what a model without adapters must hold to compute the same.
+void merged_weight(const Model& model, int parameter, const View& out, Run& run);
 // Activations live in the run's arena.
 Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run);
 // d_features (N, C) is only read. Stops at the lowest layer that the sink wants.

@@ -47,8 +47,23 @@ class Jvp {
       dispatch(args, run_);
       args.a = a, args.b = tangent_of(linears[i].weight).transposed(), args.bias = View{}, args.residual = View{}, args.accumulate = true;
       dispatch(args, run_);
+      for (const Adapter& adapter : linears[i].adapters) this->adapter(adapter, a, t_a, t_y.slice(1, column + adapter.begin, adapter.up.out()));
       column += linears[i].out();
     }
+  }
+
+  // t_y += s (t_a Aᵀ + a t_Aᵀ) Bᵀ + s a Aᵀ t_Bᵀ
+  void adapter(const Adapter& adapter, const View& a, const View& t_a, const View& t_y) {
+    Scratch scratch(run_);
+    const View t_h = adapter_input(spec_, adapter, t_a, run_);
+    GemmArgs moved;
+    moved.a = a, moved.b = tangent_of(adapter.down.weight).transposed(), moved.c = t_h, moved.alpha = spec_.lora_scale, moved.accumulate = true;
+    dispatch(moved, run_);
+    GemmArgs up;
+    up.a = t_h, up.b = adapter.up.weight.transposed(), up.c = t_y, up.accumulate = true;
+    dispatch(up, run_);
+    up.a = adapter_input(spec_, adapter, a, run_), up.b = tangent_of(adapter.up.weight).transposed();
+    dispatch(up, run_);
   }
 
   void norm(const NormWeights& weights, const NormActivations& a, const View& x, const View& t_x, const View& t_y) {

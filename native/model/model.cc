@@ -43,6 +43,15 @@ std::vector<int64_t> expected_shape(const ModelSpec& s, Role role) {
   }
 }
 
+// r comes from the parameter itself.
+std::vector<int64_t> expected_adapter_shape(const ModelSpec& s, const ParameterSpec& p) {
+  const bool known = p.target >= 0 && p.target < int(s.parameters.size()) && s.parameters[p.target].shape.size() == 2 && p.shape.size() == 2;
+  HF_CHECK(known, ErrorCode::kInvalidArg, "Model: parameter '%s' must be a matrix beside a linear weight", p.name.c_str());
+  const std::vector<int64_t>& weight = s.parameters[p.target].shape;
+  const int64_t out = weight[s.transposed_linears ? 1 : 0], in = weight[s.transposed_linears ? 0 : 1];
+  return p.role == Role::kLoraA ? std::vector<int64_t>{p.shape[0], in} : std::vector<int64_t>{out, p.shape[1]};
+}
+
 }  // namespace
 
 Model::Model(std::shared_ptr<Context> context, ModelSpec spec) : context_(std::move(context)), spec_(std::move(spec)) {
@@ -58,7 +67,8 @@ Model::Model(std::shared_ptr<Context> context, ModelSpec spec) : context_(std::m
                          p.role == Role::kClassifier;
     HF_CHECK(outside ? p.layer == -1 : p.layer >= 0 && p.layer < s.layers, ErrorCode::kInvalidArg, "Model: parameter '%s' has layer %d, which '%s' cannot have",
              p.name.c_str(), p.layer, kRoles[int(p.role)]);
-    const std::vector<int64_t> shape = expected_shape(s, p.role);
+    const bool adapter = p.role == Role::kLoraA || p.role == Role::kLoraB;
+    const std::vector<int64_t> shape = adapter ? expected_adapter_shape(s, p) : expected_shape(s, p.role);
     HF_CHECK(p.shape == shape, ErrorCode::kShape, "Model: parameter '%s' must have shape %s, got %s", p.name.c_str(), shape_text(shape).c_str(),
              shape_text(p.shape).c_str());
     int64_t size = 1;
@@ -127,7 +137,32 @@ Linear Model::make_linear(const std::vector<std::pair<Role, Role>>& roles, int l
   }
   linear.weight.shape[0] = out;
   if (linear.bias) linear.bias.shape[0] = out;
+  linear.transposed = spec_.transposed_linears;
+  attach_adapters(linear);
   return linear;
+}
+
+void Model::attach_adapters(Linear& linear) const {
+  const auto matrix = [&](int parameter) {
+    Linear one;
+    one.weight = weight(parameter), one.parts = {{parameter, -1, 0, one.weight.shape[0]}};
+    return one;
+  };
+  for (const LinearPart& part : linear.parts) {
+    int a = -1, b = -1;
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      if (parameters_[i].spec.target != part.weight) continue;
+      int& which = parameters_[i].spec.role == Role::kLoraA ? a : b;
+      HF_CHECK(which < 0, ErrorCode::kInvalidArg, "Model: '%s' has more than one adapter", parameters_[part.weight].spec.name.c_str());
+      which = int(i);
+    }
+    if (a < 0 && b < 0) continue;
+    HF_CHECK(a >= 0 && b >= 0 && parameters_[a].spec.shape[0] == parameters_[b].spec.shape[1], ErrorCode::kShape,
+             "Model: the adapter of '%s' needs lora_A of shape (r, in) and lora_B of shape (out, r)", parameters_[part.weight].spec.name.c_str());
+    Adapter adapter{matrix(a), matrix(b), part.begin};
+    adapter.up.passing_input = true;
+    linear.adapters.push_back(std::move(adapter));
+  }
 }
 
 std::vector<Linear> Model::make_linears(const std::vector<std::pair<Role, Role>>& roles, int layer) const {

@@ -23,14 +23,24 @@ struct LinearPart {
 
 // y (N, out) = x (N, in) Wᵀ + b. Neighbouring matrices with the same input (q, k and v; gate and up) are one layer here when they
 // are neighbours in memory too.
+struct Adapter;
 struct Linear {
   View weight;  // (out, in), any strides
   View bias;    // (out) or absent
   View packed;  // weightᵀ as gemm_pack lays it out, or absent: a caller that multiplies by it many times sets it in a copy of its own
   std::vector<LinearPart> parts;
+  std::vector<Adapter> adapters;
+  bool transposed = false;     // the weight is stored (in, out)
+  bool passing_input = false;  // what goes in lives only while the backward pass is at this layer (an adapter's second matrix)
 
   int64_t out() const { return weight.shape[0]; }
   int64_t in() const { return weight.shape[1]; }
+};
+
+// LoRA (Hu et al. 2021, 2106.09685) beside a weight of a linear layer:  y[:, begin … begin + up.out()) += up(scale · down(x)).
+struct Adapter {
+  Linear down, up;  // (r, in) and (out, r): for sinks they are linear layers like any other
+  int64_t begin = 0;
 };
 
 struct NormWeights {
@@ -86,6 +96,7 @@ class Model {
   int find(Role role, int layer) const;
   Linear make_linear(const std::vector<std::pair<Role, Role>>& roles, int layer) const;
   std::vector<Linear> make_linears(const std::vector<std::pair<Role, Role>>& roles, int layer) const;
+  void attach_adapters(Linear& linear) const;
 
   std::shared_ptr<Context> context_;
   ModelSpec spec_;

@@ -14,12 +14,12 @@ void add_rows(const View& x, const View& scale_by, const View& y, Run& run) {
 }  // namespace
 
 // The gradient of `columns` outputs that begin with part `first`: dW += dᵀ a, or its transpose where weights are stored (in, out).
-void SumSink::weight(const LinearPart& first, int64_t columns, const View& a, const View& d) {
+void SumSink::weight(const Linear& linear, const LinearPart& first, int64_t columns, const View& a, const View& d) {
   View target = gradient(first.weight);
   const View slice = d.slice(1, first.begin, columns);
   GemmArgs args;
   args.accumulate = true;
-  if (model_.spec().transposed_linears) {
+  if (linear.transposed) {
     args.a = a.transposed(), args.b = slice;
   } else {
     target.shape[0] = columns;
@@ -34,10 +34,10 @@ void SumSink::linear(const Linear& linear, const View& a, const View& d, const G
   bool all = true;
   for (const LinearPart& part : parts) all = all && wants(part.weight);
   if (all) {
-    weight(parts.front(), linear.out(), a, d);
+    weight(linear, parts.front(), linear.out(), a, d);
   } else {
     for (const LinearPart& part : parts)
-      if (wants(part.weight)) weight(part, part.count, a, d);
+      if (wants(part.weight)) weight(linear, part, part.count, a, d);
   }
   for (const LinearPart& part : parts)
     if (part.bias >= 0 && wants(part.bias)) add_rows(d.slice(1, part.begin, part.count), View{}, gradient(part.bias), run_);

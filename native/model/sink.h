@@ -24,6 +24,7 @@ class GradientSink {
     return false;
   }
   // y = a Wᵀ + b:  dW = dᵀ a, db = Σ_n d.  d (N, out), a (M, in) with rows.a_rows, else (N, in). Only this pair shares rows of a.
+  // a stays with the activations, unless linear.passing_input.
   virtual void linear(const Linear& linear, const View& a, const View& d, const GradientRows& rows) = 0;
   // y = gain ∘ x̂ (+ bias):  d_gain = Σ_n x̂ ∘ d, d_bias = Σ_n d.  x_hat (N, C) is absent when the gain is not wanted.
   virtual void norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows& rows) = 0;
@@ -48,7 +49,7 @@ class SumSink : public GradientSink {
   View gradient(int parameter) const { return model_.view_in(gradients_, parameter); }
 
  private:
-  void weight(const LinearPart& first, int64_t columns, const View& a, const View& d);
+  void weight(const Linear& linear, const LinearPart& first, int64_t columns, const View& a, const View& d);
 
   const Model& model_;
   Run& run_;

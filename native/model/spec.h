@@ -19,6 +19,7 @@ enum class Role : int32_t {
   kMlpNorm, kMlpNormBias,
   kMlpGate, kMlpGateBias, kMlpUp, kMlpUpBias, kMlpDown, kMlpDownBias,
   kFinalNorm, kFinalNormBias, kClassifier,
+  kLoraA, kLoraB,
 };
 inline constexpr const char* kRoles[] = {
     "embedding", "position",
@@ -28,6 +29,7 @@ inline constexpr const char* kRoles[] = {
     "mlp_norm", "mlp_norm_bias",
     "mlp_gate", "mlp_gate_bias", "mlp_up", "mlp_up_bias", "mlp_down", "mlp_down_bias",
     "final_norm", "final_norm_bias", "classifier",
+    "lora_A", "lora_B",
 };
 inline constexpr int kRoleCount = sizeof kRoles / sizeof *kRoles;
 
@@ -39,6 +41,7 @@ struct ParameterSpec {
   Role role = Role::kEmbedding;
   int layer = -1;  // −1 outside the layers
   std::vector<int64_t> shape;
+  int target = -1;  // kLoraA (r, in) and kLoraB (out, r): the linear weight that they adapt
 };
 
 struct ModelSpec {
@@ -59,6 +62,7 @@ struct ModelSpec {
   QkvLayout qkv_layout = QkvLayout::kBlocks;
   bool transposed_linears = false;  // linear weights are stored (in, out)
   double attention_scale = 1;
+  double lora_scale = 1;  // of every adapter: α / r
   std::vector<ParameterSpec> parameters;  // in storage order
 };
 

@@ -27,11 +27,15 @@ View shaped(int64_t rows, int64_t columns) {
 
 double body_weights(const Model& model) {
   double weights = 0;
+  const auto add = [&](const Linear& linear) {
+    weights += double(linear.out()) * double(linear.in());
+    for (const Adapter& adapter : linear.adapters) weights += double(adapter.down.in() + adapter.up.out()) * double(adapter.down.out());
+  };
   for (int64_t l = 0; l < model.spec().layers; ++l) {
     const LayerWeights& w = model.layer(int(l));
     for (const std::vector<Linear>* several : {&w.qkv, &w.mlp_in})
-      for (const Linear& linear : *several) weights += double(linear.out()) * double(linear.in());
-    for (const Linear* one : {&w.attention_out, &w.mlp_down}) weights += double(one->out()) * double(one->in());
+      for (const Linear& linear : *several) add(linear);
+    for (const Linear* one : {&w.attention_out, &w.mlp_down}) add(*one);
   }
   return weights;
 }
@@ -86,9 +90,13 @@ class Costs {
     bool together = options_.split != Split::kParameters;
     for (const LinearPart& part : l.parts) together = together && options_.wanted[part.weight];
     const auto add = [&](int parameter, int64_t out) { pair(parameter, l.in(), out, first.row_offsets, second ? &second->row_offsets : nullptr); };
-    if (together) return add(l.parts.front().weight, l.out());
-    for (const LinearPart& part : l.parts)
-      if (options_.wanted[part.weight]) add(part.weight, part.count);
+    if (together) {
+      add(l.parts.front().weight, l.out());
+    } else {
+      for (const LinearPart& part : l.parts)
+        if (options_.wanted[part.weight]) add(part.weight, part.count);
+    }
+    for (const Adapter& adapter : l.adapters) linear(adapter.down, first, second), linear(adapter.up, first, second);
   }
 
   void pair(int parameter, int64_t in, int64_t out, const std::vector<int32_t>& offsets, const std::vector<int32_t>* offsets2) {

@@ -17,7 +17,7 @@ namespace {
 struct StoredPair {
   View a, d, ids;  // elements: d alone
   GradientRows rows;
-  std::vector<char> memory;
+  std::vector<char> memory, input;  // input: a's numbers, where the block does not keep them
 };
 using StoredPairs = std::vector<StoredPair>;
 
@@ -52,7 +52,7 @@ class GramSink : public PairSink {
   }
 
   void matrix(const Linear& linear, const MatrixPair& pair) override {
-    const StoredPair* stored = next(pair.a, pair.d, View{}, pair.rows);
+    const StoredPair* stored = next(pair.a, pair.d, View{}, pair.rows, linear.passing_input);
     if (!contract_) return;
     const bool together = options_.split != Split::kParameters && all_wanted(linear);
     if (together) {
@@ -109,10 +109,14 @@ class GramSink : public PairSink {
   }
 
   // Stores the pair if asked to, and returns the other block's pair of the same place in the model.
-  const StoredPair* next(const View& a, const View& d, const View& ids, const GradientRows& rows) {
+  const StoredPair* next(const View& a, const View& d, const View& ids, const GradientRows& rows, bool copy_a = false) {
     if (keep_) {
       StoredPair& pair = keep_->emplace_back();
       pair.a = a, pair.rows = rows;
+      if (copy_a) {
+        pair.input.assign(a.as<char>(), a.as<char>() + a.bytes());
+        pair.a.data = pair.input.data();
+      }
       const View flat_ids = ids;
       const int64_t columns = d.shape[1], width = columns * dtype_bytes(d.dtype);
       pair.memory.resize(static_cast<size_t>(d.bytes() + flat_ids.bytes() * bool(flat_ids)));

@@ -28,7 +28,7 @@ class PerSampleSink : public PairSink {
     for (const LinearPart& part : linear.parts) {
       const View d = pair.d.slice(1, part.begin, part.count);
       if (wants(part.weight)) {
-        const bool transposed = block_.model.spec().transposed_linears;
+        const bool transposed = linear.transposed;
         View target = transposed ? columns(part.weight, 0, pair.a.shape[1], part.count) : columns(part.weight, 0, part.count, pair.a.shape[1]);
         if (transposed) std::swap(target.shape[1], target.shape[2]), std::swap(target.stride[1], target.stride[2]);
         write(target, pair.a, d, pair.rows);

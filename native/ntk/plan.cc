@@ -14,7 +14,9 @@ constexpr int64_t kSliceBytes = 48 << 20;  // vocabulary slices and the arena's 
 
 int64_t stored_numbers(const ModelSpec& s) {
   const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
-  return s.layers * (qkv + 2 * C + mlp_in) + C;
+  int64_t adapters = 0;  // d of the first matrix, a of the second
+  for (const ParameterSpec& p : s.parameters) adapters += p.role == Role::kLoraA ? 2 * p.shape[0] : 0;
+  return s.layers * (qkv + 2 * C + mlp_in) + C + adapters;
 }
 
 std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes, int64_t kept_per_row, int64_t kept_per_function,

@@ -176,7 +176,7 @@ class Decoder {
       layer(l, x, next, positions, slots, lengths, rows);
       std::swap(x, next);
     }
-    apply_linears(&classifier_, 1, normed(model_.final_norm(), x), z, View{}, run_);
+    apply_linears(spec_, &classifier_, 1, normed(model_.final_norm(), x), z, View{}, run_);
     return z;
   }
 
@@ -195,7 +195,7 @@ class Decoder {
     const LayerLinears& linears = linears_[l];
     const auto tensor = [&](int64_t columns) { return arena_tensor(run_, run_.real(), B, columns); };
     const View qkv = tensor((spec_.heads + 2 * spec_.kv_heads) * spec_.head_dim);
-    apply_linears(linears.qkv.data(), linears.qkv.size(), normed(w.attention_norm, x), qkv, View{}, run_);
+    apply_linears(spec_, linears.qkv.data(), linears.qkv.size(), normed(w.attention_norm, x), qkv, View{}, run_);
     const HeadViews heads = head_views(spec_, qkv);
     if (w.q_norm >= 0) norm_heads(w.q_norm, heads.q);
     if (w.k_norm >= 0) norm_heads(w.k_norm, heads.k);
@@ -207,11 +207,11 @@ class Decoder {
     args.q = heads.q, args.cache_k = keys_[l], args.cache_v = values_[l], args.slots = slots, args.lengths = lengths;
     args.y = attention.split_last(spec_.heads), args.scale = spec_.attention_scale;
     dispatch(args, run_);
-    apply_linears(&linears.attention_out, 1, attention, middle, x, run_);
+    apply_linears(spec_, &linears.attention_out, 1, attention, middle, x, run_);
     const View in = tensor(spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1)), act = tensor(spec_.mlp_size);
-    apply_linears(linears.mlp_in.data(), linears.mlp_in.size(), normed(w.mlp_norm, spec_.parallel_residual ? x : middle), in, View{}, run_);
+    apply_linears(spec_, linears.mlp_in.data(), linears.mlp_in.size(), normed(w.mlp_norm, spec_.parallel_residual ? x : middle), in, View{}, run_);
     activate(spec_, in, act, run_);
-    apply_linears(&linears.mlp_down, 1, act, out, middle, run_);
+    apply_linears(spec_, &linears.mlp_down, 1, act, out, middle, run_);
   }
 
   void norm_heads(int gain, const View& heads) {

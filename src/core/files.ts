@@ -62,6 +62,18 @@ export async function writeFileAtomically(caller: string, path: string, write: (
   }
 }
 
+/** @throws ERR_IO naming the path when it is not a JSON object. */
+export function parseJson(caller: string, path: string, bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch (error) {
+    fail('ERR_IO', `${caller}: ${path} is not JSON (${(error as Error).message}); correct it or download it again`, error);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('ERR_IO', `${caller}: ${path} must be a JSON object; correct it or download it again`);
+  return value as Record<string, unknown>;
+}
+
 /**
  * Fills a fresh directory with `write` and puts it in `directory`'s place. Until everything is on disk an existing directory stays
  * as it is; what it holds beside `owned` files moves over to the new one. A directory without `marker` is somebody else's and refused.

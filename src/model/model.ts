@@ -5,12 +5,14 @@ import { Tensor } from '../core/tensor.js';
 import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
 import type { ModelSpec, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
+import { findAdapterTensors, initialiseAdapters, type PeftConfig, readAdapterConfig, type ResolvedPeftConfig, resolvePeftConfig, saveAdapterDirectory, trainsWithAdapter, withAdapters } from './adapters.js';
 import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
 import { estimateTraining, type TrainingEstimate, type TrainingShape } from './estimate.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
 import { type Companions, loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
+import type { StoredDtype } from './safetensors.js';
 import type { ParameterFilter } from './selection.js';
 import type { Prompt, Tokenizer } from './tokenizer.js';
 
@@ -34,6 +36,8 @@ export interface FromConfigOptions {
   readonly context?: Context;
   /** Default: the context's seed. */
   readonly seed?: number;
+  /** As LoadOptions'. */
+  readonly peftConfig?: PeftConfig;
 }
 
 /** Per scored token, samples' tokens one after the other in the order given. */
@@ -65,17 +69,21 @@ export class Model {
   readonly native: NativeModel;
   /** @internal Tokenizer, generation_config.json and the files that savePretrained() copies. */
   readonly companions: Companions;
+  /** Of a model with LoRA adapters, with defaults filled in. */
+  readonly peftConfig: ResolvedPeftConfig | undefined;
   #trainable: Uint8Array;
 
   /** @internal Use fromPretrained() or fromConfig(). */
-  constructor(context: Context, family: Family, config: Readonly<Record<string, unknown>>, spec: ModelSpec, native: NativeModel, companions: Companions = { generationConfig: {}, files: new Map() }) {
+  constructor(context: Context, family: Family, config: Readonly<Record<string, unknown>>, spec: ModelSpec, native: NativeModel, companions: Companions = { generationConfig: {}, files: new Map() }, peftConfig?: ResolvedPeftConfig) {
     this.context = context;
     this.family = family;
     this.config = config;
     this.spec = spec;
     this.native = native;
     this.companions = companions;
+    this.peftConfig = peftConfig;
     this.#trainable = new Uint8Array(spec.parameters.length).fill(1);
+    if (peftConfig) this.setTrainable('all');
   }
 
   /**
@@ -86,18 +94,24 @@ export class Model {
   static async fromPretrained(directory: string, options: LoadOptions & JobOptions = {}): Promise<Model> {
     const context = options.context ?? (await defaultContext());
     const checkpoint = await loadCheckpoint(directory, options);
-    const native = new addon.Model(context.native, checkpoint.spec);
+    const peftConfig = options.adapter !== undefined ? await readAdapterConfig('fromPretrained', options.adapter, checkpoint.family)
+      : options.peftConfig && resolvePeftConfig('fromPretrained', checkpoint.family, options.peftConfig);
+    const spec = peftConfig ? withAdapters('fromPretrained', checkpoint.spec, peftConfig) : checkpoint.spec;
+    const native = new addon.Model(context.native, spec);
     try {
       let done = 0;
       for (const [index, tensor] of checkpoint.tensors.entries()) {
         await runJob(options, () => native.loadParameter(index, tensor.path, tensor.offset, tensor.dtype));
         options.onProgress?.(++done, checkpoint.tensors.length);
       }
+      const model = new Model(context, checkpoint.family, checkpoint.config, spec, native, checkpoint.companions, peftConfig);
+      if (options.adapter !== undefined) await model.loadAdapter(options.adapter, options);
+      else if (peftConfig) await initialiseAdapters(model, context.seed);
+      return model;
     } catch (error) {
       native.dispose();
       throw error;
     }
-    return new Model(context, checkpoint.family, checkpoint.config, checkpoint.spec, native, checkpoint.companions);
   }
 
   /** Random weights for a Hugging Face config, or `{ model_type: 'gpt', vocab_size, hidden_size, … }` (families/gpt.ts). */
@@ -105,9 +119,11 @@ export class Model {
     const context = options.context ?? (await defaultContext());
     const family = familyOf(config);
     const complete = family.complete(config);
-    const spec = family.spec(complete);
-    const model = new Model(context, family, complete, spec, new addon.Model(context.native, spec));
+    const peftConfig = options.peftConfig && resolvePeftConfig('fromConfig', family, options.peftConfig);
+    const spec = peftConfig ? withAdapters('fromConfig', family.spec(complete), peftConfig) : family.spec(complete);
+    const model = new Model(context, family, complete, spec, new addon.Model(context.native, spec), undefined, peftConfig);
     await initialise(model, options.seed ?? context.seed);
+    if (peftConfig) await initialiseAdapters(model, options.seed ?? context.seed);
     return model;
   }
 
@@ -140,7 +156,8 @@ export class Model {
   }
 
   /**
-   * Chooses what accumulateGradients() computes and optimizers move.
+   * Chooses what accumulateGradients() computes and optimizers move. In a model with adapters the weights beside them stay frozen whatever is
+   * chosen: 'all' is the adapters and modulesToSave.
    * @throws ERR_UNSUPPORTED for 'classifier' or 'body' on a tied model: its classifier is also the input embedding. Load with
    *   `untieClassifier: true`, or name the matrix with a RegExp to train both uses.
    */
@@ -155,14 +172,15 @@ export class Model {
     if (this.tied && (which === 'classifier' || which === 'body'))
       fail('ERR_UNSUPPORTED', `model.setTrainable: '${which}' has no meaning on this tied model, whose classifier is also the input embedding; load it with untieClassifier: true, or pass a RegExp to move both uses`);
     const mask = new Uint8Array(this.spec.parameters.map((p) =>
-      which === 'all' || (which === 'classifier' ? p.role === 'classifier' : which === 'body' ? p.role !== 'classifier' : which.test(p.name)) ? 1 : 0));
+      (which === 'all' || (which === 'classifier' ? p.role === 'classifier' : which === 'body' ? p.role !== 'classifier' : which.test(p.name))) && (!this.peftConfig || trainsWithAdapter(p, this.peftConfig)) ? 1 : 0));
+    if (!mask.includes(1) && this.peftConfig) fail('ERR_INVALID_ARG', `model.setTrainable: '${String(which)}' leaves nothing to train: beside adapters only modulesToSave (${this.peftConfig.modulesToSave?.join(', ') ?? 'none'}) train; name the module there when loading the model`);
     if (!mask.includes(1)) fail('ERR_INVALID_ARG', `model.setTrainable: no parameter matches ${String(which)}; names look like '${this.spec.parameters[0]!.name}'`);
     return mask;
   }
 
   /** A copy with weights of its own; shares context and tokenizer. Everything is trainable in it. */
   async clone(options?: JobOptions): Promise<Model> {
-    return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.companions);
+    return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.companions, this.peftConfig);
   }
 
   getParameter(name: string): Promise<RealArray> {
@@ -261,7 +279,18 @@ export class Model {
     return generate(this, packPrompts('model.generate', this, prompts), options);
   }
 
-  /** Writes a directory that other readers of this family load. Atomic: an existing directory is replaced only when all is written. */
+  /** Writes adapter_config.json and adapter_model.safetensors, which peft loads onto the base model. @throws ERR_UNSUPPORTED without adapters. */
+  saveAdapter(directory: string, options: { readonly dtype?: StoredDtype } & JobOptions = {}): Promise<void> {
+    return saveAdapterDirectory(this, directory, options);
+  }
+  /** Reads the numbers of an adapter with this model's configuration. @throws as fromPretrained; then nothing has changed. */
+  async loadAdapter(directory: string, options?: JobOptions): Promise<void> {
+    if (!this.peftConfig) fail('ERR_UNSUPPORTED', `model.loadAdapter: this model has no adapter; load it with fromPretrained(…, { adapter: '${directory}' })`);
+    for (const { index, entry } of await findAdapterTensors('loadAdapter', directory, this))
+      await runJob(options, () => this.native.loadParameter(index, entry.path, entry.offset, entry.dtype as 'F32'));
+  }
+
+  /** Writes a directory that other readers of this family load, with adapters merged into the weights. Atomic: an existing directory is replaced only when all is written. */
   savePretrained(directory: string, options: SaveOptions & JobOptions = {}): Promise<void> {
     return saveCheckpointDirectory(this, directory, options);
   }

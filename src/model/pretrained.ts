@@ -3,10 +3,11 @@ import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Context } from '../core/context.js';
-import { io, readIfPresent, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
+import { io, parseJson, readIfPresent, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail, suggestion } from '../errors.js';
 import type { ModelSpec, ParameterSpec } from '../native/types.js';
+import { isAdapter, type PeftConfig } from './adapters.js';
 import { type Family, familyOf, type HfConfig } from './families/index.js';
 import type { Model } from './model.js';
 import { readCheckpointTensors, type StoredDtype, type TensorEntry, writeCheckpointTensors } from './safetensors.js';
@@ -18,6 +19,10 @@ export interface LoadOptions {
   readonly dtype?: 'float32';
   /** Gives a tied model a classifier of its own, equal to the embedding at first. */
   readonly untieClassifier?: boolean;
+  /** Adds fresh LoRA adapters and freezes the weights beside them (adapters.ts). */
+  readonly peftConfig?: PeftConfig;
+  /** A directory as saveAdapter() or peft writes it: its adapters, ready to train on. */
+  readonly adapter?: string;
 }
 
 export interface SaveOptions {
@@ -55,7 +60,7 @@ const COMPANION_FILES = [
 ];
 /** Attention masks and rotary tables, which old checkpoints store among the weights. */
 const BUFFER = /(^|\.)(attn|attention)\.(bias|masked_bias)$|\brotary_emb\.\w+$/;
-const LOAD_OPTIONS = ['context', 'dtype', 'untieClassifier', 'signal', 'onProgress'];
+const LOAD_OPTIONS = ['context', 'dtype', 'untieClassifier', 'peftConfig', 'adapter', 'signal', 'onProgress'];
 const SAVE_OPTIONS = ['dtype', 'maxShardBytes', 'signal', 'onProgress'];
 
 /** Reads and checks everything but the numbers. @throws as Model.fromPretrained. */
@@ -184,17 +189,6 @@ async function readCompanions(caller: string, directory: string): Promise<Compan
   };
 }
 
-function parseJson(caller: string, path: string, bytes: Uint8Array): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch (error) {
-    fail('ERR_IO', `${caller}: ${path} is not JSON (${(error as Error).message}); correct it or download it again`, error);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('ERR_IO', `${caller}: ${path} must be a JSON object; correct it or download it again`);
-  return value as Record<string, unknown>;
-}
-
 function checkOptions(caller: string, options: object, known: readonly string[]): void {
   for (const name of Object.keys(options))
     if (!known.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, known)}`);
@@ -214,12 +208,13 @@ export async function saveCheckpointDirectory(model: Model, directory: string, o
   const prefix = hasClassifier(spec) ? (family.basePrefix ?? '') : '';
   const bare = prefix !== '' && !spec.parameters.some((p) => p.name.startsWith(prefix));
   let done = 0;
-  const tensors = spec.parameters.map(({ name, role, shape }, index) => ({
+  // Adapters come after all else.
+  const tensors = spec.parameters.filter((p) => !isAdapter(p)).map(({ name, role, shape }, index) => ({
     name: bare && role !== 'classifier' ? prefix + name : name,
     shape,
     async read() {
-      const data = await runJob(options, () => model.native.readParameter(index));
-      options.onProgress?.(++done, spec.parameters.length);
+      const data = await runJob(options, () => model.native.readMerged(index));
+      options.onProgress?.(++done, tensors.length);
       return data;
     },
   }));

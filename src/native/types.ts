@@ -93,7 +93,8 @@ export type ParameterRole =
   | 'attention_out' | 'attention_out_bias'
   | 'mlp_norm' | 'mlp_norm_bias'
   | 'mlp_gate' | 'mlp_gate_bias' | 'mlp_up' | 'mlp_up_bias' | 'mlp_down' | 'mlp_down_bias'
-  | 'final_norm' | 'final_norm_bias' | 'classifier';
+  | 'final_norm' | 'final_norm_bias' | 'classifier'
+  | 'lora_A' | 'lora_B';
 
 export interface ParameterSpec {
   /** The checkpoint's own name, e.g. 'model.layers.0.self_attn.q_proj.weight'. */
@@ -103,6 +104,8 @@ export interface ParameterSpec {
   readonly layer: number;
   /** The checkpoint's own shape: [out, in] for linear weights, [in, out] when `transposedLinears`. */
   readonly shape: readonly number[];
+  /** lora_A [r, in] and lora_B [out, r]: index of the linear weight that they adapt. */
+  readonly target?: number;
 }
 
 /** A decoder-only transformer, described as data (families/*.ts make it from a Hugging Face config). */
@@ -127,6 +130,8 @@ export interface ModelSpec {
   /** Linear weights are stored [in, out] (GPT-2's Conv1D). */
   readonly transposedLinears: boolean;
   readonly attentionScale: number;
+  /** y += loraScale · B A x, for every adapter. */
+  readonly loraScale?: number;
   /** In storage order: the flat parameter vector that (n, P) results use. */
   readonly parameters: readonly ParameterSpec[];
 }
@@ -260,6 +265,8 @@ export interface NativeModel {
   /** Scalars in all parameters. */
   readonly size: number;
   readParameter(index: number): NativeJob<RealArray>;
+  /** A linear weight with its adapter added, W + loraScale · B A; any other parameter as it is. */
+  readMerged(index: number): NativeJob<RealArray>;
   writeParameter(index: number, data: RealArray): NativeJob<void>;
   /** Memory-maps `path` and converts `shape`'s worth of `dtype` numbers at byte `offset` into the parameter. */
   loadParameter(index: number, path: string, offset: number, dtype: 'F32' | 'BF16' | 'F16' | 'F64'): NativeJob<void>;

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { io, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { runJob } from '../core/job.js';
 import { codedError, fail } from '../errors.js';
+import { findAdapterTensors, trainsWithAdapter } from '../model/adapters.js';
 import type { Model } from '../model/model.js';
 import type { AdamW } from '../model/optimizer.js';
 import { loadCheckpoint } from '../model/pretrained.js';
@@ -49,16 +50,27 @@ interface StateFile extends CheckpointContents {
   readonly version: number;
   readonly optimizerStep: number | null;
   readonly sha256: Readonly<Record<string, string>>;
+  /** Hash of the weights that adapters stand beside, which the checkpoint does not hold; null without adapters. */
+  readonly base: string | null;
 }
 
-export const fingerprint = async (model: Model): Promise<string> => {
+export const fingerprint = async (model: Model, parameters: readonly { readonly name: string }[] = model.spec.parameters): Promise<string> => {
   const hash = createHash('sha256');
-  for (const { name } of model.spec.parameters) {
+  for (const { name } of parameters) {
     const data = await model.getParameter(name);
     hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
   return hash.digest('hex');
 };
+
+const bases = new WeakMap<Model, Promise<string>>();
+/** Once per model: beside adapters these weights are frozen. */
+async function baseFingerprint(model: Model): Promise<string | null> {
+  const { peftConfig } = model;
+  if (!peftConfig) return null;
+  if (!bases.has(model)) bases.set(model, fingerprint(model, model.spec.parameters.filter((p) => !trainsWithAdapter(p, peftConfig))));
+  return bases.get(model)!;
+}
 
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
@@ -75,7 +87,7 @@ export async function writeCheckpoint(directory: string, model: Model, optimizer
     marker: STATE,
     owned: /^/,
     async write(temporary) {
-      await model.savePretrained(temporary, { dtype });
+      await (model.peftConfig ? model.saveAdapter(temporary, { dtype }) : model.savePretrained(temporary, { dtype }));
       if (optimizer) {
         // Of trainable parameters; the others have none.
         const tensors = MOMENTS.flatMap((which) => model.parameters().filter((p) => p.trainable).map(({ name, shape }) =>
@@ -84,7 +96,7 @@ export async function writeCheckpoint(directory: string, model: Model, optimizer
       }
       const files = (await readdir(temporary)).filter((name) => name.includes('.safetensors')).sort();
       const state: StateFile = {
-        version: VERSION, ...contents, optimizerStep: optimizer?.stepCount ?? null,
+        version: VERSION, ...contents, base: await baseFingerprint(model), optimizerStep: optimizer?.stepCount ?? null,
         sha256: Object.fromEntries(await Promise.all(files.map(async (name) => [name, await sha256(join(temporary, name))] as const))),
       };
       await writeFileAtomically(caller, join(temporary, STATE), (file) => writeAll(file, Buffer.from(`${JSON.stringify(state)}\n`)));
@@ -105,12 +117,8 @@ export async function openCheckpoint(directory: string, outputDir: string | unde
     if (file.version !== VERSION) throw new Error(`${STATE} has version ${file.version}, this headfirst reads ${VERSION}`);
     for (const [name, expected] of Object.entries(file.sha256))
       if ((await sha256(join(directory, name))) !== expected) throw new Error(`${name} is damaged: its SHA-256 is not the one in ${STATE}`);
-    const { spec, tensors } = await loadCheckpoint(directory, {});
-    const shape = (p: { readonly name: string; readonly shape: readonly number[] }) => `${p.name} [${p.shape.join(', ')}]`;
-    model.spec.parameters.forEach((p, i) => {
-      const saved = spec.parameters[i];
-      if (!saved || saved.role !== p.role || saved.shape.join() !== p.shape.join()) throw new Error(`it holds another model: ${saved ? shape(saved) : 'nothing'} where this one has ${shape(p)}`);
-    });
+    if (file.base !== (await baseFingerprint(model))) throw new Error('its adapters stand beside other weights than this model’s');
+    const weights = model.peftConfig ? await findAdapterTensors('resume', directory, model) : await findWeights(directory, model);
     const hasOptimizer = file.optimizerStep !== null;
     const moments = hasOptimizer ? await readSafetensorsHeader(join(directory, OPTIMIZER), 'resume') : undefined;
     return {
@@ -118,7 +126,7 @@ export async function openCheckpoint(directory: string, outputDir: string | unde
       hasOptimizer,
       async restore(target, optimizer) {
         const state = moments && optimizer ? findMoments(target, moments) : undefined;
-        for (const [index, { path, offset, dtype }] of tensors.entries()) await runJob(undefined, () => target.native.loadParameter(index, path, offset, dtype));
+        for (const { index, entry: { path, offset, dtype } } of weights) await runJob(undefined, () => target.native.loadParameter(index, path, offset, dtype as 'F32'));
         if (!state || !optimizer) return;
         for (const { name, which, entry } of state) await optimizer.loadMoment(name, which, entry);
         optimizer.stepCount = file.optimizerStep!;
@@ -129,6 +137,16 @@ export async function openCheckpoint(directory: string, outputDir: string | unde
     throw codedError('ERR_CHECKPOINT', `resume: checkpoint ${directory} cannot be used: ${(error as Error).message}; ${
       older ? `resume from the older ${older}` : 'there is no older one: start anew with overwriteOutputDir'}`, error);
   }
+}
+
+async function findWeights(directory: string, model: Model) {
+  const { spec, tensors } = await loadCheckpoint(directory, {});
+  const shape = (p: { readonly name: string; readonly shape: readonly number[] }) => `${p.name} [${p.shape.join(', ')}]`;
+  return model.spec.parameters.map((p, index) => {
+    const saved = spec.parameters[index];
+    if (!saved || saved.role !== p.role || saved.shape.join() !== p.shape.join()) throw new Error(`it holds another model: ${saved ? shape(saved) : 'nothing'} where this one has ${shape(p)}`);
+    return { index, entry: tensors[index]! };
+  });
 }
 
 function findMoments(model: Model, entries: ReadonlyMap<string, TensorEntry>) {

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 
 import type { z } from 'zod';
 
+import { camelCaseKeys } from '../core/names.js';
 import { fail, suggestion } from '../errors.js';
 
 /** zod takes longer to load than all else together; only trainers pay for it. */
@@ -170,18 +171,6 @@ export type CommonConfig = Omit<ResolvedSFTConfig, 'maxLength' | 'completionOnly
 export type StageConfig = z.output<All['stage']>;
 export type LrScheduler = z.output<All['scheduler']>;
 export type LrSchedulerKwargs = z.output<All['schedulerKwargs']>;
-
-export const toCamelCase = (name: string): string => name.replace(/(?<=[a-z0-9])_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-
-/** Keys only, at every depth: values such as 'dr_grpo' stay. */
-function camelCaseKeys(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(camelCaseKeys);
-  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => {
-    const name = toCamelCase(key);
-    return [name, name === 'chatTemplateKwargs' ? item : camelCaseKeys(item)];
-  }));
-}
 
 const nestedOptions = (): string[] => [...Object.keys(all().stage.shape), ...Object.keys(all().schedulerKwargs.shape)];
 

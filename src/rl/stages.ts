@@ -28,6 +28,7 @@ export function stepsOf({ maxSteps, numTrainEpochs }: CommonConfig, rowsPerStep:
 /** @throws ERR_UNSUPPORTED for a stage that has no meaning on a tied model. */
 export function checkStages(stages: readonly Stage[], model: Model, caller: string): void {
   for (const stage of stages) {
+    if (model.peftConfig) model.trainableMask(stage.trainable);
     const needsClassifier = stage.trainable === 'classifier' || stage.trainable === 'body' || stage.classifierLearningRateMultiplier !== 1;
     if (model.tied && needsClassifier)
       fail('ERR_UNSUPPORTED', `${caller}: stage '${stage.name}' treats the classifier apart, but in this tied model it is also the input embedding; load the model with untieClassifier: true`);

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { camelCaseKeys } from '../../core/names.js';
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
 import { collect, commandLine, printJson, real } from '../options.js';
@@ -53,7 +54,7 @@ export const train = (): Command => new Command('train')
   .addOption(new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share').argParser(real(0)).conflicts('evalData'))
   .requiredOption('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
   .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl']).default('grpo'))
-  .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case')
+  .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters')
   .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
   .option('--out <dir>', 'where metrics, checkpoints, the model and the report go', join('runs', 'train'))
   .option('--resume', 'go on from the last checkpoint in --out')
@@ -70,8 +71,9 @@ export const train = (): Command => new Command('train')
     const { train: trainDataset, test: evalDataset } = options.evalSplit === undefined
       ? { train: rows, test: options.evalData === undefined ? undefined : await read(options.evalData) }
       : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
-    using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true });
-    const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, evalDataset, config });
+    const { peftConfig, ...trainerConfig } = camelCaseKeys(config) as Record<string, unknown>;
+    using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}) });
+    const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, evalDataset, config: trainerConfig });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
@@ -81,6 +83,7 @@ export const train = (): Command => new Command('train')
     })).finally(() => progress.end());
     const saved = join(out, 'model');
     await model.savePretrained(saved);
+    if (peftConfig) await model.saveAdapter(join(out, 'adapter'));
     const page = join(out, 'report.html');
     await report.write(out, page);
     if (options.json) printJson({ ...result, model: saved, report: page });

@@ -16,6 +16,7 @@ function integer(config: HfConfig, key: string): number {
 
 export const gpt: Family = {
   modelType: 'gpt',
+  loraTargets: ['attn.qkv'],
   complete(config) {
     const hidden = integer(config, 'hidden_size');
     const complete = { intermediate_size: 4 * hidden, layer_norm_eps: 1e-5, tie_word_embeddings: false, ...config };

@@ -9,6 +9,7 @@ export const gpt2: Family = {
   modelType: 'gpt2',
   architecture: 'GPT2LMHeadModel',
   basePrefix: 'transformer.',
+  loraTargets: ['c_attn'],
   complete(config) {
     refuseUnsupported(config);
     const renamed: Record<string, unknown> = { ...config };

@@ -9,6 +9,7 @@ export const gptNeox: Family = {
   modelType: 'gpt_neox',
   architecture: 'GPTNeoXForCausalLM',
   basePrefix: 'gpt_neox.',
+  loraTargets: ['query_key_value'],
   complete(config) {
     refuseUnsupported(config);
     const complete = withDefaults(config, {

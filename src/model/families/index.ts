@@ -2,6 +2,7 @@
 import { fail } from '../../errors.js';
 import { runJob } from '../../core/job.js';
 import type { ModelSpec, ParameterSpec } from '../../native/types.js';
+import { isAdapter } from '../adapters.js';
 import type { Model } from '../model.js';
 import { gpt } from './gpt.js';
 import { gpt2 } from './gpt2.js';
@@ -21,6 +22,8 @@ export interface Family {
   /** The config with defaults filled in; refuses values the engine does not implement (ERR_UNSUPPORTED, naming the key). */
   complete(config: HfConfig): HfConfig;
   spec(config: HfConfig): ModelSpec;
+  /** What LoRA adapts unless told: peft's choice for the family. */
+  readonly loraTargets: readonly string[];
   /** Standard deviation of a fresh weight; gains are 1 and biases 0 whatever it says. */
   initialStd(parameter: ParameterSpec, config: HfConfig): number;
 }
@@ -34,12 +37,13 @@ export function familyOf(config: HfConfig): Family {
     ?? fail('ERR_UNSUPPORTED', `config.json: model_type ${JSON.stringify(type)} is not known; known are ${families.map((f) => f.modelType).join(', ')}`);
 }
 
-const isGain = (p: ParameterSpec) => /norm$/.test(p.role);
 const isBias = (p: ParameterSpec) => /_bias$/.test(p.role);
+const isGain = (p: ParameterSpec) => /norm$/.test(p.role);
 
 /** Fresh random weights: normal with the family's std; parameter i draws from stream i of `seed`. */
 export async function initialise(model: Model, seed: number): Promise<void> {
   for (const [index, parameter] of model.spec.parameters.entries()) {
+    if (isAdapter(parameter)) continue;
     const std = isGain(parameter) || isBias(parameter) ? 0 : model.family.initialStd(parameter, model.config);
     await runJob(undefined, () => model.native.initParameter(index, std, isGain(parameter) ? 1 : 0, seed));
   }

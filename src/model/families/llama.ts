@@ -6,6 +6,7 @@ export const llama: Family = {
   modelType: 'llama',
   architecture: 'LlamaForCausalLM',
   basePrefix: 'model.',
+  loraTargets: ['q_proj', 'v_proj'],
   complete: (config) => completeGatedDecoder(config, { attention_bias: false, max_position_embeddings: 2048, mlp_bias: false }),
   spec(config) {
     const attentionBias = flag(config, 'attention_bias');

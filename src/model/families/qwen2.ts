@@ -6,6 +6,7 @@ export const qwen2: Family = {
   modelType: 'qwen2',
   architecture: 'Qwen2ForCausalLM',
   basePrefix: 'model.',
+  loraTargets: ['q_proj', 'v_proj'],
   complete: (config) => completeGatedDecoder(config, { max_position_embeddings: 32768, use_sliding_window: false }),
   spec: (config) => gatedDecoder(config, { qkvBias: true }),
   initialStd: initializerRange,

@@ -6,6 +6,7 @@ export const qwen3: Family = {
   modelType: 'qwen3',
   architecture: 'Qwen3ForCausalLM',
   basePrefix: 'model.',
+  loraTargets: ['q_proj', 'v_proj'],
   complete: (config) => completeGatedDecoder(config, { attention_bias: false, head_dim: 128, max_position_embeddings: 32768, use_sliding_window: false }),
   spec(config) {
     const attentionBias = flag(config, 'attention_bias');
