@@ -1,15 +1,15 @@
 /**
  * A model of Pythia-160m's shape with random weights: how long it takes to load, and time and memory of training steps, beside what
  * model.estimateTraining said. Every mode runs in a process of its own, so that its peak of resident memory is its own.
- *   node build/bench/bench/large.js [mode …] [--save]
+ *   node build/bench/bench/large.js [mode …] [--save]          --save adds the modes to the day's file in bench/results
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { AdamW, createContext, type GradientOptions, Model, type Trainable } from '../src/index.js';
+import { AdamW, createContext, type GradientOptions, Model, type PeftConfig, type Trainable } from '../src/index.js';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const CONFIG = {
@@ -17,7 +17,7 @@ const CONFIG = {
 };
 /** Of one update. */
 const SHAPE = { sequences: 4, sequenceLength: 256, scoredLength: 128 };
-const STEPS = 2;
+const STEPS = 3;
 
 const directory = (dtype: string) => join(tmpdir(), `headfirst-160m-${dtype}`);
 
@@ -42,9 +42,9 @@ async function load(dtype: 'F32' | 'F16' | 'BF16'): Promise<Record<string, unkno
   return { seconds };
 }
 
-async function train(trainable: Trainable, options: Partial<GradientOptions> = {}): Promise<Record<string, unknown>> {
+async function train(trainable: Trainable, options: Partial<GradientOptions> = {}, peftConfig?: PeftConfig): Promise<Record<string, unknown>> {
   const context = await createContext();
-  const model = await Model.fromPretrained(await checkpoint('F32'), { context });
+  const model = await Model.fromPretrained(await checkpoint('F32'), { context, ...(peftConfig ? { peftConfig } : {}) });
   model.setTrainable(trainable);
   const { sequences, sequenceLength, scoredLength } = SHAPE;
   const estimate = model.estimateTraining({ ...SHAPE, ...('gradientCheckpointing' in options ? { gradientCheckpointing: true } : {}) });
@@ -75,6 +75,8 @@ const MODES: Readonly<Record<string, () => Promise<Record<string, unknown>>>> = 
   'train all, gradient checkpointing': () => train('all', { gradientCheckpointing: true }),
   'train classifier': () => train('classifier'),
   'train top layer': () => train(/layers\.11\./),
+  'train LoRA, r 8 on query_key_value': () => train('all', {}, { r: 8, loraAlpha: 16 }),
+  'train LoRA, r 8 on all linear layers': () => train('all', {}, { r: 8, loraAlpha: 16, targetModules: 'all-linear' }),
 };
 
 const [only, ...wanted] = process.argv.slice(2).filter((word) => word !== '--save');
@@ -93,8 +95,9 @@ if (only === '--in-this-process') {
     const file = join(ROOT, 'bench/results', `${new Date().toISOString().slice(0, 10)}-cpu-${context.backend}-160m.json`);
     mkdirSync(join(ROOT, 'bench/results'), { recursive: true });
     const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).trim();
-    const machine = { cpu: cpus()[0]?.model, processors: cpus().length, kernels: context.backend, threads: context.threads, node: process.versions.node };
-    writeFileSync(file, `${JSON.stringify({ date: new Date().toISOString(), command: `node build/bench/bench/large.js ${process.argv.slice(2).join(' ')}`, commit, machine, config: CONFIG, shape: SHAPE, results }, null, 1)}\n`);
+    const machine = { cpu: cpus()[0]?.model, processors: cpus().length, kernels: context.backend, threads: context.threads, node: process.versions.node, load: loadavg().slice(0, 2) };
+    const before = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { results: object }).results : {};
+    writeFileSync(file, `${JSON.stringify({ date: new Date().toISOString(), command: 'node build/bench/bench/large.js <mode> --save', commit, machine, config: CONFIG, shape: SHAPE, steps: STEPS, results: { ...before, ...results } }, null, 1)}\n`);
     console.log(`Saved ${file}`);
   }
 }
