@@ -63,11 +63,11 @@ async function rollout(model: Model, { prompts, reward, seed }: Setting): Promis
 }
 
 async function growthOf(model: Model, batch: readonly AdvantageSample[]): Promise<ComponentRates> {
-  using copy = await model.clone();
-  await copy.accumulateGradients(batch, { loss: 'coefficients', coefficients: Float32Array.from(batch.flatMap((s) => new Array<number>(s.inputIds.length - s.scoreFrom).fill(s.advantage / batch.length))) });
+  await model.zeroGradients();
+  await model.accumulateGradients(batch, { loss: 'coefficients', coefficients: Float32Array.from(batch.flatMap((s) => new Array<number>(s.inputIds.length - s.scoreFrom).fill(s.advantage / batch.length))) });
   let [representation, gradient] = [0, 0];
-  for (const { name, role } of copy.parameters()) {
-    const squares = (await copy.getGradient(name) as Float32Array).reduce((sum, g) => sum + g * g, 0);
+  for (const { name, role } of model.parameters()) {
+    const squares = (await model.getGradient(name) as Float32Array).reduce((sum, g) => sum + g * g, 0);
     if (role === 'classifier') representation += squares;
     else gradient += squares;
   }
@@ -85,6 +85,8 @@ export async function measureDynamics(base: Model, model: Model, setting: Settin
   const every = Math.max(1, Math.floor(setting.fixed.length / PROBES));
   const samples = setting.fixed.filter((_, i) => i % every === 0).slice(0, PROBES);
   const probes = samples.map(({ inputIds, scoreFrom }, i) => inputIds.slice(0, scoreFrom + (i % (inputIds.length - scoreFrom))));
+  // A stage may train the classifier only; what a step would do is asked of all parameters. A copy has them all trainable.
+  using whole = await model.clone();
   const batch = await rollout(model, setting);
   const norm = await classifierNorm(model, base);
   const drift = await featureDrift(base, model, samples);
@@ -95,8 +97,8 @@ export async function measureDynamics(base: Model, model: Model, setting: Settin
     classifierNorm: norm.frobenius, classifierMoved: norm.relativeMoved!,
     featureDrift: drift.relative, featureCosine: drift.meanCosine,
     cosine: { all: across.meanCosine, allPositive: across.positive, prompts: prompts.meanCosine, promptsPositive: prompts.positive, samePosition: same('meanCosine'), samePositionPositive: same('positive') },
-    growth: await growthOf(model, batch),
-    ascent: await ratesOf(model, batch, probes, 'gradient', ASCENT_RATE),
-    adam: await ratesOf(model, batch, probes, 'adam', ADAM_RATE),
+    growth: await growthOf(whole, batch),
+    ascent: await ratesOf(whole, batch, probes, 'gradient', ASCENT_RATE),
+    adam: await ratesOf(whole, batch, probes, 'adam', ADAM_RATE),
   };
 }
