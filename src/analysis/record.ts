@@ -132,8 +132,8 @@ function check(trainer: Recordable, options: RecordOptions): void {
 }
 
 /**
- * Trains `trainer` to its end and yields each step's metrics, with an analysis at every k-th (and once before the first, with step 0, when
- * it starts anew). Rows also go to outputDir/analysis.jsonl, which reports draw. Watching changes nothing of the training.
+ * Trains `trainer` to its end and yields each step's metrics, with an analysis at every k-th; a run that starts anew begins with the analysis of
+ * its start, step 0. Rows also go to outputDir/analysis.jsonl, which reports draw. Watching changes nothing of the training.
  * @throws what trainer.steps() does, ERR_INVALID_ARG for options and for probes the model cannot take.
  */
 export async function* record(trainer: Recordable, options: RecordOptions): AsyncGenerator<{ readonly metrics?: StepMetrics; readonly analysis?: AnalysisRow }, void, undefined> {
@@ -141,56 +141,53 @@ export async function* record(trainer: Recordable, options: RecordOptions): Asyn
   const { every, probes, sampling, kernelProbes = 0, explainedStates = 64, signal, resumeFrom } = options;
   const { model } = trainer;
   const states = statesOf(probes, explainedStates);
-  const origin = options.origin ?? (await model.clone());
+  const start = await model.clone();
+  const origin = options.origin ?? start;
   let firstKernel: Awaited<ReturnType<typeof gram>> | undefined;
-  let before: Model | undefined;
 
-  const kernel = async () => {
+  const kernel = async (of: Model) => {
     if (kernelProbes === 0) return {};
-    const now = await gram(model, probes.slice(0, kernelProbes), null, { signal });
-    firstKernel ??= options.origin ? await gram(origin, probes.slice(0, kernelProbes), null, { signal }) : now;
+    const compute = (each: Model) => gram(each, probes.slice(0, kernelProbes), null, { signal });
+    const now = await compute(of);
+    firstKernel ??= options.origin ? await compute(origin) : now;
     return { kernel: { effectiveRank: (await spectrum(now)).effectiveRank, alignment: (await kernelAlignment(firstKernel, now)).centred } };
   };
-  const measure = async (step: number, stage: string): Promise<AnalysisRow> => {
+  const measure = async (of: Model, step: number, stage: string, before?: Model): Promise<AnalysisRow> => {
     const began = performance.now();
-    const { maxProb, entropy, logp } = await confidence(model, probes, { signal });
-    const { across } = await featureSimilarity(model, probes, { signal });
-    const norm = await classifierNorm(model, origin);
+    const { maxProb, entropy, logp } = await confidence(of, probes, { signal });
+    const { across } = await featureSimilarity(of, probes, { signal });
+    const norm = await classifierNorm(of, origin);
     const row = {
       step, stage, maxProb, entropy, logp, meanCosine: across.meanCosine, positiveCosines: across.positive,
-      featureDrift: (await featureDrift(origin, model, probes, { signal })).relative, classifierNorm: norm.frobenius, classifierMoved: norm.relativeMoved!,
-      ...(before ? { explained: await explained(before, model, states, signal) } : {}),
-      ...(await kernel()),
-      ...(sampling ? { sampled: await sampled(model, sampling, signal) } : {}),
+      featureDrift: (await featureDrift(origin, of, probes, { signal })).relative, classifierNorm: norm.frobenius, classifierMoved: norm.relativeMoved!,
+      ...(before ? { explained: await explained(before, of, states, signal) } : {}),
+      ...(await kernel(of)),
+      ...(sampling ? { sampled: await sampled(of, sampling, signal) } : {}),
     };
     return { ...row, seconds: (performance.now() - began) / 1000 };
   };
-  /** A copy from before a step that will be explained. */
-  const prepare = async (next: number) => {
-    before?.dispose();
-    before = explainedStates > 0 && next % every === 0 ? await model.clone() : undefined;
-  };
+  const explains = (step: number) => explainedStates > 0 && step % every === 0;
 
+  /** The weights before a step that will be explained. */
+  let before: Model | undefined;
   try {
     let write: Awaited<ReturnType<typeof openLog>>;
-    const fresh = resumeFrom === undefined && trainer.step === 0;
-    if (fresh) {
-      const analysis = await measure(0, 'start');
-      write = await openLog(trainer.config.outputDir, 0);
-      await write?.(analysis);
-      yield { analysis };
-      await prepare(1);
-    }
     for await (const metrics of trainer.steps({ signal, resumeFrom })) {
-      write ??= await openLog(trainer.config.outputDir, metrics.step);
-      const due = metrics.step % every === 0;
-      const analysis = due ? await measure(metrics.step, metrics.stage) : undefined;
+      const { step, stage } = metrics;
+      write ??= await openLog(trainer.config.outputDir, step === 1 ? 0 : step);
+      if (step === 1) {
+        const analysis = await measure(start, 0, 'start');
+        await write?.(analysis);
+        yield { analysis };
+      }
+      const analysis = step % every === 0 ? await measure(model, step, stage, explains(step) ? (step === 1 ? start : before) : undefined) : undefined;
       if (analysis) await write?.(analysis);
       yield { metrics, ...(analysis ? { analysis } : {}) };
-      await prepare(metrics.step + 1);
+      before?.dispose();
+      before = explains(step + 1) ? await model.clone() : undefined;
     }
   } finally {
     before?.dispose();
-    if (!options.origin) origin.dispose();
+    start.dispose();
   }
 }

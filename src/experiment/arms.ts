@@ -3,12 +3,13 @@ import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { record, type Recordable } from '../analysis/record.js';
 import type { Context } from '../core/context.js';
 import { evaluate, type Evaluation } from '../evaluation/evaluate.js';
 import type { Sample } from '../model/batch.js';
 import { Model } from '../model/model.js';
 import type { EvaluationRecord } from '../report/index.js';
-import { CFRLTrainer, GRPOTrainer, type RewardFunc, type RewardInput, type SFTRow, SFTTrainer, type StepMetrics, type TrainOptions } from '../rl/index.js';
+import { CFRLTrainer, GRPOTrainer, type RewardFunc, type RewardInput, type SFTRow, SFTTrainer, type StepMetrics } from '../rl/index.js';
 import { type Addition, correctDemonstration, decode, demonstrate, encode, MAX_RESPONSE_TOKENS, NOISY_ADDER_MODEL, PROMPT_TOKENS, promptText, reward, splitAdditions } from '../tasks/noisyAdder.js';
 import { type Dynamics, measureDynamics } from './dynamics.js';
 import { readJson, writeJson } from './files.js';
@@ -49,10 +50,10 @@ export interface SeedState {
   readonly fixed: readonly Sample[];
 }
 
-interface Trainer {
-  steps(options?: TrainOptions): AsyncIterable<StepMetrics>;
-  dispose(): void;
-}
+type Trainer = Recordable & { dispose(): void };
+
+/** Of the base model's evaluation samples: the states that a watched arm is followed at. */
+const RECORDED_SAMPLES = 64;
 
 const prompt = (pair: Addition) => encode(promptText(pair));
 const evaluationsFile = (out: string, seed: number, arm: string) => join(out, `seed-${seed}`, arm, 'evaluations.json');
@@ -171,7 +172,16 @@ class Clock {
   }
 }
 
-/** Trains one arm to its end, evaluating at its marks. */
+/** The trainer's steps, watched where the plan says so. */
+async function* watchedSteps({ plan, signal }: RunOptions, trainer: Trainer, { base, fixed }: SeedState): AsyncGenerator<StepMetrics, void, undefined> {
+  const go = { signal, resumeFrom: 'latest' };
+  if (!plan.record) return yield* trainer.steps(go);
+  const every = Math.max(1, Math.floor(fixed.length / RECORDED_SAMPLES));
+  const probes = fixed.filter((_, i) => i % every === 0).slice(0, RECORDED_SAMPLES);
+  for await (const { metrics } of record(trainer, { every: plan.record, probes, origin: base, ...go })) if (metrics) yield metrics;
+}
+
+/** Trains one arm to its last mark, evaluating at every one. */
 export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState): Promise<void> {
   const { seed } = state;
   const { out, plan } = options;
@@ -195,11 +205,12 @@ export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState
     if (arm.trainer !== 'none') {
       const trainer = trainerOf(arm, plan.variant, model, state, directory);
       clock.start();
-      for await (const metrics of trainer.steps({ signal: options.signal, resumeFrom: 'latest' })) {
+      for await (const metrics of watchedSteps(options, trainer, state)) {
         clock.stop(metrics.step);
         if (arm.trainer !== 'sft') tokens = (metrics['num_tokens'] as number) - metrics.step * arm.config.perDeviceTrainBatchSize! * PROMPT_TOKENS;
         options.onPhase?.(`seed ${seed} · ${arm.label}`, metrics.step, last, metrics);
         await evaluateAt(metrics.step);
+        if (metrics.step === last) break;
         clock.start();
       }
       trainer.dispose();

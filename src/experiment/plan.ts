@@ -51,6 +51,8 @@ export interface Plan {
   readonly arms: readonly ArmPlan[];
   /** Also measure dynamics.ts at every mark. */
   readonly dynamics?: boolean;
+  /** Also watch every arm with analysis.record, a row each so many steps. */
+  readonly record?: number;
 }
 
 export type Size = keyof typeof SCALES;

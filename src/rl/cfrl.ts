@@ -1,19 +1,22 @@
 /**
  * Classifier-first RL (2601.04670, §CF-RL): the RL objective on the unembedding matrix W alone for a while, then on everything. Stage
  * 1 runs no backward pass through the body and reuses its features within a batch. Each stage has an optimizer and schedule of its own.
- * classifierSteps come before maxSteps: compare with standard RL both at maxSteps and at their sum.
+ * classifierSteps (at most, with switchRatio) come before maxSteps: compare with standard RL both at maxSteps and at their sum.
  */
 import { type CFRLConfig, resolveConfig, type ResolvedCFRLConfig, type ResolvedGRPOConfig } from './config.js';
 import { fullSteps, GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
 import { resolveStages } from './stages.js';
 
+const bodyLeads = ({ 'growth/gradient': body, 'growth/representation': classifier }: Readonly<Record<string, number | null>>, ratio: number): boolean =>
+  typeof body === 'number' && typeof classifier === 'number' && body >= ratio * classifier;
+
 export class CFRLTrainer extends GRPOTrainer {
   constructor(args: GRPOTrainerArguments<CFRLConfig>) {
-    const { classifierSteps, classifierLearningRate, ...config }: ResolvedCFRLConfig = resolveConfig('CFRLConfig', args.config);
+    const { classifierSteps, classifierLearningRate, switchRatio, ...config }: ResolvedCFRLConfig = resolveConfig('CFRLConfig', args.config);
     const { learningRate, trainable } = config;
     super({ ...args, config: undefined }, config satisfies ResolvedGRPOConfig, (_, sampler) => resolveStages(config.stages ?? [
       { name: 'classifier', steps: classifierSteps, trainable: 'classifier', learningRate: classifierLearningRate ?? 10 * learningRate, classifierLearningRateMultiplier: 1 },
       { name: 'full', steps: fullSteps(config, sampler, 'CFRLTrainer'), trainable, learningRate },
-    ], config));
+    ], config).map((stage, i) => (i === 0 && switchRatio !== undefined && !config.stages ? { ...stage, endsWhen: (metrics) => bodyLeads(metrics, switchRatio) } : stage)));
   }
 }

@@ -141,6 +141,11 @@ function makeSchemas() {
       classifierSteps: count.default(20),
       /** Absent: 10 × learningRate (EXPERIMENT: safe; 30 × is faster and less stable). */
       classifierLearningRate: nonNegative.optional(),
+      /**
+       * Stage 1 ends early, at a fourth step at which ‖∂L/∂θ_φ‖² is at least this multiple of ‖∂L/∂W‖² on the step's batch: the body then has
+       * that much more to gain than the classifier. A check costs a backward pass through the body. Absent: classifierSteps alone decide.
+       */
+      switchRatio: positive.optional(),
     }),
     SFTConfig: z.strictObject({
       ...common,

@@ -6,7 +6,7 @@ import type { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { TrainingShape } from '../model/estimate.js';
-import type { Model, Scores } from '../model/model.js';
+import type { GradientOptions, Model, Scores } from '../model/model.js';
 import { encodePrompt } from '../model/tokenizer.js';
 import { computeAdvantages, weightedSum } from './advantages.js';
 import { type GRPOConfig, resolveConfig, type ResolvedGRPOConfig } from './config.js';
@@ -51,6 +51,9 @@ interface Report {
   readonly unscorable: number;
   readonly tokens: number;
 }
+
+/** Steps between two looks at what the body would gain. */
+const GROWTH_EVERY = 4;
 
 /** Every sequence masked: no rows. */
 const NOTHING: Scores = { logps: new Float32Array(), entropy: new Float32Array(), maxProb: new Float32Array() };
@@ -129,8 +132,9 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
         const { losses } = await model.accumulateGradients(batch.samples, { ...plan.entropy, ...shared });
         losses?.forEach((loss, n) => (scores.losses![n]! += loss));
       }
+      const growth = context.stage.endsWhen && context.state.stageStep % GROWTH_EVERY === GROWTH_EVERY - 1 && batch.samples.length > 0 ? await this.#growth(batch.samples, plan.main, signal) : {};
       const numbers = {
-        ...report?.numbers,
+        ...report?.numbers, ...growth,
         ...lossMetrics(scores, batch.lengths, config, plan.entropyCoefficients),
         ...(report && this.#comparable ? mismatchMetrics(scores.logps, report.samplingLogps) : {}),
       };
@@ -207,6 +211,19 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
       return beta * sum;
     });
     return { penalty, kl: { kl: total / Math.max(n, 1) } };
+  }
+
+  /** ‖∂L/∂W‖² and ‖∂L/∂θ_φ‖² of the batch: what plain descent gains through each per unit of learning rate, whatever is trained now. */
+  async #growth(samples: readonly Sample[], loss: GradientOptions, signal: AbortSignal | undefined): Promise<Record<string, number>> {
+    // Everything is trainable in a copy.
+    using copy = await this.model.clone({ signal });
+    await copy.accumulateGradients(samples, { ...loss, signal });
+    const squares = { classifier: 0, body: 0 };
+    for (const { name, role } of copy.parameters()) {
+      const gradient = await copy.getGradient(name);
+      for (let i = 0; i < gradient.length; ++i) squares[role === 'classifier' ? 'classifier' : 'body'] += gradient[i]! ** 2;
+    }
+    return { 'growth/representation': squares.classifier, 'growth/gradient': squares.body };
   }
 
   async #sharedFeatures(samples: readonly Sample[], classifierOnly: boolean, signal: AbortSignal | undefined): Promise<{ features?: Tensor }> {

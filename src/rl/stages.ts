@@ -9,6 +9,8 @@ export interface Stage extends Schedule {
   readonly name: string;
   readonly trainable: Trainable;
   readonly classifierLearningRateMultiplier: number;
+  /** Ends the stage before its last step, judging by a step's metrics; growth/* are among them at every fourth step of a stage that has this. */
+  readonly endsWhen?: (metrics: Readonly<Record<string, number | null>>) => boolean;
 }
 
 const toTrainable = (which: string | RegExp): Trainable => (which === 'all' || which === 'classifier' || which === 'body' ? which : new RegExp(which));

@@ -227,7 +227,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     const { gradNorm, applied } = await optimizer.step({ learningRate, maxGradNorm: this.config.maxGradNorm });
     if (!applied) await this.model.zeroGradients();
     outcome.commit?.();
-    const finished = state.stageStep + 1 >= stage.steps;
+    const finished = state.stageStep + 1 >= stage.steps || stage.endsWhen?.(outcome.metrics) === true;
     this.#state = {
       step: state.step + 1,
       stage: state.stage + (finished ? 1 : 0),
@@ -268,9 +268,9 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     if (always || this.#isDue(this.config.saveSteps)) await this.saveCheckpoint();
   }
 
-  /** What a checkpoint is compared with: options as they are, stages without their lengths. */
+  /** What a checkpoint is compared with: options as they are, stages without their lengths (and the rule that shortens one, which is an option). */
   #comparable(): Record<string, unknown> {
-    const stages = this.stages.map(({ steps: _, trainable, ...stage }) => ({ ...stage, trainable: String(trainable) }));
+    const stages = this.stages.map(({ steps: _, endsWhen: _rule, trainable, ...stage }) => ({ ...stage, trainable: String(trainable) }));
     return { ...this.config, trainable: String(this.config.trainable), stages };
   }
 }

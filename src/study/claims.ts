@@ -63,7 +63,7 @@ export function slope(values: readonly number[], count: number): number {
 
 /** `rewards(run, arm, seed)`: the training reward of each step. */
 export function claimsOf(runs: readonly Results[], rewards: (run: Results, arm: string, seed: number) => readonly number[]): Claim[] {
-  const rl = runs.filter(({ run }) => run.kind !== 'supervised');
+  const rl = runs.filter(({ run }) => run.kind === 'grpo' || run.kind === 'rloo');
   const grpo = runs.filter(({ run }) => run.kind === 'grpo');
   const supervised = runs.filter(({ run }) => run.kind === 'supervised');
   const { fullSteps, classifierSteps } = runs[0]!.run.plan.scale;

@@ -12,6 +12,8 @@ export type Estimator = (typeof ESTIMATORS)[number];
 export const CF_MULTIPLIERS = [1, 3, 10, 30] as const;
 const ONE_STAGE_MULTIPLIERS = [10, 30] as const;
 const SCALINGS = [2, 3, 4, 6] as const;
+/** Of the body's to the classifier's possible gain, where the rule ends stage 1. */
+const SWITCH_RATIO = 2;
 /** A classifier drawn anew needs longer to be fitted than one that is there. */
 const FRESH_FACTOR = 5;
 
@@ -19,7 +21,7 @@ export interface StudyRun {
   /** Directory of the run in the study's. */
   readonly id: string;
   readonly task: NoisyAdderVariant;
-  readonly kind: Estimator | 'supervised';
+  readonly kind: Estimator | 'supervised' | 'switch' | 'watch';
   readonly plan: Plan;
 }
 
@@ -77,7 +79,44 @@ function supervisedPlan(task: NoisyAdderVariant, size: Size): Plan {
   return { ...shared(task, 'supervised', size), arms };
 }
 
+/** When stage 1 of CF ×10 should end: fixed lengths against the rule, all with the same number of steps in all. */
+function switchPlan(task: NoisyAdderVariant, size: Size): Plan {
+  const { fullSteps, classifierSteps } = SCALES[size];
+  const total = fullSteps + classifierSteps;
+  const cf = { ...RL, classifierLearningRate: 10 * LEARNING_RATE };
+  const lengths = [1 / 4, 1 / 2, 1, 2].map((share) => Math.max(1, Math.round(share * classifierSteps)));
+  const arms: ArmPlan[] = [
+    { id: 'standard', label: 'standard RL', trainer: 'grpo', config: { ...RL, maxSteps: total }, description: 'No first stage.', marks: [{ step: total, row: `k = 0, ${total} steps in all` }] },
+    ...lengths.map((k): ArmPlan => ({
+      id: `k-${k}`, label: `k = ${k}`, trainer: 'cfrl', config: { ...cf, classifierSteps: k, maxSteps: total - k }, description: `The classifier alone for ${k} steps, then all parameters for ${total - k}.`,
+      marks: [{ step: total, row: `k = ${k}, ${total} steps in all` }],
+    })),
+    {
+      // It stops at its mark, wherever its first stage ended.
+      id: 'rule', label: 'rule', trainer: 'cfrl', config: { ...cf, classifierSteps: lengths.at(-1)!, maxSteps: total, switchRatio: SWITCH_RATIO },
+      description: `Stage 1 ends once the body has ${SWITCH_RATIO} times as much to gain as the classifier, after ${lengths.at(-1)} steps at the latest.`, marks: [{ step: total, row: `rule, ${total} steps in all` }],
+    },
+  ];
+  return { ...shared(task, 'when stage 1 ends', size), dynamics: false, arms };
+}
+
+/** Runs that keep their entropy and runs that lose it, watched at every second step: what the forecast is judged on. */
+function watchPlan(task: NoisyAdderVariant, size: Size): Plan {
+  const { fullSteps, classifierSteps } = SCALES[size];
+  const total = fullSteps + classifierSteps;
+  const arm = (id: string, label: string, own: GRPOConfig): ArmPlan => ({ id, label, trainer: 'grpo', config: { ...RL, maxSteps: total, ...own }, description: 'Watched.', marks: [{ step: total, row: `${label}, ${total}` }] });
+  return {
+    ...shared(task, 'entropy watched', size), dynamics: false, record: 2,
+    arms: [
+      arm('standard', 'standard RL', {}), arm('lr-3', 'lr ×3', { learningRate: 3 * LEARNING_RATE }), arm('lr-10', 'lr ×10', { learningRate: 10 * LEARNING_RATE }),
+      arm('w-lr-10', 'W lr ×10', { classifierLearningRateMultiplier: 10 }), arm('w-lr-30', 'W lr ×30', { classifierLearningRateMultiplier: 30 }),
+    ],
+  };
+}
+
 export const studyRuns = (size: Size): StudyRun[] => TASKS.flatMap((task): StudyRun[] => [
   ...ESTIMATORS.map((kind): StudyRun => ({ id: `${task}-${kind}`, task, kind, plan: rlPlan(task, kind, size) })),
   { id: `${task}-supervised`, task, kind: 'supervised', plan: supervisedPlan(task, size) },
+  { id: `${task}-switch`, task, kind: 'switch', plan: switchPlan(task, size) },
+  { id: `${task}-watch`, task, kind: 'watch', plan: watchPlan(task, size) },
 ]);
