@@ -20,7 +20,8 @@ struct LossArrays {
   int64_t rows;
   DType real;
 
-  void input(const Options& options, const char* name, View& view);
+  // `count` < 0: as many as are given.
+  void input(const Options& options, const char* name, View& view, int64_t count);
   void result(const char* name, View& view, DType dtype);
   Napi::Object to_js(Napi::Env env) const;
 };

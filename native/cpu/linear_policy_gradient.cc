@@ -130,7 +130,7 @@ struct Call {
     target_logit = scratch.allocate<float>(rows);
     stats = scratch.allocate<RowStats>(rows);
     ref_stats = plan.exact ? scratch.allocate<RowStats>(rows) : nullptr;
-    const int64_t scalars = a.importance == ImportanceLevel::kSequence ? N : rows;
+    const int64_t scalars = a.importance != ImportanceLevel::kToken ? N : rows;
     logp = scratch.allocate<float>(scalars), entropy = scratch.allocate<float>(scalars), kl = scratch.allocate<float>(scalars);
     coefs = scratch.allocate<Coefs>(scalars);
   }
@@ -314,7 +314,7 @@ void run(const LinearPolicyGradientArgs& a, Run& r) {
   Call call(a, r);
   call.allocate(scratch);
   const int64_t N = call.N, rows = call.plan.keep ? call.plan.rows : call.plan.forward_rows;
-  const bool by_sequence = a.importance == ImportanceLevel::kSequence;
+  const bool by_sequence = a.importance != ImportanceLevel::kToken;
   if (by_sequence) {
     for (int64_t begin = 0; begin < N; begin += rows) {
       const int64_t count = begin + rows < N ? rows : N - begin;

@@ -87,6 +87,9 @@ void check_args(const LinearPolicyGradientArgs& a) {
   HF_CHECK(a.epsilon_high >= 0 && std::isfinite(a.epsilon_high), ErrorCode::kInvalidArg, "%s: epsilon_high must be >= 0 and finite, got %g", kOp,
            a.epsilon_high);
 
+  HF_CHECK(a.delta >= 0 && std::isfinite(a.delta), ErrorCode::kInvalidArg, "%s: delta must be >= 0 and finite (0: no cap), got %g", kOp, a.delta);
+  HF_CHECK(a.delta == 0 || a.loss == PgLoss::kClip, ErrorCode::kInvalidArg, "%s: delta needs loss 'clip'", kOp);
+
   const bool wants_kl = a.beta != 0 || a.kl_out;
   if (a.loss == PgLoss::kCoefficients) {
     const char* why = "by loss 'coefficients'";
@@ -101,13 +104,12 @@ void check_args(const LinearPolicyGradientArgs& a) {
   } else {
     const char* why = "by loss 'clip' and 'cispo', which compute it";
     refuse(a.coefficients, "coefficients", why);
-    refuse(a.entropy_coefficients, "entropy_coefficients", why);
     HF_CHECK(a.advantages, ErrorCode::kInvalidArg, "%s: advantages of shape (N) are required by loss '%s'", kOp,
              a.loss == PgLoss::kClip ? "clip" : "cispo");
   }
-  if (a.importance == ImportanceLevel::kSequence) {
-    HF_CHECK(a.loss != PgLoss::kCoefficients, ErrorCode::kInvalidArg, "%s: importance 'sequence' needs loss 'clip' or 'cispo'", kOp);
-    HF_CHECK(a.offsets, ErrorCode::kInvalidArg, "%s: offsets of shape (S+1) are required by importance 'sequence'", kOp);
+  if (a.importance != ImportanceLevel::kToken) {
+    HF_CHECK(a.loss != PgLoss::kCoefficients, ErrorCode::kInvalidArg, "%s: importance 'sequence' or 'product' needs loss 'clip' or 'cispo'", kOp);
+    HF_CHECK(a.offsets, ErrorCode::kInvalidArg, "%s: offsets of shape (S+1) are required by importance 'sequence' and 'product'", kOp);
   } else {
     refuse(a.offsets, "offsets", "by importance 'token'");
   }
@@ -133,7 +135,7 @@ void check_values(const LinearPolicyGradientArgs& a) {
 
 int64_t workspace_bytes(const LinearPolicyGradientArgs& a) {
   const pg::Plan plan(a);
-  const int64_t rows = plan.keep ? plan.rows : plan.forward_rows, scalars = a.importance == ImportanceLevel::kSequence ? a.hidden.shape[0] : rows;
+  const int64_t rows = plan.keep ? plan.rows : plan.forward_rows, scalars = a.importance != ImportanceLevel::kToken ? a.hidden.shape[0] : rows;
   const int64_t biases = (a.bias ? 1 : 0) + (a.ref_bias ? 1 : 0);
   return 4 * (plan.floats() + plan.tiles * rows + biases * a.weight.shape[0]) + rows * (4 + 24 * (plan.exact ? 2 : 1)) + scalars * 24;
 }
@@ -141,7 +143,7 @@ int64_t workspace_bytes(const LinearPolicyGradientArgs& a) {
 Cost cost(const LinearPolicyGradientArgs& a) {
   const double n = double(a.hidden.shape[0]), c = double(a.hidden.shape[1]), v = double(a.weight.shape[0]);
   const double r = a.ref_hidden ? double(a.ref_hidden.shape[1]) : 0;
-  const double forwards = a.importance == ImportanceLevel::kSequence ? 2 : 1;
+  const double forwards = a.importance != ImportanceLevel::kToken ? 2 : 1;
   return {2 * n * v * (c * (forwards + bool(a.d_hidden) + bool(a.d_weight)) + r),
           4 * (n * c * (1 + bool(a.d_hidden)) + v * c * (1 + 2 * bool(a.d_weight)) + (n + v) * r)};
 }

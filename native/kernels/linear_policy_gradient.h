@@ -11,9 +11,10 @@
 //   otherwise each token n contributes  weights[n] · ℓ_n  (weights: mask and normaliser, e.g. 1/tokens; absent = 1), with
 //     ρ = exp(logp − old_logp)  (old_logps absent: ρ = 1 exactly and its gradient that of logp)
 //     clip:      ℓ = −min(ρ A, clip(ρ, 1−epsilon_low, 1+epsilon_high) A)    (PPO, GRPO 2402.03300, DAPO's clip-higher 2503.14476)
+//                delta > 0: the first ρ is min(ρ, delta), which bounds the loss of bad tokens too (two-sided, 2505.07291)
 //     cispo:     ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp     (MiniMax-M1 2506.13585; epsilon_high is the cap itself, as in
 //                TRL and ScaleRL 2510.13786, which recommends 5)
-//     each plus  beta · kl_n − entropy_coef · H_n
+//     each plus  beta · kl_n − entropy_coef · H_n,  and entropy_coefficients[n] · H_n is taken off L whatever weights[n]
 //     kl_n by `kl`, d = logp − ref_logp:  k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d, exact = Σ_v p (log p − log q).
 //     The gradient is the derivative of that expression. On policy, in expectation: exact and k2 give ∇KL(π‖π_ref), k3 gives
 //     ∇KL(π_ref‖π), k1 gives 0 (k1 belongs into the reward). kl_bias_correction multiplies kl_n by ρ, gradient included: then
@@ -21,6 +22,7 @@
 //   importance 'sequence': ρ is the same for all tokens of a sequence, exp(mean over its scored tokens of logp − old_logp) with
 //     gradient through every scored token (GSPO 2507.18071); sequences are given by `offsets` into rows, 0 … N, ascending.
 //     This costs a second pass over the classifier. A token is scored when its target is not −100, whatever its weight.
+//   importance 'product': the same with the sum instead of the mean: ρ is the whole sequence's probability ratio (RLOO 2402.14740).
 //   The scalar function is kernels/detail/pg_coef.h, one for reference, CPU and CUDA.
 // Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse and the exact KL are
 // still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero
@@ -38,11 +40,11 @@ namespace hf {
 
 enum class PgLoss : int32_t { kCoefficients, kClip, kCispo };
 enum class KlEstimator : int32_t { kK1, kK2, kK3, kExact };
-enum class ImportanceLevel : int32_t { kToken, kSequence };
+enum class ImportanceLevel : int32_t { kToken, kSequence, kProduct };
 
 struct LinearPolicyGradientArgs {
   View hidden, weight, bias, targets;
-  View coefficients, entropy_coefficients;                   // loss = coefficients
+  View coefficients, entropy_coefficients;                   // loss = coefficients (the second: any)
   View advantages, old_logps, ref_logps, weights, offsets;   // loss = clip, cispo
   View ref_hidden, ref_weight, ref_bias;                     // kl = exact
   View logps, entropy, max_prob, argmax, lse, kl_out, ratio, losses, clipped;
@@ -50,7 +52,7 @@ struct LinearPolicyGradientArgs {
   PgLoss loss = PgLoss::kCoefficients;
   KlEstimator kl = KlEstimator::kK3;
   ImportanceLevel importance = ImportanceLevel::kToken;
-  double temperature = 1, epsilon_low = 0.2, epsilon_high = 0.2, beta = 0, entropy_coef = 0;
+  double temperature = 1, epsilon_low = 0.2, epsilon_high = 0.2, delta = 0, beta = 0, entropy_coef = 0;
   bool kl_bias_correction = false;
 
   static constexpr const char* kName = "linear_policy_gradient";
@@ -58,7 +60,7 @@ struct LinearPolicyGradientArgs {
   static void visit(Self& s, F&& f) {
     static constexpr const char* kLosses[] = {"coefficients", "clip", "cispo"};
     static constexpr const char* kEstimators[] = {"k1", "k2", "k3", "exact"};
-    static constexpr const char* kLevels[] = {"token", "sequence"};
+    static constexpr const char* kLevels[] = {"token", "sequence", "product"};
     f.in("hidden", s.hidden, "N C");
     f.in("weight", s.weight, "V C");
     f.in("bias", s.bias, "V", kOptional);
@@ -87,10 +89,11 @@ struct LinearPolicyGradientArgs {
     f.inout("d_bias", s.d_bias, "V", kOptional);
     f.choice("loss", s.loss, kLosses, 3);
     f.choice("kl", s.kl, kEstimators, 4);
-    f.choice("importance", s.importance, kLevels, 2);
+    f.choice("importance", s.importance, kLevels, 3);
     f.number("temperature", s.temperature);
     f.number("epsilon_low", s.epsilon_low);
     f.number("epsilon_high", s.epsilon_high);
+    f.number("delta", s.delta);
     f.number("beta", s.beta);
     f.number("entropy_coef", s.entropy_coef);
     f.flag("kl_bias_correction", s.kl_bias_correction);

@@ -51,9 +51,9 @@ LinearPolicyGradientArgs block_args(const Model& model, const Samples& samples, 
   args.coefficients = part(batch.coefficients), args.entropy_coefficients = part(batch.entropy_coefficients);
   args.advantages = part(batch.advantages), args.old_logps = part(batch.old_logps), args.ref_logps = part(batch.ref_logps);
   args.weights = part(batch.weights);
-  args.logps = part(batch.logps), args.entropy = part(batch.entropy), args.max_prob = part(batch.max_prob);
+  args.logps = part(batch.logps), args.entropy = part(batch.entropy), args.max_prob = part(batch.max_prob), args.argmax = part(batch.argmax);
   args.kl_out = part(batch.kl), args.ratio = part(batch.ratio), args.losses = part(batch.losses), args.clipped = part(batch.clipped);
-  if (args.importance == ImportanceLevel::kSequence) {
+  if (args.importance != ImportanceLevel::kToken) {
     args.offsets = arena_tensor(run, DType::kI32, block.end - block.begin + 1);
     for (int64_t s = block.begin; s <= block.end; ++s)
       args.offsets.as<int32_t>()[s - block.begin] = int32_t(samples.row_offsets[s] - block.row_begin);
@@ -105,6 +105,15 @@ void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, 
     if (model.trainable(model.classifier())) args.d_weight = sink.gradient(model.classifier());
     dispatch(args, run);
     if (!body) return;
+    if (batch.head_gradients) {
+      HF_CHECK(batch.head_weight.size() == hidden.shape[1], ErrorCode::kShape, "accumulateGradients: headWeight must have %lld entries (the model's features), got %lld",
+               static_cast<long long>(hidden.shape[1]), static_cast<long long>(batch.head_weight.size()));
+      GemmArgs head;
+      head.a = make_view(batch.head_gradients.slice(0, block.row_begin, block.rows).data, hidden.dtype, block.rows, 1);
+      head.b = make_view(batch.head_weight.data, hidden.dtype, 1, hidden.shape[1]);
+      head.c = args.d_hidden, head.accumulate = true;
+      dispatch(head, run);
+    }
     // Rows that are not scored have no gradient of their own.
     const View& phi = activations.features();
     EmbeddingBackwardArgs scatter;

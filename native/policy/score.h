@@ -21,12 +21,13 @@ struct Samples {
   int64_t scored() const { return row_offsets[sequences]; }
 };
 
-// The loss, and per scored row its inputs and results; all (R), in the context's real type (clipped: int32). Absent = not given
+// The loss, and per scored row its inputs and results; all (R), in the context's real type (argmax, clipped: int32). Absent = not given
 // or not wanted. `loss` holds the scalars; its views are ignored.
 struct PolicyBatch {
   LinearPolicyGradientArgs loss;
   View coefficients, entropy_coefficients, advantages, old_logps, ref_logps, weights;
-  View logps, entropy, max_prob, kl, ratio, losses, clipped;
+  View head_weight, head_gradients;  // (C), (R): a head beside the classifier, one number per row; dL/dφ_n += head_gradients[n] · head_weight
+  View logps, entropy, max_prob, argmax, kl, ratio, losses, clipped;
 };
 
 constexpr int64_t kDefaultMaxTokens = 4096;

@@ -82,7 +82,7 @@ void run(const LinearPolicyGradientArgs& a, Run& r) {
     pg::put<Real>(a.lse, n, p.max + p.log_sum);
   }
 
-  if (a.importance == ImportanceLevel::kSequence) {
+  if (a.importance != ImportanceLevel::kToken) {
     const int32_t* offsets = a.offsets.as<int32_t>();
     for (int64_t s = 0; s + 1 < a.offsets.shape[0]; ++s) {
       const int64_t begin = offsets[s * a.offsets.stride[0]], end = offsets[(s + 1) * a.offsets.stride[0]];

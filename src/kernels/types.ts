@@ -382,13 +382,15 @@ export interface LinearPolicyGradientArgs {
   /** Default 'k3'. */
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
   /** Default 'token'. */
-  readonly importance?: 'token' | 'sequence';
+  readonly importance?: 'token' | 'sequence' | 'product';
   /** Default 1. */
   readonly temperature?: number;
   /** Default 0.2. */
   readonly epsilon_low?: number;
   /** Default 0.2. */
   readonly epsilon_high?: number;
+  /** Default 0. */
+  readonly delta?: number;
   /** Default 0. */
   readonly beta?: number;
   /** Default 0. */
@@ -895,9 +897,10 @@ export interface Kernels {
    *   otherwise each token n contributes  weights[n] · ℓ_n  (weights: mask and normaliser, e.g. 1/tokens; absent = 1), with
    *     ρ = exp(logp − old_logp)  (old_logps absent: ρ = 1 exactly and its gradient that of logp)
    *     clip:      ℓ = −min(ρ A, clip(ρ, 1−epsilon_low, 1+epsilon_high) A)    (PPO, GRPO 2402.03300, DAPO's clip-higher 2503.14476)
+   *                delta > 0: the first ρ is min(ρ, delta), which bounds the loss of bad tokens too (two-sided, 2505.07291)
    *     cispo:     ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp     (MiniMax-M1 2506.13585; epsilon_high is the cap itself, as in
    *                TRL and ScaleRL 2510.13786, which recommends 5)
-   *     each plus  beta · kl_n − entropy_coef · H_n
+   *     each plus  beta · kl_n − entropy_coef · H_n,  and entropy_coefficients[n] · H_n is taken off L whatever weights[n]
    *     kl_n by `kl`, d = logp − ref_logp:  k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d, exact = Σ_v p (log p − log q).
    *     The gradient is the derivative of that expression. On policy, in expectation: exact and k2 give ∇KL(π‖π_ref), k3 gives
    *     ∇KL(π_ref‖π), k1 gives 0 (k1 belongs into the reward). kl_bias_correction multiplies kl_n by ρ, gradient included: then
@@ -905,6 +908,7 @@ export interface Kernels {
    *   importance 'sequence': ρ is the same for all tokens of a sequence, exp(mean over its scored tokens of logp − old_logp) with
    *     gradient through every scored token (GSPO 2507.18071); sequences are given by `offsets` into rows, 0 … N, ascending.
    *     This costs a second pass over the classifier. A token is scored when its target is not −100, whatever its weight.
+   *   importance 'product': the same with the sum instead of the mean: ρ is the whole sequence's probability ratio (RLOO 2402.14740).
    *   The scalar function is kernels/detail/pg_coef.h, one for reference, CPU and CUDA.
    * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse and the exact KL are
    * still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero

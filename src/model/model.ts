@@ -4,7 +4,7 @@ import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
 import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
-import type { ModelSpec, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
+import type { ModelSpec, NativeHead, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
 import { findAdapterTensors, initialiseAdapters, type PeftConfig, readAdapterConfig, type ResolvedPeftConfig, resolvePeftConfig, saveAdapterDirectory, trainsWithAdapter, withAdapters } from './adapters.js';
 import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
@@ -50,7 +50,7 @@ export interface ScoreOptions extends JobOptions {
 }
 
 /** What accumulateGradients() minimises; arrays have one entry per scored token. See native/kernels/linear_policy_gradient.h. */
-export interface GradientOptions extends ScoreOptions, NativeLoss {
+export interface GradientOptions extends ScoreOptions, NativeLoss, NativeHead {
   /** For kl 'exact': the reference policy. */
   readonly reference?: Model;
   /** Tokens held at a time; the result does not depend on it beyond rounding. */
@@ -244,7 +244,7 @@ export class Model {
     const { signal, onProgress, features, reference, temperature = 1, maxTokens, gradientCheckpointing = false, ...loss } = options;
     const packed = packSamples('model.accumulateGradients', this, samples);
     for (const [name, value] of Object.entries(loss))
-      if (ArrayBuffer.isView(value) && (value as Float32Array).length !== packed.rows.length)
+      if (name !== 'headWeight' && ArrayBuffer.isView(value) && (value as Float32Array).length !== packed.rows.length)
         fail('ERR_SHAPE', `model.accumulateGradients: ${name} must have one entry per scored token (${packed.rows.length}), got ${(value as Float32Array).length}`);
     return runJob({ signal, onProgress }, (progress) => this.native.accumulate(packed, {
       ...loss,

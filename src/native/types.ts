@@ -159,12 +159,22 @@ export interface NativeLoss {
   readonly refLogps?: RealArray;
   readonly weights?: RealArray;
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
-  readonly importance?: 'token' | 'sequence';
+  readonly importance?: 'token' | 'sequence' | 'product';
   readonly epsilonLow?: number;
   readonly epsilonHigh?: number;
+  readonly delta?: number;
   readonly beta?: number;
   readonly entropyCoef?: number;
   readonly klBiasCorrection?: boolean;
+}
+
+/** What accumulate() takes beside the loss. */
+export interface NativeHead {
+  /** A head of one output beside the classifier: dL/dφ_n += headGradients[n] · headWeight, for every scored row n. */
+  readonly headGradients?: RealArray;
+  readonly headWeight?: RealArray;
+  /** Report the most likely token of every row. */
+  readonly argmax?: boolean;
 }
 
 /** Op linear_policy_gradient on matrices: tensors of the context, or typed arrays that are copied into it. */
@@ -187,6 +197,8 @@ export interface NativeScores {
   logps: Float32Array;
   entropy: Float32Array;
   maxProb: Float32Array;
+  /** The most likely token, where asked for. */
+  argmax?: Int32Array;
   kl?: Float32Array;
   ratio?: Float32Array;
   losses?: Float32Array;
@@ -286,7 +298,7 @@ export interface NativeModel {
   /** Adds the gradients of the trainable parameters. Splits the batch into blocks of at most maxTokens (whole sequences). */
   accumulate(
     batch: PackedSamples,
-    options: NativeLoss & { temperature: number; features?: NativeTensor; reference?: NativeModel; maxTokens?: number; gradientCheckpointing?: boolean },
+    options: NativeLoss & NativeHead & { temperature: number; features?: NativeTensor; reference?: NativeModel; maxTokens?: number; gradientCheckpointing?: boolean },
     onProgress?: NativeProgress,
   ): NativeJob<NativeScores>;
   generate(prompts: PackedSequences, options: NativeGenerateOptions, onProgress?: NativeProgress): NativeJob<NativeCompletions>;

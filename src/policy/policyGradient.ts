@@ -44,7 +44,11 @@ export interface PolicyLoss {
   readonly epsilonLow?: number;
   /** For 'cispo' the cap of ρ itself. */
   readonly epsilonHigh?: number;
+  /** 'clip': caps ρ for bad tokens too (two-sided clipping); absent or 0: no cap. */
+  readonly delta?: number;
   readonly entropyCoef?: number;
+  /** Per token, whatever its weight: L −= Σ entropyCoefficients·H. */
+  readonly entropyCoefficients?: RealArray;
   readonly beta?: number;
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
   /** For k1, k2 and k3. */
@@ -55,8 +59,8 @@ export interface PolicyLoss {
   readonly refBias?: RealArray;
   /** Multiplies the estimator by ρ. */
   readonly klBiasCorrection?: boolean;
-  /** 'sequence': one ratio per sequence (GSPO); sequence s owns rows offsets[s] … offsets[s + 1] − 1. */
-  readonly importance?: 'token' | 'sequence';
+  /** One ratio per sequence: exp of the mean ('sequence', GSPO) or sum ('product', RLOO) of log-ratios; sequence s owns rows offsets[s] … offsets[s + 1] − 1. */
+  readonly importance?: 'token' | 'sequence' | 'product';
   readonly offsets?: Int32Array;
 }
 
@@ -89,7 +93,7 @@ export interface CallOptions extends JobOptions {
 
 const CLASSIFIER = ['hidden', 'weight', 'bias', 'targets', 'temperature', 'gradHidden', 'gradWeight'];
 const LOSS = [
-  'loss', 'coefficients', 'entropyCoefficients', 'advantages', 'oldLogps', 'weights', 'epsilonLow', 'epsilonHigh', 'entropyCoef', 'beta', 'kl', 'refLogps', 'refHidden',
+  'loss', 'coefficients', 'entropyCoefficients', 'advantages', 'oldLogps', 'weights', 'epsilonLow', 'epsilonHigh', 'delta', 'entropyCoef', 'beta', 'kl', 'refLogps', 'refHidden',
   'refWeight', 'refBias', 'klBiasCorrection', 'importance', 'offsets',
 ];
 

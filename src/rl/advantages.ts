@@ -9,11 +9,13 @@
  */
 export interface AdvantageOptions {
   readonly numGenerations: number;
-  readonly advantageEstimator: 'grpo' | 'rloo' | 'reinforce';
+  /** For 'reinforce_plus_plus' and 'gae', which value tokens (returns.ts), a completion's reward stands as it is. */
+  readonly advantageEstimator: 'grpo' | 'rloo' | 'reinforce' | 'reinforce_plus_plus' | 'gae';
   readonly scaleRewards: 'group' | 'batch' | 'none';
   readonly multiObjectiveAggregation: 'sum_then_normalize' | 'normalize_then_sum';
   readonly reinforceBaseline: 'batch_mean' | 'none';
   readonly normalizeAdvantages: boolean;
+  readonly rewardClipRange: readonly [number, number] | null;
 }
 
 export interface Advantages {
@@ -56,8 +58,9 @@ const standardise = (values: Float64Array): Float64Array => {
 export function computeAdvantages(columns: readonly Float64Array[], weights: readonly number[], options: AdvantageOptions, penalty?: Float64Array): Advantages {
   const size = options.numGenerations;
   const normalizeFirst = options.advantageEstimator === 'grpo' && options.multiObjectiveAggregation === 'normalize_then_sum';
+  const [least, most] = options.rewardClipRange ?? [-Infinity, Infinity];
   const rewards = weightedSum(normalizeFirst ? columns.map((column) => byGroup(column, size, standardise)) : columns, weights)
-    .map((reward, i) => reward - (penalty?.[i] ?? 0));
+    .map((reward, i) => Math.min(Math.max(reward, least), most) - (penalty?.[i] ?? 0));
 
   const overBatch = normalizeFirst || (options.advantageEstimator === 'grpo' && options.scaleRewards === 'batch');
   const std = byGroup(rewards, size, (group) => new Float64Array(group.length).fill(statistics(overBatch ? rewards : group).std));
@@ -72,6 +75,8 @@ export function computeAdvantages(columns: readonly Float64Array[], weights: rea
       const { mean, count } = statistics(group);
       return group.map((r) => r - (mean * count - r) / (count - 1));
     });
+  } else if (options.advantageEstimator !== 'reinforce') {
+    advantages = rewards;
   } else {
     const baseline = options.reinforceBaseline === 'none' ? 0 : statistics(rewards).mean;
     advantages = rewards.map((r) => r - baseline);

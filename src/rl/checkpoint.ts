@@ -20,7 +20,7 @@ import { CHECKPOINT_NAME } from './log.js';
 
 const STATE = 'trainer_state.json';
 const OPTIMIZER = 'optimizer.safetensors';
-const VERSION = 1;
+const VERSION = 2;
 
 /** Everything a run needs beside weights and optimizer. Random numbers are functions of the seed and these counters. */
 export interface TrainerState {

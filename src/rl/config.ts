@@ -83,7 +83,7 @@ function makeSchemas() {
     ...common,
     learningRate: nonNegative.default(1e-6),
 
-    numGenerations: z.int().min(2, 'must be at least 2: advantages compare completions of one prompt').default(8),
+    numGenerations: count.default(8),
     /** Cut to what the model's context leaves beside the prompt. */
     maxCompletionLength: count.default(512),
     temperature: positive.default(1),
@@ -94,13 +94,20 @@ function makeSchemas() {
     stop: z.array(z.union([natural, z.string()])).optional(),
 
     lossType: z.enum(['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo']).default('dapo'),
-    importanceSamplingLevel: z.enum(['token', 'sequence']).default('token'),
+    /** 'product' (not in TRL's GRPO; its RLOO): the whole sequence's ratio, the product of its tokens'. */
+    importanceSamplingLevel: z.enum(['token', 'sequence', 'product']).default('token'),
     epsilon: nonNegative.default(0.2),
     /** Absent: epsilon. For cispo the cap itself, as in TRL (the paper's 1 + ε is 5 there). */
     epsilonHigh: nonNegative.nullable().default(null),
+    /** Caps the ratio for bad tokens too (two-sided clipping); above 1 + epsilonHigh. */
+    delta: positive.nullable().default(null),
     /** Optimizer steps per rollout batch, μ. */
     numIterations: count.default(1),
     maskTruncatedCompletions: z.boolean().default(false),
+    /** Share of the tokens, those of highest entropy, that the policy term is about. Below 1 it costs another forward pass. */
+    topEntropyQuantile: z.number().min(0).max(1).default(1),
+    /** Leave out a bad completion (advantage below 0) once the mean of log π_old − log π over its tokens exceeds this, nats. */
+    offPolicyMaskThreshold: nonNegative.nullable().default(null),
 
     /** Weight of KL(π‖π_ref), nats; 0 = no reference model is kept. */
     beta: nonNegative.default(0),
@@ -108,19 +115,48 @@ function makeSchemas() {
     klEstimator: z.enum(['k1', 'k2', 'k3', 'exact']).default('k3'),
     /** Subtract beta · Σ_t k1 from each reward, as TRL's RLOOTrainer does, instead of adding the penalty to the loss. */
     klInReward: z.boolean().default(false),
+    /** Multiply the estimator by the ratio: then k1 and k3 have the gradient of KL(π‖π_ref) (docs/training.md). */
+    useBiasCorrectionKl: z.boolean().default(false),
     /** Adds −entropyCoef · (mean entropy of the step's tokens) to the loss. */
     entropyCoef: z.number().default(0),
+    /** Steers entropyCoef by entropyCoefDelta within its bounds, towards a mean entropy of entropyTarget nats (entropyControl.ts). */
+    useAdaptiveEntropy: z.boolean().default(false),
+    entropyCoefMin: z.number().default(0),
+    entropyCoefMax: z.number().default(1),
+    entropyCoefDelta: nonNegative.default(0.005),
+    entropyTarget: nonNegative.default(0.2),
 
-    /** How rewards become advantages (advantages.ts). TRL: GRPOTrainer 'grpo', RLOOTrainer 'rloo'. */
-    advantageEstimator: z.enum(['grpo', 'rloo', 'reinforce']).default('grpo'),
+    /**
+     * How rewards become advantages: of completions (advantages.ts) or, for 'reinforce_plus_plus' and 'gae', of tokens (returns.ts). 'gae' is
+     * PPO with a value head. TRL: GRPOTrainer 'grpo', RLOOTrainer 'rloo', PPOTrainer 'gae'.
+     */
+    advantageEstimator: z.enum(['grpo', 'rloo', 'reinforce', 'reinforce_plus_plus', 'gae']).default('grpo'),
     /** What grpo divides by. true = 'group', false = 'none'. */
     scaleRewards: z.union([z.enum(['group', 'batch', 'none']), z.boolean().transform((on) => (on ? 'group' as const : 'none' as const))]).default('group'),
     /** grpo: normalise the weighted sum, or each function's rewards before summing. */
     multiObjectiveAggregation: z.enum(['sum_then_normalize', 'normalize_then_sum']).default('sum_then_normalize'),
     /** reinforce: subtract the mean reward of the step. */
     reinforceBaseline: z.enum(['batch_mean', 'none']).default('batch_mean'),
-    /** rloo, reinforce: shift and scale the step's advantages to mean 0, std 1 (with reinforce: REINFORCE++). */
+    /** rloo, reinforce: shift and scale the step's advantages to mean 0, std 1. */
     normalizeAdvantages: z.boolean().default(false),
+    /** Clamps each completion's summed reward to [least, most], before any KL penalty. */
+    rewardClipRange: z.tuple([z.number(), z.number()]).nullable().default(null),
+    /** reinforce_plus_plus, gae: discount per token. */
+    gamma: z.number().min(0).max(1).default(1),
+    /** gae: λ. */
+    lam: z.number().min(0).max(1).default(0.95),
+    /** gae: weight of the value loss. */
+    vfCoef: nonNegative.default(0.1),
+    /** gae: how far a value may move from the rollout's before its loss is clipped. */
+    cliprangeValue: nonNegative.default(0.2),
+    /** gae: scale the step's token rewards to std 1. */
+    whitenRewards: z.boolean().default(false),
+
+    /** For rollouts made elsewhere: weigh tokens by π_training / π_sampling, so bounded (tokenFactors.ts). */
+    vllmImportanceSamplingCorrection: z.boolean().default(true),
+    vllmImportanceSamplingMode: z.enum(['token_truncate', 'token_mask', 'sequence_truncate', 'sequence_mask']).default('sequence_mask'),
+    vllmImportanceSamplingClipMin: nonNegative.nullable().default(null),
+    vllmImportanceSamplingClipMax: positive.nullable().default(3),
 
     /** Absent: 1 each. */
     rewardWeights: z.array(z.number()).optional(),
@@ -147,6 +183,16 @@ function makeSchemas() {
        */
       switchRatio: positive.optional(),
     }),
+    // TRL's RLOOTrainer: leave-one-out, KL in the reward, one ratio per completion, the mean over completions.
+    RLOOConfig: z.strictObject({
+      ...policy, numGenerations: count.default(2), beta: nonNegative.default(0.05), advantageEstimator: policy.advantageEstimator.default('rloo'), klInReward: z.boolean().default(true),
+      lossType: policy.lossType.default('grpo'), importanceSamplingLevel: policy.importanceSamplingLevel.default('product'),
+    }),
+    // TRL's PPOTrainer: kl_coef is beta, num_ppo_epochs numIterations, cliprange epsilon, response_length maxCompletionLength.
+    PPOConfig: z.strictObject({
+      ...policy, learningRate: nonNegative.default(3e-6), numGenerations: count.default(1), beta: nonNegative.default(0.05), advantageEstimator: policy.advantageEstimator.default('gae'),
+      klInReward: z.boolean().default(true), numIterations: count.default(4), maxCompletionLength: count.default(53), temperature: positive.default(0.7),
+    }),
     SFTConfig: z.strictObject({
       ...common,
       learningRate: nonNegative.default(2e-5),
@@ -167,6 +213,8 @@ type All = ReturnType<typeof makeSchemas>;
 type Schemas = All['schemas'];
 export type GRPOConfig = z.input<Schemas['GRPOConfig']>;
 export type CFRLConfig = z.input<Schemas['CFRLConfig']>;
+export type RLOOConfig = z.input<Schemas['RLOOConfig']>;
+export type PPOConfig = z.input<Schemas['PPOConfig']>;
 export type SFTConfig = z.input<Schemas['SFTConfig']>;
 /** With defaults filled in. */
 export type ResolvedGRPOConfig = z.output<Schemas['GRPOConfig']>;
@@ -182,13 +230,22 @@ const nestedOptions = (): string[] => [...Object.keys(all().stage.shape), ...Obj
 /** Option names of a trainer, for help texts and command lines. */
 export const configOptions = (name: keyof Schemas): string[] => Object.keys(all().schemas[name].shape);
 
+/** TRL's options that have no meaning here, and what to do instead (docs/training.md has the whole map). */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  useVllm: 'give the trainer rollouts: openAIRollouts({ url })', vllmServerBaseUrl: 'give the trainer rollouts: openAIRollouts({ url })', vllmMode: 'give the trainer rollouts: openAIRollouts({ url })',
+  generationBatchSize: 'a rollout serves one step, or numIterations steps', stepsPerGeneration: 'a rollout serves one step, or numIterations steps', numPpoEpochs: 'its name here is numIterations',
+  klCoef: 'its name here is beta', cliprange: 'its name here is epsilon', responseLength: 'its name here is maxCompletionLength', optim: 'the optimizer is AdamW', modelInitKwargs: 'load the model with Model.fromPretrained',
+  useLigerKernel: 'the loss is always fused and never holds [tokens, vocabulary]', paddingFree: 'sequences are never padded', padToMultipleOf: 'sequences are never padded', removeUnusedColumns: 'reward functions always get every column',
+  packing: 'sequences are packed without padding by themselves', datasetTextField: "rows have 'text', 'messages', or 'prompt' and 'completion'", useCpu: 'the context decides: createContext({ device })', dataloaderNumWorkers: 'rows are read before training',
+};
+
 /** @throws ERR_INVALID_ARG naming the option, what it must be, and for an unknown one the nearest known name. */
 export function resolveConfig<Name extends keyof Schemas>(name: Name, config: unknown): z.output<Schemas[Name]> {
   const known = configOptions(name);
   const input = camelCaseKeys(config ?? {});
   if (input === null || typeof input !== 'object' || Array.isArray(input)) fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
   for (const option of Object.keys(input))
-    if (!known.includes(option)) fail('ERR_INVALID_ARG', `${name}: there is no option '${option}'.${suggestion(option, known)}`);
+    if (!known.includes(option)) fail('ERR_INVALID_ARG', `${name}: there is no option '${option}'.${Object.hasOwn(ELSEWHERE, option) ? ` In TRL's place: ${ELSEWHERE[option]}.` : suggestion(option, known)}`);
   const result = all().schemas[name].safeParse(input);
   if (!result.success) {
     const { issues } = result.error;
@@ -212,11 +269,19 @@ function checkTogether(name: string, given: Record<string, unknown>, config: Par
     const batch = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
     if (batch % config.numGenerations !== 0)
       refuse(`perDeviceTrainBatchSize × gradientAccumulationSteps (${config.perDeviceTrainBatchSize} × ${config.gradientAccumulationSteps} = ${batch}) must be a multiple of numGenerations (${config.numGenerations}): a step has whole groups`);
-    const estimator = config.advantageEstimator;
+    const estimator = config.advantageEstimator!;
+    if (config.numGenerations < 2 && (estimator === 'grpo' || estimator === 'rloo'))
+      refuse(`numGenerations must be at least 2 with advantageEstimator '${estimator}', which compares completions of one prompt, got ${config.numGenerations}`);
+    const owners = { normalizeAdvantages: ['rloo', 'reinforce'], gamma: ['reinforce_plus_plus', 'gae'], lam: ['gae'], vfCoef: ['gae'], cliprangeValue: ['gae'], whitenRewards: ['gae'] };
+    for (const [option, estimators] of Object.entries(owners))
+      if (given[option] !== undefined && !estimators.includes(estimator) && given[option] !== false)
+        refuse(`${option} belongs to advantageEstimator ${estimators.map((name) => `'${name}'`).join(' and ')}, but it is '${estimator}'${estimator === 'grpo' && option === 'normalizeAdvantages' ? "; grpo's option is scaleRewards" : ''}`);
     for (const option of ['scaleRewards', 'multiObjectiveAggregation'])
-      if (estimator !== 'grpo' && given[option] !== undefined) refuse(`${option} belongs to advantageEstimator 'grpo', but it is '${estimator}'; its option is normalizeAdvantages`);
-    if (estimator === 'grpo' && config.normalizeAdvantages) refuse("normalizeAdvantages belongs to advantageEstimator 'rloo' and 'reinforce'; grpo's option is scaleRewards");
+      if (estimator !== 'grpo' && given[option] !== undefined) refuse(`${option} belongs to advantageEstimator 'grpo', but it is '${estimator}'${estimator === 'rloo' || estimator === 'reinforce' ? '; its option is normalizeAdvantages' : ''}`);
     if (estimator !== 'reinforce' && given['reinforceBaseline'] !== undefined) refuse(`reinforceBaseline belongs to advantageEstimator 'reinforce', but it is '${estimator}'`);
+    if (config.delta != null && config.lossType === 'cispo') refuse("delta caps the ratio of the clipped losses; cispo has epsilonHigh");
+    if (config.useBiasCorrectionKl && (config.klInReward || config.klEstimator === 'exact'))
+      refuse(`useBiasCorrectionKl corrects an estimator in the loss, but ${config.klInReward ? 'klInReward is set' : "klEstimator 'exact' has no bias"}; leave it out`);
     if (config.klInReward && given['klEstimator'] !== undefined && config.klEstimator !== 'k1') refuse(`klInReward uses k1, but klEstimator is '${config.klEstimator}'; leave it out`);
   }
 }

@@ -1,26 +1,30 @@
 /**
  * Policy-gradient post-training (GRPO 2402.03300 and its family): sample completions, reward them, turn rewards into advantages, and
- * make numIterations clipped updates from each batch. RLOO, REINFORCE, Dr.GRPO, DAPO, CISPO and GSPO are options of it.
+ * make numIterations clipped updates from each batch. RLOO, REINFORCE, REINFORCE++, PPO, Dr.GRPO, DAPO, CISPO and GSPO are options of it.
  */
 import type { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { TrainingShape } from '../model/estimate.js';
-import type { GradientOptions, Model, Scores } from '../model/model.js';
+import type { GradientOptions, Model, ScoreOptions, Scores } from '../model/model.js';
 import { encodePrompt } from '../model/tokenizer.js';
 import { computeAdvantages, weightedSum } from './advantages.js';
 import { type GRPOConfig, resolveConfig, type ResolvedGRPOConfig } from './config.js';
 import type { Sampler } from './dataset.js';
 import type { CompletionRecord } from './log.js';
-import { planLoss } from './loss.js';
+import { activeCoefficient, type EntropyControl, initialControl, nextControl } from './entropyControl.js';
+import { perToken, planLoss } from './loss.js';
 import { longest } from './memory.js';
 import { completionMetrics, explain, lossMetrics, mismatchMetrics, rewardSummary } from './metrics.js';
+import { discountedReturns, generalizedAdvantages, tokenRewards, whiten } from './returns.js';
 import { callRewards, type NamedReward, nameRewards } from './rewards.js';
 import { rewardInput, type Rollout, sample } from './rollout.js';
 import { resolveStages, type Stage, stepsOf } from './stages.js';
 import { Stream } from './streams.js';
+import { highEntropyMask, offPolicyMask } from './tokenFactors.js';
 import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 import type { PromptRow, RewardFunc } from './types.js';
+import { ValueHead, type ValueHeadState, valueLoss } from './valueHead.js';
 
 export interface GRPOTrainerArguments<Config = GRPOConfig> extends TrainerArguments<PromptRow> {
   readonly rewardFuncs: RewardFunc | readonly RewardFunc[];
@@ -35,12 +39,32 @@ interface Batch {
   readonly samples: readonly Sample[];
   /** Active tokens of every sequence, 0 = masked. */
   readonly lengths: readonly number[];
+  /** Per active token. */
   readonly advantages: readonly number[];
+  /** With a value head: what V was and should be, per active token. */
+  readonly values: { readonly old: readonly number[]; readonly returns: readonly number[] } | null;
   readonly refLogps: readonly number[] | null;
   /** Of the first update's own forward pass; null until then. */
   readonly oldLogps: readonly number[] | null;
   /** Updates made. */
   readonly iteration: number;
+}
+
+/** Completions and their rewards, as token-level estimators take them. */
+interface Scored {
+  readonly samples: readonly Sample[];
+  readonly lengths: readonly number[];
+  readonly scores: Float64Array;
+  /** Per token; 0 where no reward function had an opinion. */
+  readonly scorable: Float32Array;
+  readonly tokenKl: Float64Array | undefined;
+}
+
+/** What a checkpoint keeps between two steps. */
+interface Pending {
+  readonly batch: Batch | null;
+  readonly head: ValueHeadState | null;
+  readonly entropy: EntropyControl;
 }
 
 /** What the first update of a batch reports of the rollout behind it. */
@@ -54,6 +78,16 @@ interface Report {
 
 /** Steps between two looks at what the body would gain. */
 const GROWTH_EVERY = 4;
+
+/** Over the tokens of each sequence. */
+function sums(values: ArrayLike<number>, lengths: readonly number[]): Float64Array {
+  let n = 0;
+  return Float64Array.from(lengths, (length) => {
+    let sum = 0;
+    for (const end = n + length; n < end; ++n) sum += values[n]!;
+    return sum;
+  });
+}
 
 /** Every sequence masked: no rows. */
 const NOTHING: Scores = { logps: new Float32Array(), entropy: new Float32Array(), maxProb: new Float32Array() };
@@ -72,14 +106,18 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   readonly #givenReference: Model | undefined;
   #reference: Model | undefined;
   #batch: Batch | undefined;
+  #head: ValueHead | undefined;
+  #entropy: EntropyControl;
   /** Features of the batch under way, reused while only the classifier trains. */
   #features: Tensor | undefined;
 
-  constructor(args: GRPOTrainerArguments, config: ResolvedGRPOConfig = resolveConfig('GRPOConfig', args.config), stages = defaultStages) {
+  constructor(args: GRPOTrainerArguments, config: ResolvedGRPOConfig = resolveConfig('GRPOConfig', args.config), stages: StagesOf = defaultStages) {
     super(args, config, (sampler) => stages(config, sampler));
     this.rewards = nameRewards(args.rewardFuncs, config.rewardWeights, this.constructor.name);
     this.#prompts = promptsPerStep(config);
     this.#givenReference = args.refModel;
+    this.#entropy = initialControl(config);
+    if (config.advantageEstimator === 'gae') this.#head = new ValueHead(this.model);
   }
 
   protected override async setUp(): Promise<void> {
@@ -88,12 +126,14 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   protected override get reference(): Model | undefined {
     return this.#reference;
   }
-  protected override pending(): Batch | null {
-    return this.#batch ?? null;
+  protected override pending(): Pending {
+    return { batch: this.#batch ?? null, head: this.#head?.state() ?? null, entropy: this.#entropy };
   }
-  protected override restorePending(batch: Batch | null): void {
+  protected override restorePending({ batch, head, entropy }: Pending): void {
     this.#dropFeatures();
     this.#batch = batch ?? undefined;
+    if (head) this.#head = new ValueHead(this.model, head);
+    this.#entropy = entropy;
   }
   override dispose(): void {
     this.#dropFeatures();
@@ -121,21 +161,23 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     const classifierOnly = model.parameters((p) => p.trainable).every((p) => p.role === 'classifier');
     try {
       const { batch, report } = this.#batch ? { batch: this.#batch, report: undefined } : await this.#roll(context, classifierOnly);
+      const shared: ScoreOptions = { signal, ...(await this.#sharedFeatures(batch.samples, classifierOnly, signal)) };
+      const entropyCoef = activeCoefficient(this.#entropy, config);
       const plan = planLoss({
-        lengths: batch.lengths, advantages: batch.advantages, reference: this.#reference,
+        lengths: batch.lengths, reference: this.#reference, entropyCoef, ...(await this.#factors(batch, shared)),
         oldLogps: batch.oldLogps ? Float32Array.from(batch.oldLogps) : undefined,
         refLogps: batch.refLogps ? Float32Array.from(batch.refLogps) : undefined,
       }, config);
-      const shared = { signal, ...(await this.#sharedFeatures(batch.samples, classifierOnly, signal)) };
-      const scores = batch.samples.length > 0 ? await model.accumulateGradients(batch.samples, { ...plan.main, ...shared }) : NOTHING;
-      if (plan.entropy) {
-        const { losses } = await model.accumulateGradients(batch.samples, { ...plan.entropy, ...shared });
-        losses?.forEach((loss, n) => (scores.losses![n]! += loss));
-      }
-      const growth = context.stage.endsWhen && context.state.stageStep % GROWTH_EVERY === GROWTH_EVERY - 1 && batch.samples.length > 0 ? await this.#growth(batch.samples, plan.main, signal) : {};
+      const value = await this.#valueStep(batch, shared);
+      const scores = batch.samples.length > 0 ? await model.accumulateGradients(batch.samples, { ...plan.options, ...shared, ...value?.head }) : NOTHING;
+      const losses = lossMetrics(scores, batch.lengths, config, plan.entropyCoefficients);
+      const entropy = nextControl(this.#entropy, losses['entropy']!, config);
+      const growth = context.stage.endsWhen && context.state.stageStep % GROWTH_EVERY === GROWTH_EVERY - 1 && batch.samples.length > 0 ? await this.#growth(batch.samples, plan.options, signal) : {};
       const numbers = {
         ...report?.numbers, ...growth,
-        ...lossMetrics(scores, batch.lengths, config, plan.entropyCoefficients),
+        ...losses,
+        ...(value ? { loss: losses['loss']! + config.vfCoef * value.loss, 'loss/value_avg': value.loss, 'val/clipfrac_avg': value.clipFraction } : {}),
+        ...(config.entropyCoef !== 0 || config.useAdaptiveEntropy ? { entropy_coef: entropy.coef } : {}),
         ...(report && this.#comparable ? mismatchMetrics(scores.logps, report.samplingLogps) : {}),
       };
       const masked = batch.lengths.filter((length) => length === 0).length;
@@ -145,16 +187,44 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
         notes: explain(numbers, config, facts),
         ...(report && config.logCompletions ? { completions: report.records } : {}),
         rows: report ? this.#prompts : 0, sampled: report ? batch.lengths.length : 0, tokens: report?.tokens ?? 0,
-        commit: () => {
+        commit: ({ applied, learningRate }) => {
           const iteration = batch.iteration + 1;
           const more = iteration < config.numIterations;
           this.#batch = more ? { ...batch, iteration, oldLogps: batch.oldLogps ?? Array.from(scores.logps) } : undefined;
           if (!more) this.#dropFeatures();
+          this.#entropy = entropy;
+          if (value && applied) this.#head!.update(value.gradient, learningRate, config);
         },
       };
     } catch (error) {
       this.#dropFeatures();
       throw error;
+    }
+  }
+
+  /** Advantages with the masks of the options, and the tokens that the entropy bonus is about. */
+  async #factors(batch: Batch, shared: ScoreOptions): Promise<{ advantages: Float32Array; entropyMask?: Float64Array }> {
+    const { topEntropyQuantile, offPolicyMaskThreshold: threshold, temperature } = this.config;
+    const advantages = Float32Array.from(batch.advantages);
+    const offPolicy = threshold !== null && batch.oldLogps !== null;
+    if (batch.samples.length === 0 || (topEntropyQuantile === 1 && !offPolicy)) return { advantages };
+    const now = await this.model.score(batch.samples, { temperature, ...shared });
+    const kept = offPolicy ? perToken(offPolicyMask(advantages, now.logps, batch.oldLogps!, batch.lengths, threshold), batch.lengths) : undefined;
+    const entropyMask = topEntropyQuantile < 1 ? highEntropyMask(now.entropy, topEntropyQuantile) : undefined;
+    return { advantages: advantages.map((a, n) => a * (kept?.[n] ?? 1) * (entropyMask?.[n] ?? 1)), ...(entropyMask ? { entropyMask } : {}) };
+  }
+
+  /** The value loss, what it sends into the trunk, and the head's own gradient. */
+  async #valueStep({ samples, values }: Batch, { features, signal }: ScoreOptions) {
+    const head = this.#head;
+    if (!head || !values || samples.length === 0) return undefined;
+    const own = features ?? (await this.model.features(samples, { signal }));
+    try {
+      const { loss, clipFraction, gradient } = valueLoss(await head.values(own), values.old, values.returns, this.config);
+      const headGradients = this.model.context.math === 'fp64' ? gradient : Float32Array.from(gradient);
+      return { loss, clipFraction, gradient: await head.gradient(own, headGradients), head: { headGradients, headWeight: head.weight } };
+    } finally {
+      if (own !== features) own.dispose();
     }
   }
 
@@ -168,14 +238,22 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     const isKept = new Set(kept);
     const samples = kept.map((i) => rollout.samples[i]!);
     const lengths = rollout.lengths.map((length, i) => (isKept.has(i) ? length : 0));
-    const { refLogps, penalty, kl } = await this.#klTerms(samples, lengths, classifierOnly, signal);
-    const { advantages, fractionZeroStd } = computeAdvantages(columns, rewards.map((r) => r.weight), config, penalty);
-    const unscorable = weightedSum(columns, rewards.map((r) => r.weight)).filter(Number.isNaN).length;
+    const { refLogps, tokenKl } = await this.#klTerms(samples, classifierOnly, signal);
+    const byToken = config.advantageEstimator === 'gae' || config.advantageEstimator === 'reinforce_plus_plus';
+    const weights = rewards.map((r) => r.weight);
+    const { advantages: perCompletion, fractionZeroStd } = computeAdvantages(columns, weights, config, tokenKl && !byToken ? sums(tokenKl, lengths).map((kl) => config.beta * kl) : undefined);
+    const totals = weightedSum(columns, weights);
+    const scorable = perToken(totals.map((total) => (Number.isNaN(total) ? 0 : 1)), lengths);
+    const { advantages, values } = byToken ? await this.#tokenAdvantages({ samples, lengths, scores: perCompletion, scorable, tokenKl }, classifierOnly, signal) : { advantages: perToken(perCompletion, lengths), values: null };
+    const unscorable = totals.filter(Number.isNaN).length;
     return {
-      batch: { samples, lengths, advantages: [...advantages], refLogps: refLogps ? [...refLogps] : null, oldLogps: null, iteration: 0 },
+      batch: { samples, lengths, advantages: [...advantages], values, refLogps: refLogps ? [...refLogps] : null, oldLogps: null, iteration: 0 },
       report: {
-        numbers: { ...rewardSummary(rewards, columns), frac_reward_zero_std: fractionZeroStd, ...completionMetrics(rollout), ...logged, ...kl },
-        records: config.logCompletions ? this.#records(rollout, columns, advantages) : [],
+        numbers: {
+          ...rewardSummary(rewards, columns), frac_reward_zero_std: fractionZeroStd, ...completionMetrics(rollout), ...logged,
+          ...(tokenKl ? { kl: tokenKl.reduce((a, b) => a + b, 0) / Math.max(tokenKl.length, 1) } : {}),
+        },
+        records: config.logCompletions ? this.#records(rollout, columns, byToken ? sums(advantages, lengths).map((sum, s) => sum / Math.max(lengths[s]!, 1)) : perCompletion) : [],
         samplingLogps: concatenate(kept.map((i) => rollout.completions[i]!.logps)),
         unscorable,
         tokens: rollout.samples.reduce((n, s) => n + s.inputIds.length, 0),
@@ -195,22 +273,30 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     return { columns, logged: Object.fromEntries([...values].map(([name, all]) => [name, all.reduce((a, b) => a + b, 0) / all.length])) };
   }
 
-  /** Reference log-probabilities for a penalty in the loss, or the penalty itself when it belongs to the reward. */
-  async #klTerms(samples: readonly Sample[], lengths: readonly number[], classifierOnly: boolean, signal: AbortSignal | undefined) {
+  /** For a penalty in the loss the reference's log-probabilities; for one in the reward log π − log π_ref (k1) of every token. */
+  async #klTerms(samples: readonly Sample[], classifierOnly: boolean, signal: AbortSignal | undefined): Promise<{ refLogps?: Float32Array; tokenKl?: Float64Array }> {
     const { beta, klInReward, klEstimator, temperature } = this.config;
     if (beta === 0 || samples.length === 0 || (klEstimator === 'exact' && !klInReward)) return {};
     const { logps: refLogps } = await this.#reference!.score(samples, { temperature, signal });
     if (!klInReward) return { refLogps };
     const { logps } = await this.model.score(samples, { temperature, signal, ...(await this.#sharedFeatures(samples, classifierOnly, signal)) });
-    let n = 0;
-    let total = 0;
-    const penalty = Float64Array.from(lengths, (length) => {
-      let sum = 0;
-      for (const end = n + length; n < end; ++n) sum += logps[n]! - refLogps[n]!;
-      total += sum;
-      return beta * sum;
-    });
-    return { penalty, kl: { kl: total / Math.max(n, 1) } };
+    return { tokenKl: Float64Array.from(logps, (logp, n) => logp - refLogps[n]!) };
+  }
+
+  /** REINFORCE++ and GAE: whitened advantages per token, and for GAE what the value head said and should have said. */
+  async #tokenAdvantages({ samples, lengths, scores, scorable: mask, tokenKl }: Scored, classifierOnly: boolean, signal: AbortSignal | undefined) {
+    const { config } = this;
+    const plain = tokenRewards(scores, lengths, config.klInReward ? config.beta : 0, tokenKl);
+    if (!this.#head || samples.length === 0) return { advantages: whiten(discountedReturns(plain, lengths, config.gamma), { mask }), values: null };
+    const { features } = await this.#sharedFeatures(samples, classifierOnly, signal);
+    const own = features ?? (await this.model.features(samples, { signal }));
+    try {
+      const old = await this.#head.values(own);
+      const { advantages, returns } = generalizedAdvantages(config.whitenRewards ? whiten(plain, { shiftMean: false, mask }) : plain, old, lengths, config);
+      return { advantages: whiten(advantages, { mask }), values: { old: [...old], returns: [...returns] } };
+    } finally {
+      if (own !== features) own.dispose();
+    }
   }
 
   /** ‖∂L/∂W‖² and ‖∂L/∂θ_φ‖² of the batch: what plain descent gains through each per unit of learning rate, whatever is trained now. */
@@ -267,6 +353,8 @@ export const promptsPerStep = (config: ResolvedGRPOConfig): number => (config.pe
 /** Steps of the full stage: maxSteps, or the epochs' rollouts times the updates from each. */
 export const fullSteps = (config: ResolvedGRPOConfig, sampler: Sampler<PromptRow>, caller: string): number =>
   stepsOf(config, promptsPerStep(config) / config.numIterations, sampler.size, caller);
+
+type StagesOf = (config: ResolvedGRPOConfig, sampler: Sampler<PromptRow>) => Stage[];
 
 function defaultStages(config: ResolvedGRPOConfig, sampler: Sampler<PromptRow>): Stage[] {
   const { trainable, learningRate } = config;

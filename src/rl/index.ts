@@ -1,9 +1,10 @@
 /** Post-training: GRPO and its family, classifier-first RL, supervised fine-tuning. */
 export { CFRLTrainer } from './cfrl.js';
-export type { CFRLConfig, CommonConfig, GRPOConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig, SFTConfig, StageConfig } from './config.js';
+export type { CFRLConfig, CommonConfig, GRPOConfig, PPOConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig, RLOOConfig, SFTConfig, StageConfig } from './config.js';
 export { configOptions, resolveConfig } from './config.js';
 export { readJsonLines, trainTestSplit } from './dataset.js';
 export { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
+export { PPOTrainer, RLOOTrainer } from './ppo.js';
 export { loadReward } from './rewards.js';
 export {
   builtinRewards, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward, repetitionPenaltyReward, type RepetitionPenaltyOptions, sameAnswer,

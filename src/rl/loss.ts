@@ -56,49 +56,61 @@ export function perToken(perSequence: ArrayLike<number>, lengths: ArrayLike<numb
 export interface PolicyBatch {
   /** Active tokens per sequence, 0 = masked. */
   readonly lengths: readonly number[];
-  readonly advantages: ArrayLike<number>;
+  /** Per active token, with what else multiplies the policy term (tokenFactors.ts). */
+  readonly advantages: Float32Array;
   /** Per active token. Absent: the ratio is exactly 1. */
   readonly oldLogps?: Float32Array | undefined;
   readonly refLogps?: Float32Array | undefined;
   /** For klEstimator 'exact'. */
   readonly reference?: Model | undefined;
+  /** Weight of the entropy bonus, and the tokens it is about (0 or 1 per active token; absent: all). */
+  readonly entropyCoef: number;
+  readonly entropyMask?: Float64Array | undefined;
 }
 
 export interface LossPlan {
-  readonly main: GradientOptions;
-  /** A second pass for an entropy bonus that is no multiple of the main weights (lossType 'grpo' with unequal lengths). */
-  readonly entropy?: GradientOptions;
+  readonly options: GradientOptions;
   /** −∂L/∂H per active token. */
   readonly entropyCoefficients: Float32Array;
 }
 
+/** −∂L/∂H per active token; a mask takes tokens out of the mean, but not out of dapo's and cispo's count (as TRL). */
+function entropyCoefficients({ lengths, entropyCoef, entropyMask }: PolicyBatch, config: ResolvedGRPOConfig): Float32Array {
+  const countsAll = config.lossType === 'dapo' || config.lossType === 'cispo';
+  let n = 0;
+  const counted = !entropyMask || countsAll ? lengths : lengths.map((length) => {
+    let active = 0;
+    for (const end = n + length; n < end; ++n) active += entropyMask[n]!;
+    return active;
+  });
+  const coefficients = perToken(entropyWeights(counted, config).map((w) => w * entropyCoef), lengths);
+  return entropyMask ? coefficients.map((c, i) => c * entropyMask[i]!) : coefficients;
+}
+
 export function planLoss(batch: PolicyBatch, config: ResolvedGRPOConfig): LossPlan {
   const { lengths } = batch;
-  const weights = sequenceWeights(lengths, config);
-  const bonus = entropyWeights(lengths, config).map((w) => w * config.entropyCoef);
-  const entropyCoefficients = perToken(bonus, lengths);
-  const active = lengths.flatMap((length, s) => (length > 0 ? [s] : []));
-  const ratio = active.length > 0 ? bonus[active[0]!]! / weights[active[0]!]! : 0;
-  const proportional = active.every((s) => Math.abs(bonus[s]! - ratio * weights[s]!) <= 1e-12 * Math.abs(bonus[s]!));
-  const common = { temperature: config.temperature, gradientCheckpointing: config.gradientCheckpointing, ...(config.maxTokensInMemory ? { maxTokens: config.maxTokensInMemory } : {}) };
+  const coefficients = entropyCoefficients(batch, config);
   const exact = config.klEstimator === 'exact' && !config.klInReward;
   return {
-    main: {
-      ...common,
+    options: {
+      temperature: config.temperature,
+      gradientCheckpointing: config.gradientCheckpointing,
+      ...(config.maxTokensInMemory ? { maxTokens: config.maxTokensInMemory } : {}),
       loss: config.lossType === 'cispo' ? 'cispo' : 'clip',
       importance: config.importanceSamplingLevel,
-      advantages: perToken(batch.advantages, lengths),
-      weights: perToken(weights, lengths),
+      advantages: batch.advantages,
+      weights: perToken(sequenceWeights(lengths, config), lengths),
       epsilonLow: config.epsilon,
       epsilonHigh: config.epsilonHigh ?? config.epsilon,
+      delta: config.delta ?? 0,
       beta: config.klInReward ? 0 : config.beta,
       kl: config.klInReward ? 'k1' : config.klEstimator,
-      entropyCoef: proportional ? ratio : 0,
+      klBiasCorrection: config.useBiasCorrectionKl,
+      ...(batch.entropyCoef === 0 ? {} : { entropyCoefficients: coefficients }),
       ...(batch.oldLogps ? { oldLogps: batch.oldLogps } : {}),
       ...(batch.refLogps ? { refLogps: batch.refLogps } : {}),
       ...(exact && batch.reference ? { reference: batch.reference } : {}),
     },
-    ...(proportional ? {} : { entropy: { ...common, loss: 'coefficients' as const, coefficients: new Float32Array(entropyCoefficients.length), entropyCoefficients } }),
-    entropyCoefficients,
+    entropyCoefficients: coefficients,
   };
 }

@@ -40,7 +40,7 @@ function sequenceMeans(values: ArrayLike<number>, lengths: readonly number[]): n
 /** Of the fused pass; `lengths`: active tokens per sequence. */
 export function lossMetrics(scores: Scores, lengths: readonly number[], config: ResolvedGRPOConfig, entropyCoefficients: Float32Array): Numbers {
   const { clipped = new Int32Array(scores.logps.length), losses = new Float32Array(0) } = scores;
-  const bySequence = config.importanceSamplingLevel === 'sequence';
+  const bySequence = config.importanceSamplingLevel !== 'token';
   const share = (is: (side: number) => boolean) => {
     const flags = Float64Array.from(clipped, (side) => (is(side) ? 1 : 0));
     const perSequence = sequenceMeans(flags, lengths);
@@ -55,8 +55,7 @@ export function lossMetrics(scores: Scores, lengths: readonly number[], config: 
     policy_loss: loss + bonus,
     entropy: mean(scores.entropy),
     max_prob: mean(scores.maxProb),
-    ...(config.entropyCoef === 0 ? {} : { entropy_coef: config.entropyCoef }),
-    ...(config.beta > 0 && !config.klInReward && scores.kl ? { kl: mean(scores.kl) } : {}),
+    ...(config.beta > 0 && !config.klInReward && scores.kl ? { kl: mean(config.useBiasCorrectionKl ? scores.kl.map((kl, n) => kl * scores.ratio![n]!) : scores.kl) } : {}),
     ...(config.lossType === 'cispo' ? { cispo_clip_ratio: any.mean } : {
       'clip_ratio/low_mean': low.mean,
       'clip_ratio/low_min': low.perSequence.length === 0 ? 0 : least(low.perSequence),
@@ -66,6 +65,11 @@ export function lossMetrics(scores: Scores, lengths: readonly number[], config: 
     }),
   };
 }
+
+/** Of the weights for rollouts made elsewhere. */
+export const importanceMetrics = (weights: Float64Array): Numbers => (weights.length === 0 ? {} : {
+  'sampling/importance_sampling_ratio/min': least([...weights]), 'sampling/importance_sampling_ratio/mean': mean(weights), 'sampling/importance_sampling_ratio/max': greatest([...weights]),
+});
 
 /** |training − rollout| log-probabilities of the active tokens, where both are of the same distribution. */
 export function mismatchMetrics(training: Float32Array, sampling: Float32Array): Numbers {

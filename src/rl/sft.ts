@@ -43,12 +43,15 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
     const samples = this.sampler.rows(state.rows, this.#batchSize).map((row, i) => this.#sample(row, i));
     const tokens = samples.reduce((n, s) => n + s.inputIds.length - s.scoreFrom, 0);
     const { maxTokensInMemory, gradientCheckpointing } = this.config;
-    const { logps, entropy, maxProb } = await this.model.accumulateGradients(samples, {
-      loss: 'coefficients', coefficients: new Float32Array(tokens).fill(1 / tokens), signal, gradientCheckpointing, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}),
+    const { logps, entropy, maxProb, argmax } = await this.model.accumulateGradients(samples, {
+      loss: 'coefficients', coefficients: new Float32Array(tokens).fill(1 / tokens), argmax: true, signal, gradientCheckpointing, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}),
     });
+    let right = 0;
+    let row = 0;
+    for (const { inputIds, scoreFrom } of samples) for (let t = scoreFrom; t < inputIds.length; ++t) if (argmax![row++] === inputIds[t]) ++right;
     const mean = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / tokens;
     return {
-      metrics: { loss: -mean(logps), entropy: mean(entropy), max_prob: mean(maxProb) }, notes: [],
+      metrics: { loss: -mean(logps), entropy: mean(entropy), mean_token_accuracy: right / tokens, max_prob: mean(maxProb) }, notes: [],
       rows: samples.length, sampled: 0, tokens: samples.reduce((n, s) => n + s.inputIds.length, 0),
     };
   }

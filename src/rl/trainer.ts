@@ -39,8 +39,8 @@ export interface StepOutcome {
   readonly rows: number;
   readonly sampled: number;
   readonly tokens: number;
-  /** Called once the update is made. */
-  commit?(): void;
+  /** Called once the update is made; `applied` is false when a gradient was not finite and nothing moved. */
+  commit?(update: { readonly applied: boolean; readonly learningRate: number }): void;
 }
 
 const FRESH: TrainerState = { step: 0, stage: 0, stageStep: 0, rows: 0, completions: 0, numTokens: 0 };
@@ -226,7 +226,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     // No signal from here on: the update is made, and counted, as a whole.
     const { gradNorm, applied } = await optimizer.step({ learningRate, maxGradNorm: this.config.maxGradNorm });
     if (!applied) await this.model.zeroGradients();
-    outcome.commit?.();
+    outcome.commit?.({ applied, learningRate });
     const finished = state.stageStep + 1 >= stage.steps || stage.endsWhen?.(outcome.metrics) === true;
     this.#state = {
       step: state.step + 1,

@@ -55,7 +55,7 @@ function computed(random: Random, shape: Shape, loss: string, kl: string, import
   args['clipped'] = true;
   if (kl === 'exact') Object.assign(args, { ref_hidden: random.normal([N, 6]), ref_weight: random.normal([V, 6], 0.4), ref_bias: random.normal([V], 0.2) });
   else args['ref_logps'] = nearLogps(random, args, 0.7);
-  if (importance === 'sequence') args['offsets'] = offsetsOf(N);
+  if (importance !== 'token') args['offsets'] = offsetsOf(N);
   return { ...args, ...extra };
 }
 
@@ -109,7 +109,7 @@ function oracle(args: CaseArgs): Oracle {
   // Which rows share a ratio.
   const sequences: number[][] = [];
   const offsets = (args['offsets'] as IntTensor | undefined)?.data;
-  if (args['importance'] === 'sequence') for (let s = 0; s + 1 < offsets!.length; ++s) sequences.push(Array.from({ length: offsets![s + 1]! - offsets![s]! }, (_, i) => offsets![s]! + i).filter(scored));
+  if (['sequence', 'product'].includes(args['importance'] as string)) for (let s = 0; s + 1 < offsets!.length; ++s) sequences.push(Array.from({ length: offsets![s + 1]! - offsets![s]! }, (_, i) => offsets![s]! + i).filter(scored));
   else for (let n = 0; n < N; ++n) if (scored(n)) sequences.push([n]);
 
   const dLogp = new Float64Array(N), dEntropy = new Float64Array(N), dExact = new Float64Array(N); // ∂L/∂·
@@ -117,7 +117,8 @@ function oracle(args: CaseArgs): Oracle {
   const number = (name: string, fallback: number) => (args[name] as number | undefined) ?? fallback;
   const beta = number('beta', 0), bonus = number('entropy_coef', 0), low = 1 - number('epsilon_low', 0.2), high = 1 + number('epsilon_high', 0.2);
   for (const rows of sequences) {
-    const rho = Math.exp(old ? rows.reduce((s, n) => s + logp[n]! - old[n]!, 0) / rows.length : 0);
+    const shares = args['importance'] === 'product' ? 1 : rows.length;
+    const rho = Math.exp(old ? rows.reduce((s, n) => s + logp[n]! - old[n]!, 0) / shares : 0);
     for (const n of rows) {
       ratio[n] = rho;
       if (loss === 'coefficients') {
@@ -130,7 +131,8 @@ function oracle(args: CaseArgs): Oracle {
       let value: number;
       let dRho = 0; // ∂ℓ/∂ρ
       if (loss === 'clip') {
-        value = -Math.min(rho * A, Math.min(Math.max(rho, low), high) * A);
+        const capped = Math.min(rho, number('delta', 0) || Infinity);
+        value = -Math.min(capped * A, Math.min(Math.max(rho, low), high) * A);
         if (value === -rho * A) dRho = -A;
         clipped[n] = rho < low && A < 0 ? -1 : rho > high && A > 0 ? 1 : 0;
       } else {
@@ -140,13 +142,14 @@ function oracle(args: CaseArgs): Oracle {
         clipped[n] = rho > high - 1 && A > 0 ? 1 : 0;
       }
       const corrected = args['kl_bias_correction'] === true;
+      const own = real(args, 'entropy_coefficients')?.[n] ?? 0;
       value += beta * kl[n]! * (corrected ? rho : 1) - bonus * entropy[n]!;
       if (corrected) dRho += beta * kl[n]!;
       dLogp[n]! += weight * beta * dKl[n]! * (corrected ? rho : 1);
-      dEntropy[n] = -weight * bonus;
+      dEntropy[n] = -weight * bonus - own;
       if (exact) dExact[n] = weight * beta;
-      for (const m of rows) dLogp[m]! += weight * dRho * rho / rows.length;
-      losses[n] = weight * value;
+      for (const m of rows) dLogp[m]! += weight * dRho * rho / shares;
+      losses[n] = weight * value - own * entropy[n]!;
     }
   }
 
@@ -192,7 +195,7 @@ const objective = (base: KernelResult, args: CaseArgs) => {
 
 const losses = ['clip', 'cispo'] as const;
 const estimators = ['k1', 'k2', 'k3', 'exact'] as const;
-const levels = ['token', 'sequence'] as const;
+const levels = ['token', 'sequence', 'product'] as const;
 const combinations: OpCase[] = losses.flatMap((loss) =>
   estimators.flatMap((kl) => levels.map((importance) => ({ name: `${loss}, ${kl}, ${importance}`, args: (r: Random) => computed(r, { N: 23, C: 7, V: 13 }, loss, kl, importance), objective }))),
 );
@@ -258,6 +261,7 @@ export const linearPolicyGradient = defineCases({
   cases: [
     ...combinations,
     ...(['k1', 'k3'] as const).flatMap((kl) => levels.map((importance) => ({ name: `clip, bias-corrected ${kl}, ${importance}`, args: (r: Random) => computed(r, { N: 20, C: 5, V: 11 }, 'clip', kl, importance, { kl_bias_correction: true }), objective }))),
+    ...levels.map((importance) => ({ name: `clip with a cap and entropy coefficients, ${importance}`, args: (r: Random) => computed(r, { N: 20, C: 5, V: 11 }, 'clip', 'k3', importance, { delta: 1.6, entropy_coefficients: r.normal([20], 0.5) }), objective })),
     { name: 'coefficients and entropy coefficients', args: (r) => withCoefficients(r, { N: 19, C: 9, V: 31 }), objective },
     { name: 'coefficients with KL and ratio reported', args: (r) => { const a = withCoefficients(r, { N: 19, C: 9, V: 31 }); return { ...a, old_logps: nearLogps(r, a, 0.3), ref_logps: nearLogps(r, a, 0.3), kl: 'k1', kl_out: true }; } },
     { name: 'V = 1', args: (r) => withCoefficients(r, { N: 6, C: 3, V: 1 }) },
@@ -298,6 +302,10 @@ export const linearPolicyGradient = defineCases({
             for (const importance of levels)
               for (const corrected of kl === 'exact' ? [false] : [false, true])
                 checkAgainstOracle(run, rounded(computed(random, { N: 29, C: 6, V: 17 }, loss, kl, importance, { kl_bias_correction: corrected })), precision, `${loss}, ${kl}, ${importance}, ${corrected}`);
+        for (const loss of losses)
+          for (const importance of levels)
+            for (const delta of loss === 'clip' ? [0, 1.05, 1.5] : [0])
+              checkAgainstOracle(run, rounded(computed(random, { N: 29, C: 6, V: 17 }, loss, 'k3', importance, { delta, entropy_coefficients: random.normal([29], 0.5) })), precision, `${loss}, ${importance}, delta ${delta}`);
         checkAgainstOracle(run, rounded({ ...withCoefficients(random, { N: 29, C: 6, V: 17 }), temperature: 0.7 }), precision, 'coefficients');
         checkAgainstOracle(run, rounded(masked(random, withCoefficients(random, { N: 29, C: 6, V: 17 }), 4)), precision, 'masked');
         for (const importance of levels) {
@@ -514,7 +522,7 @@ export const linearPolicyGradient = defineCases({
     refusal('a reference vocabulary of another size', { kl: 'exact', ref_hidden: f32([3, 2]), ref_weight: f32([5, 2]) }, 'ERR_SHAPE', 'ref_weight'),
     refusal('bias correction of the exact KL', { loss: 'clip', advantages: three(0, 1, 2), kl: 'exact', beta: 1, kl_bias_correction: true, ref_hidden: f32([3, 2]), ref_weight: f32([4, 2]) }, 'ERR_INVALID_ARG', 'has no bias'),
     refusal('sequences without offsets', { loss: 'clip', advantages: three(0, 1, 2), importance: 'sequence' }, 'ERR_INVALID_ARG', 'offsets of shape (S+1) are required'),
-    refusal('sequence level with coefficients', { coefficients: three(0, 1, 2), importance: 'sequence', offsets: Int32Array.of(0, 3) }, 'ERR_INVALID_ARG', "importance 'sequence' needs loss"),
+    refusal('sequence level with coefficients', { coefficients: three(0, 1, 2), importance: 'sequence', offsets: Int32Array.of(0, 3) }, 'ERR_INVALID_ARG', "importance 'sequence' or 'product' needs loss"),
     refusal('offsets at token level', { offsets: Int32Array.of(0, 3) }, 'ERR_INVALID_ARG', 'offsets is not used'),
     refusal('offsets that leave rows out', { loss: 'clip', advantages: three(0, 1, 2), importance: 'sequence', offsets: Int32Array.of(0, 2) }, 'ERR_INVALID_ARG', 'from 0 to the 3 rows'),
     refusal('offsets that descend', { loss: 'clip', advantages: three(0, 1, 2), importance: 'sequence', offsets: Int32Array.of(0, 2, 1, 3) }, 'ERR_INVALID_ARG', 'must ascend, got 1 after 2'),
@@ -523,6 +531,8 @@ export const linearPolicyGradient = defineCases({
     refusal('epsilon_low above 1', { loss: 'clip', advantages: three(0, 1, 2), epsilon_low: 1.5 }, 'ERR_INVALID_ARG', 'epsilon_low'),
     refusal('a negative epsilon_high', { loss: 'clip', advantages: three(0, 1, 2), epsilon_high: -0.1 }, 'ERR_INVALID_ARG', 'epsilon_high'),
     refusal('an infinite beta', { loss: 'clip', advantages: three(0, 1, 2), beta: Infinity, ref_logps: three(0, 0, 0) }, 'ERR_INVALID_ARG', 'beta must be finite'),
+    refusal('a negative delta', { loss: 'clip', advantages: three(0, 1, 2), delta: -1 }, 'ERR_INVALID_ARG', 'delta must be >= 0'),
+    refusal('delta for cispo', { loss: 'cispo', advantages: three(0, 1, 2), delta: 2 }, 'ERR_INVALID_ARG', "delta needs loss 'clip'"),
     refusal('a NaN bias', { bias: three(0, NaN, 0, 0) }, 'ERR_INVALID_ARG', 'bias must be finite or -Infinity'),
     refusal('a mask of everything', { bias: three(-Infinity, -Infinity, -Infinity, -Infinity) }, 'ERR_INVALID_ARG', 'masks every token'),
     refusal('a masked target in a loss', { loss: 'clip', advantages: three(0, 1, 2), bias: three(0, -Infinity, 0, 0) }, 'ERR_INVALID_ARG', 'target 1 of row 1 is masked'),

@@ -4,7 +4,7 @@ import { type AdvantageOptions, computeAdvantages } from '../../src/rl/advantage
 import { Random } from '../../src/core/random.js';
 
 const base: AdvantageOptions = {
-  numGenerations: 4, advantageEstimator: 'grpo', scaleRewards: 'group', multiObjectiveAggregation: 'sum_then_normalize', reinforceBaseline: 'batch_mean', normalizeAdvantages: false,
+  numGenerations: 4, advantageEstimator: 'grpo', scaleRewards: 'group', multiObjectiveAggregation: 'sum_then_normalize', reinforceBaseline: 'batch_mean', normalizeAdvantages: false, rewardClipRange: null,
 };
 const random = new Random(7);
 const rewards = Float64Array.from({ length: 12 }, () => Math.round(random.uniform() * 10) / 10);

@@ -7,7 +7,9 @@ import { resolveConfig } from '../../src/rl/config.js';
 const TRL_GRPO: Record<string, unknown> = {
   learning_rate: 1e-6, num_generations: 8, max_completion_length: 512, temperature: 1, top_p: 1, top_k: 0, min_p: null, beta: 0, num_iterations: 1, epsilon: 0.2,
   epsilon_high: null, importance_sampling_level: 'token', multi_objective_aggregation: 'sum_then_normalize', scale_rewards: 'group', loss_type: 'dapo',
-  mask_truncated_completions: false, entropy_coef: 0, log_completions: false, shuffle_dataset: true, max_grad_norm: 1, adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8,
+  mask_truncated_completions: false, entropy_coef: 0, use_adaptive_entropy: false, entropy_coef_min: 0, entropy_coef_max: 1, entropy_coef_delta: 0.005, entropy_target: 0.2, top_entropy_quantile: 1,
+  delta: null, off_policy_mask_threshold: null, use_bias_correction_kl: false, vllm_importance_sampling_correction: true, vllm_importance_sampling_mode: 'sequence_mask', vllm_importance_sampling_clip_max: 3,
+  vllm_importance_sampling_clip_min: null, log_completions: false, shuffle_dataset: true, max_grad_norm: 1, adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8,
   weight_decay: 0, per_device_train_batch_size: 8, gradient_accumulation_steps: 1, lr_scheduler_type: 'linear', warmup_steps: 0, max_steps: -1, num_train_epochs: 3, seed: 42, save_steps: 500,
 };
 const camel = (name: string) => name.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase());
@@ -53,6 +55,10 @@ describe('options', () => {
     [{ stages: [{ name: 'a', steps: 1, trainable: 'all', learningRate: 1 }], maxSteps: 3 }, 'exclude'],
     [{ stages: [{ name: 'a', steps: 1, trainable: 'all', learningRte: 1 }] }, 'learningRte'],
     [[], 'object'],
+    [{ use_vllm: true }, 'openAIRollouts'],
+    [{ gamma: 0.9 }, "belongs to advantageEstimator 'reinforce_plus_plus' and 'gae'"],
+    [{ useBiasCorrectionKl: true, klInReward: true }, 'useBiasCorrectionKl'],
+    [{ lossType: 'cispo', delta: 2 }, 'epsilonHigh'],
   ])('refuses %j', (config, part) => {
     expect(code(config)).toContain('ERR_INVALID_ARG');
     expect(code(config)).toContain(part);

@@ -4,7 +4,7 @@ import { Random } from '../../src/core/random.js';
 import type { Model, Sample } from '../../src/index.js';
 import { type ResolvedGRPOConfig, resolveConfig } from '../../src/rl/config.js';
 import type { GRPOConfig } from '../../src/rl/index.js';
-import { planLoss, sequenceWeights } from '../../src/rl/loss.js';
+import { perToken, planLoss, sequenceWeights } from '../../src/rl/loss.js';
 import { lossMetrics } from '../../src/rl/metrics.js';
 import { tinyModel, VOCABULARY } from './helpers.js';
 
@@ -32,15 +32,16 @@ function trlLoss(c: ResolvedGRPOConfig, logps: number[][], entropies: number[][]
     const perToken = rows.map((s) => {
       const active = Math.max(mask[s]!.reduce<number>((a, b) => a + b, 0), 1);
       const logRatio = lp[s]!.map((x, t) => x - lo[s]![t]!);
-      const sequence = logRatio.reduce((a, x, t) => a + x * mask[s]![t]!, 0) / active;
+      const total = logRatio.reduce((a, x, t) => a + x * mask[s]![t]!, 0);
       return logRatio.map((x, t) => {
-        const coef1 = Math.exp(c.importanceSamplingLevel === 'token' ? x : sequence);
+        const ratio = Math.exp(c.importanceSamplingLevel === 'token' ? x : c.importanceSamplingLevel === 'sequence' ? total / active : total);
+        const coef1 = Math.min(ratio, c.delta ?? Infinity);
         const A = advantages[s]!;
         const high = c.epsilonHigh ?? c.epsilon;
         let loss = c.lossType === 'cispo' ? -Math.min(coef1, high) * A * lp[s]![t]!
-          : -Math.min(coef1 * A, Math.min(Math.max(coef1, 1 - c.epsilon), 1 + high) * A);
+          : -Math.min(coef1 * A, Math.min(Math.max(ratio, 1 - c.epsilon), 1 + high) * A);
         const d = lp[s]![t]! - lr[s]![t]!;
-        if (c.beta > 0) loss += c.beta * (c.klEstimator === 'k1' ? d : c.klEstimator === 'k2' ? (d * d) / 2 : Math.exp(-d) + d - 1);
+        if (c.beta > 0) loss += (c.useBiasCorrectionKl ? ratio : 1) * c.beta * (c.klEstimator === 'k1' ? d : c.klEstimator === 'k2' ? (d * d) / 2 : Math.exp(-d) + d - 1);
         return loss;
       });
     });
@@ -85,10 +86,11 @@ async function split() {
 }
 
 const cases: GRPOConfig[] = (['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo'] as const).flatMap((lossType) =>
-  (['token', 'sequence'] as const).map((importanceSamplingLevel) => ({ lossType, importanceSamplingLevel })));
+  (['token', 'sequence', 'product'] as const).map((importanceSamplingLevel) => ({ lossType, importanceSamplingLevel })));
 cases.push(...(['k1', 'k2', 'k3'] as const).map((klEstimator) => ({ lossType: 'grpo' as const, beta: 0.3, klEstimator })));
 cases.push(...(['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo'] as const).map((lossType) => ({ lossType, beta: 0.1, entropyCoef: 0.2 })));
-cases.push({ lossType: 'dapo', epsilonHigh: 0.05, epsilon: 0.3 });
+cases.push({ lossType: 'dapo', epsilonHigh: 0.05, epsilon: 0.3 }, { lossType: 'grpo', delta: 1.3 }, { lossType: 'dapo', delta: 1.3, importanceSamplingLevel: 'sequence' });
+cases.push(...(['k1', 'k2', 'k3'] as const).map((klEstimator) => ({ lossType: 'bnpo' as const, beta: 0.3, klEstimator, useBiasCorrectionKl: true })));
 
 describe('the loss equals TRL’s formula in double', () => {
   it.each(cases)('%j: value and gradient', async (options) => {
@@ -96,10 +98,9 @@ describe('the loss equals TRL’s formula in double', () => {
     const flat = (rows: number[][]) => Float32Array.from(rows.flat());
     // Single precision carries the given log-probabilities: use what the engine sees.
     const [oldRows, refRows] = [old, ref].map((rows) => rows.map((row) => row.map(Math.fround))) as [number[][], number[][]];
-    const plan = planLoss({ lengths: LENGTHS, advantages, oldLogps: flat(oldRows), refLogps: flat(refRows) }, c);
+    const plan = planLoss({ lengths: LENGTHS, advantages: perToken(advantages, LENGTHS), entropyCoef: c.entropyCoef, oldLogps: flat(oldRows), refLogps: flat(refRows) }, c);
     await model.zeroGradients();
-    const scores = await model.accumulateGradients(samples, plan.main);
-    if (plan.entropy) (await model.accumulateGradients(samples, plan.entropy)).losses!.forEach((x, n) => (scores.losses![n]! += x));
+    const scores = await model.accumulateGradients(samples, plan.options);
     const value = async () => {
       const { logps, entropies } = await split();
       return trlLoss(c, logps, entropies, oldRows, refRows);

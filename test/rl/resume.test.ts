@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { Model } from '../../src/index.js';
-import { CFRLTrainer, type GRPOConfig, GRPOTrainer, type RewardFunc, SFTTrainer } from '../../src/rl/index.js';
+import { CFRLTrainer, type GRPOConfig, GRPOTrainer, PPOTrainer, type RewardFunc, SFTTrainer } from '../../src/rl/index.js';
 import { config, CONTEXT, EOS, logged, prompts, temporary, tinyModel, wantedTokens, weights } from './helpers.js';
 
 interface Runnable {
@@ -19,6 +19,7 @@ const kinds: Record<string, (model: Model, outputDir?: string) => Runnable> = {
   'GRPO': (model, outputDir) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir } }),
   'GRPO with a reference, 3 updates per batch': (model, outputDir) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir, numIterations: 3, beta: 0.1, entropyCoef: 0.01, lossType: 'grpo' } }),
   'RLOO, KL in the reward': (model, outputDir) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir, advantageEstimator: 'rloo', beta: 0.1, klInReward: true } }),
+  'PPO, KL and adaptive entropy': (model, outputDir) => new PPOTrainer({ ...common(model), config: { ...config, outputDir, numIterations: 3, useAdaptiveEntropy: true, entropyTarget: 2.75, topEntropyQuantile: 0.8 } }),
   'CF-RL': (model, outputDir) => new CFRLTrainer({ ...common(model), config: { ...config, outputDir, classifierSteps: 5, maxSteps: 5, numIterations: 2 } }),
   'rows on demand': (model, outputDir) => new GRPOTrainer({ ...common(model), trainDataset: (index, random) => ({ prompt: [2 + random.integer(10)], wanted: index % 3 }), config: { ...config, outputDir } }),
   'SFT, two stages': (model, outputDir) => new SFTTrainer({

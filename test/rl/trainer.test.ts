@@ -180,6 +180,7 @@ describe('SFTTrainer', () => {
       const trainer = new SFTTrainer({ model: await tinyModel(), trainDataset: samples, evalDataset: samples, config: { stages, lrSchedulerType: 'constant' } });
       const before = await trainer.evaluate();
       const rows = await metricsOf(trainer);
+      expect(rows.at(-1)!['mean_token_accuracy'] as number).toBeGreaterThan(rows[0]!['mean_token_accuracy'] as number);
       expect(rows.at(-1)!['loss'] as number).toBeLessThan(0.6 * (rows[0]!['loss'] as number));
       expect((await trainer.evaluate())['eval_loss']).toBeLessThan(0.6 * before['eval_loss']!);
     }

@@ -29,12 +29,13 @@ struct Options {
   PgLoss loss;
   KlEstimator kl;
   bool kl_in_loss, corrected;
-  Real low, high, beta, entropy_coef;
+  Real low, high, cap, beta, entropy_coef;
 
   HF_INLINE explicit Options(const LinearPolicyGradientArgs& a)
       : loss(a.loss), kl(a.kl), kl_in_loss(a.loss != PgLoss::kCoefficients && a.beta != 0), corrected(a.kl_bias_correction),
         low(static_cast<Real>(1 - a.epsilon_low)),
-        high(static_cast<Real>(a.loss == PgLoss::kCispo ? a.epsilon_high : 1 + a.epsilon_high)), beta(static_cast<Real>(a.beta)),
+        high(static_cast<Real>(a.loss == PgLoss::kCispo ? a.epsilon_high : 1 + a.epsilon_high)),
+        cap(static_cast<Real>(a.delta > 0 ? a.delta : INFINITY)), beta(static_cast<Real>(a.beta)),
         entropy_coef(static_cast<Real>(a.entropy_coef)) {}
 };
 
@@ -64,9 +65,11 @@ HF_INLINE Term<Real> policy_term(const Options<Real>& o, Real ratio, Real advant
     const Real weight = (ratio < o.high ? ratio : o.high) * advantage;
     return {-weight * logp, -weight, Real(0)};
   }
+  const bool capped = ratio > o.cap;
+  if (capped) ratio = o.cap;
   *clipped = advantage < 0 && ratio < o.low ? -1 : advantage > 0 && ratio > o.high ? 1 : 0;
   if (*clipped) return {-(*clipped < 0 ? o.low : o.high) * advantage, Real(0), Real(0)};
-  return {-ratio * advantage, Real(0), -ratio * advantage};
+  return {-ratio * advantage, Real(0), capped ? Real(0) : -ratio * advantage};
 }
 
 // ℓ without its weight. `kl` is kl_term's result, or {exact KL, 0, 0}.
@@ -94,7 +97,7 @@ HF_INLINE void put(const View& v, int64_t n, U value) {
   if (v) v.as<T>()[n * v.stride[0]] = static_cast<T>(value);
 }
 
-// Rows [begin, end): one sequence when importance is 'sequence' (they share ρ), unrelated tokens otherwise. logp, entropy,
+// Rows [begin, end): one sequence when importance is 'sequence' or 'product' (they share ρ), unrelated tokens otherwise. logp, entropy,
 // exact_kl and coefs are indexed from `begin`; exact_kl may be null unless kl is 'exact'. Writes ratio, kl_out, losses and
 // clipped of those rows. Host only: CUDA calls token_term from its own row pass.
 template <class Real>
@@ -103,8 +106,8 @@ HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t en
   const Options<Real> o(a);
   const int32_t* targets = a.targets.as<const int32_t>();
   const int64_t step = a.targets.stride[0];
-  const bool by_sequence = a.importance == ImportanceLevel::kSequence;
-  Real shared_ratio = 1, scored = 0;
+  const bool by_sequence = a.importance != ImportanceLevel::kToken;
+  Real shared_ratio = 1, scored = 0, shares = 1;  // log ρ = Σ (logp − old_logp) / shares
   if (by_sequence) {
     Real total = 0;
     for (int64_t n = begin; n < end; ++n) {
@@ -112,7 +115,8 @@ HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t en
       scored += 1;
       if (a.old_logps) total += logp[n - begin] - at<Real>(a.old_logps, n, 0);
     }
-    if (scored > 0) shared_ratio = saturated_exp(total / scored);
+    if (a.importance == ImportanceLevel::kSequence && scored > 0) shares = scored;
+    shared_ratio = saturated_exp(total / shares);
   }
   Real d_shared = 0;  // Σ over the sequence of weight · dℓ/d log ρ
   for (int64_t n = begin; n < end; ++n) {
@@ -136,16 +140,17 @@ HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t en
       const Real weight = at<Real>(a.weights, n, 1);
       const Term<Real> t = token_term(o, ratio, at<Real>(a.advantages, n, 0), lp, h, kl, &clipped);
       c.coef = -weight * (by_sequence ? t.d_logp : t.d_logp + t.d_log_ratio);
-      c.entropy = weight * o.entropy_coef;
+      const Real bonus = at<Real>(a.entropy_coefficients, n, 0);
+      c.entropy = weight * o.entropy_coef + bonus;
       c.kl = exact && o.kl_in_loss ? weight * o.beta : Real(0);
       d_shared += weight * t.d_log_ratio;
-      put<Real>(a.losses, n, weight * t.value);
+      put<Real>(a.losses, n, weight * t.value - bonus * h);
     }
     put<Real>(a.ratio, n, ratio), put<Real>(a.kl_out, n, kl.value), put<int32_t>(a.clipped, n, clipped);
   }
   if (by_sequence && scored > 0)
     for (int64_t n = begin; n < end; ++n)
-      if (targets[n * step] != kIgnored) coefs[n - begin].coef -= d_shared / scored;
+      if (targets[n * step] != kIgnored) coefs[n - begin].coef -= d_shared / shares;
 }
 
 }  // namespace hf::pg
