@@ -3,7 +3,7 @@ import { closest, distance } from 'fastest-levenshtein';
 
 export type ErrorCode =
   | 'ERR_INVALID_ARG' | 'ERR_SHAPE' | 'ERR_DTYPE' | 'ERR_OUT_OF_MEMORY' | 'ERR_BACKEND_UNAVAILABLE' | 'ERR_CUDA' | 'ERR_BUSY'
-  | 'ERR_DISPOSED' | 'ERR_UNSUPPORTED' | 'ERR_ABORTED' | 'ERR_IO' | 'ERR_CHECKPOINT' | 'ERR_REWARD';
+  | 'ERR_DISPOSED' | 'ERR_UNSUPPORTED' | 'ERR_ABORTED' | 'ERR_IO' | 'ERR_CHECKPOINT' | 'ERR_REWARD' | 'ERR_REMOTE';
 
 export interface CodedError extends Error {
   readonly code: ErrorCode;

@@ -87,7 +87,8 @@ void check_args(const LinearPolicyGradientArgs& a) {
   HF_CHECK(a.epsilon_high >= 0 && std::isfinite(a.epsilon_high), ErrorCode::kInvalidArg, "%s: epsilon_high must be >= 0 and finite, got %g", kOp,
            a.epsilon_high);
 
-  HF_CHECK(a.delta >= 0 && std::isfinite(a.delta), ErrorCode::kInvalidArg, "%s: delta must be >= 0 and finite (0: no cap), got %g", kOp, a.delta);
+  HF_CHECK(a.delta == 0 || (a.delta >= 1 + a.epsilon_high && std::isfinite(a.delta)), ErrorCode::kInvalidArg,
+           "%s: delta must be 0 (no cap) or at least 1 + epsilon_high, got %g", kOp, a.delta);
   HF_CHECK(a.delta == 0 || a.loss == PgLoss::kClip, ErrorCode::kInvalidArg, "%s: delta needs loss 'clip'", kOp);
 
   const bool wants_kl = a.beta != 0 || a.kl_out;

@@ -38,7 +38,7 @@ export interface Completion {
 
 const OPTIONS = ['maxNewTokens', 'temperature', 'topP', 'topK', 'minP', 'numReturnSequences', 'seed', 'firstStream', 'stop', 'maxBatch', 'signal', 'onProgress'];
 
-function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
+export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
   if (stop === undefined) {
     const eos = model.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
     return (Array.isArray(eos) ? eos : [eos]).filter((id): id is number => typeof id === 'number');

@@ -279,6 +279,7 @@ function checkTogether(name: string, given: Record<string, unknown>, config: Par
     for (const option of ['scaleRewards', 'multiObjectiveAggregation'])
       if (estimator !== 'grpo' && given[option] !== undefined) refuse(`${option} belongs to advantageEstimator 'grpo', but it is '${estimator}'${estimator === 'rloo' || estimator === 'reinforce' ? '; its option is normalizeAdvantages' : ''}`);
     if (estimator !== 'reinforce' && given['reinforceBaseline'] !== undefined) refuse(`reinforceBaseline belongs to advantageEstimator 'reinforce', but it is '${estimator}'`);
+    if (config.delta != null && config.delta < 1 + (config.epsilonHigh ?? config.epsilon!)) refuse(`delta must be at least 1 + epsilonHigh (${1 + (config.epsilonHigh ?? config.epsilon!)}), got ${config.delta}`);
     if (config.delta != null && config.lossType === 'cispo') refuse("delta caps the ratio of the clipped losses; cispo has epsilonHigh");
     if (config.useBiasCorrectionKl && (config.klInReward || config.klEstimator === 'exact'))
       refuse(`useBiasCorrectionKl corrects an estimator in the loss, but ${config.klInReward ? 'klInReward is set' : "klEstimator 'exact' has no bias"}; leave it out`);

@@ -15,13 +15,14 @@ import type { CompletionRecord } from './log.js';
 import { activeCoefficient, type EntropyControl, initialControl, nextControl } from './entropyControl.js';
 import { perToken, planLoss } from './loss.js';
 import { longest } from './memory.js';
-import { completionMetrics, explain, lossMetrics, mismatchMetrics, rewardSummary } from './metrics.js';
+import { completionMetrics, explain, importanceMetrics, lossMetrics, mismatchMetrics, rewardSummary } from './metrics.js';
 import { discountedReturns, generalizedAdvantages, tokenRewards, whiten } from './returns.js';
+import type { RolloutSource } from './remoteRollouts.js';
 import { callRewards, type NamedReward, nameRewards } from './rewards.js';
 import { rewardInput, type Rollout, sample } from './rollout.js';
 import { resolveStages, type Stage, stepsOf } from './stages.js';
 import { Stream } from './streams.js';
-import { highEntropyMask, offPolicyMask } from './tokenFactors.js';
+import { highEntropyMask, importanceWeights, offPolicyMask } from './tokenFactors.js';
 import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 import type { PromptRow, RewardFunc } from './types.js';
 import { ValueHead, type ValueHeadState, valueLoss } from './valueHead.js';
@@ -31,6 +32,8 @@ export interface GRPOTrainerArguments<Config = GRPOConfig> extends TrainerArgume
   readonly config?: Config | undefined;
   /** For the KL penalty. Default: a copy of the model as it is when training starts. */
   readonly refModel?: Model | undefined;
+  /** Who samples; default: the model itself. For servers: openAIRollouts, sglangRollouts. */
+  readonly rollouts?: RolloutSource | undefined;
 }
 
 /** What updates need of a rollout. Plain numbers: a checkpoint between two updates holds it. */
@@ -104,6 +107,9 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   /** Prompts per rollout. */
   readonly #prompts: number;
   readonly #givenReference: Model | undefined;
+  readonly #source: RolloutSource | undefined;
+  /** The step whose weights the source has. */
+  #synced: number | undefined;
   #reference: Model | undefined;
   #batch: Batch | undefined;
   #head: ValueHead | undefined;
@@ -116,6 +122,7 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     this.rewards = nameRewards(args.rewardFuncs, config.rewardWeights, this.constructor.name);
     this.#prompts = promptsPerStep(config);
     this.#givenReference = args.refModel;
+    this.#source = args.rollouts;
     this.#entropy = initialControl(config);
     if (config.advantageEstimator === 'gae') this.#head = new ValueHead(this.model);
   }
@@ -246,23 +253,33 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     const scorable = perToken(totals.map((total) => (Number.isNaN(total) ? 0 : 1)), lengths);
     const { advantages, values } = byToken ? await this.#tokenAdvantages({ samples, lengths, scores: perCompletion, scorable, tokenKl }, classifierOnly, signal) : { advantages: perToken(perCompletion, lengths), values: null };
     const unscorable = totals.filter(Number.isNaN).length;
+    const samplingLogps = concatenate(kept.map((i) => rollout.completions[i]!.logps));
+    const correction = await this.#correction(samples, lengths, samplingLogps, classifierOnly, signal);
     return {
-      batch: { samples, lengths, advantages: [...advantages], values, refLogps: refLogps ? [...refLogps] : null, oldLogps: null, iteration: 0 },
+      batch: {
+        samples, lengths, advantages: Array.from(advantages, (a, n) => a * (correction?.weights[n] ?? 1)), values, refLogps: refLogps ? [...refLogps] : null,
+        oldLogps: correction ? [...correction.oldLogps] : null, iteration: 0,
+      },
       report: {
         numbers: {
           ...rewardSummary(rewards, columns), frac_reward_zero_std: fractionZeroStd, ...completionMetrics(rollout), ...logged,
+          ...(correction ? importanceMetrics(correction.weights) : {}),
           ...(tokenKl ? { kl: tokenKl.reduce((a, b) => a + b, 0) / Math.max(tokenKl.length, 1) } : {}),
         },
         records: config.logCompletions ? this.#records(rollout, columns, byToken ? sums(advantages, lengths).map((sum, s) => sum / Math.max(lengths[s]!, 1)) : perCompletion) : [],
-        samplingLogps: concatenate(kept.map((i) => rollout.completions[i]!.logps)),
+        samplingLogps,
         unscorable,
         tokens: rollout.samples.reduce((n, s) => n + s.inputIds.length, 0),
       },
     };
   }
 
-  #sample(rows: readonly PromptRow[], numGenerations: number, firstStream: number, signal: AbortSignal | undefined): Promise<Rollout> {
-    return sample(rows, { caller: this.constructor.name, model: this.model, tokenizer: () => this.tokenizer, config: this.config, numGenerations, firstStream, signal });
+  async #sample(rows: readonly PromptRow[], numGenerations: number, firstStream: number, signal: AbortSignal | undefined): Promise<Rollout> {
+    if (this.#source?.syncWeights && this.#synced !== this.step) {
+      await this.#source.syncWeights(this.model, this.step, signal);
+      this.#synced = this.step;
+    }
+    return sample(rows, { caller: this.constructor.name, model: this.model, tokenizer: () => this.tokenizer, config: this.config, numGenerations, firstStream, signal, source: this.#source });
   }
 
   async #score(rollout: Rollout, step: number, stage: string, signal: AbortSignal | undefined): Promise<{ columns: Float64Array[]; logged: Record<string, number> }> {
@@ -281,6 +298,13 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     if (!klInReward) return { refLogps };
     const { logps } = await this.model.score(samples, { temperature, signal, ...(await this.#sharedFeatures(samples, classifierOnly, signal)) });
     return { tokenKl: Float64Array.from(logps, (logp, n) => logp - refLogps[n]!) };
+  }
+
+  /** For rollouts made elsewhere: this model's log-probabilities, and what tokens weigh because the server's differ. */
+  async #correction(samples: readonly Sample[], lengths: readonly number[], samplingLogps: Float32Array, classifierOnly: boolean, signal: AbortSignal | undefined) {
+    if (!this.#source || !this.config.vllmImportanceSamplingCorrection || samples.length === 0) return undefined;
+    const { logps: oldLogps } = await this.model.score(samples, { temperature: this.config.temperature, signal, ...(await this.#sharedFeatures(samples, classifierOnly, signal)) });
+    return { oldLogps, weights: importanceWeights(oldLogps, samplingLogps, lengths, this.config) };
   }
 
   /** REINFORCE++ and GAE: whitened advantages per token, and for GAE what the value head said and should have said. */

@@ -4,10 +4,11 @@ export type { CFRLConfig, CommonConfig, GRPOConfig, PPOConfig, ResolvedCFRLConfi
 export { configOptions, resolveConfig } from './config.js';
 export { readJsonLines, trainTestSplit } from './dataset.js';
 export { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
+export { openAIRollouts, type RemoteRolloutOptions, type RolloutRequest, type RolloutSource, sglangRollouts, sglangWeightSync } from './remoteRollouts.js';
 export { PPOTrainer, RLOOTrainer } from './ppo.js';
 export { loadReward } from './rewards.js';
 export {
-  builtinRewards, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward, repetitionPenaltyReward, type RepetitionPenaltyOptions, sameAnswer,
+  builtinRewards, httpReward, type HttpRewardOptions, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward, repetitionPenaltyReward, type RepetitionPenaltyOptions, type RewardRequest, sameAnswer,
   softOverlongPunishment, type SoftOverlongOptions, thinkFormatReward,
 } from './rewards/index.js';
 export { type SFTRow, SFTTrainer, type SFTTrainerArguments } from './sft.js';

@@ -9,7 +9,7 @@ import vm from 'node:vm';
 
 import { codedError, fail, hasCode, suggestion } from '../errors.js';
 import { statistics } from './advantages.js';
-import { builtinRewards } from './rewards/index.js';
+import { builtinRewards, httpReward } from './rewards/index.js';
 import type { RewardFunc, RewardInput, RewardValues } from './types.js';
 
 export interface NamedReward {
@@ -106,13 +106,14 @@ export function rewardMetrics(rewards: readonly NamedReward[], columns: readonly
 }
 
 /**
- * A reward by specification: a built-in's name, with `:argument` where it takes one (`regex:^\\d+$`), or a module path, with
+ * A reward by specification: a built-in's name, with `:argument` where it takes one (`regex:^\\d+$`), the address of a reward server, or a module path, with
  * `#exportName` unless it is the default export or the only one.
  * @throws ERR_INVALID_ARG for an unknown name, ERR_IO for a module that cannot be loaded.
  */
 export async function loadReward(specification: string): Promise<RewardFunc> {
   const [, name, argument] = /^([a-z]+)(?::(.*))?$/s.exec(specification) ?? [];
   if (name !== undefined && Object.hasOwn(builtinRewards, name)) return builtinRewards[name]!(argument);
+  if (/^https?:\/\//.test(specification)) return httpReward({ url: specification });
   if (!/[./\\]/.test(specification)) {
     const known = Object.keys(builtinRewards);
     fail('ERR_INVALID_ARG', `loadReward: '${specification}' is neither a built-in reward (${known.join(', ')}) nor a module path.${suggestion(specification, known)}`);

@@ -1,11 +1,12 @@
 /** Sampling: rows of a data set to completions, and what reward functions and metrics see of them. */
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
-import type { Completion } from '../model/generate.js';
 import type { Model } from '../model/model.js';
+import { type Completion, stopIds } from '../model/generate.js';
 import { isChat } from '../model/chat.js';
 import { encodePrompt, type Tokenizer } from '../model/tokenizer.js';
 import type { ResolvedGRPOConfig } from './config.js';
+import type { RolloutSource } from './remoteRollouts.js';
 import type { PromptRow, RewardInput } from './types.js';
 
 export interface RolloutOptions {
@@ -18,6 +19,8 @@ export interface RolloutOptions {
   /** Random stream of the first completion. */
   readonly firstStream: number;
   readonly signal: AbortSignal | undefined;
+  /** Who samples; default: the model itself. */
+  readonly source?: RolloutSource | undefined;
 }
 
 /** Completions of one prompt lie next to each other; every array has one entry per completion. */
@@ -44,10 +47,10 @@ function promptIds(row: PromptRow, index: number, { caller, model, tokenizer, co
 }
 
 export async function sample(rows: readonly PromptRow[], options: RolloutOptions): Promise<Rollout> {
-  const { model, config, numGenerations, firstStream, signal } = options;
-  const completions = await model.generate(rows.map((row, i) => promptIds(row, i, options)), {
+  const { model, config, numGenerations, firstStream, signal, source = model } = options;
+  const completions = await source.generate(rows.map((row, i) => promptIds(row, i, options)), {
     maxNewTokens: config.maxCompletionLength, temperature: config.temperature, topP: config.topP, topK: config.topK, minP: config.minP ?? 0,
-    numReturnSequences: numGenerations, seed: config.seed, firstStream, signal, ...(config.stop ? { stop: config.stop } : {}),
+    numReturnSequences: numGenerations, seed: config.seed, firstStream, signal, stop: stopIds(model, config.stop),
   });
   return {
     rows: completions.map((_, i) => rows[Math.floor(i / numGenerations)]!),

@@ -304,7 +304,7 @@ export const linearPolicyGradient = defineCases({
                 checkAgainstOracle(run, rounded(computed(random, { N: 29, C: 6, V: 17 }, loss, kl, importance, { kl_bias_correction: corrected })), precision, `${loss}, ${kl}, ${importance}, ${corrected}`);
         for (const loss of losses)
           for (const importance of levels)
-            for (const delta of loss === 'clip' ? [0, 1.05, 1.5] : [0])
+            for (const delta of loss === 'clip' ? [0, 1.35, 1.6] : [0])
               checkAgainstOracle(run, rounded(computed(random, { N: 29, C: 6, V: 17 }, loss, 'k3', importance, { delta, entropy_coefficients: random.normal([29], 0.5) })), precision, `${loss}, ${importance}, delta ${delta}`);
         checkAgainstOracle(run, rounded({ ...withCoefficients(random, { N: 29, C: 6, V: 17 }), temperature: 0.7 }), precision, 'coefficients');
         checkAgainstOracle(run, rounded(masked(random, withCoefficients(random, { N: 29, C: 6, V: 17 }), 4)), precision, 'masked');
@@ -531,7 +531,7 @@ export const linearPolicyGradient = defineCases({
     refusal('epsilon_low above 1', { loss: 'clip', advantages: three(0, 1, 2), epsilon_low: 1.5 }, 'ERR_INVALID_ARG', 'epsilon_low'),
     refusal('a negative epsilon_high', { loss: 'clip', advantages: three(0, 1, 2), epsilon_high: -0.1 }, 'ERR_INVALID_ARG', 'epsilon_high'),
     refusal('an infinite beta', { loss: 'clip', advantages: three(0, 1, 2), beta: Infinity, ref_logps: three(0, 0, 0) }, 'ERR_INVALID_ARG', 'beta must be finite'),
-    refusal('a negative delta', { loss: 'clip', advantages: three(0, 1, 2), delta: -1 }, 'ERR_INVALID_ARG', 'delta must be >= 0'),
+    refusal('delta below the clip', { loss: 'clip', advantages: three(0, 1, 2), delta: 1.1 }, 'ERR_INVALID_ARG', 'delta must be 0 (no cap) or at least 1 + epsilon_high'),
     refusal('delta for cispo', { loss: 'cispo', advantages: three(0, 1, 2), delta: 2 }, 'ERR_INVALID_ARG', "delta needs loss 'clip'"),
     refusal('a NaN bias', { bias: three(0, NaN, 0, 0) }, 'ERR_INVALID_ARG', 'bias must be finite or -Infinity'),
     refusal('a mask of everything', { bias: three(-Infinity, -Infinity, -Infinity, -Infinity) }, 'ERR_INVALID_ARG', 'masks every token'),

@@ -6,6 +6,7 @@ import { mathReward } from './math.js';
 import { regexReward } from './regex.js';
 import { repetitionPenaltyReward } from './repetition.js';
 
+export { httpReward, type HttpRewardOptions, type RewardRequest } from './http.js';
 export { thinkFormatReward } from './format.js';
 export { lengthReward, type LengthRewardOptions, softOverlongPunishment, type SoftOverlongOptions } from './length.js';
 export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
