@@ -19,6 +19,9 @@ export interface TimeLimits {
 
 const quantile = (sorted: readonly number[], q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
 
+/** Of an unsorted list; the upper one of an even count. */
+export const median = (values: readonly number[]): number => quantile([...values].sort((a, b) => a - b), 0.5);
+
 export function timingOf(times: readonly number[], cpu: number): Timing {
   const sorted = [...times].sort((a, b) => a - b);
   const median = quantile(sorted, 0.5);

@@ -83,7 +83,7 @@ function text(line: Line): string {
     label.length > COLUMNS[0] ? '' : label, time(line.median), `${(line.spread * 100).toFixed(0)} %`, (line.flops / line.median / 1e9).toFixed(1),
     line.bytes > 0 ? (line.bytes / line.median / 1e9).toFixed(1) : '—', size(line.workspaceBytes), `${(line.roofline * 100).toFixed(0)} % ${line.bound}`,
   );
-  const peers = (line.peers ?? []).map((p) => `    ${p.name}: best ${time(p.best)} against ${time(line.best)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`);
+  const peers = (line.peers ?? []).map((p) => `    ${p.name}: median ${time(p.median)} against ${time(line.median)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`);
   return [...(label.length > COLUMNS[0] ? [label] : []), figures, ...peers].join('\n');
 }
 
@@ -130,7 +130,7 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
     date: new Date().toISOString(), command: commandLine('bench', ...process.argv.slice(2)), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
     machine: { cpu: cpus()[0]?.model ?? 'unknown', processors: cpus().length, memoryBytes: totalmem(), kernels: backend, threads, governor: governor(), node: process.versions.node, load },
     rates: best,
-    lines: lines.map((line) => ({ ...line, roofline: bound(best, line.flops, line.bytes).seconds / line.median })),
+    lines: lines.map((line) => ({ ...line, roofline: bound(best, line.flops, line.bytes, line.held).seconds / line.median })),
   };
   if (old) for (const line of compare(old, results.lines)) say(line);
   if (options.save !== undefined && options.save !== false) {

@@ -10,6 +10,8 @@ export interface Line extends Timing {
   readonly flops: number;
   /** Compulsory traffic per call; 0 = not modelled. */
   readonly bytes: number;
+  /** Of data that is read many times; absent: `bytes`. */
+  readonly held?: number | undefined;
   /** Scratch memory beside inputs and results. */
   readonly workspaceBytes: number;
   /** The time that min(peak, intensity × bandwidth) allows, over the median. */
@@ -25,19 +27,22 @@ export interface Rates {
   readonly reads: readonly { readonly footprint: number; readonly bytes: number }[];
 }
 
-/** Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that holds the call's data. */
-export function bound(rates: Rates, flops: number, bytes: number): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
-  const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= bytes) ?? rates.reads.at(-1)!;
+/**
+ * Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that holds the call's data. A job
+ * that reads the same data many times gives that data's size as `held`.
+ */
+export function bound(rates: Rates, flops: number, bytes: number, held = bytes): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
+  const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= held) ?? rates.reads.at(-1)!;
   const [compute, memory] = [flops / rates.flops, bytes / bandwidth];
   return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
 }
 
 export interface PeerLine {
   readonly name: string;
-  readonly best: number;
+  readonly median: number;
   readonly cpu: number;
   readonly extraBytes?: number | undefined;
-  /** The peer's best time over ours: above 1 we are faster. */
+  /** The peer's median over ours, of all rounds: above 1 we are faster. */
   readonly ratio: number;
   /** The same in processor time. */
   readonly cpuRatio: number;

@@ -14,13 +14,12 @@ Prints one JSON object: { form: { seconds, cpu, extraBytes } }; cpu is processor
 (only meaningful with one form per process). The Gram forms are checked against each other before they are timed.
 """
 import argparse
-import json
 import math
-import resource
-import time
 
 import torch
 import torch.nn.functional as F
+
+from timing import report, require_fast_blas
 
 D, LAYERS, HEADS, VOCAB, CONTEXT = 256, 4, 4, 2048, 128
 
@@ -205,10 +204,6 @@ def gram(options):
     return forms
 
 
-def peak_kib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=["training", "sampling", "gram"])
@@ -219,23 +214,9 @@ def main():
     parser.add_argument("--form", help="only this form: its memory is then meaningful")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    require_fast_blas()
     forms = {"training": training, "sampling": sampling, "gram": gram}[options.job](options)
-    repeats = 1 if options.level == "token" else options.repeats
-    result = {}
-    for name, body in forms.items():
-        if options.form not in (None, name):
-            continue
-        before = peak_kib()
-        if repeats > 1:
-            body()
-        seconds, cpu = [], []
-        for _ in range(repeats):
-            start, start_cpu = time.perf_counter(), time.process_time()
-            body()
-            seconds.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - start_cpu)
-        result[name] = {"seconds": seconds, "cpu": cpu, "extraBytes": (peak_kib() - before) * 1024}
-    print(json.dumps(result))
+    report(forms, 1 if options.level == "token" else options.repeats, options.form and [options.form])
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ it: a process never gives its peak back).
     python3 bench/peers/policy_gradient.py --rows 2048 --hidden 512 --vocab 50304 --threads 1 --repeats 3
 """
 import argparse
-import json
-import resource
-import time
 
 import torch
+
+from timing import report, require_fast_blas
 
 
 def materialised(hidden, weight, targets, coef):
@@ -49,10 +48,6 @@ def chunked(hidden, weight, targets, coef, rows=256):
 FORMS = {"materialised": materialised, "chunked": chunked}
 
 
-def peak_kib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("rows", 2048), ("hidden", 512), ("vocab", 50304), ("threads", 1), ("repeats", 3), ("seed", 1)):
@@ -61,23 +56,14 @@ def main():
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
+    require_fast_blas()
     torch.manual_seed(options.seed)
     hidden = torch.randn(options.rows, options.hidden)
     weight = torch.randn(options.vocab, options.hidden) * 0.05
     targets = torch.randint(0, options.vocab, (options.rows,))
     coef = torch.randn(options.rows) / options.rows
 
-    result = {}
-    for name in options.form or list(FORMS):
-        before = peak_kib()
-        seconds, cpu = [], []
-        for _ in range(options.repeats):
-            start, start_cpu = time.perf_counter(), time.process_time()
-            FORMS[name](hidden, weight, targets, coef)
-            seconds.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - start_cpu)
-        result[name] = {"seconds": seconds, "cpu": cpu, "extraBytes": (peak_kib() - before) * 1024}
-    print(json.dumps(result))
+    report({name: lambda form=form: form(hidden, weight, targets, coef) for name, form in FORMS.items()}, options.repeats, options.form)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/job.h"
+#include "core/pages.h"
 #include "core/run.h"
 
 namespace hf {
@@ -20,7 +21,7 @@ Arena::Arena() {
 }
 
 Arena::~Arena() {
-  for (const Block& block : blocks_) std::free(block.data);
+  for (const Block& block : blocks_) free_pages(block.data, block.size);
 }
 
 void* Arena::allocate(int64_t bytes) {
@@ -38,7 +39,7 @@ void* Arena::allocate(int64_t bytes) {
   if (index == blocks_.size()) {
     const int64_t begin = blocks_.empty() ? 0 : blocks_.back().begin + blocks_.back().size;
     const int64_t size = std::max({need, kSmallestBlock, begin / 2});
-    char* data = static_cast<char*>(std::aligned_alloc(kAlignment, (size + kAlignment - 1) / kAlignment * kAlignment));
+    char* data = static_cast<char*>(allocate_pages(size));
     HF_CHECK(data, ErrorCode::kOutOfMemory, "workspace: the system refused %lld bytes (%lld already in use); use a smaller batch",
              static_cast<long long>(size), static_cast<long long>(used_));
     blocks_.push_back({data, begin, size});
@@ -57,16 +58,15 @@ void Arena::release(int64_t mark) noexcept {
   // Back to empty with several blocks: replace them by one of the whole size at the next allocation.
   if (used_ == 0 && blocks_.size() > 1) {
     const int64_t total = blocks_.back().begin + blocks_.back().size;
-    for (const Block& block : blocks_) std::free(block.data);
+    for (const Block& block : blocks_) free_pages(block.data, block.size);
     blocks_.clear();
-    if (char* data = static_cast<char*>(std::aligned_alloc(kAlignment, (total + kAlignment - 1) / kAlignment * kAlignment)))
-      blocks_.push_back({data, 0, total});
+    if (char* data = static_cast<char*>(allocate_pages(total))) blocks_.push_back({data, 0, total});
   }
 }
 
 void Arena::trim() noexcept {
   if (used_ != 0) return;
-  for (const Block& block : blocks_) std::free(block.data);
+  for (const Block& block : blocks_) free_pages(block.data, block.size);
   blocks_.clear();
 }
 

@@ -17,7 +17,7 @@ struct MemoryCounter {
 
 class Buffer {
  public:
-  // Zero-filled, 64-byte aligned; what is never written takes no memory. Throws ERR_OUT_OF_MEMORY naming the bytes.
+  // Zero-filled, 64-byte aligned. Throws ERR_OUT_OF_MEMORY naming the bytes.
   static std::shared_ptr<Buffer> create(int64_t bytes, std::shared_ptr<MemoryCounter> counter);
   ~Buffer();
   Buffer(const Buffer&) = delete;
@@ -27,8 +27,7 @@ class Buffer {
   int64_t bytes() const noexcept { return bytes_; }
 
  private:
-  Buffer(void* memory, int64_t alignment, int64_t bytes, std::shared_ptr<MemoryCounter> counter);
-  void* memory_;  // as it was allocated
+  Buffer(void* data, int64_t bytes, std::shared_ptr<MemoryCounter> counter);
   void* data_;
   int64_t bytes_;
   std::shared_ptr<MemoryCounter> counter_;

@@ -1,21 +1,23 @@
 // C = alpha · A B with epilogues: packed, blocked, threaded (Goto and van de Geijn, "Anatomy of high-performance matrix
-// multiplication", TOMS 2008). flops 2MKN; packed copies of at most kSliceRows × depth of A and depth × kSliceColumns of B.
+// multiplication", TOMS 2008). flops 2MKN; a packed copy of at most depth × kSliceColumns of B.
 //
-//   for each slice of rows, block of depth:  pack A
-//     for each slice of columns:             pack B                  (L3; skipped when the caller brings packed_b)
-//       tasks: a block of rows (L2) × a run of column panels (L1), register tiles inside
+//   for each block of depth, slice of columns: pack B                 (L3; skipped when the caller brings packed_b)
+//     tasks: a block of rows: pack A                                  (L2, on the task's stack)
+//       for each run of column panels                                 (L2)
+//         for each panel of rows (L1), panel of columns: a register tile, B streaming through it
 //
 // An element's sum: one chain of fused multiply-adds in the order of k per depth block, then c = alpha · chain + c. Depth blocks
 // depend on K only. So an element's bits depend on neither M, N, the tile it falls into, packed_b nor the number of threads.
 // Up to kSmallRows rows, B is read once and packed a few cache lines at a time, transposed in registers: no copy of B is made.
-#include "cpu/gemm.h"
+#include "cpu/pack.h"
 
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kSliceRows = 2048, kSliceColumns = 2048;
-constexpr int64_t kBlockRows = 120, kRunPanels = 32;  // a task's block of A fits the L2 cache
-constexpr int64_t kPackGroup = 8;                     // panels per packing task
+constexpr int64_t kSlicePanels = 2048 / kTileColumns;
+constexpr int64_t kRunPanels = 512 / kTileColumns;  // 1 MiB at full depth
+constexpr int64_t kBlockRows = 140;                 // 280 KiB at full depth
+constexpr int64_t kPackGroup = 8;                   // panels per packing task
 constexpr int64_t kSmallRows = 8;
 constexpr int kStreamRows = kTileRows < kSmallRows ? 4 : 8;  // rows whose chains fit the registers beside a square of B
 
@@ -28,86 +30,27 @@ static_assert(sizeof(PackedHeader) <= kHeaderFloats * sizeof(float));
 
 // ---- packing -------------------------------------------------------------------------------------------------------------
 
-HF_INLINE Floats fetch(const float* p) { return load(p); }
-HF_INLINE Floats fetch(const uint16_t* p) { return load_bf16(p); }
-HF_INLINE Floats fetch(const float* p, int64_t count) { return load_partial(p, count); }
-HF_INLINE Floats fetch(const uint16_t* p, int64_t count) {
-  float values[kLanes] = {};
-  for (int64_t i = 0; i < count && i < kLanes; ++i) values[i] = from_bf16(p[i]);
-  return load(values);
-}
-HF_INLINE float fetch_one(const float* p) { return *p; }
-HF_INLINE float fetch_one(const uint16_t* p) { return from_bf16(*p); }
-
-// How far ahead along k a row of an operand is fetched: the rows of a square are too many streams for the hardware's prefetcher.
-template <class Element>
-constexpr int64_t kAhead = 512 / sizeof(Element);
-
-// out[k · width + w] = source[w · step_w + k · step_k] for w < width, zero for w ≥ count_w (which may exceed width).
-// A vector stored at a row of a panel narrower than it runs into the following rows, which are stored later; `fits` says that it
-// does not run out of the panel.
-template <class Element>
-HF_NOINLINE void pack_panel(float* out, int64_t width, const Element* source, int64_t step_w, int64_t step_k, int64_t count_w, int64_t count_k) {
-  const auto fits = [&](int64_t k) __attribute__((always_inline)) { return width < kLanes && k * width + kLanes <= count_k * width; };
-  if (step_k == 1) {  // rows along k: transpose squares of kLanes in registers
-    for (int64_t w = 0; w < width; w += kLanes) {
-      const int64_t lanes = width - w < kLanes ? width - w : kLanes;
-      for (int64_t k = 0; k < count_k; k += kLanes) {
-        const int64_t depth = count_k - k < kLanes ? count_k - k : kLanes;
-        Floats square[kLanes];
-        if (depth == kLanes && w + kLanes <= count_w) {
-          for (int i = 0; i < kLanes; ++i) {
-            const Element* from = source + (w + i) * step_w + k;
-            square[i] = fetch(from);
-            __builtin_prefetch(from + kAhead<Element>, 0, 2);
-          }
-        } else {
-          for (int i = 0; i < kLanes; ++i) square[i] = w + i < count_w ? fetch(source + (w + i) * step_w + k, depth) : zero();
-        }
-        transpose(square);
-        float* to = out + k * width + w;
-        if (depth == kLanes && (lanes == kLanes || fits(k + kLanes - 1))) {
-          for (int i = 0; i < kLanes; ++i) store(to + i * width, square[i]);
-        } else {
-          for (int i = 0; i < depth; ++i) store_partial(to + i * width, square[i], lanes);
-        }
-      }
-    }
-  } else if (step_w == 1) {  // rows along w: copy
-    if (width == kTileColumns && count_w >= width) {
-      for (int64_t k = 0; k < count_k; ++k) {
-        store(out + k * width, fetch(source + k * step_k));
-        store(out + k * width + kLanes, fetch(source + k * step_k + kLanes));
-      }
-      return;
-    }
-    int64_t k = 0;
-    if (count_w >= kLanes)
-      for (; fits(k); ++k) store(out + k * width, fetch(source + k * step_k));
-    for (; k < count_k; ++k)
-      for (int64_t w = 0; w < width; w += kLanes)
-        store_partial(out + k * width + w, w < count_w ? fetch(source + k * step_k + w, count_w - w) : zero(), width - w);
-  } else {
-    for (int64_t k = 0; k < count_k; ++k)
-      for (int64_t w = 0; w < width; ++w) out[k * width + w] = w < count_w ? fetch_one(source + w * step_w + k * step_k) : 0.0f;
-  }
-}
-
 // An operand as panels along `w` (rows of A, columns of B) and depth k.
 struct Operand {
   View view;
   int w, k;
   int64_t width;
 
-  HF_INLINE void pack(float* out, int64_t begin_w, int64_t begin_k, int64_t count_k) const {
-    const int64_t offset = begin_w * view.stride[w] + begin_k * view.stride[k];
-    const int64_t count_w = view.shape[w] - begin_w;
-    if (view.dtype == DType::kBF16) pack_panel(out, width, view.as<const uint16_t>() + offset, view.stride[w], view.stride[k], count_w, count_k);
-    else pack_panel(out, width, view.as<const float>() + offset, view.stride[w], view.stride[k], count_w, count_k);
-  }
   // Panels [first, last) of one depth block, `out` being the block's panel `first`.
   HF_INLINE void pack_panels(float* out, int64_t first, int64_t last, int64_t begin_k, int64_t count_k) const {
-    for (int64_t panel = first; panel < last; ++panel) pack(out + (panel - first) * width * count_k, panel * width, begin_k, count_k);
+    if (view.dtype == DType::kBF16) pack_as<uint16_t>(out, first, last, begin_k, count_k);
+    else pack_as<float>(out, first, last, begin_k, count_k);
+  }
+  template <class Element>
+  HF_INLINE void pack_as(float* out, int64_t first, int64_t last, int64_t begin_k, int64_t count_k) const {
+    const int64_t step_w = view.stride[w], step_k = view.stride[k], count_w = view.shape[w];
+    const Element* source = view.as<const Element>() + begin_k * step_k;
+    if (step_w == 1) {
+      const auto row = [&](int64_t k) __attribute__((always_inline)) { return source + first * width + k * step_k; };
+      return pack_rows(row, count_k, last - first, count_w - first * width, width, out);
+    }
+    for (int64_t panel = first; panel < last; ++panel, out += width * count_k)
+      pack_panel(out, width, source + panel * width * step_w, step_w, step_k, count_w - panel * width, count_k);
   }
   HF_INLINE int64_t panels() const { return divide_up(view.shape[w], width); }
 };
@@ -268,69 +211,56 @@ struct Target {
 HF_NOINLINE void multiply_block(const Target& t, const float* a, const float* b, int64_t height, int64_t depth, int64_t m_begin, int64_t m_end,
                                 int64_t first_panel, int64_t last_panel, bool first) {
   const Kernel run_kernel = kernel_of(height);
-  for (int64_t panel = first_panel; panel < last_panel; ++panel, b += depth * kTileColumns) {
-    const int64_t n = panel * kTileColumns, columns = t.N - n < kTileColumns ? t.N - n : kTileColumns;
-    const float* rows_of_a = a;
-    for (int64_t m = m_begin; m < m_end; m += height, rows_of_a += depth * height) {
-      if (t.upper && n + columns <= m) break;
-      const int64_t rows = m_end - m < height ? m_end - m : height;
-      const bool whole = rows == height && columns == kTileColumns && !(t.upper && n < m + rows - 1);
-      if (whole && t.plain(first)) {
-        run_kernel(depth, rows_of_a, b, t.c + m * t.row + n, t.row, t.alpha, first && !t.accumulate ? Leave::kStore : Leave::kAdd);
-      } else {
-        alignas(64) float chain[kTileRows * kTileColumns];
-        run_kernel(depth, rows_of_a, b, chain, kTileColumns, 1, Leave::kChain);
-        t.finish(chain, m, n, rows, columns, first);
-      }
+  const auto tile = [&](int64_t m, int64_t panel) __attribute__((always_inline)) {
+    const int64_t n = panel * kTileColumns, rows = least(m_end - m, height), columns = least(t.N - n, kTileColumns);
+    if (t.upper && n + columns <= m) return;
+    const float* const of_a = a + (m - m_begin) * depth;
+    const float* const of_b = b + (panel - first_panel) * kTileColumns * depth;
+    if (rows == height && columns == kTileColumns && !(t.upper && n < m + rows - 1) && t.plain(first)) {
+      run_kernel(depth, of_a, of_b, t.c + m * t.row + n, t.row, t.alpha, first && !t.accumulate ? Leave::kStore : Leave::kAdd);
+    } else {
+      alignas(64) float chain[kTileRows * kTileColumns];
+      run_kernel(depth, of_a, of_b, chain, kTileColumns, 1, Leave::kChain);
+      t.finish(chain, m, n, rows, columns, first);
     }
-  }
+  };
+  for (int64_t q = first_panel; q < last_panel; q += kRunPanels)
+    for (int64_t m = m_begin; m < m_end; m += height)
+      for (int64_t panel = q; panel < least(q + kRunPanels, last_panel); ++panel) tile(m, panel);
 }
-
-HF_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 void multiply_blocked(const Target& t, const View& a, const View& b, const float* packed_b, Run& run) {
   const int64_t K = a.shape[1], block = depth_block(K);
   const Operand operand_of_a = operand_a(a), operand_of_b = operand_b(b);
-  const int64_t height = operand_of_a.width, panels_b = operand_of_b.panels();
-  const int64_t slice_a = kSliceRows / height, slice_b = kSliceColumns / kTileColumns;
+  const int64_t height = operand_of_a.width, panels_a = operand_of_a.panels(), panels_b = operand_of_b.panels();
+  // Tasks of nearly equal size: blocks of rows, and where those are few for the threads, parts of the columns.
+  const int64_t blocks = divide_up(panels_a, kBlockRows / height), per_block = divide_up(panels_a, blocks);
   Scratch scratch(run);
-  float* const memory_a = scratch.allocate<float>(least(slice_a, operand_of_a.panels()) * height * block);
-  float* const memory_b = packed_b ? nullptr : scratch.allocate<float>(least(slice_b, panels_b) * kTileColumns * block);
+  float* const memory_b = packed_b ? nullptr : scratch.allocate<float>(least(kSlicePanels, panels_b) * kTileColumns * block);
 
-  for (int64_t a0 = 0; a0 < operand_of_a.panels(); a0 += slice_a) {
-    const int64_t a1 = least(a0 + slice_a, operand_of_a.panels()), m_begin = a0 * height, m_end = least(a1 * height, t.M);
-    // Tasks of nearly equal size, and enough of them that threads end together.
-    const int64_t blocks_a = divide_up((a1 - a0) * height, kBlockRows), per_block = divide_up(a1 - a0, blocks_a);
-    int64_t k = 0;
-    do {
-      const int64_t depth = least(block, K - k);
-      bool a_is_packed = false;
-      for (int64_t b0 = 0; b0 < panels_b; b0 += slice_b) {
-        const int64_t b1 = least(b0 + slice_b, panels_b);
-        if (t.upper && b1 * kTileColumns <= m_begin) continue;
-        checkpoint(run);
-        const int64_t tasks_a = a_is_packed ? 0 : divide_up(a1 - a0, kPackGroup), tasks_b = packed_b ? 0 : divide_up(b1 - b0, kPackGroup);
-        parallel_for(run, tasks_a + tasks_b, [&](int64_t task) {
-          const bool is_a = task < tasks_a;
-          const int64_t from = is_a ? a0 : b0, to = is_a ? a1 : b1, p0 = from + (is_a ? task : task - tasks_a) * kPackGroup;
-          const Operand& operand = is_a ? operand_of_a : operand_of_b;
-          operand.pack_panels((is_a ? memory_a : memory_b) + (p0 - from) * operand.width * depth, p0, least(p0 + kPackGroup, to), k, depth);
+  int64_t k = 0;
+  do {
+    const int64_t depth = least(block, K - k);
+    for (int64_t b0 = 0; b0 < panels_b; b0 += kSlicePanels) {
+      const int64_t b1 = least(b0 + kSlicePanels, panels_b);
+      checkpoint(run);
+      if (!packed_b)
+        parallel_for(run, divide_up(b1 - b0, kPackGroup), [&](int64_t task) {
+          const int64_t p = b0 + task * kPackGroup;
+          operand_of_b.pack_panels(memory_b + (p - b0) * kTileColumns * depth, p, least(p + kPackGroup, b1), k, depth);
         });
-        a_is_packed = true;
-        const float* panels_of_b = packed_b ? packed_b + (panels_b * k + b0 * depth) * kTileColumns : memory_b;
-        int64_t per_run = kRunPanels;
-        while (per_run > 4 && divide_up(b1 - b0, per_run) * blocks_a < 16) per_run /= 2;
-        const int64_t runs = divide_up(b1 - b0, per_run);
-        parallel_for(run, runs * blocks_a, [&](int64_t task) {
-          const int64_t p0 = a0 + task % blocks_a * per_block, p1 = least(p0 + per_block, a1);
-          const int64_t q0 = b0 + task / blocks_a * per_run, q1 = least(q0 + per_run, b1);
-          multiply_block(t, memory_a + (p0 - a0) * height * depth, panels_of_b + (q0 - b0) * depth * kTileColumns, height, depth, p0 * height,
-                         least(p1 * height, m_end), q0, q1, k == 0);
-        });
-      }
-      k += depth;
-    } while (k < K);
-  }
+      const float* const slice = packed_b ? packed_b + (panels_b * k + b0 * depth) * kTileColumns : memory_b;
+      const int64_t wanted = run.threads > 1 ? divide_up(8 * run.threads, blocks) : 1, per_part = divide_up(b1 - b0, least(wanted, b1 - b0));
+      parallel_for(run, blocks * divide_up(b1 - b0, per_part), [&](int64_t task) {
+        const int64_t p0 = task % blocks * per_block, p1 = least(p0 + per_block, panels_a), q0 = b0 + task / blocks * per_part, q1 = least(q0 + per_part, b1);
+        if (p0 >= p1 || (t.upper && q1 * kTileColumns <= p0 * height)) return;
+        alignas(64) float rows_of_a[kBlockRows * kMaxDepth];
+        operand_of_a.pack_panels(rows_of_a, p0, p1, k, depth);
+        multiply_block(t, rows_of_a, slice + (q0 - b0) * depth * kTileColumns, height, depth, p0 * height, least(p1 * height, t.M), q0, q1, k == 0);
+      });
+    }
+    k += depth;
+  } while (k < K);
 }
 
 // Few rows: the time is that of reading B once. With b along k (a weight (N,K), used as its transpose) whole panels are streamed
@@ -357,7 +287,7 @@ void multiply_few_rows(const Target& t, const View& a, const View& b, Run& run) 
     const int64_t q0 = task * group, q1 = least(q0 + group, panels_b), tile = panels_a * height * kTileColumns;
     const auto step = [&](int64_t panel, int64_t k, int64_t depth, int64_t p) __attribute__((always_inline)) {
       const int64_t count = least(piece, depth - p);
-      operand_of_b.pack(lines, panel * kTileColumns, k + p, count);
+      operand_of_b.pack_panels(lines, panel, panel + 1, k + p, count);
       for (int64_t i = 0; i < panels_a; ++i)
         run_kernel(count, packed_a + (panels_a * k + i * depth + p) * height, lines, chains + (panel - q0) * tile + i * height * kTileColumns, kTileColumns,
                    1, p ? Leave::kResume : Leave::kChain);

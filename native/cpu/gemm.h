@@ -19,8 +19,9 @@ constexpr int kTileRows = 12;
 constexpr int kTileRows = 6;
 #endif
 constexpr int kTileColumns = 2 * kLanes;
-constexpr int64_t kMaxDepth = 384;  // a panel of B (24 KiB with AVX2) stays in the L1 cache
+constexpr int64_t kMaxDepth = 512;  // a panel of A (28 KiB with AVX-512) stays in the L1 cache
 
+HF_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 HF_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Equal blocks. A function of K alone, so that the order of the sum over k is, too.
 HF_INLINE int64_t depth_block(int64_t K) {

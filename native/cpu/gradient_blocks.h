@@ -1,43 +1,13 @@
 // Blocks of per-sample gradients by packed products, shared by jacobian_gram and per_sample_linear.
 #pragma once
 
-#include "cpu/gemm.h"
 #include "cpu/gram_pairs.h"
+#include "cpu/pack.h"
 
 namespace hf::HF_ISA {
 namespace {
 
 constexpr int64_t kRowsAtOnce = kMaxDepth;
-
-// Rows row(0) … row(depth − 1) of `count` numbers as the packed panels of cpu/gemm.h, one depth block. Rows may be pages apart and panels
-// map to the same cache sets, so a few rows at a time go through all panels while the next ones are fetched. A panel narrower than a
-// vector takes whole vectors, of which the next row overwrites what is too much.
-template <class Row>
-HF_INLINE void pack_rows(const Row& row, int64_t depth, int64_t count, int64_t width, float* out) {
-  constexpr int64_t kRows = 8;
-  for (int64_t k0 = 0; k0 < depth; k0 += kRows) {
-    const int64_t rows = depth - k0 < kRows ? depth - k0 : kRows;
-    const float* from[kRows];
-    for (int64_t k = 0; k < rows; ++k) from[k] = row(k0 + k);
-    for (int64_t k = k0 + kRows; k < depth && k < k0 + 2 * kRows; ++k)
-      for (int64_t c = 0; c < count; c += 16) __builtin_prefetch(row(k) + c);
-    float* to = out + k0 * width;
-    for (int64_t c = 0; c < count; c += width, to += depth * width) {
-      if (width == kTileColumns && c + width <= count) {
-        for (int64_t k = 0; k < rows; ++k) {
-          store(to + k * width, load(from[k] + c));
-          store(to + k * width + kLanes, load(from[k] + c + kLanes));
-        }
-      } else if (width <= kLanes && c + kLanes <= count && k0 + kRows + 1 < depth) {
-        for (int64_t k = 0; k < rows; ++k) store(to + k * width, load(from[k] + c));
-      } else {
-        for (int64_t k = 0; k < rows; ++k)
-          for (int64_t w = 0; w < width; w += kLanes)
-            store_partial(to + k * width + w, w < count - c ? load_partial(from[k] + c + w, count - c - w) : zero(), width - w);
-      }
-    }
-  }
-}
 
 // Columns [o0, o0 + outputs) of d against [i0, i0 + inputs) of a.
 struct BlockRange { int64_t o0, outputs, i0, inputs; };
@@ -59,8 +29,12 @@ HF_NOINLINE void gradient_of(const Rows& x, int64_t s, const BlockRange& range, 
     const int64_t count = end - n < kRowsAtOnce ? end - n : kRowsAtOnce;
     const auto gradient_row = [&](int64_t k) __attribute__((always_inline)) { return x.gradient(n + k) + range.o0; };
     const auto input_row = [&](int64_t k) __attribute__((always_inline)) { return x.input(n + k) + range.i0; };
-    pack_rows(gradient_row, count, range.outputs, swapped ? width : height, swapped ? packed_columns : packed);
-    pack_rows(input_row, count, range.inputs, swapped ? height : width, swapped ? packed : packed_columns);
+    const auto pack = [&](const auto& row, int64_t numbers, bool as_columns) __attribute__((always_inline)) {
+      const int64_t panel = as_columns ? width : height;
+      pack_rows(row, count, divide_up(numbers, panel), numbers, panel, as_columns ? packed_columns : packed);
+    };
+    pack(gradient_row, range.outputs, swapped);
+    pack(input_row, range.inputs, !swapped);
     multiply_packed(packed, packed_columns, rows, columns, count, 1, n > begin, g, columns);
   }
 }

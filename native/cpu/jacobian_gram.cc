@@ -43,7 +43,8 @@ void run(const JacobianGramArgs& args, Run& r) {
         const BlockPair pair = block_pair(task, blocks2, symmetric);
         const int64_t s0 = pair.b1 * kTile, s1 = s0 + kTile < x.functions ? s0 + kTile : x.functions;
         const int64_t t0 = pair.b2 * kTile, t1 = t0 + kTile < y.functions ? t0 + kTile : y.functions, first2 = symmetric ? 0 : x.functions;
-        alignas(64) float products[kTile * kTile + kLanes];
+        alignas(64) float products[kTile * kTile + kLanes] = {};
+        alignas(64) double sums[kTile * kTile] = {};
         const float *rows1[kTile], *rows2[kTile];
         int32_t first[kTile];
         for (int32_t s = 0; s < kTile; ++s) first[s] = s;
@@ -52,9 +53,10 @@ void run(const JacobianGramArgs& args, Run& r) {
           for (int64_t t = t0; t < t1; ++t) rows2[t - t0] = gradients + (first2 + t) * width + k;
           row_products(rows1, s1 - s0, rows2, t1 - t0, length - k < kGramDepth ? length - k : kGramDepth, products,
                        symmetric && pair.b1 == pair.b2 ? first : nullptr);
-          for (int64_t s = s0; s < s1; ++s)
-            for (int64_t t = symmetric && t0 <= s ? s : t0; t < t1; ++t) gram.add(s, t, double(products[(t - t0) * kTile + s - s0]));
+          for (int64_t i = 0; i < (t1 - t0) * kTile; ++i) sums[i] += double(products[i]);  // what was not wanted is added but not read
         }
+        for (int64_t s = s0; s < s1; ++s)
+          for (int64_t t = symmetric && t0 <= s ? s : t0; t < t1; ++t) gram.add(s, t, sums[(t - t0) * kTile + s - s0]);
       });
     }
 }

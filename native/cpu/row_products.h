@@ -11,7 +11,8 @@ namespace {
 
 constexpr int kProductRows = 4, kProductColumns = HF_VECTOR_BYTES == 64 ? 6 : 3;  // accumulators of one register tile
 constexpr int64_t kTile = 96;                                                   // rows of a tile of products: a multiple of both
-constexpr int64_t kProductDepth = 1024;                                         // a tile's rows stay in the L2 cache
+constexpr int64_t kProductDepth = 512, kProductBlock = 12;  // so many rows of y stay in the L1 cache while all of x passes,
+constexpr int64_t kCopyFrom = 48;  // copied together if so many rows of x use them: rows pages apart map to the same cache sets
 
 using Four = float __attribute__((vector_size(16)));
 
@@ -36,9 +37,9 @@ HF_INLINE Four sums(Floats a, Floats b, Floats c, Floats d) {
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
-// One register tile over [k0, k1): out (columns × 4), added to when k0 > 0.
+// One register tile over k < count: out (columns × 4) is set, or added to.
 template <int Columns>
-HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int64_t k0, int64_t k1, float* out, int64_t stride) {
+HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int64_t count, bool add, float* out, int64_t stride) {
   Floats chain[Columns][kProductRows];
 #pragma GCC unroll 6
   for (int j = 0; j < Columns; ++j)
@@ -47,8 +48,8 @@ HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int6
   const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
   const float* rows[Columns];
   for (int j = 0; j < Columns; ++j) rows[j] = y[j];
-  int64_t k = k0;
-  for (; k + kLanes <= k1; k += kLanes) {
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) {
     Floats b[Columns];
 #pragma GCC unroll 6
     for (int j = 0; j < Columns; ++j) b[j] = load(rows[j] + k);
@@ -60,29 +61,29 @@ HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int6
       for (int j = 0; j < Columns; ++j) chain[j][i] = a * b[j] + chain[j][i];
     }
   }
-  if (k < k1) {
+  if (k < count) {
     const float* const source[kProductRows] = {x0, x1, x2, x3};
 #pragma GCC unroll 4
     for (int i = 0; i < kProductRows; ++i) {
-      const Floats a = load_partial(source[i] + k, k1 - k);
+      const Floats a = load_partial(source[i] + k, count - k);
 #pragma GCC unroll 6
-      for (int j = 0; j < Columns; ++j) chain[j][i] = a * load_partial(rows[j] + k, k1 - k) + chain[j][i];
+      for (int j = 0; j < Columns; ++j) chain[j][i] = a * load_partial(rows[j] + k, count - k) + chain[j][i];
     }
   }
 #pragma GCC unroll 6
   for (int j = 0; j < Columns; ++j) {
     Four value = sums(chain[j][0], chain[j][1], chain[j][2], chain[j][3]);
-    if (k0) value += load_as<Four>(out + j * stride);
+    if (add) value += load_as<Four>(out + j * stride);
     store_as(out + j * stride, value);
   }
 }
 
 template <int Columns = kProductColumns>
-HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const float* const* y, int64_t k0, int64_t k1, float* out, int64_t stride) {
+HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const float* const* y, int64_t count, bool add, float* out, int64_t stride) {
   if constexpr (Columns > 1) {
-    if (columns < Columns) return product_tile_of<Columns - 1>(columns, x, y, k0, k1, out, stride);
+    if (columns < Columns) return product_tile_of<Columns - 1>(columns, x, y, count, add, out, stride);
   }
-  product_tile<Columns>(x, y, k0, k1, out, stride);
+  product_tile<Columns>(x, y, count, add, out, stride);
 }
 
 // out[j · kTile + i] for i < nx, j < ny, both at most kTile; entries up to the next multiple of 4 in i are written too.
@@ -93,13 +94,29 @@ HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const flo
     for (int64_t i = 0; i < ny * kTile; ++i) out[i] = 0;
     return;
   }
+  alignas(64) float block[kProductBlock * kProductDepth];
+  const bool copied = nx > kCopyFrom;
   for (int64_t k = 0; k < depth; k += kProductDepth) {
-    const int64_t end = depth - k < kProductDepth ? depth : k + kProductDepth;
-    for (int64_t i = 0; i < nx; i += kProductRows) {
-      const float* rows[kProductRows];
-      for (int r = 0; r < kProductRows; ++r) rows[r] = x[i + r < nx ? i + r : nx - 1];
-      for (int64_t j = first ? first[i] / kProductColumns * kProductColumns : 0; j < ny; j += kProductColumns)
-        product_tile_of(ny - j < kProductColumns ? ny - j : kProductColumns, rows, y + j, k, end, out + j * kTile + i, kTile);
+    const int64_t count = depth - k < kProductDepth ? depth - k : kProductDepth;
+    for (int64_t j0 = 0; j0 < ny; j0 += kProductBlock) {
+      const int64_t j1 = j0 + kProductBlock < ny ? j0 + kProductBlock : ny;
+      const float* columns[kProductBlock];
+      for (int64_t j = j0; j < j1; ++j) {
+        columns[j - j0] = y[j] + k;
+        if (!copied) continue;
+        float* const to = block + (j - j0) * kProductDepth;
+        columns[j - j0] = to;
+        for (int64_t c = 0; c < count; c += kLanes) store_partial(to + c, load_partial(y[j] + k + c, count - c), count - c);
+      }
+      for (int64_t i = 0; i < nx; i += kProductRows) {
+        if (first && first[i] >= j1) break;
+        const float* rows[kProductRows];
+        for (int r = 0; r < kProductRows; ++r) rows[r] = x[i + r < nx ? i + r : nx - 1] + k;
+        for (int64_t j = j0; j < j1; j += kProductColumns) {
+          if (first && first[i] >= j + kProductColumns) continue;
+          product_tile_of(j1 - j < kProductColumns ? j1 - j : kProductColumns, rows, columns + (j - j0), count, k > 0, out + j * kTile + i, kTile);
+        }
+      }
     }
   }
 }

@@ -12,7 +12,7 @@ namespace hf {
 constexpr int64_t kGramDepth = 1024;
 
 // A block of outputs × inputs of every function's gradient that fits in max_bytes. Every block packs its columns of d and of a anew, d at
-// twice the cost of a (narrow panels): the blocks are those that pack least, and of nearly equal size. Multiples of a register tile.
+// twice the cost of a (narrow panels): the blocks are those that pack least, and of nearly equal size. Multiples of register tiles: 42 rows are whole ones of 6 and of 14.
 struct GradientBlock { int64_t outputs, inputs; };
 HF_INLINE GradientBlock gradient_block(int64_t functions, int64_t outputs, int64_t inputs, int64_t max_bytes) {
   const int64_t entries = max_bytes / (4 * (functions > 0 ? functions : 1));
@@ -20,12 +20,13 @@ HF_INLINE GradientBlock gradient_block(int64_t functions, int64_t outputs, int64
   GradientBlock best{outputs < 6 ? outputs : 6, inputs < 16 ? inputs : 16};
   int64_t least = INT64_MAX;
   for (int64_t pieces = 1; pieces <= divide_up(inputs, 16); ++pieces) {
-    int64_t columns = divide_up(divide_up(inputs, pieces), 16) * 16;
+    const int64_t width = divide_up(inputs, pieces), unit_columns = width < 32 ? 16 : 32;
+    int64_t columns = divide_up(width, unit_columns) * unit_columns;
     if (columns > inputs) columns = inputs;
-    const int64_t room = entries / columns / 6 * 6;
+    const int64_t fit = entries / columns, unit = fit < 42 ? 6 : 42, room = fit / unit * unit;
     if (room < 6) continue;
     const int64_t cuts = divide_up(outputs, room);
-    int64_t rows = divide_up(divide_up(outputs, cuts), 6) * 6;
+    int64_t rows = divide_up(divide_up(outputs, cuts), unit) * unit;
     if (rows > outputs) rows = outputs;
     const int64_t cost = 2 * outputs * pieces + inputs * cuts;
     if (cost < least) least = cost, best = {rows, columns};
