@@ -3,7 +3,7 @@ export { classifierNorm, type ClassifierNorm } from './classifier.js';
 export { confidence, type ConfidenceFigures, type ConfidenceResult } from './confidence.js';
 export { type CompletionLike, diversity, type Diversity } from './diversity.js';
 export { type Accuracy, type AdvantageSample, type ChangeOf, explainStep, type ExplainOptions, type Explanation, type Influence, type ProbeExplanation } from './explain.js';
-export { bestOfN, passAtK } from '../evaluation/estimators.js';
+export { bestOfN, majorityAtK, passAtK } from '../evaluation/estimators.js';
 export { type EntropyPoint, type ForecastBy, forecastEntropy, type ForecastOptions, type ForecastQuality, judgeForecast } from './forecast.js';
 export { featureDrift, type FeatureDrift, featureSimilarity, type FeatureSimilarity, type PairStatistics } from './features.js';
 export type { MatrixLike } from './matrix.js';

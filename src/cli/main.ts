@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { bench } from './commands/bench.js';
 import { build } from './commands/build.js';
 import { demo } from './commands/demo.js';
+import { evaluate } from './commands/eval.js';
 import { generate } from './commands/generate.js';
 import { info } from './commands/info.js';
 import { ntk } from './commands/ntk.js';
@@ -17,7 +18,7 @@ import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, reproduce, train, generate, ntk, report, bench, info, build];
+const commands = [demo, reproduce, train, evaluate, generate, ntk, report, bench, info, build];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };

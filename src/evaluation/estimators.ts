@@ -28,6 +28,28 @@ export function bestOfN(rewards: ArrayLike<number>, N: number): number {
   return sum;
 }
 
+/**
+ * Probability that a vote among k samples is right: the mean over disjoint blocks of k of the n samples (unbiased), where answers that tie
+ * for most votes share them. `answers`: one per sample, equal strings = equal answers, undefined = no answer, which has no vote.
+ */
+export function majorityAtK(answers: readonly (string | undefined)[], right: readonly boolean[], k: number): number {
+  const n = answers.length;
+  if (!(Number.isInteger(k) && k >= 1 && k <= n)) fail('ERR_INVALID_ARG', `majorityAtK: k must be an integer in 1 … ${n} (the samples given), got ${k}`);
+  let sum = 0;
+  const blocks = Math.floor(n / k);
+  for (let block = 0; block < blocks; ++block) {
+    const votes = new Map<string, { count: number; right: boolean }>();
+    for (let i = block * k; i < (block + 1) * k; ++i) {
+      const answer = answers[i];
+      if (answer !== undefined) votes.set(answer, { count: (votes.get(answer)?.count ?? 0) + 1, right: right[i]! });
+    }
+    const most = Math.max(0, ...[...votes.values()].map(({ count }) => count));
+    const winners = [...votes.values()].filter(({ count }) => count === most);
+    if (winners.length > 0) sum += winners.filter((winner) => winner.right).length / winners.length;
+  }
+  return sum / blocks;
+}
+
 export const mean = (values: ArrayLike<number>): number => {
   let sum = 0;
   for (let i = 0; i < values.length; ++i) sum += values[i]!;

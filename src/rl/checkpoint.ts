@@ -170,7 +170,7 @@ export async function pruneCheckpoints(outputDir: string, limit: number, newest:
 }
 
 /** What may differ between a run and its continuation: where and how often things are written, how long to wait, how far to go. */
-const FREE = ['outputDir', 'overwriteOutputDir', 'loggingSteps', 'saveSteps', 'saveTotalLimit', 'evalSteps', 'logCompletions', 'gradientCheckpointing', 'rewardTimeoutMs', 'maxSteps', 'numTrainEpochs', 'numGenerationsEval'];
+const FREE = ['outputDir', 'reportTo', 'overwriteOutputDir', 'loggingSteps', 'saveSteps', 'saveTotalLimit', 'evalSteps', 'logCompletions', 'gradientCheckpointing', 'rewardTimeoutMs', 'maxSteps', 'numTrainEpochs', 'numGenerationsEval'];
 
 /** @throws ERR_CHECKPOINT naming the first option that would change what the run computes. */
 export function checkSameConfig(directory: string, saved: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): void {

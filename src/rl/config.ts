@@ -73,6 +73,8 @@ function makeSchemas() {
 
     /** Every n-th step is a row of metrics.jsonl, with its own numbers (TRL: every 10th, the mean of the ten). */
     loggingSteps: count.default(1),
+    /** 'tensorboard' writes event files to outputDir/tensorboard as well. Weights & Biases: `wandb sync` them (docs/training.md). TRL: all that is installed. */
+    reportTo: z.union([z.enum(['none', 'tensorboard']).transform((one) => [one]), z.array(z.enum(['none', 'tensorboard']))]).default(['none']),
     saveSteps: count.default(500),
     /** Older checkpoints beyond this many are deleted. */
     saveTotalLimit: count.optional(),
@@ -246,6 +248,8 @@ export function resolveConfig<Name extends keyof Schemas>(name: Name, config: un
   if (input === null || typeof input !== 'object' || Array.isArray(input)) fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
   for (const option of Object.keys(input))
     if (!known.includes(option)) fail('ERR_INVALID_ARG', `${name}: there is no option '${option}'.${Object.hasOwn(ELSEWHERE, option) ? ` In TRL's place: ${ELSEWHERE[option]}.` : suggestion(option, known)}`);
+  if ([(input as { reportTo?: unknown }).reportTo].flat().includes('wandb'))
+    fail('ERR_INVALID_ARG', `${name}: reportTo 'wandb': there is no kept npm package for it; use 'tensorboard' and \`wandb sync <outputDir>/tensorboard\``);
   const result = all().schemas[name].safeParse(input);
   if (!result.success) {
     const { issues } = result.error;

@@ -14,6 +14,7 @@ import type { Sampler } from './dataset.js';
 import type { CompletionRecord } from './log.js';
 import { activeCoefficient, type EntropyControl, initialControl, nextControl } from './entropyControl.js';
 import { perToken, planLoss } from './loss.js';
+import { chances } from './evaluateRewards.js';
 import { longest } from './memory.js';
 import { completionMetrics, explain, importanceMetrics, lossMetrics, mismatchMetrics, rewardSummary } from './metrics.js';
 import { discountedReturns, generalizedAdvantages, tokenRewards, whiten } from './returns.js';
@@ -360,14 +361,18 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     }));
   }
 
-  /** Rewards, lengths and confidence of fresh completions of the evalDataset; the same random numbers each time. */
+  /** Rewards, pass@k, best@k (evaluateRewards.ts), lengths and confidence of fresh completions of the evalDataset; the same random numbers each time. */
   override async evaluate({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Record<string, number | null>> {
     const rows = this.evalDataset ?? fail('ERR_INVALID_ARG', `${this.constructor.name}.evaluate: there is no evalDataset`);
     const rollout = await this.#sample(rows, this.config.numGenerationsEval ?? this.config.numGenerations, Stream.evaluation, signal);
     const { columns, logged } = await this.#score(rollout, this.step, 'eval', signal);
     const { entropy, maxProb } = await this.model.score(rollout.samples, { temperature: this.config.temperature, signal });
     const mean = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / values.length;
-    const numbers = { ...rewardSummary(this.rewards, columns), ...completionMetrics(rollout), ...logged, entropy: mean(entropy), max_prob: mean(maxProb) };
+    const weights = this.rewards.map((r) => r.weight);
+    const numbers = {
+      ...rewardSummary(this.rewards, columns), ...completionMetrics(rollout), ...logged, entropy: mean(entropy), max_prob: mean(maxProb),
+      ...chances(columns[0]!, weightedSum(columns, weights), rollout.rows.length / rows.length),
+    };
     return Object.fromEntries(Object.entries(numbers).map(([key, value]) => [`eval_${key}`, Number.isFinite(value) ? value : null]));
   }
 }

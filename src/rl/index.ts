@@ -3,6 +3,7 @@ export { CFRLTrainer } from './cfrl.js';
 export type { CFRLConfig, CommonConfig, GRPOConfig, PPOConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig, RLOOConfig, SFTConfig, StageConfig } from './config.js';
 export { configOptions, resolveConfig } from './config.js';
 export { readJsonLines, trainTestSplit } from './dataset.js';
+export { evaluateRewards, type RewardEvaluation, type RewardEvaluationOptions } from './evaluateRewards.js';
 export { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
 export { openAIRollouts, type RemoteRolloutOptions, type RolloutRequest, type RolloutSource, sglangRollouts, sglangWeightSync } from './remoteRollouts.js';
 export { PPOTrainer, RLOOTrainer } from './ppo.js';

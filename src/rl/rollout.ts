@@ -9,12 +9,15 @@ import type { ResolvedGRPOConfig } from './config.js';
 import type { RolloutSource } from './remoteRollouts.js';
 import type { PromptRow, RewardInput } from './types.js';
 
+/** temperature 0 is greedy, which a trainer's config does not allow. */
+export type SamplingConfig = Pick<ResolvedGRPOConfig, 'maxCompletionLength' | 'temperature' | 'topP' | 'topK' | 'minP' | 'stop' | 'seed' | 'chatTemplateKwargs'>;
+
 export interface RolloutOptions {
   readonly caller: string;
   readonly model: Model;
   /** Fails without one; called only when there is text. */
   readonly tokenizer: () => Tokenizer;
-  readonly config: ResolvedGRPOConfig;
+  readonly config: SamplingConfig;
   readonly numGenerations: number;
   /** Random stream of the first completion. */
   readonly firstStream: number;

@@ -71,7 +71,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     this.stages = stages(this.sampler);
     checkStages(this.stages, model, this.#caller);
     if (config.evalSteps !== undefined && !evalDataset) fail('ERR_INVALID_ARG', `${this.#caller}: evalSteps needs an evalDataset`);
-    this.#log = config.outputDir === undefined ? undefined : new RunLog(config.outputDir, this.#caller);
+    this.#log = config.outputDir === undefined ? undefined : new RunLog(config.outputDir, this.#caller, config.reportTo);
   }
 
   /** Adds the gradients of one update; changes nothing else before `commit`. */

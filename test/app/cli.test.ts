@@ -112,5 +112,12 @@ describe('train and generate' + needsSharedData, () => {
     expect(completions[0]).toMatchObject({ prompt, finishReason: 'length' });
     const { out: text } = await headfirst(['generate', '--model', join(out, 'model'), '--prompt', prompt, '--max-new-tokens', '8', '--temperature', '0']);
     expect(text).toMatch(/^Once upon a time, /);
+
+    const file = join(directory, 'completions.jsonl');
+    const evaluated = await headfirst(['eval', '--model', join(out, 'model'), '--data', data, '--reward', 'length:4', '--samples', '2', '--limit', '3', '--max-new-tokens', '4', '--completions', file, '--json']);
+    expect(evaluated.code, evaluated.err).toBe(0);
+    // Four tokens each, as long as the reward wants: all right.
+    expect(JSON.parse(evaluated.out)).toMatchObject({ prompts: 3, samplesPerPrompt: 2, greedy: 1, 'pass@1': 1, 'pass@2': 1, 'best@2': 1, reward: 1 });
+    expect(readFileSync(file, 'utf8').trim().split('\n')).toHaveLength(9);
   });
 });

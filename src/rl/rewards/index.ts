@@ -9,6 +9,7 @@ import { repetitionPenaltyReward } from './repetition.js';
 export { httpReward, type HttpRewardOptions, type RewardRequest } from './http.js';
 export { thinkFormatReward } from './format.js';
 export { lengthReward, type LengthRewardOptions, softOverlongPunishment, type SoftOverlongOptions } from './length.js';
+export { answerKeys } from './answerKeys.js';
 export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
 export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repetition.js';
