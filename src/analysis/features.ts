@@ -73,10 +73,10 @@ export interface FeatureSimilarity {
   /** Prompts against prompts: position 0 of different samples, as the paper tabulates. */
   readonly prompts: PairStatistics;
   /** Different samples at equal positions. */
-  readonly byPosition: readonly (PairStatistics & { readonly position: number; readonly states: number })[];
+  readonly byPosition: readonly (PairStatistics & { readonly position: number; readonly states: number; readonly histogram: Int32Array })[];
   /** `across` after the mean feature of all states is taken away: what is left besides the common direction. */
   readonly centred: PairStatistics;
-  /** Cosines of `across`, in equal bins over [−1, 1]. */
+  /** Cosines of `across`, in equal bins over [−1, 1], as those of each position. */
   readonly histogram: Int32Array;
   readonly states: number;
 }
@@ -100,7 +100,7 @@ export async function featureSimilarity(model: Model, samples: readonly Sample[]
   phi.forEach((x, i) => (mean[i % width]! += x / m));
   const [units, centredUnits] = [unit(phi), unit(phi.map((x, i) => x - mean[i % width]!))];
   const [across, within, centred] = [new Accumulator(bins), new Accumulator(), new Accumulator()];
-  const positions = Array.from({ length: Math.max(...position) + 1 }, () => new Accumulator());
+  const positions = Array.from({ length: Math.max(...position) + 1 }, () => new Accumulator(bins));
   for (let i = 0; i < m; ++i) {
     job.signal?.throwIfAborted();
     for (let j = i + 1; j < m; ++j) {
@@ -118,7 +118,7 @@ export async function featureSimilarity(model: Model, samples: readonly Sample[]
     across: across.result,
     within: within.result,
     prompts: positions[0]!.result,
-    byPosition: positions.map((p, l) => ({ position: l, states: position.filter((at) => at === l).length, ...p.result })),
+    byPosition: positions.map((p, l) => ({ position: l, states: position.filter((at) => at === l).length, ...p.result, histogram: p.histogram! })),
     centred: centred.result,
     histogram: across.histogram!,
     states: m,

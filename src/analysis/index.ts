@@ -8,4 +8,5 @@ export { type EntropyPoint, type ForecastBy, forecastEntropy, type ForecastOptio
 export { featureDrift, type FeatureDrift, featureSimilarity, type FeatureSimilarity, type PairStatistics } from './features.js';
 export type { MatrixLike } from './matrix.js';
 export { type AnalysisRow, record, type Recordable, type RecordedChange, type RecordOptions } from './record.js';
+export { snapshot, type Snapshot, type SnapshotOptions, type SnapshotSample } from './snapshot.js';
 export { type Alignment, effectiveRank, kernelAlignment, spectrum, type Spectrum } from './spectrum.js';

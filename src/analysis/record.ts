@@ -76,14 +76,14 @@ const caller = 'analysis.record';
 const FILE = 'analysis.jsonl';
 const OPTIONS = ['every', 'probes', 'sampling', 'kernelProbes', 'explainedStates', 'origin', 'signal', 'resumeFrom'];
 
-/** `count` states, spread evenly over all states of the samples. */
+/** `count` states, spread evenly over all states of the samples, at varying positions (golden-ratio offsets). */
 export function statesOf(samples: readonly Sample[], count: number): number[][] {
   const all = samples.flatMap(({ inputIds, scoreFrom }) => Array.from({ length: inputIds.length - scoreFrom }, (_, l) => inputIds.slice(0, scoreFrom + l)));
   const n = Math.min(count, all.length);
-  return Array.from({ length: n }, (_, i) => all[Math.floor((i * all.length) / n)]!);
+  return Array.from({ length: n }, (_, i) => all[Math.floor(((i + (n < all.length ? (i * 0.618034) % 1 : 0)) * all.length) / n)]!);
 }
 
-const weightsOf = async (model: Model): Promise<Record<string, RealArray>> => Object.fromEntries(await Promise.all(model.parameters().map(async ({ name }) => [name, await model.getParameter(name)] as const)));
+export const weightsOf = async (model: Model): Promise<Record<string, RealArray>> => Object.fromEntries(await Promise.all(model.parameters().map(async ({ name }) => [name, await model.getParameter(name)] as const)));
 
 async function explained(before: Model, after: Model, states: readonly (readonly number[])[], signal: AbortSignal | undefined): Promise<Required<AnalysisRow>['explained']> {
   const [from, to] = [await weightsOf(before), await weightsOf(after)];

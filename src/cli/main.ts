@@ -4,6 +4,7 @@ import '../native/node.js';
 
 import { Command, CommanderError } from 'commander';
 
+import { analyze } from './commands/analyze.js';
 import { bench } from './commands/bench.js';
 import { build } from './commands/build.js';
 import { demo } from './commands/demo.js';
@@ -18,7 +19,7 @@ import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, reproduce, train, evaluate, generate, ntk, report, bench, info, build];
+const commands = [demo, reproduce, train, evaluate, generate, ntk, analyze, report, bench, info, build];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };

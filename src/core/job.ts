@@ -1,4 +1,6 @@
 /** Runs a native job as a promise that an AbortSignal can end. */
+import { setMaxListeners } from 'node:events';
+
 import type { NativeJob, NativeProgress } from '../native/types.js';
 
 export interface JobOptions {
@@ -14,6 +16,8 @@ export async function runJob<T>(options: JobOptions | undefined, start: (onProgr
   const job = start(onProgress);
   if (!signal) return job.promise;
   const cancel = () => job.cancel();
+  // One call may have many jobs in the queue, and each listens.
+  setMaxListeners(0, signal);
   signal.addEventListener('abort', cancel, { once: true });
   try {
     return await job.promise;

@@ -103,7 +103,7 @@ export function makePlan(variant: NoisyAdderVariant, size: Size, controls: boole
   }
   return {
     title: variant === 'main' ? 'Noisy adder: RL and classifier-first RL' : 'Noisy adder, contrast task: RL and classifier-first RL',
-    variant, scale, sft: baseConfig(size), arms,
+    variant, scale, sft: baseConfig(size), arms, record: size === 'full' ? 5 : 2,
   };
 }
 

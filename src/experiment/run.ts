@@ -43,15 +43,16 @@ export async function runSeed(options: RunOptions, seed: number, afterArm?: () =
   }
 }
 
-function writeMetrics({ out, plan, seeds }: RunOptions): void {
+/** The arms' metrics.jsonl, or analysis.jsonl where they are watched, as one file with arm and seed in every line. */
+function mergeLines({ out, plan, seeds }: RunOptions, name: 'metrics.jsonl' | 'analysis.jsonl'): void {
   const lines = plan.arms.flatMap(({ id }) => seeds.flatMap((seed) => {
-    const file = join(out, `seed-${seed}`, id, 'metrics.jsonl');
-    return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').map((line) => line.replace(/^\{/, `{"arm":${JSON.stringify(id)},"seed":${seed},`)) : [];
+    const file = join(out, `seed-${seed}`, id, name);
+    return existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter((line) => line !== '').map((line) => line.replace(/^\{/, `{"arm":${JSON.stringify(id)},"seed":${seed},`)) : [];
   }));
-  writeAtomically(join(out, 'metrics.jsonl'), lines.map((line) => `${line}\n`).join(''));
+  writeAtomically(join(out, name), lines.map((line) => `${line}\n`).join(''));
 }
 
-/** summary.json, metrics.jsonl and report.html from what is on disk. */
+/** summary.json, metrics.jsonl, analysis.jsonl and report.html from what is on disk. */
 export async function writeRun(options: RunOptions, notes: (records: readonly MarkRecord[]) => readonly string[]): Promise<RunSummary> {
   const { plan, seeds, out } = options;
   const evaluations = recordsOf(options);
@@ -65,7 +66,8 @@ export async function writeRun(options: RunOptions, notes: (records: readonly Ma
     environment: { ...options.environment, 'peak memory': `${Math.round(process.resourceUsage().maxRSS / 1024)} MB` },
     config: plan,
   };
-  writeMetrics(options);
+  mergeLines(options, 'metrics.jsonl');
+  if (plan.record) mergeLines(options, 'analysis.jsonl');
   writeJson(join(out, 'summary.json'), summary);
   await report.write(out, join(out, 'report.html'));
   return summary;

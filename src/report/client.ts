@@ -3,20 +3,36 @@
 export const CLIENT = `
 const escape = (text) => String(text).replace(/[&<>"]/g, (c) => '&#' + c.charCodeAt(0) + ';');
 const number = (x) => Math.abs(x) >= 100 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(3);
-function tooltip(entries) {
-  const named = entries.filter((e) => e.seriesName && !/^series/.test(e.seriesName));
-  if (named.length === 0) return '';
-  return 'step ' + named[0].value[0] + named.map((e) =>
-    '<div style="display:flex;align-items:center;gap:6px"><i style="width:9px;height:9px;border-radius:50%;background:' + e.color + '"></i>' + escape(e.seriesName) +
-    '<b style="margin-left:auto;padding-left:14px">' + number(e.value[1]) + (e.value[2] > 0 ? ' ± ' + number(e.value[2]) : '') + '</b></div>').join('');
-}
+const line = (text, value) => '<div style="display:flex;gap:14px"><span>' + escape(text) + '</span><b style="margin-left:auto">' + value + '</b></div>';
+const precise = (x) => Math.abs(x) >= 0.01 && Math.abs(x) < 1e4 ? x.toPrecision(3) : x.toExponential(1);
+const tooltips = {
+  curve: (x) => (entries) => {
+    const named = entries.filter((e) => e.seriesName && !/^series/.test(e.seriesName));
+    if (named.length === 0) return '';
+    return escape(x) + ' ' + named[0].value[0] + named.map((e) =>
+      '<div style="display:flex;align-items:center;gap:6px"><i style="width:9px;height:9px;border-radius:50%;background:' + e.color + '"></i>' + escape(e.seriesName) +
+      '<b style="margin-left:auto;padding-left:14px">' + number(e.value[1]) + (e.value[2] > 0 ? ' ± ' + number(e.value[2]) : '') + '</b></div>').join('');
+  },
+  kernel: (_, { labels }) => ({ value: [j, i, , k] }) => '<div style="max-width:260px;white-space:normal">' + escape(labels[i]) + '<br>' + escape(labels[j]) + line('k', precise(k)) + '</div>',
+  point: () => ({ value: [measured, predicted] }) => line('measured', precise(measured)) + line('predicted', precise(predicted)),
+  bar: () => ({ name, value }) => line(name, (100 * value).toFixed(1) + ' %'),
+};
 for (const holder of document.querySelectorAll('.chart')) {
   const option = JSON.parse(holder.nextElementSibling.textContent);
-  option.tooltip.formatter = tooltip;
+  const { kind, x } = option.tooltip;
+  option.tooltip.formatter = tooltips[kind](x, option.tooltip);
   holder.replaceChildren();
   const chart = echarts.init(holder, null, { renderer: 'svg' });
   chart.setOption(option);
   new ResizeObserver(() => chart.resize()).observe(holder);
+  const save = holder.parentElement.querySelector('.save');
+  save.hidden = false;
+  save.addEventListener('click', () => {
+    const link = document.createElement('a');
+    link.href = chart.getDataURL({ type: 'svg' });
+    link.download = save.dataset.name + '.svg';
+    link.click();
+  });
 }
 const tip = document.getElementById('tip');
 const hide = () => { tip.hidden = true; };

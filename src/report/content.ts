@@ -56,6 +56,8 @@ export interface Verdict {
 export interface Content {
   readonly verdict: Verdict;
   readonly figures: readonly Figure[];
+  /** From analysis.record. */
+  readonly watched: readonly Figure[];
   readonly columns: readonly Column[];
   readonly rows: readonly Row[];
   /** Seeds that anything is known of. */
@@ -69,6 +71,21 @@ const TRAINING_FIGURES: readonly { id: string; title: string; definition: Defini
   { id: 'grad-norm', title: 'Gradient norm', definition: 'gradNorm', keys: ['grad_norm'] },
   { id: 'length', title: 'Completion length', definition: 'length', keys: ['completions/mean_length'] },
   { id: 'kl', title: 'KL to the start', definition: 'kl', keys: ['kl'] },
+];
+
+/** Keys of analysis.jsonl, nested names joined by '/'. */
+const WATCHED_FIGURES: typeof TRAINING_FIGURES = [
+  { id: 'step-r', title: 'The step’s effect on entropy: R', definition: 'stepR', keys: ['explained/entropy/representation'] },
+  { id: 'step-g', title: 'The step’s effect on entropy: G', definition: 'stepG', keys: ['explained/entropy/gradient'] },
+  { id: 'step-error', title: 'Prediction error of the step', definition: 'stepError', keys: ['explained/relativeError'] },
+  { id: 'fixed-entropy', title: 'Entropy on fixed text', definition: 'entropy', keys: ['entropy'] },
+  { id: 'drift', title: 'Feature drift', definition: 'featureDrift', keys: ['featureDrift'] },
+  { id: 'classifier-moved', title: 'Classifier moved', definition: 'classifierMoved', keys: ['classifierMoved'] },
+  { id: 'mean-cosine', title: 'Mean cosine of features', definition: 'cosine', keys: ['meanCosine'] },
+  { id: 'effective-rank', title: 'Effective rank of the kernel', definition: 'effectiveRank', keys: ['kernel/effectiveRank'] },
+  { id: 'alignment', title: 'Alignment of the kernel with the first', definition: 'kernelAlignment', keys: ['kernel/alignment'] },
+  { id: 'sampled-distinct', title: 'Different completions per prompt', definition: 'distinct', keys: ['sampled/distinct'] },
+  { id: 'sampled-best', title: 'Best of n', definition: 'bestOfN', keys: ['sampled/bestOfN'] },
 ];
 
 function overSeeds(values: readonly number[]): Cell | undefined {
@@ -85,12 +102,12 @@ function curve(arm: Arm, index: number, samples: readonly { x: number; y: number
   return { arm, index, points };
 }
 
-function trainingFigures({ summary, metrics }: Run): Figure[] {
-  const byArm = groupBy(metrics, (line) => line.arm);
-  return TRAINING_FIGURES.map(({ id, title, definition, keys }): Figure => {
+function curvesOf(arms: readonly Arm[], lines: readonly MetricsLine[], figures: typeof TRAINING_FIGURES): Figure[] {
+  const byArm = groupBy(lines, (line) => line.arm);
+  return figures.map(({ id, title, definition, keys }): Figure => {
     const value = (line: MetricsLine) => keys.map((key) => line.values[key]).find((v) => v !== undefined);
-    const curves = summary.arms.map((arm) =>
-      curve(arm, colourOf(summary.arms, arm), (byArm.get(arm.id) ?? []).map((line) => ({ x: line.step, y: value(line) ?? NaN })).filter(({ y }) => Number.isFinite(y))));
+    const curves = arms.map((arm) =>
+      curve(arm, colourOf(arms, arm), (byArm.get(arm.id) ?? []).map((line) => ({ x: line.step, y: value(line) ?? NaN })).filter(({ y }) => Number.isFinite(y))));
     return { id, title, definition, markers: false, curves: curves.filter(({ points }) => points.length > 0) };
   });
 }
@@ -174,8 +191,10 @@ function verdict(figures: readonly Figure[], rows: readonly Row[]): Verdict {
 }
 
 export function contentOf(run: Run): Content {
-  const figures = [evaluationFigure(run), ...trainingFigures(run)];
+  const { arms } = run.summary;
+  const figures = [evaluationFigure(run), ...curvesOf(arms, run.metrics, TRAINING_FIGURES)];
+  const watched = curvesOf(arms, run.watched, WATCHED_FIGURES);
   const { columns, rows } = table(run);
   const seeds = new Set([...run.metrics, ...run.summary.evaluations].map(({ seed }) => seed)).size;
-  return { verdict: verdict(figures, rows), figures: figures.filter((f) => f.curves.length > 0), columns, rows, seeds };
+  return { verdict: verdict(figures, rows), figures: figures.filter((f) => f.curves.length > 0), watched: watched.filter((f) => f.curves.length > 0), columns, rows, seeds };
 }

@@ -2,21 +2,25 @@
  * Figures as ECharts options: plain data, so that the same option is drawn here to an SVG string (no DOM) and again, live, in the
  * browser. Colours are CSS variables with a light fallback: one drawing serves light and dark, and stands alone as a file.
  */
-import { LineChart } from 'echarts/charts';
-import { GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent } from 'echarts/components';
+import { BarChart, HeatmapChart, LineChart, ScatterChart } from 'echarts/charts';
+import { GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent, VisualMapContinuousComponent } from 'echarts/components';
 import { init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 
 import type { Interval } from '../evaluation/estimators.js';
 import type { Curve, Figure } from './content.js';
 
-use([LineChart, GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent, SVGRenderer]);
+use([BarChart, HeatmapChart, LineChart, ScatterChart, GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent, VisualMapContinuousComponent, SVGRenderer]);
 
 const PALETTE = ['#6b7280', '#2f6fde', '#d9631e', '#1f9d74', '#9054c9', '#c2962a', '#c83e6b', '#2a9bb5', '#7d8f2e', '#8a5a44', '#4b5bd6', '#d07ab8'];
 export const armColor = (index: number) => `var(--arm-${index % PALETTE.length}, ${PALETTE[index % PALETTE.length]})`;
 const color = (name: string, fallback: string) => `var(--${name}, ${fallback})`;
-const [MUTED, LINE, SURFACE, SHADE] = [color('muted', '#6b6a66'), color('line', '#e3e1dc'), color('surface', '#ffffff'), color('shade', '#d9631e')];
-const TEXT = { color: MUTED, fontFamily: 'inherit', fontSize: 12 };
+const [MUTED, SURFACE, SHADE] = [color('muted', '#6b6a66'), color('surface', '#ffffff'), color('shade', '#d9631e')];
+export const [INK, LINE] = [color('ink', '#1d1c1a'), color('line', '#e3e1dc')];
+export const TEXT = { color: MUTED, fontFamily: 'inherit', fontSize: 12 };
+
+/** `kind` (read by client.ts) says how a number is put into words. */
+export const TOOLTIP = { confine: true, backgroundColor: SURFACE, borderColor: LINE, textStyle: { ...TEXT, color: INK } };
 
 export type ChartOption = Readonly<Record<string, unknown>>;
 
@@ -56,7 +60,7 @@ export function chartOption({ curves, markers }: Figure): ChartOption {
     animation: false,
     grid: { left: 44, right: 14, top: 12, bottom: 40 },
     tooltip: {
-      trigger: 'axis', confine: true, backgroundColor: SURFACE, borderColor: LINE, textStyle: { ...TEXT, color: color('ink', '#1d1c1a') },
+      ...TOOLTIP, trigger: 'axis', kind: 'curve', x: 'step',
       axisPointer: { type: 'line', lineStyle: { color: MUTED, type: 'solid', width: 1 } },
     },
     xAxis: {
@@ -95,7 +99,7 @@ export const standalone = (option: ChartOption, title: string): ChartOption => (
   backgroundColor: '#ffffff',
   legend: { top: 32, left: 8, itemWidth: 14, itemHeight: 8, itemGap: 16, textStyle: { ...TEXT, fontFamily: 'sans-serif' }, data: (option['series'] as { name?: string }[]).flatMap(({ name }) => (name ? [name] : [])) },
   grid: { ...(option['grid'] as object), top: 84 },
-  title: { text: title, left: 8, top: 6, textStyle: { ...TEXT, fontFamily: 'sans-serif', color: color('ink', '#1d1c1a'), fontSize: 14, fontWeight: 600 } },
+  title: { text: title, left: 8, top: 6, textStyle: { ...TEXT, fontFamily: 'sans-serif', color: INK, fontSize: 14, fontWeight: 600 } },
 });
 
 export function renderSvg(option: ChartOption, width = 560, height = 240): string {

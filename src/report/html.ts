@@ -2,11 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
+import type { ChangeOf } from '../analysis/explain.js';
+import type { Snapshot } from '../analysis/snapshot.js';
 import { CLIENT } from './client.js';
-import { type Cell, type Column, type Content, contentOf, type Figure, type Row, shortLabel, type Verdict } from './content.js';
+import { type Cell, type Column, type Content, contentOf, type Figure, type Row, shortLabel, type Tone, type Verdict } from './content.js';
 import { type DefinitionKey, DEFINITIONS } from './definitions.js';
 import { armColor, chartOption, renderSvg } from './figures.js';
-import type { Run } from './run.js';
+import { type Panel, panelsOf } from './panels.js';
+import type { ClaimSummary, Run } from './run.js';
 import { STYLE } from './style.js';
 
 const escape = (text: unknown) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -39,9 +42,10 @@ function tableHtml({ columns, rows, seeds }: Content): string {
 <div class="card"><table><thead><tr><td></td>${head}</tr></thead><tbody>${rows.map(body).join('\n')}</tbody></table></div>`;
 }
 
-function figureHtml(figure: Figure): string {
-  const option = chartOption(figure);
-  return `<figure class="card"><h3>${term(figure.title, figure.definition)}</h3><div class="chart" role="img" aria-label="${escape(figure.title)}">${renderSvg(option)}</div><script type="application/json">${scriptSafe(JSON.stringify(option)).replace(/\\x3c/g, '\\u003c')}</script></figure>`;
+const figureHtml = (figure: Figure): string => panelHtml({ ...figure, option: chartOption(figure), height: 240 });
+
+function panelHtml({ id, title, definition, option, height }: Panel): string {
+  return `<figure class="card" style="--height:${height}px"><h3>${term(title, definition)}<button class="save" data-name="${escape(id)}" title="Save this figure as SVG" hidden>SVG</button></h3><div class="chart" role="img" aria-label="${escape(title)}">${renderSvg(option, 560, height)}</div><script type="application/json">${scriptSafe(JSON.stringify(option)).replace(/\\x3c/g, '\\u003c')}</script></figure>`;
 }
 
 function figuresHtml({ figures, seeds }: Content): string {
@@ -53,12 +57,45 @@ function figuresHtml({ figures, seeds }: Content): string {
 <div class="legend">${legend}</div><div class="figures">${figures.map(figureHtml).join('\n')}</div>`;
 }
 
+function watchedHtml({ watched }: Content): string {
+  if (watched.length === 0) return '';
+  return `<h2>What the steps did</h2><p class="lead">Watched in training: ${term('R', 'representation')} and ${term('G', 'gradient')} of the steps made, features, classifier.</p><div class="figures">${watched.map(figureHtml).join('\n')}</div>`;
+}
+
+const VERDICT_TONE: Readonly<Record<string, Tone>> = { reproduced: 'good', partly: 'warn', 'not reproduced': 'bad' };
+const EVIDENCE_MARK = (met: boolean | undefined) => (met === undefined ? MARK.none : met ? MARK.good : MARK.bad);
+
+function claimsHtml(claims: readonly ClaimSummary[]): string {
+  if (claims.length === 0) return '';
+  const row = ({ claim, verdict, evidence, care }: ClaimSummary) => `<tr class="${VERDICT_TONE[verdict] ?? 'none'}"><th scope="row">${escape(claim)}</th><td data-label="verdict"><b class="tone">${escape(verdict)}</b></td>
+<td data-label="evidence"><ul>${evidence.map(({ criterion, met, text }) => `<li>${EVIDENCE_MARK(met)} ${escape(criterion)}<small>${escape(text)}</small></li>`).join('')}</ul><small>${escape(care)}</small></td></tr>`;
+  return `<h2>${term('The paper’s claims', 'claim')}</h2><div class="card"><table class="claims"><thead><tr><td></td><th scope="col">verdict</th><th scope="col">evidence</th></tr></thead><tbody>${claims.map(row).join('\n')}</tbody></table></div>`;
+}
+
+const signed = (x: number) => `${x < 0 ? '−' : '+'}${Math.abs(x).toPrecision(3)}`;
+
+function snapshotHtml(snapshot: Snapshot): string {
+  const { step, figures } = snapshot;
+  const named = figures.flatMap(({ name, value }) => (name in FIGURE_NAMES ? [`${term(DEFINITIONS[FIGURE_NAMES[name]!].name, FIGURE_NAMES[name]!)} ${value.toPrecision(3)}`] : []));
+  const sentence = step && (step.kind === 'pair'
+    ? `The whole move from the first checkpoint to the second, at ${step.states} states. First order explains it as far as the error below is small.`
+    : `One step of plain ascent on these samples at learning rate ${step.learningRate}, taken on a copy, at ${step.states} states.`);
+  const change = (name: string, key: DefinitionKey, c: ChangeOf) => `<tr><th scope="row">${term(name, key)}</th>${([['before', c.before.toPrecision(3)], ['R', signed(c.representation)], ['G', signed(c.gradient)], ['cross', signed(c.cross)], ['predicted', signed(c.predicted)], ['measured', signed(c.measured)]] as const).map(([label, text]) => `<td data-label="${label}">${text}</td>`).join('')}</tr>`;
+  const probes = step ? step.probes.map((p) => `<tr><th scope="row">${escape(JSON.stringify(p.label))} → ${escape(JSON.stringify(p.token))}</th><td data-label="predicted">${signed(p.predicted)}</td><td data-label="measured">${signed(p.measured)}</td><td data-label="moved most by">${p.influences.map((f) => `<span title="${escape(snapshot.samples[f.sample] ?? '')}">#${f.sample} ${signed(f.total)}</span>`).join(', ') || '–'}</td></tr>`) : [];
+  return `<h2>Kernel and step</h2><p class="lead">${named.join(' · ')}</p>
+${step ? `<p class="lead">${sentence}</p><div class="card"><table><thead><tr><td></td>${['before', 'R', 'G', 'cross', 'predicted', 'measured'].map((h) => `<th scope="col">${h}</th>`).join('')}</tr></thead><tbody>${change('entropy', 'entropy', step.entropy)}${change('max-prob', 'maxProb', step.maxProb)}</tbody></table></div>` : ''}
+<div class="figures">${panelsOf(snapshot).map(panelHtml).join('\n')}</div>
+${probes.length > 0 ? `<h2>Who moves what</h2><p class="lead">Change of log π of the likeliest next token at some states${step!.kind === 'ascent' ? ', and the samples whose share of it is largest' : ''}.</p><div class="card"><table><thead><tr><td></td><th scope="col">predicted</th><th scope="col">measured</th><th scope="col">moved most by</th></tr></thead><tbody>${probes.join('\n')}</tbody></table></div>` : ''}`;
+}
+const FIGURE_NAMES: Readonly<Record<string, DefinitionKey>> = { maxProb: 'maxProb', entropy: 'entropy', meanCosine: 'cosine', classifierNorm: 'classifierNorm', classifierMoved: 'classifierMoved', featureDrift: 'featureDrift' };
+
 /** Command-line options in a sentence are not broken over lines. */
 const noteHtml = (note: string) => escape(note).replace(/--[a-z-]+/g, '<code>$&</code>');
 
 /** Of what this page shows. */
-function definitionsHtml({ figures, columns, rows, seeds }: Content): string {
-  const shown = new Set<DefinitionKey>([...figures.map((f) => f.definition), ...(rows.length > 0 ? columns.flatMap((c) => [c.definition, ...(c.qualifier ? [c.qualifier] : [])]) : []), 'step', ...(seeds > 1 ? (['band'] as const) : [])]);
+function definitionsHtml({ figures, watched, columns, rows, seeds }: Content, snapshot: Snapshot | undefined): string {
+  const panels = snapshot ? panelsOf(snapshot).map((p) => p.definition) : [];
+  const shown = new Set<DefinitionKey>([...panels, ...[...figures, ...watched].map((f) => f.definition), ...(rows.length > 0 ? columns.flatMap((c) => [c.definition, ...(c.qualifier ? [c.qualifier] : [])]) : []), 'step', ...(seeds > 1 ? (['band'] as const) : [])]);
   return `<h2>Definitions</h2><dl>${[...shown].map((key) => `<dt>${escape(DEFINITIONS[key].name)}</dt><dd>${escape(DEFINITIONS[key].text)}</dd>`).join('')}</dl>`;
 }
 
@@ -71,12 +108,15 @@ export function pageOf(run: Run): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>${escape(summary.title)} · headfirst</title><link rel="icon" href="data:,"><style>${STYLE}</style></head><body><main>
 <header><h1>${escape(summary.title)}</h1><span>${escape(summary.created.slice(0, 16).replace('T', ' '))}</span></header>
-${verdictHtml(content.verdict)}
+${run.metrics.length > 0 || !run.snapshot ? verdictHtml(content.verdict) : ''}
 ${problemsHtml(run.problems)}
 ${tableHtml(content)}
 ${figuresHtml(content)}
+${watchedHtml(content)}
+${run.snapshot ? snapshotHtml(run.snapshot) : ''}
+${claimsHtml(summary.claims ?? [])}
 ${summary.notes.length > 0 ? `<h2>How to read this</h2><ul class="notes">${summary.notes.map((note) => `<li>${noteHtml(note)}</li>`).join('')}</ul>` : ''}
-${definitionsHtml(content)}
+${definitionsHtml(content, run.snapshot)}
 <footer>${summary.command ? `<p>Made by <code>${escape(summary.command)}</code></p>` : ''}<p>${escape(environment)}</p>
 ${summary.config === undefined ? '' : `<details><summary>Configuration</summary><pre class="card">${escape(JSON.stringify(summary.config, null, 2))}</pre></details>`}</footer>
 </main><div id="tip" role="tooltip" hidden></div>

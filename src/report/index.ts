@@ -1,11 +1,12 @@
 /** report.write(run, file): a run as one self-contained HTML file. */
-import { renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { codedError } from '../errors.js';
 import { loadRun, type Run } from './run.js';
 import { terminalSummary } from './terminal.js';
 
-export type { Arm, EvaluationRecord, MetricsLine, Run, RunSummary } from './run.js';
+export type { Arm, ClaimSummary, EvaluationRecord, MetricsLine, Run, RunSummary } from './run.js';
 
 export const report = {
   load: loadRun,
@@ -19,6 +20,23 @@ export const report = {
       renameSync(temporary, file);
     } catch (error) {
       throw codedError('ERR_IO', `report.write: ${file} could not be written: ${(error as Error).message}`, error);
+    }
+  },
+  /** Every figure as an SVG file of its own in `directory`; returns the paths. */
+  async writeFigures(run: Run | string, directory: string): Promise<string[]> {
+    const [{ contentOf }, { chartOption, renderSvg, standalone }, { panelsOf }] = await Promise.all([import('./content.js'), import('./figures.js'), import('./panels.js')]);
+    const loaded = typeof run === 'string' ? loadRun(run) : run;
+    const { figures, watched } = contentOf(loaded);
+    const panels = [...[...figures, ...watched].map((figure) => ({ ...figure, option: chartOption(figure), height: 240 })), ...(loaded.snapshot ? panelsOf(loaded.snapshot) : [])];
+    try {
+      mkdirSync(directory, { recursive: true });
+      return panels.map(({ id, title, option, height }) => {
+        const file = join(directory, `${id}.svg`);
+        writeFileSync(file, renderSvg(standalone(option, title), 760, height + 110));
+        return file;
+      });
+    } catch (error) {
+      throw codedError('ERR_IO', `report.writeFigures: ${directory} could not be written: ${(error as Error).message}`, error);
     }
   },
   /** The verdict and the evaluation table as plain text. */

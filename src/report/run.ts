@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 
 import { fail } from '../errors.js';
+import type { Snapshot } from '../analysis/snapshot.js';
 import type { Evaluation } from '../evaluation/evaluate.js';
 
 export interface Arm {
@@ -34,6 +35,15 @@ export interface RunSummary {
   readonly notes: readonly string[];
   readonly environment: Readonly<Record<string, string | number>>;
   readonly config: unknown;
+  /** Of the study that the run belongs to. */
+  readonly claims?: readonly ClaimSummary[];
+}
+
+export interface ClaimSummary {
+  readonly claim: string;
+  readonly verdict: string;
+  readonly evidence: readonly { readonly criterion: string; readonly met: boolean | undefined; readonly text: string }[];
+  readonly care: string;
 }
 
 /** One line of metrics.jsonl: TRL's keys, plus arm and seed when a run has several. */
@@ -48,6 +58,10 @@ export interface Run {
   readonly directory: string;
   readonly summary: RunSummary;
   readonly metrics: readonly MetricsLine[];
+  /** analysis.jsonl, as metrics; nested names are joined by '/'. */
+  readonly watched: readonly MetricsLine[];
+  /** analysis.json. */
+  readonly snapshot?: Snapshot;
   /** What could not be read or shown, as sentences. */
   readonly problems: readonly string[];
 }
@@ -70,6 +84,10 @@ const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
 /** Shortens a list of line or step numbers for a sentence. */
 const list = (numbers: readonly number[]) => numbers.slice(0, 5).join(', ') + (numbers.length > 5 ? ', …' : '');
 
+/** Numbers and nulls of an object and of the objects in it. */
+const flat = (value: Record<string, unknown>, prefix = ''): [string, unknown][] =>
+  Object.entries(value).flatMap(([key, item]): [string, unknown][] => (isObject(item) ? flat(item, `${prefix}${key}/`) : [[`${prefix}${key}`, item]]));
+
 function parseMetrics(text: string, file: string, problems: string[]): MetricsLine[] {
   const corrupt: number[] = [];
   const notNumbers = new Map<string, number>();
@@ -88,7 +106,7 @@ function parseMetrics(text: string, file: string, problems: string[]): MetricsLi
     }
     const { arm = 'run', seed = 0, step, ...rest } = parsed;
     const values: Record<string, number> = {};
-    for (const [key, value] of Object.entries(rest)) {
+    for (const [key, value] of flat(rest)) {
       if (typeof value === 'number' && Number.isFinite(value)) values[key] = value;
       else if (value === null || typeof value === 'number') notNumbers.set(key, (notNumbers.get(key) ?? 0) + 1);
     }
@@ -136,24 +154,61 @@ function completeSummary(parsed: Record<string, unknown>, directory: string, met
     notes: array<string>('notes', (note) => typeof note === 'string'),
     environment: isObject(parsed['environment']) ? (parsed['environment'] as Record<string, string | number>) : {},
     config: parsed['config'],
+    claims: array<ClaimSummary>('claims', (claim) => isObject(claim) && typeof claim['claim'] === 'string' && typeof claim['verdict'] === 'string' && Array.isArray(claim['evidence'])),
+  };
+}
+
+/** Every number in a list, at any depth. */
+const finite = (value: unknown): boolean => (Array.isArray(value) ? value.every(finite) : isObject(value) ? Object.values(value).every(finite) : value !== null && (typeof value !== 'number' || Number.isFinite(value)));
+
+/** Parts that are damaged are left out, and said to be. */
+function parseSnapshot(text: string, problems: string[]): Snapshot | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    problems.push(`analysis.json could not be read (${(error as Error).message}); run headfirst analyze again.`);
+    return undefined;
+  }
+  if (!isObject(parsed)) {
+    problems.push('analysis.json does not hold an analysis; run headfirst analyze again.');
+    return undefined;
+  }
+  const list = <T>(key: string, arrays: readonly string[] = []): readonly T[] => {
+    const value = parsed[key];
+    const kept = Array.isArray(value) ? value.filter((item) => finite(item) && arrays.every((name) => isObject(item) && Array.isArray(item[name]))) : [];
+    if (kept.length !== (Array.isArray(value) ? value.length : -1)) problems.push(`analysis.json: some of '${key}' is missing or not finite and was left out.`);
+    return kept as T[];
+  };
+  const { step } = parsed;
+  const whole = isObject(step) && finite(step) && ['points', 'parts', 'probes'].every((name) => Array.isArray(step[name]));
+  if (step !== undefined && !whole) problems.push('analysis.json: the step is damaged or has numbers that are not finite; it is left out.');
+  const said = Array.isArray(parsed['problems']) ? parsed['problems'].filter((p): p is string => typeof p === 'string') : [];
+  problems.push(...said);
+  return {
+    samples: list('samples'), kernels: list('kernels', ['rows', 'eigenvalues']), cosines: list('cosines', ['histogram']), figures: list('figures'), problems: said,
+    ...(whole ? { step: step as unknown as Required<Snapshot>['step'] } : {}),
   };
 }
 
 /**
- * Reads `directory`/summary.json and metrics.jsonl.
- * @throws ERR_IO only when neither file is there.
+ * Reads `directory`/summary.json, metrics.jsonl, analysis.jsonl (analysis.record) and analysis.json (headfirst analyze).
+ * @throws ERR_IO only when none of them is there.
  */
 export function loadRun(directory: string): Run {
-  const [summaryFile, metricsFile] = [join(directory, 'summary.json'), join(directory, 'metrics.jsonl')];
+  const [summaryFile, metricsFile, watchedFile, snapshotFile] = ['summary.json', 'metrics.jsonl', 'analysis.jsonl', 'analysis.json'].map((name) => join(directory, name)) as [string, string, string, string];
   const problems: string[] = [];
-  if (!existsSync(summaryFile) && !existsSync(metricsFile))
+  if (![summaryFile, metricsFile, watchedFile, snapshotFile].some((file) => existsSync(file)))
     fail('ERR_IO', `report: ${directory} has neither summary.json nor metrics.jsonl; give the directory of a run, e.g. runs/demo`);
   let metrics: MetricsLine[] = [];
   if (existsSync(metricsFile)) {
     metrics = parseMetrics(readFileSync(metricsFile, 'utf8'), 'metrics.jsonl', problems);
     reportMissingSteps(metrics, 'metrics.jsonl', problems);
   }
-  if (metrics.length === 0) problems.push('metrics.jsonl has no training steps: there are no curves to draw.');
+  const watched = existsSync(watchedFile) ? parseMetrics(readFileSync(watchedFile, 'utf8'), 'analysis.jsonl', problems) : [];
+  if (existsSync(watchedFile) && watched.length === 0) problems.push('analysis.jsonl has no rows: nothing is known of features and components in training.');
+  const snapshot = existsSync(snapshotFile) ? parseSnapshot(readFileSync(snapshotFile, 'utf8'), problems) : undefined;
+  if (metrics.length === 0 && !snapshot) problems.push('metrics.jsonl has no training steps: there are no curves to draw.');
   let parsed: unknown = {};
   if (existsSync(summaryFile)) {
     try {
@@ -162,9 +217,9 @@ export function loadRun(directory: string): Run {
       problems.push(`summary.json could not be read (${(error as Error).message}); the report is made from metrics.jsonl alone.`);
     }
   }
-  const summary = completeSummary(isObject(parsed) ? parsed : {}, directory, metrics, problems);
+  const summary = completeSummary(isObject(parsed) ? parsed : {}, directory, [...metrics, ...watched], problems);
   const begun = new Set([...metrics, ...summary.evaluations].map(({ seed }) => seed));
   const waiting = summary.seeds.filter((seed) => !begun.has(seed));
   if (waiting.length > 0) problems.push(`The run is not finished: nothing is known of ${waiting.length === 1 ? 'seed' : 'seeds'} ${list(waiting)} yet. The command that began it goes on from here.`);
-  return { directory, metrics, summary, problems };
+  return { directory, metrics, watched, ...(snapshot ? { snapshot } : {}), summary, problems };
 }

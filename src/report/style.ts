@@ -25,7 +25,8 @@ p { margin: 6px 0; } .lead { color: var(--muted); max-width: 76ch; }
 .legend { position: sticky; top: 0; z-index: 2; background: var(--page); display: flex; flex-wrap: wrap; gap: 4px 22px; padding: 10px 0; }
 .legend span { display: inline-flex; align-items: center; }
 .figures { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; }
-figure { margin: 0; padding: 14px 14px 8px; min-width: 0; } .chart { height: 240px; width: 100%; } .chart svg { display: block; max-width: 100%; }
+figure h3 { display: flex; } .save { margin-left: auto; border: 0; padding: 0 4px; background: none; color: var(--muted); font: inherit; font-weight: 400; font-size: 12px; cursor: pointer; }
+figure { margin: 0; padding: 14px 14px 8px; min-width: 0; } .chart { height: var(--height, 240px); width: 100%; } .chart svg { display: block; max-width: 100%; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 9px 10px; text-align: right; border-bottom: 1px solid var(--line); vertical-align: baseline; white-space: nowrap; }
 thead th { font-weight: 600; font-size: 13px; } thead small { display: block; font-weight: 400; color: var(--muted); }
@@ -36,11 +37,12 @@ td small { color: var(--muted); font-size: 12px; } td.best { font-weight: 680; }
 .notes code { white-space: nowrap; } .notes li { margin: 6px 0; max-width: 88ch; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 18px; } dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 details { margin-top: 12px; } summary { cursor: pointer; font-weight: 600; } code, pre { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: 14px 16px; margin: 8px 0; } footer { color: var(--muted); margin-top: 44px; }
+.claims th[scope=row], .claims td { white-space: normal; text-align: left; vertical-align: top; } .claims tbody th { width: 30%; } .claims ul { margin: 0; padding: 0; list-style: none; } .claims small { display: block; color: var(--muted); overflow-wrap: anywhere; }
 @media (max-width: 760px) {
   main { padding: 18px 14px 48px; } .figures { grid-template-columns: minmax(0, 1fr); } .verdict { padding: 16px; }
   table, tbody, td, tbody th { display: block; } thead { display: none; }
   tbody tr { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 20px; padding: 12px 14px; border-bottom: 1px solid var(--line); }
-  tbody tr:last-child { border-bottom: 0; } tbody th { border: 0; padding: 0 0 6px; grid-column: 1 / -1; }
+  tbody tr:last-child { border-bottom: 0; } tbody th { border: 0; padding: 0 0 6px; grid-column: 1 / -1; white-space: normal; overflow-wrap: anywhere; } .claims tbody th { width: auto; } .claims td { grid-column: 1 / -1; }
   td { border: 0; padding: 3px 0; text-align: left; } td::before { content: attr(data-label); display: block; color: var(--muted); font-size: 12px; font-weight: 400; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: 8px; }
 }

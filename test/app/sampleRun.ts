@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import type { Snapshot } from '../../src/analysis/index.js';
 import { Random } from '../../src/core/random.js';
 
 export function metricsLines(arms = ['standard', 'cf'], seeds = [0, 1, 2], steps = 80): object[] {
@@ -44,4 +45,30 @@ export function writeRun(directory: string, { summary = JSON.stringify(summaryOf
   if (summary !== undefined) writeFileSync(join(directory, 'summary.json'), summary);
   if (metrics !== undefined) writeFileSync(join(directory, 'metrics.jsonl'), metrics);
   return directory;
+}
+
+/** analysis.jsonl as analysis.record writes it, merged over arms and seeds. */
+export const analysisLines = (arms = ['standard', 'cf'], seeds = [0, 1, 2]): object[] => arms.flatMap((arm) => seeds.flatMap((seed) => Array.from({ length: 9 }, (_, i) => ({
+  arm, seed, step: 10 * i, stage: i ? 'full' : 'start', maxProb: 0.7, entropy: 0.66 - 0.03 * i, logp: -0.6, meanCosine: 0.4, positiveCosines: 0.8, featureDrift: 0.04 * i, classifierNorm: 18, classifierMoved: 0.01 * i + 0.001 * seed,
+  ...(i ? { explained: { maxProb: { representation: 1e-3, gradient: 2e-3, cross: 0, predicted: 3e-3, measured: 3.1e-3 }, entropy: { representation: -1e-3, gradient: -2e-3, cross: 0, predicted: -3e-3, measured: -3.2e-3 }, relativeError: 0.03, r2: 0.99, signAgreement: 0.97, stepNorm: 0.1 } } : {}),
+  sampled: { distinct: 6 - 0.3 * i, distinct1: 0.5, distinct2: 0.6, selfBleu: 0.4, n: 8 }, seconds: 0.1,
+}))));
+
+/** analysis.json as headfirst analyze writes it. */
+export function snapshotOf(n = 6): Snapshot {
+  const random = new Random(4);
+  const kernel = (name: string, share: number) => ({ name, share, effectiveRank: 3, eigenvalues: Array.from({ length: n }, (_, i) => 10 / (i + 1)), rows: Array.from({ length: n }, (_, i) => Array.from({ length: n }, (_, j) => (i === j ? 5 : random.uniform() - 0.4))) });
+  const change = { before: 0.6, representation: -0.01, gradient: -0.02, cross: 0, predicted: -0.03, measured: -0.031 };
+  return {
+    samples: Array.from({ length: n }, (_, i) => `#${i} a sample with a rather long label <that> could be markup`),
+    kernels: [kernel('representation', 0.3), kernel('gradient', 0.7), kernel('total', 1)],
+    cosines: [0, 1, 2].map((position) => ({ position, pairs: 100, mean: 0.4, positive: 0.9, histogram: Array.from({ length: 40 }, (_, i) => (i > 20 ? 5 : 0)) })),
+    step: {
+      kind: 'ascent', learningRate: 1e-3, states: 8, relativeError: 0.02, r2: 0.99, signAgreement: 0.98, entropy: change, maxProb: change,
+      points: Array.from({ length: 200 }, () => { const x = random.uniform() - 0.5; return [x, x + 0.02 * random.uniform()] as const; }),
+      parts: [{ name: 'representation', share: 0.4 }, { name: 'gradient', share: 0.8 }, { name: 'gradient: layer 0', share: 0.5 }],
+      probes: [{ label: 'a state', token: 'x', predicted: 0.1, measured: 0.11, influences: [{ sample: 0, representation: 0.05, gradient: 0.02, cross: 0, total: 0.07 }] }],
+    },
+    figures: [{ name: 'maxProb', value: 0.7 }, { name: 'classifierNorm', value: 18 }], problems: [],
+  };
 }

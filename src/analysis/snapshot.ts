@@ -1,0 +1,133 @@
+/**
+ * One checkpoint, or a pair, as plain numbers for a report: the kernel of samples by component, its spectra, cosines of features by position,
+ * and a step explained. With one checkpoint the step is plain ascent on the samples (advantage 1 where none is given: their likelihood); with
+ * a pair it is the whole move from the first to the second, which is first-order only as far as it is small.
+ */
+import type { JobOptions } from '../core/job.js';
+import { fail } from '../errors.js';
+import type { Sample } from '../model/batch.js';
+import type { Model } from '../model/model.js';
+import { decompose } from '../ntk/gram.js';
+import { classifierNorm } from './classifier.js';
+import { confidence } from './confidence.js';
+import { type ChangeOf, explainStep, type Influence } from './explain.js';
+import { featureDrift, featureSimilarity } from './features.js';
+import { statesOf, weightsOf } from './record.js';
+import { spectrum } from './spectrum.js';
+
+export type SnapshotSample = Sample & { readonly advantage?: number; readonly label?: string };
+
+export interface SnapshotOptions extends JobOptions {
+  /** The checkpoint that `model` became. */
+  readonly after?: Model;
+  /** η of the plain step; unused with `after`. Default 1e-3. */
+  readonly learningRate?: number;
+  /** Samples in the kernel: the first so many. Default 32. */
+  readonly kernelSamples?: number;
+  /** States the step is explained at. Default 64. */
+  readonly states?: number;
+}
+
+export interface Snapshot {
+  readonly samples: readonly string[];
+  readonly kernels: readonly { readonly name: string; readonly rows: readonly (readonly number[])[]; readonly eigenvalues: readonly number[]; readonly effectiveRank: number; readonly share: number }[];
+  readonly cosines: readonly { readonly position: number; readonly pairs: number; readonly mean: number; readonly positive: number; readonly histogram: readonly number[] }[];
+  readonly step?: {
+    readonly kind: 'ascent' | 'pair';
+    readonly learningRate?: number;
+    readonly states: number;
+    readonly relativeError: number;
+    readonly r2: number;
+    readonly signAgreement: number;
+    readonly entropy: ChangeOf;
+    readonly maxProb: ChangeOf;
+    /** Predicted and measured Δ log π, thinned out evenly to at most 2000. */
+    readonly points: readonly (readonly [number, number])[];
+    /** ‖·‖ of each part of the predicted change over that of the whole. */
+    readonly parts: readonly { readonly name: string; readonly share: number }[];
+    /** The likeliest token at some states and the samples that move it most. */
+    readonly probes: readonly { readonly label: string; readonly token: string; readonly predicted: number; readonly measured: number; readonly influences: readonly Influence[] }[];
+  };
+  readonly figures: readonly { readonly name: string; readonly value: number }[];
+  /** What could not be analysed, as sentences. */
+  readonly problems: readonly string[];
+}
+
+const SHOWN_PROBES = 8;
+const POINTS = 2000;
+const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
+
+export async function snapshot(model: Model, given: readonly SnapshotSample[], options: SnapshotOptions = {}): Promise<Snapshot> {
+  const { after, learningRate = 1e-3, kernelSamples = 32, states: count = 64, signal } = options;
+  for (const [name, value] of Object.entries({ kernelSamples, states: count })) if (!(Number.isInteger(value) && value >= 0)) fail('ERR_INVALID_ARG', `analysis.snapshot: ${name} must be an integer ≥ 0, got ${value}`);
+  const problems: string[] = [];
+  const limit = model.spec.maxPositions;
+  const samples = given.filter(({ inputIds }) => inputIds.length <= limit);
+  const long = given.length - samples.length;
+  if (long > 0) problems.push(`${plural(long, 'sample')} longer than the model’s context of ${limit} tokens ${long === 1 ? 'was' : 'were'} left out; shorten ${long === 1 ? 'it' : 'them'}.`);
+  if (samples.length === 0) problems.push('There are no samples to analyse: nothing can be drawn. Give a file of samples that fit the model’s context.');
+  const text = (ids: readonly number[]) => (model.hasTokenizer ? model.tokenizer.decode([...ids]) : ids.join(' '));
+  const labels = samples.map((sample, i) => sample.label ?? `#${i} ${text(sample.inputIds).replace(/\s+/g, ' ').trim()}`);
+  if (samples.length === 0) return { samples: [], kernels: [], cosines: [], figures: [], problems };
+
+  const used = samples.slice(0, kernelSamples);
+  if (used.length < samples.length) problems.push(`The kernel is that of the first ${used.length} of ${samples.length} samples.`);
+  const kernels: Snapshot['kernels'][number][] = [];
+  if (used.length > 0) {
+    const { shape, ...components } = await decompose(model, used, null, { signal });
+    const n = shape[0]!;
+    const traceOf = (k: Float64Array) => used.reduce((sum, _, i) => sum + k[i * n + i]!, 0);
+    for (const [name, kernel] of Object.entries(components)) {
+      if (name === 'cross' && kernel.every((x) => x === 0)) continue;
+      const { eigenvalues, effectiveRank } = await spectrum({ kernel, shape });
+      kernels.push({ name, rows: used.map((_, i) => [...kernel.subarray(i * n, (i + 1) * n)]), eigenvalues: [...eigenvalues], effectiveRank, share: traceOf(kernel) / traceOf(components.total) });
+    }
+  }
+  const similarity = await featureSimilarity(model, samples, { signal });
+  const sure = await confidence(model, samples, { signal });
+  const norm = await classifierNorm(after ?? model, after ? model : undefined);
+  const moved = after ? await featureDrift(model, after, samples, { signal }) : undefined;
+
+  const states = statesOf(samples, count);
+  let step: Snapshot['step'];
+  if (states.length > 0) {
+    const update = after ? await moveOf(model, after) : ('gradient' as const);
+    const e = await explainStep(model, after ? [] : samples.map((s) => ({ ...s, advantage: s.advantage ?? 1 })), states, {
+      update, layers: true, signal, ...(after ? {} : { learningRate, influences: { top: 3 } }),
+    });
+    const pairs = e.probes.flatMap((p) => Array.from(p.predicted, (x, v) => [x, p.measured[v]!] as const));
+    const size = (pick: (p: (typeof e.probes)[number]) => Float64Array) => Math.sqrt(e.probes.reduce((sum, p) => sum + pick(p).reduce((s, x) => s + x * x, 0), 0));
+    const whole = size((p) => p.predicted);
+    const every = Math.max(1, Math.floor(e.probes.length / SHOWN_PROBES));
+    step = {
+      kind: after ? 'pair' : 'ascent', ...(after ? {} : { learningRate }), states: states.length,
+      relativeError: e.relativeError, r2: e.r2, signAgreement: e.signAgreement, entropy: e.entropy, maxProb: e.maxProb,
+      points: Array.from({ length: Math.min(POINTS, pairs.length) }, (_, i) => pairs[Math.floor((i * pairs.length) / Math.min(POINTS, pairs.length))]!),
+      parts: [
+        ...(['representation', 'gradient', 'cross'] as const).map((name) => ({ name: name as string, share: size((p) => p[name]) / whole })).filter(({ share }) => share > 0),
+        ...e.probes[0]!.layers!.map(({ name }, l) => ({ name: `gradient: ${name}`, share: size((p) => p.layers![l]!.change) / whole })),
+      ],
+      probes: e.probes.flatMap((p, i) => (i % every === 0 ? [{ label: text(states[i]!).replace(/\s+/g, ' ').slice(-32), token: text([p.target]), predicted: p.logp.predicted, measured: p.logp.measured, influences: p.influences ?? [] }] : [])).slice(0, SHOWN_PROBES),
+    };
+  }
+  return {
+    samples: labels, kernels,
+    cosines: similarity.byPosition.filter((p) => p.pairs > 0).map(({ position, pairs, meanCosine, positive, histogram }) => ({ position, pairs, mean: meanCosine, positive, histogram: [...histogram] })),
+    ...(step ? { step } : {}),
+    figures: [
+      { name: 'maxProb', value: sure.maxProb }, { name: 'entropy', value: sure.entropy }, { name: 'meanCosine', value: similarity.across.meanCosine }, { name: 'positiveCosines', value: similarity.across.positive },
+      { name: 'classifierNorm', value: norm.frobenius }, ...(norm.relativeMoved === undefined ? [] : [{ name: 'classifierMoved', value: norm.relativeMoved }]), ...(moved ? [{ name: 'featureDrift', value: moved.relative }] : []),
+    ],
+    problems,
+  };
+}
+
+/** @throws ERR_SHAPE when the two are not checkpoints of one model. */
+async function moveOf(before: Model, after: Model): Promise<Record<string, Float64Array>> {
+  const [from, to] = [await weightsOf(before), await weightsOf(after)];
+  return Object.fromEntries(Object.entries(from).map(([name, weights]) => {
+    const now = to[name];
+    if (now?.length !== weights.length) fail('ERR_SHAPE', `analysis.snapshot: after must be a checkpoint of the same model; '${name}' has ${weights.length} numbers in one and ${now?.length ?? 'none'} in the other`);
+    return [name, Float64Array.from(weights, (w, i) => now[i]! - w)];
+  }));
+}

@@ -1,0 +1,61 @@
+import { Command } from 'commander';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { fail } from '../../errors.js';
+import { interruptible } from '../interrupt.js';
+import { commandLine, integer, printJson } from '../options.js';
+import { environmentOf } from '../version.js';
+
+interface Options {
+  readonly data: string;
+  readonly after?: string;
+  readonly learningRate: string;
+  readonly kernel: number;
+  readonly states: number;
+  readonly out: string;
+  readonly untie?: boolean;
+  readonly threads?: number;
+  readonly json?: boolean;
+}
+
+export const analyze = (): Command => new Command('analyze')
+  .description('one checkpoint, or a pair: kernel by component, spectra, features, and a step predicted and measured; writes a report')
+  .argument('<model>', 'Hugging Face directory')
+  .requiredOption('--data <file>', 'samples.jsonl: rows {"prompt", "completion"} or {"inputIds", "scoreFrom"}, and "advantage" and "label" if there are any')
+  .option('--after <dir>', 'a later checkpoint of the same model: explain the move between the two instead of a step')
+  .option('--learning-rate <x>', 'of the step of plain ascent that is explained', '0.001')
+  .option('--kernel <n>', 'samples in the kernel', integer(0), 32)
+  .option('--states <n>', 'states the step is explained at', integer(0), 64)
+  .option('--out <dir>', 'where analysis.json and report.html go', join('runs', 'analysis'))
+  .option('--untie', 'give a tied model a classifier of its own first')
+  .option('--threads <n>', 'processors to use (default: all)', integer(1))
+  .option('--json', 'print the analysis as JSON')
+  .action(async (directory: string, options: Options) => {
+    const [{ createContext }, { Model }, { snapshot }, { readSamples }, { readJsonLines }, { report }] = await Promise.all([
+      import('../../core/context.js'), import('../../model/model.js'), import('../../analysis/snapshot.js'), import('../samples.js'), import('../../rl/dataset.js'), import('../../report/index.js')]);
+    const learningRate = Number(options.learningRate);
+    if (!(learningRate > 0)) fail('ERR_INVALID_ARG', `analyze: --learning-rate must be a number > 0, got '${options.learningRate}'`);
+    using context = await createContext(options.threads ? { threads: options.threads } : {});
+    const load = (path: string) => Model.fromPretrained(path, { context, untieClassifier: options.untie === true });
+    using model = await load(directory);
+    using after = options.after ? await load(options.after) : undefined;
+    const rows = await readJsonLines<{ advantage?: unknown; label?: unknown }>(options.data);
+    const samples = rows.length === 0 ? [] : (await readSamples(model, options.data)).map((sample, i) => {
+      const { advantage, label } = rows[i]!;
+      return { ...sample, ...(typeof advantage === 'number' ? { advantage } : {}), ...(typeof label === 'string' ? { label } : {}) };
+    });
+    const argv = commandLine(...process.argv.slice(2));
+    const result = await interruptible(argv, (signal) => snapshot(model, samples, { ...(after ? { after } : {}), learningRate, kernelSamples: options.kernel, states: options.states, signal }));
+    const page = join(options.out, 'report.html');
+    try {
+      mkdirSync(options.out, { recursive: true });
+      writeFileSync(join(options.out, 'analysis.json'), JSON.stringify(result));
+      writeFileSync(join(options.out, 'summary.json'), JSON.stringify({ title: `Analysis of ${directory}${options.after ? ` → ${options.after}` : ''}`, created: new Date().toISOString(), command: argv, environment: environmentOf(context) }));
+    } catch (error) {
+      fail('ERR_IO', `analyze: ${options.out} cannot be written (${(error as Error).message}); choose another --out`, error);
+    }
+    await report.write(options.out, page);
+    if (options.json) printJson(result);
+    else process.stdout.write(`${report.terminal(options.out)}\n\nReport: ${page}\n`);
+  });
