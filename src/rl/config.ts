@@ -200,6 +200,15 @@ function makeSchemas() {
       learningRate: nonNegative.default(2e-5),
       /** Longer samples lose their end; also cut to the model's context. */
       maxLength: count.default(1024),
+      /**
+       * 'ft' trains what `trainable` says, 'lp' (linear probing) the classifier alone, 'lp_ft' the classifier for lpSteps and then everything
+       * (2202.10054), each with a fresh optimizer and schedule.
+       */
+      mode: z.enum(['ft', 'lp', 'lp_ft']).default('ft'),
+      /** lp_ft: steps of the first stage, before those of the second. Absent: as many as the second has. */
+      lpSteps: count.optional(),
+      /** lp, lp_ft: of the classifier's stage. Absent: learningRate. */
+      lpLearningRate: nonNegative.optional(),
       /** Score the completion only. */
       completionOnlyLoss: z.boolean().default(true),
     }),
@@ -222,7 +231,7 @@ export type SFTConfig = z.input<Schemas['SFTConfig']>;
 export type ResolvedGRPOConfig = z.output<Schemas['GRPOConfig']>;
 export type ResolvedCFRLConfig = z.output<Schemas['CFRLConfig']>;
 export type ResolvedSFTConfig = z.output<Schemas['SFTConfig']>;
-export type CommonConfig = Omit<ResolvedSFTConfig, 'maxLength' | 'completionOnlyLoss'>;
+export type CommonConfig = Omit<ResolvedSFTConfig, 'maxLength' | 'completionOnlyLoss' | 'mode' | 'lpSteps' | 'lpLearningRate'>;
 export type StageConfig = z.output<All['stage']>;
 export type LrScheduler = z.output<All['scheduler']>;
 export type LrSchedulerKwargs = z.output<All['schedulerKwargs']>;
@@ -269,6 +278,10 @@ function checkTogether(name: string, given: Record<string, unknown>, config: Par
   if (config.maxSteps === 0) refuse('maxSteps must be at least 1, or -1 to train numTrainEpochs, got 0');
   for (const option of ['maxSteps', 'trainable', 'numTrainEpochs'])
     if (given['stages'] && given[option] !== undefined) refuse(`${option} and stages exclude each other; each stage names its own steps and trainable`);
+  if (given['mode'] !== undefined && given['mode'] !== 'ft')
+    for (const option of ['stages', 'trainable']) if (given[option] !== undefined) refuse(`mode '${String(given['mode'])}' and ${option} exclude each other; the mode says what is trained`);
+  for (const option of ['lpSteps', 'lpLearningRate'])
+    if (given[option] !== undefined && (given['mode'] ?? 'ft') === 'ft') refuse(`${option} belongs to mode 'lp_ft'${option === 'lpSteps' ? '' : " and 'lp'"}, but it is 'ft'`);
   if (config.numGenerations !== undefined) {
     const batch = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
     if (batch % config.numGenerations !== 0)

@@ -1,13 +1,12 @@
 /**
- * Supervised fine-tuning: the mean negative log-likelihood of the step's scored tokens. Linear probing is trainable 'classifier',
- * fine-tuning 'all', LP-FT two stages (2202.10054).
+ * Supervised training: the mean negative log-likelihood of the step's scored tokens. Fine-tuning, linear probing and both in turn are its modes.
  */
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import { type ChatMessage, isChat } from '../model/chat.js';
 import type { TrainingShape } from '../model/estimate.js';
 import { encodePrompt } from '../model/tokenizer.js';
-import { resolveConfig, type ResolvedSFTConfig, type SFTConfig } from './config.js';
+import { resolveConfig, type ResolvedSFTConfig, type SFTConfig, type StageConfig } from './config.js';
 import { longest } from './memory.js';
 import { resolveStages, stepsOf } from './stages.js';
 import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
@@ -28,14 +27,19 @@ export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
 /** Rows scored together in an evaluation: bounds memory. */
 const EVAL_BATCH = 256;
 
+function stagesOf({ mode, trainable, learningRate, lpSteps, lpLearningRate = learningRate }: ResolvedSFTConfig, steps: number): StageConfig[] {
+  const probe: StageConfig = { name: 'lp', steps: mode === 'lp' ? steps : (lpSteps ?? steps), trainable: 'classifier', learningRate: lpLearningRate };
+  const tune: StageConfig = { name: mode === 'lp_ft' ? 'ft' : 'sft', steps, trainable, learningRate };
+  return mode === 'lp' ? [probe] : mode === 'lp_ft' ? [probe, tune] : [tune];
+}
+
 export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   readonly #batchSize: number;
 
   constructor(args: SFTTrainerArguments) {
     const config = resolveConfig('SFTConfig', args.config);
     const batchSize = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
-    const { trainable, learningRate } = config;
-    super(args, config, (sampler) => resolveStages(config.stages ?? [{ name: 'sft', steps: stepsOf(config, batchSize, sampler.size, 'SFTTrainer'), trainable, learningRate }], config));
+    super(args, config, (sampler) => resolveStages(config.stages ?? stagesOf(config, stepsOf(config, batchSize, sampler.size, 'SFTTrainer')), config));
     this.#batchSize = batchSize;
   }
 

@@ -39,6 +39,8 @@ describe('usage', () => {
     [['generate', '--model', 'no/such/model', '--prompt', 'x'], 1, /^headfirst: .*no\/such\/model.* \[ERR_IO\]\n$/],
     [['report', 'no/such/run'], 1, /^headfirst: report: no\/such\/run has neither .* \[ERR_IO\]\n$/],
     [['train', '--model', 'x', '--data', 'x', '--reward', 'mth'], 1, /Did you mean 'math'\? \[ERR_INVALID_ARG\]\n$/],
+    [['train', '--model', 'x', '--data', 'x'], 1, /needs a --reward \[ERR_INVALID_ARG\]\n$/],
+    [['train', '--method', 'sft', '--model', 'x', '--data', 'x', '--reward', 'math'], 1, /takes no --reward/],
   ])('%j exits with %i and one plain line', async (args, code, said) => {
     const { code: got, out, err } = await headfirst(args);
     expect(err).toMatch(said);

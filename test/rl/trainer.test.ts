@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { Model } from '../../src/index.js';
-import { CFRLTrainer, type GRPOConfig, GRPOTrainer, type PromptRow, type RewardFunc, SFTTrainer, type StepMetrics } from '../../src/rl/index.js';
+import { CFRLTrainer, type GRPOConfig, GRPOTrainer, type PromptRow, type RewardFunc, type SFTConfig, SFTTrainer, type StepMetrics } from '../../src/rl/index.js';
 import { config, CONTEXT, logged, prompts, temporary, tinyModel, wantedTokens, weights } from './helpers.js';
 
 const grpo = (model: Model, options: GRPOConfig = {}, rewardFuncs: RewardFunc | RewardFunc[] = wantedTokens, rows: PromptRow[] = prompts()) =>
@@ -184,6 +184,23 @@ describe('SFTTrainer', () => {
       expect(rows.at(-1)!['loss'] as number).toBeLessThan(0.6 * (rows[0]!['loss'] as number));
       expect((await trainer.evaluate())['eval_loss']).toBeLessThan(0.6 * before['eval_loss']!);
     }
+  });
+  it('modes: ft, lp, lp_ft', async () => {
+    const run = async (options: SFTConfig) => {
+      const model = await tinyModel();
+      const rows = await metricsOf(new SFTTrainer({ model, trainDataset: samples, config: { maxSteps: 2, learningRate: 0.01, lrSchedulerType: 'constant', ...options } }));
+      return { stages: rows.map((row) => `${row.stage} ${row['learning_rate']}`), weights: await weights(model) };
+    };
+    const start = await weights(await tinyModel());
+    const [ft, lp, both] = [await run({}), await run({ mode: 'lp', lpLearningRate: 0.1 }), await run({ mode: 'lp_ft', lpSteps: 1, lpLearningRate: 0.1 })];
+    expect([ft.stages, lp.stages, both.stages]).toEqual([['sft 0.01', 'sft 0.01'], ['lp 0.1', 'lp 0.1'], ['lp 0.1', 'ft 0.01', 'ft 0.01']]);
+    const { 'lm_head.weight': head, ...body } = lp.weights;
+    const { 'lm_head.weight': first, ...rest } = start;
+    expect(body).toEqual(rest);
+    expect(head).not.toEqual(first);
+    for (const { weights: w } of [ft, both]) expect(w['embed.weight']).not.toEqual(start['embed.weight']);
+    await expect(run({ mode: 'lp', trainable: 'all' })).rejects.toThrow("mode 'lp' and trainable exclude each other");
+    await expect(run({ lpSteps: 3 })).rejects.toThrow("belongs to mode 'lp_ft'");
   });
   it('is the mean over the step’s tokens, whatever the split', async () => {
     const run = async (perDeviceTrainBatchSize: number, gradientAccumulationSteps: number) => {

@@ -13,8 +13,8 @@ interface Options {
   readonly data: string;
   readonly evalData?: string;
   readonly evalSplit?: number;
-  readonly reward: readonly string[];
-  readonly method: 'grpo' | 'cfrl';
+  readonly reward?: readonly string[];
+  readonly method: 'grpo' | 'cfrl' | 'rloo' | 'ppo' | 'sft';
   readonly config?: string;
   readonly set?: readonly string[];
   readonly out: string;
@@ -47,13 +47,13 @@ function setting(text: string): [string, unknown] {
 }
 
 export const train = (): Command => new Command('train')
-  .description('RL post-training of a model directory on prompts with a reward')
+  .description('RL post-training of a model directory on prompts with a reward, or supervised training')
   .requiredOption('--model <dir>', 'Hugging Face directory to start from')
-  .requiredOption('--data <file>', 'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns the reward reads')
+  .requiredOption('--data <file>', 'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns the reward reads; for sft "prompt" and "completion", "messages" or "text"')
   .option('--eval-data <file>', 'held-out rows of the same kind, for evalSteps')
   .addOption(new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share').argParser(real(0)).conflicts('evalData'))
-  .requiredOption('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
-  .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl']).default('grpo'))
+  .option('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, the address of a reward server, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
+  .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl', 'rloo', 'ppo', 'sft']).default('grpo'))
   .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters')
   .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
   .option('--out <dir>', 'where metrics, checkpoints, the model and the report go', join('runs', 'train'))
@@ -61,19 +61,21 @@ export const train = (): Command => new Command('train')
   .option('--untie', 'give a tied model a classifier of its own (cfrl needs one)')
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ Model }, { CFRLTrainer, GRPOTrainer, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
+    const [{ Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
       import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js')]);
     const { out } = options;
     const config: Record<string, unknown> = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
-    const rewardFuncs = await Promise.all(options.reward.map((spec) => loadReward(spec)));
-    const read = (file: string) => readJsonLines<import('../../rl/index.js').PromptRow>(file);
+    if (options.method === 'sft' ? options.reward : !options.reward) fail('ERR_INVALID_ARG', `train: --method ${options.method} ${options.reward ? 'takes no --reward' : 'needs a --reward'}`);
+    const rewardFuncs = await Promise.all((options.reward ?? []).map((spec) => loadReward(spec)));
+    const read = (file: string) => readJsonLines<any>(file); // eslint-disable-line @typescript-eslint/no-explicit-any -- the trainer checks rows
     const rows = await read(options.data);
     const { train: trainDataset, test: evalDataset } = options.evalSplit === undefined
       ? { train: rows, test: options.evalData === undefined ? undefined : await read(options.evalData) }
       : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
     const { peftConfig, ...trainerConfig } = camelCaseKeys(config) as Record<string, unknown>;
     using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}) });
-    const trainer = new (options.method === 'cfrl' ? CFRLTrainer : GRPOTrainer)({ model, rewardFuncs, trainDataset, evalDataset, config: trainerConfig });
+    const common = { model, trainDataset, evalDataset, config: trainerConfig };
+    const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
