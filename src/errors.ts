@@ -1,5 +1,5 @@
 /** The one way TypeScript code raises an error that callers can tell apart: TypeError | RangeError | Error with `.code`. */
-import { closest, distance } from 'fastest-levenshtein';
+import { createRequire } from 'node:module';
 
 export type ErrorCode =
   | 'ERR_INVALID_ARG' | 'ERR_SHAPE' | 'ERR_DTYPE' | 'ERR_OUT_OF_MEMORY' | 'ERR_BACKEND_UNAVAILABLE' | 'ERR_CUDA' | 'ERR_BUSY'
@@ -24,6 +24,8 @@ export const hasCode = (error: unknown, code: ErrorCode): boolean => (error as C
 /** ` Did you mean 'numGenerations'?`, or nothing when no known name is near. */
 export function suggestion(name: string, known: readonly string[]): string {
   if (known.length === 0) return '';
+  // Loaded here: a CommonJS package costs every program that starts more than the mistakes are worth.
+  const { closest, distance } = createRequire(import.meta.url)('fastest-levenshtein') as typeof import('fastest-levenshtein');
   const best = closest(name, known);
   return distance(name, best) <= Math.max(2, Math.floor(name.length / 3)) ? ` Did you mean '${best}'?` : '';
 }

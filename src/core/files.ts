@@ -1,5 +1,4 @@
 /** Files that are either whole or not there: synced writes, directories replaced in one step, errors that name the path. */
-import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 
@@ -123,7 +122,7 @@ export async function replaceDirectory(
 }
 
 function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  return join(dirname(path), `.${basename(path)}.${process.pid}-${Math.random().toString(36).slice(2)}.tmp`);
 }
 
 async function syncDirectory(path: string): Promise<void> {

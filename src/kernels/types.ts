@@ -897,7 +897,7 @@ export interface Kernels {
    *   otherwise each token n contributes  weights[n] · ℓ_n  (weights: mask and normaliser, e.g. 1/tokens; absent = 1), with
    *     ρ = exp(logp − old_logp)  (old_logps absent: ρ = 1 exactly and its gradient that of logp)
    *     clip:      ℓ = −min(ρ A, clip(ρ, 1−epsilon_low, 1+epsilon_high) A)    (PPO, GRPO 2402.03300, DAPO's clip-higher 2503.14476)
-   *                delta > 0: the first ρ is min(ρ, delta), which bounds the loss of bad tokens too (two-sided, 2505.07291)
+   *                delta ≥ 1 + epsilon_high: the first ρ is min(ρ, delta), which bounds the loss of bad tokens too (two-sided, 2505.07291)
    *     cispo:     ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp     (MiniMax-M1 2506.13585; epsilon_high is the cap itself, as in
    *                TRL and ScaleRL 2510.13786, which recommends 5)
    *     each plus  beta · kl_n − entropy_coef · H_n,  and entropy_coefficients[n] · H_n is taken off L whatever weights[n]

@@ -3,7 +3,6 @@
  * trainer_state.json beside the weights. It appears whole or not at all, and its files' hashes are checked before anything of it is
  * used, so a damaged one changes nothing.
  */
-import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -54,8 +53,11 @@ interface StateFile extends CheckpointContents {
   readonly base: string | null;
 }
 
+/** node:crypto is loaded with the first checkpoint, not with the package. */
+const newHash = () => process.getBuiltinModule('node:crypto').createHash('sha256');
+
 export const fingerprint = async (model: Model, parameters: readonly { readonly name: string }[] = model.spec.parameters): Promise<string> => {
-  const hash = createHash('sha256');
+  const hash = newHash();
   for (const { name } of parameters) {
     const data = await model.getParameter(name);
     hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
@@ -73,7 +75,7 @@ async function baseFingerprint(model: Model): Promise<string | null> {
 }
 
 async function sha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
+  const hash = newHash();
   for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
   return hash.digest('hex');
 }

@@ -1,7 +1,6 @@
 /** Data sets and the order they are seen in. A position in that order is one integer, so a checkpoint holds no generator state. */
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { gunzip } from 'node:zlib';
 
 import { Random } from '../core/random.js';
 import { fail } from '../errors.js';
@@ -12,7 +11,7 @@ import type { Dataset } from './types.js';
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {
   const unreadable = (error: Error) => fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error);
   const bytes = await readFile(file).catch(unreadable);
-  const text = (file.endsWith('.gz') ? await promisify(gunzip)(bytes).catch(unreadable) : bytes).toString('utf8');
+  const text = (file.endsWith('.gz') ? await promisify(process.getBuiltinModule('node:zlib').gunzip)(bytes).catch(unreadable) : bytes).toString('utf8');
   const rows: Row[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;

@@ -5,7 +5,7 @@
  */
 import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
-import vm from 'node:vm';
+import type vm from 'node:vm';
 
 import { codedError, fail, hasCode, suggestion } from '../errors.js';
 import { statistics } from './advantages.js';
@@ -76,13 +76,16 @@ async function callOne({ name, func }: NamedReward, input: RewardInput, { timeou
   }
 }
 
-const interruptible = vm.createContext({ call: () => {} });
-const script = new vm.Script('call()');
+let interruptible: { readonly context: vm.Context; readonly script: vm.Script } | undefined;
 
 /** V8's watchdog stops a synchronous endless loop too, but only below a script of node:vm: so the call is made from one. */
 function runInterruptibly<T>(call: () => T, timeoutMs: number): T {
-  interruptible['call'] = call;
-  return script.runInContext(interruptible, { timeout: Math.ceil(timeoutMs) }) as T;
+  if (!interruptible) {
+    const { createContext, Script } = process.getBuiltinModule('node:vm');
+    interruptible = { context: createContext({ call }), script: new Script('call()') };
+  }
+  interruptible.context['call'] = call;
+  return interruptible.script.runInContext(interruptible.context, { timeout: Math.ceil(timeoutMs) }) as T;
 }
 
 function check({ name }: NamedReward, values: RewardValues, rows: number, step: number): Float64Array {
