@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { Random } from '../../src/core/random.js';
-import type { Model, Sample } from '../../src/index.js';
+import type { GradientOptions, Model, Sample } from '../../src/index.js';
 import { type ResolvedGRPOConfig, resolveConfig } from '../../src/rl/config.js';
 import type { GRPOConfig } from '../../src/rl/index.js';
 import { perToken, planLoss, sequenceWeights } from '../../src/rl/loss.js';
@@ -124,6 +124,42 @@ describe('the loss equals TRL’s formula in double', () => {
       expect(Math.abs(slope - dot), name).toBeLessThan(0.01 * scale + 1e-4);
     }
   });
+});
+
+describe('what the gradients of the KL estimators mean, on policy, by summing over the whole vocabulary', () => {
+  const prompt = [3, 7];
+  /** Σ_v p_v · ∇(estimator of token v): every token of the vocabulary is sampled with its probability. */
+  async function expected(kl: 'k1' | 'k2' | 'k3', klBiasCorrection: boolean): Promise<Float64Array> {
+    const each = Array.from({ length: VOCABULARY }, (_, v) => ({ inputIds: [...prompt, v], scoreFrom: 2 }));
+    const [{ logps }, { logps: refLogps }] = [await model.score(each), await reference.score(each)];
+    return gradientOf(each, { loss: 'clip', kl, klBiasCorrection, beta: 1, advantages: new Float64Array(VOCABULARY), weights: Float64Array.from(logps, Math.exp), refLogps });
+  }
+  async function gradientOf(given: Sample[], options: GradientOptions): Promise<Float64Array> {
+    await model.zeroGradients();
+    await model.accumulateGradients(given, options);
+    return Float64Array.from(await model.getGradient('lm_head.weight'));
+  }
+  let reference: Model;
+  let [reverse, forward]: Float64Array[] = [];
+  beforeAll(async () => {
+    reference = await model.clone();
+    const w = await reference.getParameter('lm_head.weight');
+    await reference.setParameter('lm_head.weight', Float64Array.from(w, (x) => x + 0.6 * noise()));
+    const one = [{ inputIds: [...prompt, 0], scoreFrom: 2 }];
+    // KL(π‖π_ref) over the vocabulary natively; ∇KL(π_ref‖π) = −Σ_v q_v ∇log π_v.
+    reverse = await gradientOf(one, { loss: 'clip', kl: 'exact', beta: 1, advantages: new Float64Array(1), reference });
+    const each = Array.from({ length: VOCABULARY }, (_, v) => ({ inputIds: [...prompt, v], scoreFrom: 2 }));
+    forward = await gradientOf(each, { loss: 'coefficients', coefficients: Float64Array.from((await reference.score(each)).logps, Math.exp) });
+  });
+  const near = (a: Float64Array, b: ArrayLike<number>) => {
+    const size = Math.sqrt(reverse!.reduce((sum, g) => sum + g * g, 0));
+    return Math.sqrt(a.reduce((sum, g, i) => sum + (g - b[i]!) ** 2, 0)) / size;
+  };
+  it('the two divergences differ', () => expect(near(reverse!, forward!)).toBeGreaterThan(0.1));
+  it('k1 in the loss: nothing at all', async () => expect(near(await expected('k1', false), new Float64Array(reverse!.length))).toBeLessThan(1e-9));
+  it('k2: KL(π‖π_ref)', async () => expect(near(await expected('k2', false), reverse!)).toBeLessThan(1e-9));
+  it('k3: KL(π_ref‖π)', async () => expect(near(await expected('k3', false), forward!)).toBeLessThan(1e-9));
+  it.each(['k1', 'k3'] as const)('%s with useBiasCorrectionKl: KL(π‖π_ref)', async (kl) => expect(near(await expected(kl, true), reverse!)).toBeLessThan(1e-9));
 });
 
 describe('normalisers', () => {
