@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
 import { fail } from '../../errors.js';
+import { root } from '../../native/locate.js';
 
 /**
  * The benchmarks take their shapes and checks from the tests' case files, so they run from a source checkout, where `npm run build` compiles
@@ -15,11 +16,10 @@ export const bench = (): Command => new Command('bench')
   .allowUnknownOption()
   .helpOption(false)
   .action(async (args: string[]) => {
-    const root = new URL('../../../', import.meta.url);
-    const main = fileURLToPath(new URL('build/bench/bench/main.js', root));
+    const main = join(root, 'build/bench/bench/main.js');
     if (!existsSync(main)) fail('ERR_UNSUPPORTED', 'bench: build/bench is not there; the benchmarks run from a source checkout, after npm run build');
     const child = spawn(process.execPath, [main, ...args], {
-      stdio: 'inherit', env: { HEADFIRST_ADDON: fileURLToPath(new URL('build/Release/headfirst.node', root)), ...process.env },
+      stdio: 'inherit', env: { HEADFIRST_ADDON: join(root, 'build/Release/headfirst.node'), ...process.env },
     });
     process.exitCode = await new Promise<number>((resolve) => child.on('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? 130 : 1))));
   });
