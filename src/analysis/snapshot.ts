@@ -41,7 +41,7 @@ export interface Snapshot {
     readonly signAgreement: number;
     readonly entropy: ChangeOf;
     readonly maxProb: ChangeOf;
-    /** Predicted and measured Δ log π, thinned out evenly to at most 2000. */
+    /** Predicted and measured Δ log π, thinned out evenly to at most 600. */
     readonly points: readonly (readonly [number, number])[];
     /** ‖·‖ of each part of the predicted change over that of the whole. */
     readonly parts: readonly { readonly name: string; readonly share: number }[];
@@ -54,7 +54,7 @@ export interface Snapshot {
 }
 
 const SHOWN_PROBES = 8;
-const POINTS = 2000;
+const POINTS = 600;
 const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
 export async function snapshot(model: Model, given: readonly SnapshotSample[], options: SnapshotOptions = {}): Promise<Snapshot> {
@@ -71,7 +71,7 @@ export async function snapshot(model: Model, given: readonly SnapshotSample[], o
   if (samples.length === 0) return { samples: [], kernels: [], cosines: [], figures: [], problems };
 
   const used = samples.slice(0, kernelSamples);
-  if (used.length < samples.length) problems.push(`The kernel is that of the first ${used.length} of ${samples.length} samples.`);
+  if (used.length > 0 && used.length < samples.length) problems.push(`The kernel is that of the first ${used.length} of ${samples.length} samples.`);
   const kernels: Snapshot['kernels'][number][] = [];
   if (used.length > 0) {
     const { shape, ...components } = await decompose(model, used, null, { signal });

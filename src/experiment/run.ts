@@ -2,7 +2,7 @@
  * A plan carried out on several seeds, resumable: per seed a base model (supervised, cached), then every arm of the plan from it, each
  * evaluated on held-out prompts. Layout of a run:
  *
- *   <out>/summary.json metrics.jsonl report.html       what a reader opens; rewritten after every arm
+ *   <out>/summary.json metrics.jsonl analysis.jsonl report.html       what a reader opens; rewritten after every arm
  *   <out>/seed-0/<arm>/                                the trainer's own files, evaluations.json, model/
  *   <base directory>/<key>/                            base models, shared between runs with the same plan and seed
  */
@@ -10,7 +10,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 import { fail } from '../errors.js';
-import { report, type RunSummary } from '../report/index.js';
+import { type ClaimSummary, report, type RunSummary } from '../report/index.js';
 import { type MarkRecord, openSeed, readRecords, runArm, type RunOptions } from './arms.js';
 import { writeAtomically, writeJson } from './files.js';
 
@@ -53,7 +53,7 @@ function mergeLines({ out, plan, seeds }: RunOptions, name: 'metrics.jsonl' | 'a
 }
 
 /** summary.json, metrics.jsonl, analysis.jsonl and report.html from what is on disk. */
-export async function writeRun(options: RunOptions, notes: (records: readonly MarkRecord[]) => readonly string[]): Promise<RunSummary> {
+export async function writeRun(options: RunOptions, notes: (records: readonly MarkRecord[]) => readonly string[], claims?: readonly ClaimSummary[]): Promise<RunSummary> {
   const { plan, seeds, out } = options;
   const evaluations = recordsOf(options);
   const summary: RunSummary = {
@@ -64,7 +64,7 @@ export async function writeRun(options: RunOptions, notes: (records: readonly Ma
     ],
     notes: notes(evaluations),
     environment: { ...options.environment, 'peak memory': `${Math.round(process.resourceUsage().maxRSS / 1024)} MB` },
-    config: plan,
+    config: plan, ...(claims ? { claims } : {}),
   };
   mergeLines(options, 'metrics.jsonl');
   if (plan.record) mergeLines(options, 'analysis.jsonl');

@@ -42,7 +42,7 @@ export interface RunSummary {
 export interface ClaimSummary {
   readonly claim: string;
   readonly verdict: string;
-  readonly evidence: readonly { readonly criterion: string; readonly met: boolean | undefined; readonly text: string }[];
+  readonly evidence: readonly { readonly criterion: string; readonly met?: boolean | undefined; readonly text: string }[];
   readonly care: string;
 }
 

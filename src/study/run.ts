@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { RunOptions } from '../experiment/arms.js';
 import type { Size } from '../experiment/plan.js';
 import { claimDirectory, recordsOf, runSeed, writeRun } from '../experiment/run.js';
+import type { ClaimSummary } from '../report/index.js';
 import type { Claim } from './claims.js';
 import { studyRuns } from './plan.js';
 import { writeStudy } from './write.js';
@@ -30,5 +31,15 @@ export async function runStudy(options: StudyOptions): Promise<Claim[]> {
       await writeRun(own, () => NOTES);
     }
   }
-  return writeStudy(options);
+  const claims = await writeStudy(options);
+  for (const own of each) await writeRun(own, () => NOTES, claims.map(summaryOf));
+  return claims;
 }
+
+/** For the runs' own reports. */
+const summaryOf = ({ claim, verdict, parts, care }: Claim): ClaimSummary => ({
+  claim, verdict, care,
+  evidence: parts.map(({ criterion, runs }) => ({
+    criterion, met: runs.some(({ met }) => met === undefined) ? undefined : runs.every(({ met }) => met), text: runs.map(({ run, met, evidence }) => `${met === undefined ? '?' : met ? '✓' : '✗'} ${run}: ${evidence}`).join('; '),
+  })),
+});
