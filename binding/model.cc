@@ -93,10 +93,12 @@ Napi::Value ModelHandle::read_merged(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::write_parameter(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const View target = object_ ? object_->weight(parameter(info)) : get("model")->weights();
+    const int index = parameter(info);
+    const View target = object_->weight(index);
     auto numbers = std::make_shared<std::vector<char>>(copy_numbers("setParameter", "data", info[1], target.dtype, target.size()));
-    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [keep = object_, target, numbers](Run&) -> Convert {
+    return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index, target, numbers](Run& run) -> Convert {
       std::memcpy(target.data, numbers->data(), numbers->size());
+      model->refresh(index, run);
       return undefined;
     });
   });
@@ -104,8 +106,8 @@ Napi::Value ModelHandle::write_parameter(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::load_parameter(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const View target = get("model")->weight(parameter(info));
-    return load_view("loadParameter", info, 1, object_->context(), object_, target);
+    const int index = parameter(info);
+    return load_view("loadParameter", info, 1, object_->context(), object_, object_->weight(index), [model = object_.get(), index](Run& run) { model->refresh(index, run); });
   });
 }
 
@@ -116,6 +118,7 @@ Napi::Value ModelHandle::init_parameter(const Napi::CallbackInfo& info) {
     const uint64_t seed = uint64_t(info[3].ToNumber().Int64Value());
     return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index, std, mean, seed](Run& run) -> Convert {
       fill_normal(model->weight(index), mean, std, seed, uint64_t(index), run);
+      model->refresh(index, run);
       return undefined;
     });
   });

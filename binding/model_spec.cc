@@ -44,6 +44,7 @@ ModelSpec model_spec_of(Napi::Value value) {
   if (options.has("fusedQkv")) s.qkv_layout = options.choice<QkvLayout>("fusedQkv", kLayouts, 2);
   s.transposed_linears = options.flag("transposedLinears");
   s.attention_scale = options.number("attentionScale");
+  s.bfloat16 = options.has("bfloat16") && options.flag("bfloat16");
   if (options.has("loraScale")) s.lora_scale = options.number("loraScale");
   const Napi::Value parameters = options.get("parameters");
   HF_CHECK(parameters.IsArray(), ErrorCode::kInvalidArg, "Model: parameters must be an array");

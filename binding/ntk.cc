@@ -300,7 +300,7 @@ Napi::Value ModelHandle::vjp(const Napi::CallbackInfo& info) {
           const View g = make_view(all.as<char>() + i * all.stride[0] * dtype_bytes(all.dtype), all.dtype, all.shape[1], all.shape[2]);
           SumSink sink(*model, make_view(out.view.as<char>() + i * model->size() * dtype_bytes(run.real()), run.real(), model->size()), wanted, run);
           GemmArgs args;
-          args.a = g, args.b = model->weight(model->classifier()), args.c = arena_tensor(run, run.real(), g.shape[0], model->spec().hidden_size);
+          args.a = g, args.b = model->classifier_operand(), args.c = arena_tensor(run, run.real(), g.shape[0], model->spec().hidden_size);
           dispatch(args, run);
           if (sink.wants(model->classifier())) {
             GemmArgs head;

@@ -65,14 +65,16 @@ Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, st
   });
 }
 
-Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target) {
+Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target,
+                      std::function<void(Run&)> after) {
   Napi::Object named = Napi::Object::New(info.Env());
   named.Set("path", info[first]), named.Set("offset", info[first + 1]), named.Set("dtype", info[first + 2]);
   const Options options(function, named);
   return EnvData::of(info.Env()).submit(
       context, info.Env().Undefined(),
-      [keep, target, path = options.text("path"), offset = options.integer("offset"), dtype = options.choice<FileDType>("dtype", kFileDTypes, 4)](Run& run) -> Convert {
+      [keep, target, after = std::move(after), path = options.text("path"), offset = options.integer("offset"), dtype = options.choice<FileDType>("dtype", kFileDTypes, 4)](Run& run) -> Convert {
         load_numbers(path, offset, dtype, target, run);
+        if (after) after(run);
         return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
       });
 }

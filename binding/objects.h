@@ -6,6 +6,8 @@
 
 #include <memory>
 
+#include <functional>
+
 #include "core/buffer.h"
 #include "core/context.h"
 #include "model/model.h"
@@ -114,7 +116,9 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle>, public Handle<
 };
 
 // A job that fills `target`, which `keep` owns, from a file: path, byte offset and dtype are arguments first, first + 1, first + 2 of `info`.
-Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target);
+// `after` runs in the same job.
+Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target,
+                      std::function<void(Run&)> after = {});
 // Numbers of `view` (contiguous) as a fresh Float32Array or Float64Array, and a job that makes it.
 Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View view);
 // A typed array's numbers, converted to `dtype`, copied at once.

@@ -28,7 +28,7 @@
 // still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero
 // coefficient are 0. Ties of argmax go to the lowest id.
 //
-// hidden (N,C) weight (V,C) targets (N). d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
+// hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
 // less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0 not.
 // Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight;
 // without gradients only a tile of the vocabulary is held.
@@ -62,7 +62,7 @@ struct LinearPolicyGradientArgs {
     static constexpr const char* kEstimators[] = {"k1", "k2", "k3", "exact"};
     static constexpr const char* kLevels[] = {"token", "sequence", "product"};
     f.in("hidden", s.hidden, "N C");
-    f.in("weight", s.weight, "V C");
+    f.in("weight", s.weight, "V C", kBf16);
     f.in("bias", s.bias, "V", kOptional);
     f.in("targets", s.targets, "N", kIndices);
     f.in("coefficients", s.coefficients, "N", kOptional);
@@ -73,7 +73,7 @@ struct LinearPolicyGradientArgs {
     f.in("weights", s.weights, "N", kOptional);
     f.in("offsets", s.offsets, "S+1", kOptional | kIndices);
     f.in("ref_hidden", s.ref_hidden, "N R", kOptional);
-    f.in("ref_weight", s.ref_weight, "V R", kOptional);
+    f.in("ref_weight", s.ref_weight, "V R", kOptional | kBf16);
     f.in("ref_bias", s.ref_bias, "V", kOptional);
     f.out("logps", s.logps, "N");
     f.out("entropy", s.entropy, "N", kOptional);

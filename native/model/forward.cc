@@ -211,7 +211,7 @@ View gather_rows(const View& x, const View& rows, Run& run) {
 
 void logits(const Model& model, const View& hidden, const View& z, Run& run) {
   GemmArgs args;
-  args.a = hidden, args.b = model.weight(model.classifier()).transposed(), args.c = z;
+  args.a = hidden, args.b = model.classifier_operand().transposed(), args.c = z;
   dispatch(args, run);
 }
 

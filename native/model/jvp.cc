@@ -31,11 +31,12 @@ class Jvp {
  private:
   View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), all_.batch.rows(), columns); }
   View part(int parameter) const { return model_.view_in(tangent_, parameter); }
-  // The same place in the tangent vector as `view` has in the weights.
-  View tangent_of(View view) const {
-    if (view) view.data = tangent_.as<char>() + (view.as<char>() - model_.weights().as<char>());
+  // `view` begins with that parameter's numbers: the same place in the tangent vector.
+  View tangent_of(View view, int parameter) const {
+    if (view) view.data = part(parameter).data, view.dtype = tangent_.dtype;
     return view;
   }
+  View tangent_of(const Linear& linear) const { return tangent_of(linear.weight, linear.parts.front().weight); }
 
   // t_y = t_a Wᵀ + a t_Wᵀ + t_b (+ residual)
   void linears(const Linear* linears, size_t count, const View& a, const View& t_a, const View& t_y, const View& residual) {
@@ -43,9 +44,9 @@ class Jvp {
     for (size_t i = 0; i < count; ++i) {
       GemmArgs args;
       args.a = t_a, args.b = linears[i].weight.transposed(), args.c = t_y.slice(1, column, linears[i].out());
-      args.bias = tangent_of(linears[i].bias), args.residual = residual;
+      args.bias = tangent_of(linears[i].bias, linears[i].parts.front().bias), args.residual = residual;
       dispatch(args, run_);
-      args.a = a, args.b = tangent_of(linears[i].weight).transposed(), args.bias = View{}, args.residual = View{}, args.accumulate = true;
+      args.a = a, args.b = tangent_of(linears[i]).transposed(), args.bias = View{}, args.residual = View{}, args.accumulate = true;
       dispatch(args, run_);
       for (const Adapter& adapter : linears[i].adapters) this->adapter(adapter, a, t_a, t_y.slice(1, column + adapter.begin, adapter.up.out()));
       column += linears[i].out();
@@ -57,12 +58,12 @@ class Jvp {
     Scratch scratch(run_);
     const View t_h = adapter_input(spec_, adapter, t_a, run_);
     GemmArgs moved;
-    moved.a = a, moved.b = tangent_of(adapter.down.weight).transposed(), moved.c = t_h, moved.alpha = spec_.lora_scale, moved.accumulate = true;
+    moved.a = a, moved.b = tangent_of(adapter.down).transposed(), moved.c = t_h, moved.alpha = spec_.lora_scale, moved.accumulate = true;
     dispatch(moved, run_);
     GemmArgs up;
     up.a = t_h, up.b = adapter.up.weight.transposed(), up.c = t_y, up.accumulate = true;
     dispatch(up, run_);
-    up.a = adapter_input(spec_, adapter, a, run_), up.b = tangent_of(adapter.up.weight).transposed();
+    up.a = adapter_input(spec_, adapter, a, run_), up.b = tangent_of(adapter.up).transposed();
     dispatch(up, run_);
   }
 

@@ -1,5 +1,7 @@
 #include "model/model.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "core/error.h"
@@ -77,6 +79,7 @@ Model::Model(std::shared_ptr<Context> context, ModelSpec spec) : context_(std::m
     size_ += size;
   }
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
+  if (s.bfloat16) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   trainable_.assign(parameters_.size(), true);
   wire();
 }
@@ -85,7 +88,41 @@ Model::Model(const Model& other)
     : context_(other.context_), spec_(other.spec_), parameters_(other.parameters_), size_(other.size_), trainable_(other.parameters_.size(), true) {
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
   std::memcpy(weights_.view.data, other.weights_.view.data, static_cast<size_t>(weights_.view.bytes()));
+  if (spec_.bfloat16) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   wire();
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    if (rounded(int(i))) std::memcpy(operand(int(i)).data, other.operand(int(i)).data, static_cast<size_t>(operand(int(i)).bytes()));
+}
+
+bool Model::rounded(int parameter) const {
+  if (!spec_.bfloat16) return false;
+  switch (parameters_[parameter].spec.role) {
+    case Role::kQ:
+    case Role::kK:
+    case Role::kV:
+    case Role::kQkv:
+    case Role::kAttentionOut:
+    case Role::kMlpGate:
+    case Role::kMlpUp:
+    case Role::kMlpDown:
+    case Role::kClassifier: return true;
+    case Role::kEmbedding: return find(Role::kClassifier, -1) < 0;  // of a tied model; looked up rows are the originals
+    default: return false;
+  }
+}
+
+void Model::refresh(int parameter, Run& run) {
+  if (!rounded(parameter)) return;
+  const float* from = weight(parameter).as<float>();
+  uint16_t* to = operand(parameter).as<uint16_t>();
+  constexpr int64_t kChunk = 1 << 18;
+  const int64_t size = parameters_[parameter].size;
+  parallel_for(run, (size + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, size); ++i) {
+      const uint32_t bits = std::bit_cast<uint32_t>(from[i]);  // to nearest, ties to even; a NaN stays one
+      to[i] = uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    }
+  });
 }
 
 std::shared_ptr<Model> Model::clone() const { return std::shared_ptr<Model>(new Model(*this)); }
@@ -130,7 +167,7 @@ Linear Model::make_linear(const std::vector<std::pair<Role, Role>>& roles, int l
   for (const auto& [weight_role, bias_role] : roles) {
     const int weight = find(weight_role, layer), bias = find(bias_role, layer);
     HF_CHECK(weight >= 0, ErrorCode::kInvalidArg, "Model: layer %d has no parameter with role '%s'", layer, kRoles[int(weight_role)]);
-    const View view = spec_.transposed_linears ? this->weight(weight).transposed() : this->weight(weight);
+    const View view = spec_.transposed_linears ? operand(weight).transposed() : operand(weight);
     if (linear.parts.empty()) linear.weight = view, linear.bias = bias >= 0 ? this->weight(bias) : View{};
     linear.parts.push_back({weight, bias, out, view.shape[0]});
     out += view.shape[0];

@@ -73,6 +73,10 @@ class Model {
   // The whole flat vector (P), and one parameter of it in its own shape.
   View weights() const { return weights_.view; }
   View weight(int parameter) const { return view_in(weights_.view, parameter); }
+  // What matrix products multiply by: the weight itself, or its rounded copy, which refresh() renews after a change.
+  View operand(int parameter) const { return rounded(parameter) ? view_in(rounded_.view, parameter) : weight(parameter); }
+  View classifier_operand() const { return operand(classifier_); }
+  void refresh(int parameter, Run& run);
   // Gradients, in the same layout; made (zero) on first use. A caller may write those of trainable parameters.
   View gradients();
   bool has_gradients() const { return bool(gradients_.buffer); }
@@ -94,6 +98,7 @@ class Model {
   Model(const Model& other);
   void wire();
   int find(Role role, int layer) const;
+  bool rounded(int parameter) const;
   Linear make_linear(const std::vector<std::pair<Role, Role>>& roles, int layer) const;
   std::vector<Linear> make_linears(const std::vector<std::pair<Role, Role>>& roles, int layer) const;
   void attach_adapters(Linear& linear) const;
@@ -102,7 +107,7 @@ class Model {
   ModelSpec spec_;
   std::vector<Parameter> parameters_;
   int64_t size_ = 0;
-  Tensor weights_, gradients_;
+  Tensor weights_, gradients_, rounded_;
   std::vector<bool> trainable_, written_;  // written_: gradients that may not be zero
   int embedding_ = -1, position_ = -1, classifier_ = -1;
   NormWeights final_norm_;

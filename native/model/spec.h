@@ -63,6 +63,8 @@ struct ModelSpec {
   bool transposed_linears = false;  // linear weights are stored (in, out)
   double attention_scale = 1;
   double lora_scale = 1;  // of every adapter: α / r
+  // Matrix products read weights rounded to bfloat16; what trains and is saved are the float32 originals. Adapters stay float32.
+  bool bfloat16 = false;
   std::vector<ParameterSpec> parameters;  // in storage order
 };
 

@@ -69,7 +69,7 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
 
   hidden = gather_rows(activations.features(), term_rows, run);
   logps = arena_tensor(run, run.real(), R);
-  const View weight = model.weight(model.classifier());
+  const View weight = model.classifier_operand();
   d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
   if (functions.output == Output::kLogp) {
     lse = arena_tensor(run, run.real(), R);
@@ -127,7 +127,7 @@ View FunctionBlock::output_gradient(int64_t first, int64_t width) const {
   const View g = arena_tensor(run, run.real(), R, width);
   if (functions.output == Output::kLogp) {
     GemmArgs args;
-    args.a = hidden, args.b = model.weight(model.classifier()).slice(0, first, width).transposed(), args.c = g;
+    args.a = hidden, args.b = model.classifier_operand().slice(0, first, width).transposed(), args.c = g;
     dispatch(args, run);
   } else {
     set_zero(g);

@@ -37,7 +37,7 @@ class Decoder {
       const LayerWeights& w = model.layer(l);
       linears_.push_back({w.qkv, w.mlp_in, w.attention_out, w.mlp_down});
     }
-    classifier_.weight = model.weight(model.classifier());
+    classifier_.weight = model.classifier_operand();
     prefill(ids, offsets, first_prompt, last_prompt);
     if (packs_weights(model, options)) pack();
   }

@@ -47,6 +47,9 @@ Optimizer::Result Optimizer::step(const OptimizerStep& options, Run& run) {
       dispatch(args, run);
     }
   }
+  if (finite)
+    for (size_t i = 0; i < model_->parameters().size(); ++i)
+      if (model_->trainable(int(i))) model_->refresh(int(i), run);
   model_->zero_gradients();
   return {norm, finite};
 }

@@ -46,7 +46,7 @@ LinearPolicyGradientArgs block_args(const Model& model, const Samples& samples, 
                                     Run& run) {
   const auto part = [&](const View& view) { return view ? view.slice(0, block.row_begin, block.rows) : view; };
   LinearPolicyGradientArgs args = batch.loss;
-  args.hidden = hidden, args.weight = model.weight(model.classifier());
+  args.hidden = hidden, args.weight = model.classifier_operand();
   args.targets = make_view(const_cast<int32_t*>(samples.targets) + block.row_begin, DType::kI32, block.rows);
   args.coefficients = part(batch.coefficients), args.entropy_coefficients = part(batch.entropy_coefficients);
   args.advantages = part(batch.advantages), args.old_logps = part(batch.old_logps), args.ref_logps = part(batch.ref_logps);
@@ -99,7 +99,7 @@ void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, 
     LinearPolicyGradientArgs args = block_args(model, samples, batch, block, hidden, run);
     if (const Model* reference = options.reference) {
       args.ref_hidden = block_features(*reference, samples, block, run);
-      args.ref_weight = reference->weight(reference->classifier());
+      args.ref_weight = reference->classifier_operand();
     }
     if (body) args.d_hidden = arena_tensor(run, run.real(), block.rows, hidden.shape[1]);
     if (model.trainable(model.classifier())) args.d_weight = sink.gradient(model.classifier());

@@ -2,14 +2,6 @@
 
 namespace hf::reference {
 
-namespace {
-template <class Real>
-Real element(const View& v, int64_t i, int64_t j) {
-  const int64_t at = i * v.stride[0] + j * v.stride[1];
-  if (v.dtype == DType::kBF16) return static_cast<Real>(__builtin_bit_cast(float, static_cast<uint32_t>(v.as<uint16_t>()[at]) << 16));
-  return v.as<Real>()[at];
-}
-}  // namespace
 
 template <class Real>
 void run(const GemmArgs& g, Run&) {
@@ -18,7 +10,7 @@ void run(const GemmArgs& g, Run&) {
     for (int64_t n = g.triangle == Triangle::kUpper ? m : 0; n < N; ++n) {
       Real sum = 0;
       for (int64_t k = 0; k < K; ++k)
-        sum += element<Real>(g.a, m, k) * element<Real>(g.b, k, n);
+        sum += real_at<Real>(g.a, m, k) * real_at<Real>(g.b, k, n);
       Real value = static_cast<Real>(g.alpha) * sum;
       if (g.bias) value += g.bias.as<Real>()[n];
       if (g.residual) value += g.residual.as<Real>()[m * g.residual.stride[0] + n];

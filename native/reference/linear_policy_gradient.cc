@@ -6,9 +6,6 @@
 namespace hf::reference {
 namespace {
 
-template <class Real>
-Real real_at(const View& m, int64_t row, int64_t column) { return m.as<Real>()[row * m.stride[0] + column]; }
-
 // z = (h Wᵀ + bias) / temperature, one row.
 template <class Real>
 void row_logits(const View& hidden, const View& weight, const View& bias, double temperature, int64_t n, Real* z) {

@@ -328,7 +328,7 @@ export interface LinearPolicyGradientArgs {
   /** (N, C). */
   readonly hidden: ArrayView<RealArray>;
   /** (V, C). */
-  readonly weight: ArrayView<RealArray>;
+  readonly weight: ArrayView<RealArray | Uint16Array>;
   /** (V). */
   readonly bias?: RealArray | ArrayView<RealArray> | undefined;
   /** (N). */
@@ -350,7 +350,7 @@ export interface LinearPolicyGradientArgs {
   /** (N, R). */
   readonly ref_hidden?: ArrayView<RealArray> | undefined;
   /** (V, R). */
-  readonly ref_weight?: ArrayView<RealArray> | undefined;
+  readonly ref_weight?: ArrayView<RealArray | Uint16Array> | undefined;
   /** (V). */
   readonly ref_bias?: RealArray | ArrayView<RealArray> | undefined;
   /** (N). Overwritten. */
@@ -914,7 +914,7 @@ export interface Kernels {
    * still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero
    * coefficient are 0. Ties of argmax go to the lowest id.
    *
-   * hidden (N,C) weight (V,C) targets (N). d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
+   * hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
    * less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0 not.
    * Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight;
    * without gradients only a tile of the vocabulary is held.

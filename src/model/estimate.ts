@@ -50,7 +50,7 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
   const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
   const classifierOnly = trainable.every((p) => p.role === 'classifier');
   const real = model.context.math === 'fp64' ? 8 : 4;
-  const weights = real * model.native.size;
+  const weights = (model.dtype === 'bfloat16' ? real + 2 : real) * model.native.size;
   const gradients = real * trainable.reduce((sum, p) => sum + p.size, 0);
   const phases = model.native.footprint({
     sequences, sequenceLength, scoredLength, ...(maxTokens ? { maxTokens } : {}), gradientCheckpointing, exactKl: reference === 'exact',

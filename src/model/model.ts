@@ -11,7 +11,7 @@ import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
 import { estimateTraining, type TrainingEstimate, type TrainingShape } from './estimate.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
-import { type Companions, loadCheckpoint, type LoadOptions, saveCheckpointDirectory, type SaveOptions } from './pretrained.js';
+import { type Companions, loadCheckpoint, type LoadOptions, type ModelDtype, saveCheckpointDirectory, type SaveOptions, withDtype } from './pretrained.js';
 import type { StoredDtype } from './safetensors.js';
 import type { ParameterFilter } from './selection.js';
 import type { Prompt, Tokenizer } from './tokenizer.js';
@@ -38,6 +38,7 @@ export interface FromConfigOptions {
   readonly seed?: number;
   /** As LoadOptions'. */
   readonly peftConfig?: PeftConfig;
+  readonly dtype?: ModelDtype;
 }
 
 /** Per scored token, samples' tokens one after the other in the order given. */
@@ -96,7 +97,8 @@ export class Model {
     const checkpoint = await loadCheckpoint(directory, options);
     const peftConfig = options.adapter !== undefined ? await readAdapterConfig('fromPretrained', options.adapter, checkpoint.family)
       : options.peftConfig && resolvePeftConfig('fromPretrained', checkpoint.family, options.peftConfig);
-    const spec = peftConfig ? withAdapters('fromPretrained', checkpoint.spec, peftConfig) : checkpoint.spec;
+    const whole = withDtype('fromPretrained', checkpoint.spec, options.dtype, context);
+    const spec = peftConfig ? withAdapters('fromPretrained', whole, peftConfig) : whole;
     const native = new addon.Model(context.native, spec);
     try {
       let done = 0;
@@ -120,7 +122,8 @@ export class Model {
     const family = familyOf(config);
     const complete = family.complete(config);
     const peftConfig = options.peftConfig && resolvePeftConfig('fromConfig', family, options.peftConfig);
-    const spec = peftConfig ? withAdapters('fromConfig', family.spec(complete), peftConfig) : family.spec(complete);
+    const whole = withDtype('fromConfig', family.spec(complete), options.dtype, context);
+    const spec = peftConfig ? withAdapters('fromConfig', whole, peftConfig) : whole;
     const model = new Model(context, family, complete, spec, new addon.Model(context.native, spec), undefined, peftConfig);
     await initialise(model, options.seed ?? context.seed);
     if (peftConfig) await initialiseAdapters(model, options.seed ?? context.seed);
@@ -137,6 +140,10 @@ export class Model {
   /** generation_config.json as it was read; {} without one. generate() takes its default stop tokens from it. */
   get generationConfig(): Readonly<Record<string, unknown>> {
     return this.companions.generationConfig;
+  }
+  /** Of matrix products. */
+  get dtype(): ModelDtype {
+    return this.spec.bfloat16 ? 'bfloat16' : 'float32';
   }
   /** True when the classifier is the embedding matrix itself. */
   get tied(): boolean {

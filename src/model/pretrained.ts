@@ -13,10 +13,24 @@ import type { Model } from './model.js';
 import { readCheckpointTensors, type StoredDtype, type TensorEntry, writeCheckpointTensors } from './safetensors.js';
 import { createTokenizer, type Tokenizer } from './tokenizer.js';
 
+/**
+ * 'bfloat16': linear layers and the classifier multiply by weights rounded to bfloat16; activations, sums and everything else stay float32.
+ * The float32 weights are kept: they are what trains and what is saved.
+ */
+export type ModelDtype = 'float32' | 'bfloat16';
+
+/** @throws ERR_UNSUPPORTED for an unknown dtype, or bfloat16 in a float64 context. */
+export function withDtype(caller: string, spec: ModelSpec, dtype: ModelDtype | undefined, context: Context): ModelSpec {
+  if (dtype === undefined || dtype === 'float32') return spec;
+  if (dtype !== 'bfloat16') fail('ERR_UNSUPPORTED', `${caller}: dtype must be 'float32' or 'bfloat16', got '${String(dtype)}'`);
+  if (context.math === 'fp64') fail('ERR_UNSUPPORTED', `${caller}: dtype 'bfloat16' needs a context with math 'fp32', got 'fp64'`);
+  return { ...spec, bfloat16: true };
+}
+
 export interface LoadOptions {
   readonly context?: Context;
-  /** Arithmetic and storage; files may hold anything. Default 'float32'. */
-  readonly dtype?: 'float32';
+  /** Of computation; files may hold anything. Default 'float32'. */
+  readonly dtype?: ModelDtype;
   /** Gives a tied model a classifier of its own, equal to the embedding at first. */
   readonly untieClassifier?: boolean;
   /** Adds fresh LoRA adapters and freezes the weights beside them (adapters.ts). */
@@ -67,7 +81,6 @@ const SAVE_OPTIONS = ['dtype', 'maxShardBytes', 'signal', 'onProgress'];
 export async function loadCheckpoint(directory: string, options: LoadOptions): Promise<LoadedCheckpoint> {
   const caller = 'fromPretrained';
   checkOptions(caller, options, LOAD_OPTIONS);
-  if (options.dtype !== undefined && options.dtype !== 'float32') fail('ERR_UNSUPPORTED', `${caller}: dtype must be 'float32', got '${String(options.dtype)}'`);
   const configPath = join(directory, 'config.json');
   const stored = parseJson(caller, configPath, await io(caller, 'read', configPath, () => readFile(configPath)));
   return inFile(configPath, async () => {

@@ -130,6 +130,8 @@ export interface ModelSpec {
   /** Linear weights are stored [in, out] (GPT-2's Conv1D). */
   readonly transposedLinears: boolean;
   readonly attentionScale: number;
+  /** Matrix products read weights rounded to bfloat16, kept beside the float32 originals. */
+  readonly bfloat16?: boolean;
   /** y += loraScale · B A x, for every adapter. */
   readonly loraScale?: number;
   /** In storage order: the flat parameter vector that (n, P) results use. */

@@ -271,6 +271,6 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   /** What a checkpoint is compared with: options as they are, stages without their lengths (and the rule that shortens one, which is an option). */
   #comparable(): Record<string, unknown> {
     const stages = this.stages.map(({ steps: _, endsWhen: _rule, trainable, ...stage }) => ({ ...stage, trainable: String(trainable) }));
-    return { ...this.config, trainable: String(this.config.trainable), stages };
+    return { ...this.config, dtype: this.model.dtype, trainable: String(this.config.trainable), stages };
   }
 }

@@ -42,6 +42,12 @@ function nearLogps(random: Random, args: CaseArgs, spread: number): RealTensor {
   return { data: Float64Array.from(logp, (l) => l + spread * random.gauss()), shape: [logp.length] };
 }
 
+/** The same call with weights that bfloat16 holds exactly, given as such. */
+function inBfloat16(args: CaseArgs): CaseArgs {
+  const cut = (tensor: RealTensor): RealTensor => ({ ...tensor, bfloat16: true, data: Float64Array.from(tensor.data, (v) => new Float32Array(Uint32Array.of(new Uint32Array(Float32Array.of(v).buffer)[0]! & 0xffff0000).buffer)[0]!) });
+  return { ...args, weight: cut(args['weight'] as RealTensor), ...(args['ref_weight'] ? { ref_weight: cut(args['ref_weight'] as RealTensor) } : {}) };
+}
+
 const offsetsOf = (N: number): IntTensor => ints(0, Math.floor(N / 3), Math.floor(N / 3), N - 2, N); // an empty sequence, too
 
 /** loss × kl × importance, with everything on. */
@@ -280,6 +286,8 @@ export const linearPolicyGradient = defineCases({
     { name: 'several tiles and chunks, no entropy term', args: (r) => { const { entropy_coefficients: _, ...a } = withCoefficients(r, { N: 300, C: 5, V: 4100, scale: 3 }); return a; } },
     { name: 'logits ±1e4', args: (r) => withCoefficients(r, { N: 257, C: 8, V: 97, scale: 4000 }) },
     { name: 'logits ±1e4, exact KL', args: (r) => computed(r, { N: 257, C: 8, V: 97, scale: 4000 }, 'clip', 'exact', 'token') },
+    { name: 'bfloat16 weights', args: (r) => inBfloat16(withCoefficients(r, { N: 19, C: 9, V: 31 })) },
+    { name: 'bfloat16 weights of policy and reference, several tiles and chunks', args: (r) => inBfloat16(computed(r, { N: 290, C: 11, V: 1537 }, 'clip', 'exact', 'token')) },
     { name: 'temperature 0.1', args: (r) => ({ ...withCoefficients(r, { N: 33, C: 12, V: 97 }), temperature: 0.1 }) },
     { name: 'temperature 10', args: (r) => ({ ...withCoefficients(r, { N: 33, C: 12, V: 97 }), temperature: 10 }), objective },
     { name: 'a masked vocabulary', args: (r) => masked(r, withCoefficients(r, { N: 21, C: 6, V: 50 }), 5), objective },

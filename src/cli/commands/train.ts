@@ -54,7 +54,7 @@ export const train = (): Command => new Command('train')
   .addOption(new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share').argParser(real(0)).conflicts('evalData'))
   .option('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, the address of a reward server, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
   .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl', 'rloo', 'ppo', 'sft']).default('grpo'))
-  .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters')
+  .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters, bf16 true multiplies in bfloat16')
   .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
   .option('--out <dir>', 'where metrics, checkpoints, the model and the report go', join('runs', 'train'))
   .option('--resume', 'go on from the last checkpoint in --out')
@@ -72,8 +72,8 @@ export const train = (): Command => new Command('train')
     const { train: trainDataset, test: evalDataset } = options.evalSplit === undefined
       ? { train: rows, test: options.evalData === undefined ? undefined : await read(options.evalData) }
       : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
-    const { peftConfig, ...trainerConfig } = camelCaseKeys(config) as Record<string, unknown>;
-    using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}) });
+    const { peftConfig, bf16, ...trainerConfig } = camelCaseKeys(config) as Record<string, unknown>;
+    using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}), ...(bf16 === true ? { dtype: 'bfloat16' } : {}) });
     const common = { model, trainDataset, evalDataset, config: trainerConfig };
     const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
