@@ -9,7 +9,7 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { AdamW, createContext, type GradientOptions, Model, type PeftConfig, type Trainable } from '../src/index.js';
+import { AdamW, createContext, type GradientOptions, Model, type ModelDtype, type PeftConfig, type Trainable } from '../src/index.js';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const CONFIG = {
@@ -42,9 +42,9 @@ async function load(dtype: 'F32' | 'F16' | 'BF16'): Promise<Record<string, unkno
   return { seconds };
 }
 
-async function train(trainable: Trainable, options: Partial<GradientOptions> = {}, peftConfig?: PeftConfig): Promise<Record<string, unknown>> {
+async function train(trainable: Trainable, options: Partial<GradientOptions> = {}, peftConfig?: PeftConfig, dtype: ModelDtype = 'float32'): Promise<Record<string, unknown>> {
   const context = await createContext();
-  const model = await Model.fromPretrained(await checkpoint('F32'), { context, ...(peftConfig ? { peftConfig } : {}) });
+  const model = await Model.fromPretrained(await checkpoint('F32'), { context, dtype, ...(peftConfig ? { peftConfig } : {}) });
   model.setTrainable(trainable);
   const { sequences, sequenceLength, scoredLength } = SHAPE;
   const estimate = model.estimateTraining({ ...SHAPE, ...('gradientCheckpointing' in options ? { gradientCheckpointing: true } : {}) });
@@ -67,12 +67,37 @@ async function train(trainable: Trainable, options: Partial<GradientOptions> = {
   };
 }
 
+/** Tokens per second of one greedy completion; bfloat16: and how far its logits are from float32's. */
+async function decode(dtype: ModelDtype): Promise<Record<string, unknown>> {
+  const path = await checkpoint('F32');
+  using model = await Model.fromPretrained(path, { dtype });
+  const prompt = Array.from({ length: 32 }, (_, t) => (t * 7919) % CONFIG.vocab_size);
+  const maxNewTokens = 32;
+  const seconds: number[] = [];
+  for (let i = 0; i < 3; ++i) {
+    const begin = performance.now();
+    await model.generate([prompt], { maxNewTokens, temperature: 0, stop: [] });
+    seconds.push((performance.now() - begin) / 1000);
+  }
+  const result = { tokensPerSecond: maxNewTokens / Math.min(...seconds) };
+  if (dtype === 'float32') return result;
+  const logits = async (m: Model) => (await m.forward({ inputIds: [prompt] })).logits![0]!.data();
+  using full = await Model.fromPretrained(path);
+  const [ours, exact] = [await logits(model), await logits(full)];
+  let [error, norm] = [0, 0];
+  exact.forEach((z, i) => ((error += (ours[i]! - z) ** 2), (norm += z ** 2)));
+  return { ...result, relativeErrorOfLogits: Math.sqrt(error / norm) };
+}
+
 const MODES: Readonly<Record<string, () => Promise<Record<string, unknown>>>> = {
   'load F32': () => load('F32'),
   'load F16': () => load('F16'),
   'load BF16': () => load('BF16'),
+  'decode float32': () => decode('float32'),
+  'decode bfloat16': () => decode('bfloat16'),
   'train all': () => train('all'),
   'train all, gradient checkpointing': () => train('all', { gradientCheckpointing: true }),
+  'train all, bfloat16': () => train('all', {}, undefined, 'bfloat16'),
   'train classifier': () => train('classifier'),
   'train top layer': () => train(/layers\.11\./),
   'train LoRA, r 8 on query_key_value': () => train('all', {}, { r: 8, loraAlpha: 16 }),

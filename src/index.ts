@@ -14,7 +14,7 @@ export type { TrainingEstimate, TrainingShape } from './model/estimate.js';
 export type { Completion, GenerateOptions } from './model/generate.js';
 export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
-export type { LoadOptions, SaveOptions } from './model/pretrained.js';
+export type { LoadOptions, ModelDtype, SaveOptions } from './model/pretrained.js';
 export type { ChatMessage, ChatOptions } from './model/chat.js';
 export type { Prompt, Tokenizer } from './model/tokenizer.js';
 export { type KernelOptions, kernels, type KernelSyncOptions } from './kernels/index.js';
