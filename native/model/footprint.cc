@@ -42,14 +42,14 @@ int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
 }
 
 int64_t product_bytes(const ModelSpec& s, int64_t rows, bool backward) {
-  // Slices of both operands, as native/cpu/gemm.cc cuts them.
-  const auto panels = [](int64_t M, int64_t N, int64_t K) { return 4 * std::min<int64_t>(K, 384) * (std::min<int64_t>(M, 2048) + std::min<int64_t>(N, 2048)); };
+  // A slice of the right operand (K, N), as native/cpu/gemm.cc cuts it.
+  const auto panels = [](int64_t N, int64_t K) { return 4 * std::min<int64_t>(K, 512) * std::min<int64_t>(N, 2048); };
   const Widths w(s);
   const int64_t linears[][2] = {{w.qkv, w.C}, {w.C, w.attention}, {w.mlp_in, w.C}, {w.C, w.F}};
   int64_t most = 0;
   for (const auto& [out, in] : linears) {
-    most = std::max(most, panels(rows, out, in));
-    if (backward) most = std::max({most, panels(rows, in, out), panels(out, in, rows)});
+    most = std::max(most, panels(out, in));
+    if (backward) most = std::max({most, panels(in, out), panels(in, rows)});
   }
   return most;
 }

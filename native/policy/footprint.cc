@@ -21,7 +21,7 @@ int64_t head_bytes(const Model& model, int64_t rows, bool d_hidden, bool d_weigh
   if (d_hidden) args.d_hidden = args.hidden;
   if (d_weight) args.d_weight = args.weight;
   if (reference) args.ref_hidden = shaped(real, rows, reference->spec().hidden_size), args.ref_weight = shaped(real, V, reference->spec().hidden_size);
-  const int64_t panels = 4 * C * std::min<int64_t>(V, 2048);  // of the classifier
+  const int64_t panels = 4 * std::min<int64_t>(C, 512) * std::min<int64_t>(V, 2048);  // of the classifier
   return workspace_bytes(args) + panels;
 }
 
