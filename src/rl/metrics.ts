@@ -87,13 +87,15 @@ export function explain(numbers: Numbers, config: ResolvedGRPOConfig, facts: { r
   const notes: string[] = [];
   const { unscorable, masked, completions } = facts;
   if (unscorable > 0) notes.push(`${unscorable} of ${completions} completions got null from every reward function: they have advantage 0 and are left out of the reward statistics.`);
-  const zeroStd = numbers['frac_reward_zero_std'];
-  if (zeroStd === 1 && config.advantageEstimator !== 'reinforce')
+  // Where completions of a prompt are compared with each other.
+  const grouped = config.advantageEstimator === 'grpo' || config.advantageEstimator === 'rloo';
+  const zeroStd = grouped ? numbers['frac_reward_zero_std'] : undefined;
+  if (zeroStd === 1)
     notes.push(`All completions of every prompt got the same reward (mean ${numbers['reward']!.toPrecision(3)}), so all advantages are 0 and the rewards teach nothing in this step. Look at the reward function, the difficulty of the prompts and the temperature.`);
   else if (zeroStd !== undefined && zeroStd >= 0.9) notes.push(`${percent(zeroStd)} of the completions are in groups with equal rewards: little signal in this step.`);
   if (masked > 0 && masked === completions) notes.push('maskTruncatedCompletions masked every completion, so this step has no gradient. Raise maxCompletionLength.');
   else if (numbers['completions/clipped_ratio'] === 1) notes.push('Every completion was cut off by length; none ended by itself. Raise maxCompletionLength, or check the stop token.');
-  if (facts.first && config.numIterations === 1 && config.beta === 0 && zeroStd !== 1)
+  if (facts.first && config.numIterations === 1 && config.beta === 0 && config.advantageEstimator !== 'gae' && zeroStd !== 1)
     notes.push('On-policy, the loss is close to 0 by construction (advantages average to about 0 and the ratio is 1); its gradient is not. Watch reward and grad_norm.');
   if (facts.first && config.lossType === 'cispo' && (config.epsilonHigh ?? config.epsilon) < 1)
     notes.push(`cispo caps the ratio at epsilonHigh itself, here ${config.epsilonHigh ?? config.epsilon}: below 1 it scales every update down. TRL's documentation uses 5.`);

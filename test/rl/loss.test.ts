@@ -162,6 +162,25 @@ describe('what the gradients of the KL estimators mean, on policy, by summing ov
   it.each(['k1', 'k3'] as const)('%s with useBiasCorrectionKl: KL(π‖π_ref)', async (kl) => expect(near(await expected(kl, true), reverse!)).toBeLessThan(1e-9));
 });
 
+describe('invariance', () => {
+  it.each([{ lossType: 'grpo' }, { lossType: 'dapo', beta: 0.1, entropyCoef: 0.1 }, { lossType: 'cispo', epsilonHigh: 5 }, { lossType: 'grpo', importanceSamplingLevel: 'sequence' }] as GRPOConfig[])('%j: the order of sequences and the blocks they are held in change no gradient', async (options) => {
+    const c = resolveConfig('GRPOConfig', { perDeviceTrainBatchSize: 8, numGenerations: 4, maxCompletionLength: 7, ...options });
+    const gradient = async (order: number[], maxTokens?: number) => {
+      const pick = (rows: number[][]) => Float32Array.from(order.flatMap((s) => rows[s]!));
+      const lengths = order.map((s) => LENGTHS[s]!);
+      const plan = planLoss({ lengths, advantages: perToken(order.map((s) => advantages[s]!), lengths), entropyCoef: c.entropyCoef, oldLogps: pick(old), refLogps: pick(ref) }, c);
+      await model.zeroGradients();
+      await model.accumulateGradients(order.filter((s) => LENGTHS[s]! > 0).map((s) => all[s]!), { ...plan.options, ...(maxTokens ? { maxTokens } : {}) });
+      return Float64Array.from((await Promise.all(model.parameters().map(({ name }) => model.getGradient(name)))).flatMap((g) => [...g]));
+    };
+    const whole = await gradient([0, 1, 2, 3, 4, 5, 6, 7]);
+    const norm = Math.sqrt(whole.reduce((sum, g) => sum + g * g, 0));
+    for (const other of [await gradient([5, 3, 0, 7, 6, 1, 4, 2]), await gradient([0, 1, 2, 3, 4, 5, 6, 7], 8)])
+      expect(Math.sqrt(other.reduce((sum, g, i) => sum + (g - whole[i]!) ** 2, 0)) / norm).toBeLessThan(1e-6);
+    expect(norm).toBeGreaterThan(1e-3);
+  });
+});
+
 describe('normalisers', () => {
   const weights = (lossType: ResolvedGRPOConfig['lossType'], perDeviceTrainBatchSize: number) => [...sequenceWeights(LENGTHS, { lossType, maxCompletionLength: 7, perDeviceTrainBatchSize })];
   it.each(['grpo', 'dr_grpo', 'dapo', 'cispo'] as const)('%s does not depend on the accumulation split', (lossType) => {

@@ -19,7 +19,7 @@ const kinds: Record<string, (model: Model, outputDir?: string) => Runnable> = {
   'GRPO': (model, outputDir) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir } }),
   'GRPO with a reference, 3 updates per batch': (model, outputDir) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir, numIterations: 3, beta: 0.1, entropyCoef: 0.01, lossType: 'grpo' } }),
   'RLOO, KL in the reward': (model, outputDir) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir, advantageEstimator: 'rloo', beta: 0.1, klInReward: true } }),
-  'PPO, KL and adaptive entropy': (model, outputDir) => new PPOTrainer({ ...common(model), config: { ...config, outputDir, numIterations: 3, useAdaptiveEntropy: true, entropyTarget: 2.75, topEntropyQuantile: 0.8 } }),
+  'PPO, KL and adaptive entropy': (model, outputDir) => new PPOTrainer({ ...common(model), config: { ...config, outputDir, numIterations: 3, useAdaptiveEntropy: true, entropyTarget: 3, topEntropyQuantile: 0.8 } }),
   'CF-RL': (model, outputDir) => new CFRLTrainer({ ...common(model), config: { ...config, outputDir, classifierSteps: 5, maxSteps: 5, numIterations: 2 } }),
   'rows on demand': (model, outputDir) => new GRPOTrainer({ ...common(model), trainDataset: (index, random) => ({ prompt: [2 + random.integer(10)], wanted: index % 3 }), config: { ...config, outputDir } }),
   'SFT, two stages': (model, outputDir) => new SFTTrainer({
