@@ -42,7 +42,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
                       InstanceMethod<&M::features>("features"), InstanceMethod<&M::score>("score"), InstanceMethod<&M::accumulate>("accumulate"),
                       InstanceMethod<&M::generate>("generate"), InstanceMethod<&M::footprint>("footprint"),
                       InstanceMethod<&M::plan_gram>("planGram"), InstanceMethod<&M::gram>("gram"),
-                      InstanceMethod<&M::per_sample_gradients>("perSampleGradients"), InstanceMethod<&M::vector_product>("vectorProduct"),
+                      InstanceMethod<&M::per_sample_gradients>("perSampleGradients"), InstanceMethod<&M::sketch>("sketch"), InstanceMethod<&M::vector_product>("vectorProduct"),
                       InstanceMethod<&M::linear_model>("linearModel"), InstanceMethod<&M::jvp>("jvp"), InstanceMethod<&M::vjp>("vjp"),
                       InstanceMethod<&M::row_tangents>("rowTangents"), InstanceMethod<&M::dispose>("dispose")});
 }

@@ -6,6 +6,7 @@
 #include "kernels/op_table.h"
 #include "ntk/gram.h"
 #include "ntk/per_sample.h"
+#include "ntk/sketch.h"
 #include "objects.h"
 #include "options.h"
 #include "packed.h"
@@ -110,6 +111,31 @@ Napi::Value ModelHandle::gram(const Napi::CallbackInfo& info) {
         Napi::Array matrices = Napi::Array::New(env, size_t(count));
         for (int64_t m = 0; m < count; ++m) matrices[uint32_t(m)] = typed_array(env, DType::kF64, numbers->data() + m * size, size);
         return matrices;
+      };
+    });
+  });
+}
+
+// (functions, functions | null, { wanted, maxBytes, repeats, size, left, seed, projection, confidence }) → { estimate, halfWidth }
+Napi::Value ModelHandle::sketch(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    static constexpr const char* kProjections[] = {"rademacher", "gaussian"};
+    const Options given("ntk.sketch", info[2]);
+    const auto first = functions_of("ntk.sketch", info[0], *get("model"));
+    const auto second = info[1].IsObject() ? functions_of("ntk.sketch", info[1], *object_) : nullptr;
+    SketchOptions options;
+    options.wanted = mask_of(given, *object_), options.max_bytes = given.integer("maxBytes"), options.repeats = given.integer("repeats");
+    options.size = given.integer("size"), options.left = given.integer("left"), options.seed = given.integer("seed");
+    options.projection = given.choice<Projection>("projection", kProjections, 2), options.confidence = given.number("confidence");
+    return EnvData::of(info.Env()).submit(object_->context(), info[3], [model = object_, first, second, options](Run& run) -> Convert {
+      const int64_t F1 = first->count(), F2 = second ? second->count() : F1;
+      auto estimate = doubles(F1 * F2), half_width = doubles(F1 * F2);
+      sketched_gram(*model, *first, second.get(), options, make_view(estimate->data(), DType::kF64, F1, F2), make_view(half_width->data(), DType::kF64, F1, F2), run);
+      return [estimate, half_width](Napi::Env env) -> Napi::Value {
+        Napi::Object result = Napi::Object::New(env);
+        result.Set("estimate", to_js(env, *estimate));
+        result.Set("halfWidth", to_js(env, *half_width));
+        return result;
       };
     });
   });

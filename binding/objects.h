@@ -89,6 +89,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle>, public Handle<Model> {
   Napi::Value footprint(const Napi::CallbackInfo& info);
   Napi::Value plan_gram(const Napi::CallbackInfo& info);  // this and the following: binding/ntk.cc
   Napi::Value gram(const Napi::CallbackInfo& info);
+  Napi::Value sketch(const Napi::CallbackInfo& info);
   Napi::Value per_sample_gradients(const Napi::CallbackInfo& info);
   Napi::Value vector_product(const Napi::CallbackInfo& info);
   Napi::Value linear_model(const Napi::CallbackInfo& info);

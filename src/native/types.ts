@@ -263,6 +263,17 @@ export interface NativeGramOptions {
   readonly maxBytes: number;
 }
 
+export interface NativeSketchOptions {
+  readonly wanted: Uint8Array;
+  readonly maxBytes: number;
+  readonly repeats: number;
+  readonly size: number;
+  readonly left: number;
+  readonly seed: number;
+  readonly projection: 'rademacher' | 'gaussian';
+  readonly confidence: number;
+}
+
 export interface NativeGramPlan {
   readonly blocks: number;
   readonly columnBlocks: number;
@@ -309,6 +320,8 @@ export interface NativeModel {
   planGram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions): NativeGramPlan;
   /** One matrix (F1 · F2 numbers) per entry of the split: [total] | [representation, gradient, cross] | [...parameters, classifier use, cross]. */
   gram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions, onProgress?: NativeProgress): NativeJob<Float64Array[]>;
+  /** Both (F1, F2). `size` numbers per repeat, the left factor having `left` rows. */
+  sketch(first: NativeFunctions, second: NativeFunctions | null, options: NativeSketchOptions, onProgress?: NativeProgress): NativeJob<{ estimate: Float64Array; halfWidth: Float64Array }>;
   perSampleGradients(functions: NativeFunctions, options: { wanted: Uint8Array; maxBytes: number }, onProgress?: NativeProgress): NativeJob<NativeTensor>;
   vectorProduct(first: NativeFunctions, second: NativeFunctions, v: Float64Array, options: { wanted: Uint8Array; maxBytes: number }, onProgress?: NativeProgress): NativeJob<Float64Array>;
   /** f(θ) and, along a flat tangent of `size` numbers, J t (zeros without one). */

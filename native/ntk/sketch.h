@@ -1,0 +1,22 @@
+// Gram matrices estimated from random projections of per-sample gradients (ops sketch and sketch_gram): memory per function is R·K numbers
+// whatever the model's size, and a second set is compared without running the first again.
+#pragma once
+
+#include "kernels/sketch.h"
+#include "ntk/gram.h"
+
+namespace hf {
+
+struct SketchOptions {
+  int64_t repeats = 32, size = 64, left = 8, seed = 0;  // R, K, and the rows of the left factor: left divides size
+  Projection projection = Projection::kRademacher;
+  double confidence = 0.99;
+  std::vector<bool> wanted;
+  int64_t max_bytes = 0;
+};
+
+// estimate, half_width (F1, F2) float64, of ⟨∇f, ∇f'⟩ over the wanted parameters; without `second` symmetric.
+void sketched_gram(const Model& model, const Functions& first, const Functions* second, const SketchOptions& options, const View& estimate, const View& half_width,
+                   Run& run);
+
+}  // namespace hf

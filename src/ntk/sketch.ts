@@ -1,0 +1,61 @@
+/** The kernel estimated from random projections of per-sample gradients, with an error bar. */
+import { runJob } from '../core/job.js';
+import { fail } from '../errors.js';
+import type { Sample } from '../model/batch.js';
+import type { Model } from '../model/model.js';
+import { wantedMask } from '../model/selection.js';
+import { type Level, targetFunctions } from './functions.js';
+import { byteBudget, type GradientCallOptions, realBytes, reserve } from './options.js';
+
+export interface SketchOptions extends GradientCallOptions {
+  readonly level?: Level;
+  /** Independent projections, at least 2; the error falls as 1/√repeats and its bar is honest from 32 on. Default 32. */
+  readonly repeats?: number;
+  /** Numbers that each projection keeps of a function's gradient. The error falls as 1/√size too. Default 64. */
+  readonly size?: number;
+  /** Entries ±1, or normal. Default 'rademacher'. */
+  readonly projection?: 'rademacher' | 'gaussian';
+  /** Of each entry's interval; default 0.99. */
+  readonly confidence?: number;
+  /** Default 0. The same seed gives the same projections, whatever the samples. */
+  readonly seed?: number;
+}
+
+export interface SketchResult {
+  /** Row-major, unbiased for ntk.gram's kernel. */
+  readonly kernel: Float64Array;
+  /** kernel ± halfWidth covers the exact entry with probability `confidence`, entry by entry (Student's t over the repeats). */
+  readonly halfWidth: Float64Array;
+  readonly shape: readonly [number, number];
+}
+
+/** The largest divisor up to the square root: the two factors of a projection are then about equally wide. */
+function leftFactor(size: number): number {
+  let left = Math.floor(Math.sqrt(size));
+  while (size % left !== 0) --left;
+  return left;
+}
+
+/**
+ * ⟨∇f_i, ∇f_j⟩ between samples x1 and x2 (or x1 and itself) from Kronecker-factored projections (LoGra, Choe et al. 2024): repeats · size
+ * numbers per function instead of its gradient, and no products of pairs of tokens, so it pays for many long functions. Ask ntk.gram when
+ * the exact kernel is affordable: it usually is.
+ * @throws ERR_INVALID_ARG (samples, options), ERR_OUT_OF_MEMORY (the budget, with both sizes and a cheaper call).
+ */
+export async function sketch(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: SketchOptions = {}): Promise<SketchResult> {
+  const { level = 'sequence', repeats = 32, size = 64, projection = 'rademacher', confidence = 0.99, seed = 0 } = options;
+  const caller = 'ntk.sketch';
+  if (!(Number.isSafeInteger(repeats) && repeats >= 2)) fail('ERR_INVALID_ARG', `${caller}: repeats must be an integer of at least 2 (an error bar needs two), got ${repeats}`);
+  if (!(Number.isSafeInteger(size) && size >= 1)) fail('ERR_INVALID_ARG', `${caller}: size must be a positive integer, got ${size}`);
+  if (!(Number.isSafeInteger(seed) && seed >= 0)) fail('ERR_INVALID_ARG', `${caller}: seed must be an integer of at least 0, got ${seed}`);
+  if (!(confidence > 0 && confidence < 1)) fail('ERR_INVALID_ARG', `${caller}: confidence must lie between 0 and 1, got ${confidence}`);
+  if (projection !== 'rademacher' && projection !== 'gaussian') fail('ERR_INVALID_ARG', `${caller}: projection must be 'rademacher' or 'gaussian', got '${String(projection)}'`);
+  const first = targetFunctions(caller, model, x1, level);
+  const second = x2 ? targetFunctions(caller, model, x2, level) : null;
+  const [n1, n2] = [first.sequence.length, (second ?? first).sequence.length];
+  const held = realBytes(model) * repeats * size * (n1 + (second ? n2 : 0)) + 16 * n1 * n2;
+  const maxBytes = reserve(caller, byteBudget(caller, options.maxBytes), held, 'use fewer repeats, a smaller size, or fewer samples');
+  const { estimate, halfWidth } = await runJob(options, (onProgress) =>
+    model.native.sketch(first, second, { wanted: wantedMask(caller, model, options.params), maxBytes, repeats, size, left: leftFactor(size), seed, projection, confidence }, onProgress));
+  return { kernel: estimate, halfWidth, shape: [n1, n2] };
+}
