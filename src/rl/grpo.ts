@@ -159,7 +159,7 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
     return {
       sequences: this.#prompts * numGenerations, sequenceLength, scoredLength: sequenceLength - promptLength,
       reference: beta > 0 ? (klEstimator === 'exact' && !klInReward ? 'exact' : true) : false,
-      sampling: { prompts: this.#prompts, promptLength, numReturnSequences: numGenerations, maxNewTokens: maxCompletionLength },
+      ...(this.#source ? {} : { sampling: { prompts: this.#prompts, promptLength, numReturnSequences: numGenerations, maxNewTokens: maxCompletionLength } }),
     };
   }
 

@@ -14,6 +14,8 @@ interface Options {
   readonly evalData?: string;
   readonly evalSplit?: number;
   readonly reward?: readonly string[];
+  readonly rollouts?: string;
+  readonly rolloutApi: 'vllm' | 'sglang';
   readonly method: 'grpo' | 'cfrl' | 'rloo' | 'ppo' | 'sft';
   readonly config?: string;
   readonly set?: readonly string[];
@@ -54,6 +56,8 @@ export const train = (): Command => new Command('train')
   .addOption(new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share').argParser(real(0)).conflicts('evalData'))
   .option('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, the address of a reward server, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
   .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl', 'rloo', 'ppo', 'sft']).default('grpo'))
+  .option('--rollouts <url>', 'sample on this server instead of here, and weigh the difference (docs/training.md)')
+  .addOption(new Option('--rollout-api <name>', 'what it speaks: vLLM’s OpenAI route or SGLang’s /generate').choices(['vllm', 'sglang']).default('vllm'))
   .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters, bf16 true multiplies in bfloat16')
   .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
   .option('--out <dir>', 'where metrics, checkpoints, the model and the report go', join('runs', 'train'))
@@ -61,10 +65,11 @@ export const train = (): Command => new Command('train')
   .option('--untie', 'give a tied model a classifier of its own (cfrl needs one)')
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
+    const [{ Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
       import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js')]);
     const { out } = options;
     const config: Record<string, unknown> = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
+    if (options.method === 'sft' && options.rollouts !== undefined) fail('ERR_INVALID_ARG', 'train: --method sft samples nothing; leave --rollouts out');
     if (options.method === 'sft' ? options.reward : !options.reward) fail('ERR_INVALID_ARG', `train: --method ${options.method} ${options.reward ? 'takes no --reward' : 'needs a --reward'}`);
     const rewardFuncs = await Promise.all((options.reward ?? []).map((spec) => loadReward(spec)));
     const read = (file: string) => readJsonLines<any>(file); // eslint-disable-line @typescript-eslint/no-explicit-any -- the trainer checks rows
@@ -74,8 +79,9 @@ export const train = (): Command => new Command('train')
       : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
     const { peftConfig, bf16, ...trainerConfig } = camelCaseKeys(config) as Record<string, unknown>;
     using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}), ...(bf16 === true ? { dtype: 'bfloat16' } : {}) });
+    const rollouts = options.rollouts === undefined ? undefined : (options.rolloutApi === 'sglang' ? sglangRollouts : openAIRollouts)({ url: options.rollouts });
     const common = { model, trainDataset, evalDataset, config: trainerConfig };
-    const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs });
+    const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs, rollouts });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
