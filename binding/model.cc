@@ -292,7 +292,7 @@ Napi::Value ModelHandle::footprint(const Napi::CallbackInfo& info) {
     const SampleSizes sizes{options.integer("sequences"), options.integer("sequenceLength"), options.integer("scoredLength")};
     const int64_t prompts = options.integer("prompts");
     Napi::Object result = Napi::Object::New(info.Env());
-    result.Set("accumulate", double(accumulate_bytes(model, sizes, how, {options.flag("classifier"), options.flag("body")})));
+    result.Set("accumulate", double(accumulate_bytes(model, sizes, how, {options.flag("classifier"), options.flag("body"), int(options.integer("lowestLayer"))})));
     result.Set("score", double(score_bytes(model, sizes)));
     result.Set("generate", prompts > 0 ? double(generate_bytes(model, prompts, options.integer("promptLength"), g)) : 0.0);
     return result;

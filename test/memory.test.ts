@@ -37,6 +37,9 @@ describe.each(Object.entries(shapes))('%s: the estimate is within 15 %% of the a
     const modes: [TrainingShape, object][] = [
       [shape, {}],
       [{ ...shape, gradientCheckpointing: true }, { gradientCheckpointing: true }],
+      [{ ...shape, trainable: /\.2\./ }, {}],
+      [{ ...shape, trainable: /\.1\./, gradientCheckpointing: true }, { gradientCheckpointing: true }],
+      [{ ...shape, trainable: /norm.*weight$|ln_f/ }, {}],
       [{ ...shape, maxTokens: 2 * sequenceLength }, { maxTokens: 2 * sequenceLength }],
       [{ ...shape, reference: 'exact' }, { loss: 'clip', advantages: new Float32Array(n).fill(1), coefficients: undefined, kl: 'exact', beta: 0.1, reference }],
       ...(model.tied ? [] : [[{ ...shape, trainable: 'classifier' }, {}] as [TrainingShape, object]]),

@@ -15,7 +15,7 @@ class Backward {
 
   // d (N, C): in, the gradient of the features; on the way down, of the residual stream.
   void run(const View& d) {
-    const int lowest = lowest_wanted();
+    const int lowest = lowest_wanted(model_, sink_);
     const View d_x = arena_tensor(run_, run_.real(), d.shape[0], d.shape[1]);
     norm(model_.final_norm(), all_.final_norm, all_.x, d, d_x, /*add=*/false);
     for (int l = spec_.layers - 1; l >= std::max(lowest, 0); --l) {
@@ -29,17 +29,6 @@ class Backward {
   }
 
  private:
-  // The lowest layer that holds a wanted parameter; −1: the embeddings do; layers + 0: none does.
-  int lowest_wanted() const {
-    int lowest = spec_.layers;
-    for (size_t i = 0; i < model_.parameters().size(); ++i) {
-      const ParameterSpec& p = model_.parameters()[i].spec;
-      const bool above = p.role == Role::kFinalNorm || p.role == Role::kFinalNormBias || p.role == Role::kClassifier;
-      if (!above && sink_.wants(int(i)) && p.layer < lowest) lowest = p.layer;
-    }
-    return lowest;
-  }
-
   View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), ids_.shape[0], columns); }
 
   // An activation seen by the rows of d: itself, or its rows gathered when functions share the forward pass.
@@ -175,6 +164,16 @@ class Backward {
 };
 
 }  // namespace
+
+int lowest_wanted(const Model& model, const GradientSink& sink) {
+  int lowest = model.spec().layers;
+  for (size_t i = 0; i < model.parameters().size(); ++i) {
+    const ParameterSpec& p = model.parameters()[i].spec;
+    const bool above = p.role == Role::kFinalNorm || p.role == Role::kFinalNormBias || p.role == Role::kClassifier;
+    if (!above && sink.wants(int(i)) && p.layer < lowest) lowest = p.layer;
+  }
+  return lowest;
+}
 
 void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run) {
   backward(model, activations, d_features, {activations.batch.offsets, View{}}, sink, run);

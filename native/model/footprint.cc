@@ -24,11 +24,11 @@ int64_t layer_numbers(const ModelSpec& s) {
   return 3 * w.C + 4 + w.qkv + w.attention + s.heads + w.mlp_in + w.F + w.normed_heads * (2 * s.head_dim + 2);
 }
 
-int64_t activation_numbers(const ModelSpec& s, Keep keep) {
-  const int64_t C = s.hidden_size;
+int64_t activation_numbers(const ModelSpec& s, Keep keep, int first_kept) {
+  const int64_t C = s.hidden_size, kept = s.layers - first_kept, rest = (first_kept > 0 ? 3 : 2) * C + 2;
   switch (keep) {
-    case Keep::kAll: return s.layers * (layer_numbers(s) + C) + 2 * C + 2;
-    case Keep::kInputs: return (s.layers + 2) * C + 2;
+    case Keep::kAll: return kept * (layer_numbers(s) + C) + rest;
+    case Keep::kInputs: return kept * C + rest;
     case Keep::kFeatures: return 3 * C + 2;
   }
   return 0;

@@ -8,7 +8,7 @@ namespace hf {
 // Numbers that one row of activations holds in one layer: all but its input and its output.
 int64_t layer_numbers(const ModelSpec& spec);
 // … and in what forward() has left at its end, every layer's input and output and the final norm included.
-int64_t activation_numbers(const ModelSpec& spec, Keep keep);
+int64_t activation_numbers(const ModelSpec& spec, Keep keep, int first_kept = 0);
 // Numbers that one row of gradients holds at the worst point of the backward pass, the features' gradient included. mapped: functions
 // share forward passes, so activations are gathered into gradient rows.
 int64_t gradient_numbers(const ModelSpec& spec, bool mapped);

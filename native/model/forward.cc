@@ -175,24 +175,25 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   return a;
 }
 
-Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run) {
+Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run, int first_kept) {
   const int64_t N = batch.rows(), C = model.spec().hidden_size;
   Activations out;
   out.batch = batch;
   View x = arena_tensor(run, run.real(), N, C);
-  View spare = keep == Keep::kFeatures ? arena_tensor(run, run.real(), N, C) : View{};
+  View spare = keep == Keep::kFeatures || first_kept > 0 ? arena_tensor(run, run.real(), N, C) : View{};
   embed(model, batch.ids, batch.positions, x, run);
   for (int l = 0; l < model.spec().layers; ++l) {
     checkpoint(run);
-    const View next = keep == Keep::kFeatures ? spare : same(x, run);
+    const Keep here = l < first_kept ? Keep::kFeatures : keep;
+    const View next = here == Keep::kFeatures ? spare : same(x, run);
     const int64_t mark = arena_mark(run);
     LayerActivations a = forward_layer(model, l, x, batch, run);
     apply_linears(model.spec(), &model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
-    if (keep != Keep::kAll) {
+    if (here != Keep::kAll) {
       arena_release(run, mark);
-      spare = x;
       a = LayerActivations{};
-      a.x = x;
+      if (here == Keep::kInputs) a.x = x;
+      else spare = x;
     }
     if (keep != Keep::kFeatures) out.layers.push_back(a);
     x = next;

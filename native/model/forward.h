@@ -74,8 +74,10 @@ View adapter_input(const ModelSpec& spec, const Adapter& adapter, const View& a,
 LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run);
 // weight W + scale · B A of a linear layer, as it is stored, into out: what a model without adapters must hold to compute the same.
 void merged_weight(const Model& model, int parameter, const View& out, Run& run);
-// Activations live in the run's arena.
-Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run);
+// Activations live in the run's arena. Of layers below first_kept nothing is kept, whatever `keep` says.
+Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run, int first_kept = 0);
+// The lowest layer that holds a wanted parameter, where backward() stops; −1: the embeddings do; layers + 0: none does.
+int lowest_wanted(const Model& model, const GradientSink& sink);
 // d_features (N, C) is only read. Stops at the lowest layer that the sink wants.
 void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run);
 // The same for functions that share the forward pass: row n of d_features belongs to activation row rows.a_rows[n], and function s,

@@ -65,11 +65,14 @@ int64_t accumulate_bytes(const Model& model, const SampleSizes& samples, const A
     const int64_t head = of_reference.kept + head_bytes(model, block.scored, false, trains.classifier, options.reference);
     return std::max({own.peak, own.kept + of_reference.peak, own.kept + head});
   }
-  const int64_t again = options.checkpointing ? block.rows * layer_numbers(s) : 0;
-  const int64_t forward = real * (block.rows * activation_numbers(s, options.checkpointing ? Keep::kInputs : Keep::kAll) + features);
+  const bool layers = trains.lowest_layer < s.layers;  // or the final norm alone
+  const int64_t gradients = block.rows * (layers ? gradient_numbers(s, false) : 3 * s.hidden_size);
+  const int64_t again = layers && options.checkpointing ? block.rows * layer_numbers(s) : 0;
+  const int64_t forward = real * (block.rows * activation_numbers(s, options.checkpointing ? Keep::kInputs : Keep::kAll, trains.lowest_layer) + features);
   const int64_t head = of_reference.kept + real * features + head_bytes(model, block.scored, true, trains.classifier, options.reference);
-  const int64_t backward = of_reference.kept + real * (features + block.rows * gradient_numbers(s, false) + again) + product_bytes(s, block.rows, true);
-  return forward + std::max({of_reference.peak, head, backward});
+  const int64_t backward = of_reference.kept + real * (features + gradients + again) + product_bytes(s, block.rows, true);
+  const int64_t passing = real * block.rows * (2 * s.hidden_size + layer_numbers(s)) + product_bytes(s, block.rows, false);  // a layer that is not kept
+  return std::max(passing, forward + std::max({of_reference.peak, head, backward}));
 }
 
 int64_t generate_bytes(const Model& model, int64_t prompts, int64_t length, const GenerateOptions& o) {

@@ -14,6 +14,7 @@ struct SampleSizes {
 // With gradients of the classifier, of the body, or of both. `options.reference` may be null; its weights are not counted.
 struct Trains {
   bool classifier = true, body = true;
+  int lowest_layer = 0;  // of the body's trainable parameters
 };
 int64_t accumulate_bytes(const Model& model, const SampleSizes& samples, const AccumulateOptions& options, Trains trains);
 // score() and scored_features(), whose result is not counted.

@@ -82,6 +82,7 @@ void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, 
   HF_CHECK(!(features && body), ErrorCode::kInvalidArg,
            "accumulateGradients: features stand in for the body, so only the classifier may be trainable; call setTrainable('classifier')");
   SumSink sink(model, model.gradients(), model.trainable(), run);
+  const int first_kept = std::max(lowest_wanted(model, sink), 0);
   for_each_block(samples, options.max_tokens, run, [&](const Block& block) {
     if (block.rows == 0) return;
     Activations activations;
@@ -90,7 +91,7 @@ void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, 
       hidden = features.slice(0, block.row_begin, block.rows);
     } else if (body) {
       activations = forward(model, make_batch(samples.ids, samples.offsets + block.begin, block.end - block.begin, run),
-                            options.checkpointing ? Keep::kInputs : Keep::kAll, run);
+                            options.checkpointing ? Keep::kInputs : Keep::kAll, run, first_kept);
       rows = block_rows(samples, block, run);
       hidden = gather_rows(activations.features(), rows, run);
     } else {

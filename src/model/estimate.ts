@@ -55,6 +55,7 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
   const phases = model.native.footprint({
     sequences, sequenceLength, scoredLength, ...(maxTokens ? { maxTokens } : {}), gradientCheckpointing, exactKl: reference === 'exact',
     classifier: trainable.some((p) => p.role === (model.tied ? 'embedding' : 'classifier')), body: !classifierOnly,
+    lowestLayer: trainable.reduce((lowest, p) => (/^(final_norm|classifier)/.test(p.role) ? lowest : Math.min(lowest, Math.max(p.layer, 0))), model.spec.layers),
     ...(sampling ?? { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 }),
   });
   const held = {

@@ -232,6 +232,8 @@ export interface NativeFootprint {
   /** What trains. */
   readonly classifier: boolean;
   readonly body: boolean;
+  /** Of the layers that train; as many as there are layers when only the final norm does. */
+  readonly lowestLayer: number;
   readonly prompts: number;
   readonly promptLength: number;
   readonly numReturnSequences: number;
