@@ -10,6 +10,7 @@ const bundle = await rolldown({
   input: { index: 'build/js/index.js', 'native/index': 'build/js/native/index.js', 'cli/main': 'build/js/cli/main.js' },
   platform: 'node',
   external: /^[^./]/, // every import that is not a path
+  checks: { ineffectiveDynamicImport: false }, // what one place loads late another may need at once
 });
 // What `import 'headfirst'` needs is one file, and what the command line shares with it before any command is chosen is another:
 // `headfirst info` and `build` have to run without the addon, which the first one loads.
@@ -30,7 +31,7 @@ function chunkOf(id, graph) {
 }
 await bundle.write({
   dir: `${root}dist`, format: 'esm', chunkFileNames: 'chunks/[name].js',
-  minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } }, // comments are in the declarations
-  codeSplitting: { groups: [{ name: chunkOf }] },
+  minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } }, // comments are in the declarations
+  codeSplitting: { groups: [{ name: chunkOf, debugName: 'library and common' }] },
 });
 await bundle.close();
