@@ -1,5 +1,5 @@
 // C = alpha · A B with epilogues: packed, blocked, threaded (Goto and van de Geijn, "Anatomy of high-performance matrix
-// multiplication", TOMS 2008). flops 2MKN; a packed copy of at most depth × kSliceColumns of B.
+// multiplication", TOMS 2008). flops 2MKN; a packed copy of at most kMaxDepth × 2048 of B.
 //
 //   for each block of depth, slice of columns: pack B                 (L3; skipped when the caller brings packed_b)
 //     tasks: a block of rows: pack A                                  (L2, on the task's stack)
@@ -14,7 +14,7 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kSlicePanels = 2048 / kTileColumns;
+constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // 4 MiB at full depth
 constexpr int64_t kRunPanels = 512 / kTileColumns;  // 1 MiB at full depth
 constexpr int64_t kBlockRows = 140;                 // 280 KiB at full depth
 constexpr int64_t kPackGroup = 8;                   // panels per packing task

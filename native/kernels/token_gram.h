@@ -5,7 +5,7 @@
 // Functions, rows, a_rows and the second set: kernels/detail/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the
 // vocabulary) may come in slices of columns, one call each.
 // Inner products in the run's real type, their products summed into float64 entries.
-// Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 64 × 64 rows are multiplied, reduced and forgotten.
+// Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are multiplied, reduced and forgotten.
 // flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O + S² I O of jacobian_gram: this form wins for short functions, below
 //   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each (I = O = d).
 #pragma once
@@ -46,8 +46,8 @@ inline Cost cost(const TokenGramArgs& a) {
 }
 // Tiles live on the stack of the thread that works on them.
 inline int64_t workspace_bytes(const TokenGramArgs&) { return 0; }
-// Share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm 1024³ in one process (Zen 3, AVX2, one
-// thread, a busy machine, November 2026): 0.79 at d 1024, n 128 × T 16; 0.76 at d 1024, n 32 × T 32.
-inline double relative_rate(const TokenGramArgs&) { return 0.77; }
+// Share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm 1024³ in one process, one thread: 0.67 at
+// d 1024, n 128 × T 16 and 0.75 at n 32 × T 32 with AVX-512, 0.85 both with AVX2 (Sapphire Rapids, 26 November 2026, bench/results).
+inline double relative_rate(const TokenGramArgs&) { return 0.75; }
 
 }  // namespace hf
