@@ -970,7 +970,7 @@ export interface Kernels {
    * Functions, rows, a_rows and the second set: kernels/detail/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the
    * vocabulary) may come in slices of columns, one call each.
    * Inner products in the run's real type, their products summed into float64 entries.
-   * Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 64 × 64 rows are multiplied, reduced and forgotten.
+   * Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are multiplied, reduced and forgotten.
    * flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O + S² I O of jacobian_gram: this form wins for short functions, below
    *   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each (I = O = d).
    * @see native/kernels/token_gram.h
