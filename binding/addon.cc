@@ -15,11 +15,29 @@ Napi::Object cpu_info(Napi::Env env) {
   Napi::Object cpu = Napi::Object::New(env);
   Napi::Array backends = Napi::Array::New(env);
   for (Backend backend : {Backend::kCpuBase, Backend::kCpuAvx2, Backend::kCpuAvx512})
-    if (cpu_supports(backend)) backends.Set(backends.Length(), Napi::String::New(env, backend_name(backend)));
+    if (backend_available(backend)) backends.Set(backends.Length(), Napi::String::New(env, backend_name(backend)));
   cpu.Set("backends", backends);
   cpu.Set("best", backend_name(best_cpu_backend()));
   cpu.Set("threads", available_threads());
   return cpu;
+}
+
+Napi::Object cuda_info(Napi::Env env) {
+  const CudaStatus& status = cuda_status();
+  Napi::Object cuda = Napi::Object::New(env);
+  cuda.Set("built", status.built);
+  cuda.Set("architectures", status.architectures);
+  cuda.Set("reason", status.reason);
+  Napi::Array devices = Napi::Array::New(env);
+  for (const CudaDevice& d : status.devices) {
+    Napi::Object device = Napi::Object::New(env);
+    device.Set("name", d.name);
+    device.Set("computeCapability", std::to_string(d.major) + "." + std::to_string(d.minor));
+    device.Set("bytes", double(d.bytes));
+    devices.Set(devices.Length(), device);
+  }
+  cuda.Set("devices", devices);
+  return cuda;
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -31,6 +49,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     init_policy(env, exports);
     exports.Set("version", HEADFIRST_VERSION);
     exports.Set("cpu", cpu_info(env));
+    exports.Set("cuda", cuda_info(env));
     exports.Set("Context", ContextHandle::define(env));
     const Napi::Function tensor = TensorHandle::define(env), model = ModelHandle::define(env);
     data->tensor = Napi::Persistent(tensor), data->model = Napi::Persistent(model);

@@ -17,6 +17,13 @@ Backend backend_named(const std::string& name) {
 
 }  // namespace
 
+Math math_of(const char* function, Napi::Value value) {
+  if (value.IsUndefined()) return Math::kExact;
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  HF_CHECK(name == "fp32" || name == "tf32" || name == "bf16", ErrorCode::kInvalidArg, "%s: math must be fp32, tf32 or bf16, got '%s'", function, name.c_str());
+  return name == "tf32" ? Math::kTf32 : name == "bf16" ? Math::kBf16 : Math::kExact;
+}
+
 Napi::Function ContextHandle::define(Napi::Env env) {
   return DefineClass(env, "Context",
                      {InstanceAccessor<&ContextHandle::backend>("backend"), InstanceAccessor<&ContextHandle::threads>("threads"),
@@ -28,8 +35,11 @@ ContextHandle::ContextHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<
     const Napi::Object options = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
     const Napi::Value backend = options.Get("backend"), threads = options.Get("threads");
     const Backend chosen = backend.IsString() ? backend_named(backend.As<Napi::String>()) : best_cpu_backend();
-    HF_CHECK(cpu_supports(chosen), ErrorCode::kBackendUnavailable, "Context: this machine cannot run backend '%s'", backend_name(chosen));
-    object_ = std::make_shared<Context>(chosen, threads.IsNumber() ? std::max(1, threads.As<Napi::Number>().Int32Value()) : available_threads());
+    const Napi::Value index = options.Get("deviceIndex");
+    std::shared_ptr<Device> device = chosen == Backend::kCuda ? open_cuda(index.IsNumber() ? index.As<Napi::Number>().Int32Value() : 0) : nullptr;
+    HF_CHECK(backend_available(chosen), ErrorCode::kBackendUnavailable, "Context: this machine cannot run backend '%s'", backend_name(chosen));
+    object_ = std::make_shared<Context>(chosen, threads.IsNumber() ? std::max(1, threads.As<Napi::Number>().Int32Value()) : available_threads(),
+                                        math_of("Context", options.Get("math")), std::move(device));
     EnvData::of(info.Env()).add(object_);
   });
 }

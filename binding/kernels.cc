@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/arena.h"
+#include "core/call_scratch.h"
 #include "core/cpu.h"
 #include "env.h"
 #include "kernels/op_table.h"
@@ -258,32 +258,29 @@ Backend backend_of(const char* op, Napi::Object options) {
   for (int i = 0; i < kBackendCount; ++i) {
     const Backend backend = static_cast<Backend>(i);
     if (name != backend_name(backend)) continue;
-    HF_CHECK(cpu_supports(backend), ErrorCode::kBackendUnavailable, "%s: backend '%s' cannot run on this machine", op, name.c_str());
+    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable, "%s: backend '%s' cannot run on this machine%s%s", op, name.c_str(),
+             backend == Backend::kCuda ? ": " : "", backend == Backend::kCuda ? cuda_status().reason.c_str() : "");
     return backend;
   }
   fail(ErrorCode::kInvalidArg, "%s: backend must be reference32, reference64, base, avx2, avx512 or cuda, got '%s'", op, name.c_str());
 }
 
-// From { backend?, threads? }.
+// From { backend?, threads?, math? }.
 Run run_of(const char* function, Napi::Value given) {
   Run run;
   run.backend = best_cpu_backend();
   if (given.IsObject()) {
     Napi::Object options = given.As<Napi::Object>();
     run.backend = backend_of(function, options);
+    run.math = math_of(function, options.Get("math"));
     if (Napi::Value threads = options.Get("threads"); threads.IsNumber()) run.threads = std::max(1, threads.As<Napi::Number>().Int32Value());
   }
   return run;
 }
 
-// Scratch of synchronous calls, one per calling thread.
-Arena& scratch() {
-  thread_local Arena arena;
-  return arena;
-}
-
+// Returns the scratch bytes that the call used.
 template <class Args>
-void run_now(Napi::Env env, const Args& args, Run& run) {
+int64_t run_now(Napi::Env env, const Args& args, Run& run) {
   validate(args, run, /*check_overlap=*/true);
   if (const EnvData& data = EnvData::of(env); data.leased()) {
     std::vector<Lease::Range> ranges;
@@ -291,12 +288,12 @@ void run_now(Napi::Env env, const Args& args, Run& run) {
     Args::visit(args, collector);
     data.check_free(Args::kName, ranges);
   }
-  struct Reset { ~Reset() { scratch().release(0); } } reset;
-  run.arena = &scratch();
-  scratch().reset_peak();
+  const CallScratch scratch(run);
   OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
   HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
   fn(args, run);
+  if (run.device) run.device->synchronize();
+  return scratch.peak_bytes();
 }
 
 // (args, { backend?, threads? }) → the outputs, or the scratch bytes that the call used.
@@ -310,8 +307,8 @@ Napi::Value call_sync(const Napi::CallbackInfo& info) {
     Reader reader(Args::kName, info[0].As<Napi::Object>(), run.real());
     Args::visit(args, reader);
     reader.finish();
-    run_now(env, args, run);
-    if (kWorkspace) return Napi::Number::New(env, double(scratch().peak_bytes()));
+    const int64_t bytes = run_now(env, args, run);
+    if (kWorkspace) return Napi::Number::New(env, double(bytes));
     return reader.results();
   });
 }

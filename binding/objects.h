@@ -130,6 +130,8 @@ Tensor copy_tensor(const std::shared_ptr<Context>& context, const View& source);
 void convert_numbers(const View& src, const View& dst);
 Napi::Value typed_array(Napi::Env env, DType dtype, const void* data, int64_t count);
 Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context, const std::vector<Tensor>& tensors);
+// 'fp32' (also when undefined), 'tf32' or 'bf16'.
+Math math_of(const char* function, Napi::Value value);
 // Tells the collector how much native memory a handle holds.
 void adjust_memory(Napi::Env env, int64_t bytes);
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/arena.h"
+#include "core/call_scratch.h"
 #include "core/cpu.h"
 #include "core/error.h"
 #include "kernels/op_table.h"
@@ -188,7 +188,7 @@ Backend backend_named(const char* name) {
   for (int i = 0; i < kBackendCount; ++i) {
     const Backend backend = static_cast<Backend>(i);
     if (std::strcmp(name, backend_name(backend))) continue;
-    HF_CHECK(cpu_supports(backend), ErrorCode::kBackendUnavailable, "headfirst: backend '%s' cannot run on this machine", name);
+    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable, "headfirst: backend '%s' cannot run on this machine", name);
     return backend;
   }
   fail(ErrorCode::kInvalidArg, "headfirst: there is no backend '%s'", name);
@@ -208,12 +208,10 @@ const char* status_name(int32_t status) {
 
 int32_t run(const headfirst_op* op, const headfirst_argument* arguments, int32_t count, const headfirst_options* options, headfirst_error* error) {
   return guarded(error, [&] {
-    thread_local Arena arena;
-    struct Reset { ~Reset() { arena.release(0); } } reset;
     Run run;
-    run.arena = &arena;
     run.backend = backend_named(options ? options->backend : nullptr);
     if (options && options->threads > 0) run.threads = options->threads;
+    const CallScratch scratch(run);
     row_of(op).run(arguments, count, run);
   });
 }

@@ -11,24 +11,33 @@
 
 namespace hf {
 namespace {
-constexpr int64_t kAlignment = 64;
 constexpr int64_t kSmallestBlock = 1 << 20;
 }  // namespace
 
-Arena::Arena() {
+Arena::Arena(std::shared_ptr<Device> device) : device_(std::move(device)), alignment_(device_ ? 256 : 64) {
   const char* poison = std::getenv("HEADFIRST_POISON");
   poison_ = poison && *poison == '1';
 }
 
 Arena::~Arena() {
-  for (const Block& block : blocks_) free_pages(block.data, block.size);
+  for (const Block& block : blocks_) system_free(block.data, block.size);
 }
+
+void* Arena::system_allocate(int64_t bytes) noexcept {
+  if (!device_) return allocate_pages(bytes);
+  try {
+    return device_->allocate(bytes);
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+void Arena::system_free(void* data, int64_t bytes) noexcept { device_ ? device_->free(data) : free_pages(data, bytes); }
 
 void* Arena::allocate(int64_t bytes) {
   HF_CHECK(bytes >= 0 && bytes < (int64_t{1} << 46), ErrorCode::kOutOfMemory,
            "workspace: %lld bytes requested, which no machine has; shapes this large must be split by the caller",
            static_cast<long long>(bytes));
-  const int64_t need = std::max<int64_t>((bytes + kAlignment - 1) / kAlignment * kAlignment, kAlignment);
+  const int64_t need = std::max<int64_t>((bytes + alignment_ - 1) / alignment_ * alignment_, alignment_);
   HF_CHECK(limit_ == 0 || used_ + need <= limit_, ErrorCode::kOutOfMemory,
            "workspace: %lld bytes needed, but the limit is %lld; use a smaller batch or raise maxBytes",
            static_cast<long long>(used_ + need), static_cast<long long>(limit_));
@@ -39,7 +48,8 @@ void* Arena::allocate(int64_t bytes) {
   if (index == blocks_.size()) {
     const int64_t begin = blocks_.empty() ? 0 : blocks_.back().begin + blocks_.back().size;
     const int64_t size = std::max({need, kSmallestBlock, begin / 2});
-    char* data = static_cast<char*>(allocate_pages(size));
+    // A device's own error names its free bytes.
+    char* data = static_cast<char*>(device_ ? device_->allocate(size) : system_allocate(size));
     HF_CHECK(data, ErrorCode::kOutOfMemory, "workspace: the system refused %lld bytes (%lld already in use); use a smaller batch",
              static_cast<long long>(size), static_cast<long long>(used_));
     blocks_.push_back({data, begin, size});
@@ -49,7 +59,7 @@ void* Arena::allocate(int64_t bytes) {
   used_ = position + need;
   peak_ = std::max(peak_, used_);
   char* memory = block.data + (position - block.begin);
-  if (poison_) std::memset(memory, 0xff, need);
+  if (poison_) device_ ? device_->fill(memory, 0xff, need) : static_cast<void>(std::memset(memory, 0xff, need));
   return memory;
 }
 
@@ -58,21 +68,37 @@ void Arena::release(int64_t mark) noexcept {
   // Back to empty with several blocks: replace them by one of the whole size at the next allocation.
   if (used_ == 0 && blocks_.size() > 1) {
     const int64_t total = blocks_.back().begin + blocks_.back().size;
-    for (const Block& block : blocks_) free_pages(block.data, block.size);
+    for (const Block& block : blocks_) system_free(block.data, block.size);
     blocks_.clear();
-    if (char* data = static_cast<char*>(allocate_pages(total))) blocks_.push_back({data, 0, total});
+    if (char* data = static_cast<char*>(system_allocate(total))) blocks_.push_back({data, 0, total});
   }
 }
 
 void Arena::trim() noexcept {
   if (used_ != 0) return;
-  for (const Block& block : blocks_) free_pages(block.data, block.size);
+  for (const Block& block : blocks_) system_free(block.data, block.size);
   blocks_.clear();
 }
 
 void* arena_allocate(Run& run, int64_t bytes) { return run.arena->allocate(bytes); }
-int64_t arena_mark(Run& run) { return run.arena->mark(); }
-void arena_release(Run& run, int64_t mark) { run.arena->release(mark); }
+void* arena_allocate_numbers(Run& run, int64_t bytes) { return (run.device ? run.device_arena : run.arena)->allocate(bytes); }
+ArenaMark arena_mark(Run& run) { return {run.arena->mark(), run.device ? run.device_arena->mark() : 0}; }
+void arena_release(Run& run, ArenaMark mark) {
+  run.arena->release(mark.host);
+  if (run.device) run.device_arena->release(mark.device);
+}
+
+void copy_numbers(Run& run, const View& to, const View& from) {
+  const int64_t bytes = from.bytes();
+  if (bytes == 0) return;
+  if (run.device) run.device->copy(to.data, from.data, bytes);
+  else std::memcpy(to.data, from.data, static_cast<size_t>(bytes));
+}
+void set_zero(Run& run, const View& view) {
+  if (view.bytes() == 0) return;
+  if (run.device && run.device->owns(view.data)) run.device->fill(view.data, 0, view.bytes());
+  else std::memset(view.data, 0, static_cast<size_t>(view.bytes()));
+}
 
 void checkpoint(Run& run) {
   if (run.control) run.control->checkpoint();

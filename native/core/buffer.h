@@ -6,18 +6,20 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/device.h"
 #include "core/view.h"
 
 namespace hf {
 
-// Live buffers of a context, for memory() and for leak tests.
+// Where a context's buffers live, and how many there are (for memory() and for leak tests).
 struct MemoryCounter {
+  std::shared_ptr<Device> device;  // null: host memory
   std::atomic<int64_t> buffers{0}, bytes{0};
 };
 
 class Buffer {
  public:
-  // Zero-filled, 64-byte aligned. Throws ERR_OUT_OF_MEMORY naming the bytes.
+  // Zero-filled, 64-byte aligned; host code must not touch a device's. Throws ERR_OUT_OF_MEMORY naming the bytes.
   static std::shared_ptr<Buffer> create(int64_t bytes, std::shared_ptr<MemoryCounter> counter);
   ~Buffer();
   Buffer(const Buffer&) = delete;

@@ -2,7 +2,10 @@
 
 namespace hf {
 
-Context::Context(Backend backend, int threads) : backend_(backend), threads_(threads) {}
+Context::Context(Backend backend, int threads, Math math, std::shared_ptr<Device> device)
+    : backend_(backend), threads_(threads), math_(math), device_arena_(device) {
+  counter_->device = std::move(device);
+}
 
 Context::~Context() { abandon(); }
 
@@ -51,20 +54,25 @@ void Context::run_job(Job& job) {
   Run run;
   run.backend = backend_;
   run.threads = threads_;
+  run.math = math_;
   run.arena = &arena_;
+  run.device = device().get();
+  run.device_arena = &device_arena_;
   run.control = job.control.get();
   std::exception_ptr error;
-  arena_.reset_peak();
+  arena_.reset_peak(), device_arena_.reset_peak();
   try {
     job.control->checkpoint();
     job.work(run);
+    if (run.device) run.device->synchronize();  // what went wrong on the device belongs to this job
   } catch (...) {
     error = std::current_exception();
   }
   job.work = nullptr;  // lets go of what the job held before anyone hears that it is done
-  arena_.release(0);
-  arena_bytes_.store(arena_.held_bytes(), std::memory_order_relaxed);
-  if (arena_.peak_bytes() > arena_peak_.load(std::memory_order_relaxed)) arena_peak_.store(arena_.peak_bytes(), std::memory_order_relaxed);
+  arena_.release(0), device_arena_.release(0);
+  const int64_t peak = arena_.peak_bytes() + device_arena_.peak_bytes();
+  arena_bytes_.store(arena_.held_bytes() + device_arena_.held_bytes(), std::memory_order_relaxed);
+  if (peak > arena_peak_.load(std::memory_order_relaxed)) arena_peak_.store(peak, std::memory_order_relaxed);
   job.done(error);
 }
 

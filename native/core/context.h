@@ -24,7 +24,7 @@ struct Job {
 
 class Context {
  public:
-  Context(Backend backend, int threads);
+  Context(Backend backend, int threads, Math math = Math::kExact, std::shared_ptr<Device> device = nullptr);
   ~Context();  // as abandon()
 
   // Throws ERR_DISPOSED after close().
@@ -36,6 +36,8 @@ class Context {
 
   Backend backend() const noexcept { return backend_; }
   int threads() const noexcept { return threads_; }
+  Math math() const noexcept { return math_; }
+  const std::shared_ptr<Device>& device() const noexcept { return counter_->device; }
   DType real() const noexcept { return backend_ == Backend::kReference64 ? DType::kF64 : DType::kF32; }
   const std::shared_ptr<MemoryCounter>& counter() const noexcept { return counter_; }
   // Scratch bytes of the latest jobs, and the most since the last call.
@@ -48,8 +50,9 @@ class Context {
 
   const Backend backend_;
   const int threads_;
+  const Math math_;
   std::shared_ptr<MemoryCounter> counter_ = std::make_shared<MemoryCounter>();
-  Arena arena_;
+  Arena arena_, device_arena_;
   std::atomic<int64_t> arena_bytes_{0}, arena_peak_{0};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 
+#include "core/device.h"
 #include "core/error.h"
 
 #ifdef __linux__
@@ -12,7 +13,7 @@
 
 namespace hf {
 
-bool cpu_supports(Backend backend) {
+bool backend_available(Backend backend) {
   switch (backend) {
     case Backend::kReference32:
     case Backend::kReference64:
@@ -21,11 +22,12 @@ bool cpu_supports(Backend backend) {
     case Backend::kCpuAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     case Backend::kCpuAvx512:
 #if HF_EMULATE_AVX512
-      return cpu_supports(Backend::kCpuAvx2);
+      return backend_available(Backend::kCpuAvx2);
 #endif
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
+    case Backend::kCuda: return !cuda_status().devices.empty();
     default: return false;
   }
 }
@@ -38,12 +40,12 @@ Backend best_cpu_backend() {
                             : !std::strcmp(wanted, "avx512") ? Backend::kCpuAvx512
                                                              : Backend::kCuda;
     HF_CHECK(backend != Backend::kCuda, ErrorCode::kInvalidArg, "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
-    HF_CHECK(cpu_supports(backend), ErrorCode::kBackendUnavailable, "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it",
+    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable, "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it",
              wanted);
     return backend;
   }
-  if (cpu_supports(Backend::kCpuAvx512)) return Backend::kCpuAvx512;
-  if (cpu_supports(Backend::kCpuAvx2)) return Backend::kCpuAvx2;
+  if (backend_available(Backend::kCpuAvx512)) return Backend::kCpuAvx512;
+  if (backend_available(Backend::kCpuAvx2)) return Backend::kCpuAvx2;
   return Backend::kCpuBase;
 }
 

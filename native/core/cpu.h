@@ -5,8 +5,8 @@
 
 namespace hf {
 
-// True when this build contains the instruction set's code and the processor (and operating system) can run it.
-bool cpu_supports(Backend backend);
+// True when this build contains the backend's code and the processor and operating system (kCuda: a device and its driver) can run it.
+bool backend_available(Backend backend);
 // The best CPU backend, lowered by HEADFIRST_ISA=base|avx2|avx512. Throws ERR_BACKEND_UNAVAILABLE when that names one that
 // this machine cannot run.
 Backend best_cpu_backend();

@@ -8,5 +8,6 @@
 #else
 #define HF_INLINE __attribute__((always_inline)) inline
 #endif
+#define HF_HOST_INLINE __attribute__((always_inline)) inline  // for what no kernel calls
 #define HF_NOINLINE __attribute__((noinline))
 #define HF_RESTRICT __restrict__

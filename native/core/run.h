@@ -13,40 +13,57 @@ namespace hf {
 enum class Backend : int32_t { kReference32, kReference64, kCpuBase, kCpuAvx2, kCpuAvx512, kCuda };
 constexpr int kBackendCount = 6;
 
+// How float32 matrix products are done on a GPU: exactly, or with operands rounded for the tensor cores (accumulation is always float32).
+// Columns of the CPU ignore it.
+enum class Math : int32_t { kExact, kTf32, kBf16 };
+
 class Arena;
+class Device;
 class JobControl;
 
 struct Run {
   Backend backend = Backend::kCpuBase;
   int32_t threads = 1;
+  Math math = Math::kExact;
   Arena* arena = nullptr;         // activations and scratch; freed as a stack (Scratch)
+  Device* device = nullptr;       // null: everything is host memory. Else real numbers are the device's, indices and float64 the host's
+  Arena* device_arena = nullptr;  // for the device's share
   JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
 
   HF_INLINE DType real() const { return backend == Backend::kReference64 ? DType::kF64 : DType::kF32; }
 };
 
-// 64-byte aligned memory from the run's arena, valid until the enclosing Scratch ends. Never null: ERR_OUT_OF_MEMORY instead.
+struct ArenaMark {
+  int64_t host, device;
+};
+// 64-byte aligned host memory from the run's arena, valid until the enclosing Scratch ends. Never null: ERR_OUT_OF_MEMORY instead.
 void* arena_allocate(Run& run, int64_t bytes);
-int64_t arena_mark(Run& run);
-void arena_release(Run& run, int64_t mark);
+void* arena_allocate_numbers(Run& run, int64_t bytes);  // the same where the run's real numbers live
+ArenaMark arena_mark(Run& run);
+void arena_release(Run& run, ArenaMark mark);
+
+// Contiguous views of one size, each on the host or on the run's device.
+void copy_numbers(Run& run, const View& to, const View& from);
+void set_zero(Run& run, const View& contiguous);
 
 // Everything allocated from the run's arena while this lives is given back at its end.
 struct Scratch {
   Run& run;
-  int64_t mark;
-  HF_INLINE explicit Scratch(Run& r) : run(r), mark(arena_mark(r)) {}
-  HF_INLINE ~Scratch() { arena_release(run, mark); }
+  ArenaMark mark;
+  HF_HOST_INLINE explicit Scratch(Run& r) : run(r), mark(arena_mark(r)) {}
+  HF_HOST_INLINE ~Scratch() { arena_release(run, mark); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   template <class T>
-  HF_INLINE T* allocate(int64_t count) { return static_cast<T*>(arena_allocate(run, count * static_cast<int64_t>(sizeof(T)))); }
+  HF_HOST_INLINE T* allocate(int64_t count) { return static_cast<T*>(arena_allocate(run, count * static_cast<int64_t>(sizeof(T)))); }
 };
 
-// A contiguous tensor of the run's real type (or of `dtype`) in the run's arena; contents are undefined.
+// A contiguous tensor in the run's arena; contents are undefined. On a run with a device, float32 and bytes are device memory, which only ops,
+// copy_numbers and set_zero may touch; indices and float64 are host memory everywhere.
 template <class... Dims>
-HF_INLINE View arena_tensor(Run& run, DType dtype, Dims... dims) {
+HF_HOST_INLINE View arena_tensor(Run& run, DType dtype, Dims... dims) {
   View v = make_view(nullptr, dtype, dims...);
-  v.data = arena_allocate(run, v.bytes());
+  v.data = dtype == DType::kI32 || (dtype == DType::kF64 && dtype != run.real()) ? arena_allocate(run, v.bytes()) : arena_allocate_numbers(run, v.bytes());
   return v;
 }
 
@@ -60,7 +77,7 @@ void report_progress(Run& run, int64_t done, int64_t total);
 void run_tasks(Run& run, int64_t tasks, void (*fn)(void* context, int64_t task), void* context);
 
 template <class Body>
-HF_INLINE void parallel_for(Run& run, int64_t tasks, const Body& body) {
+HF_HOST_INLINE void parallel_for(Run& run, int64_t tasks, const Body& body) {
   if (tasks <= 0) return;
   if (tasks == 1 || run.threads == 1) {
     for (int64_t task = 0; task < tasks; ++task) body(task);

@@ -22,6 +22,7 @@ void register_all() {
   std::call_once(once, [] {
     register_reference();
     register_cpu();
+    register_cuda();
   });
 }
 

@@ -24,6 +24,7 @@ OpFn<Args>* op_row() {
 void register_all();
 void register_reference();
 void register_cpu();
+void register_cuda();  // nothing where it is not built
 
 // HEADFIRST_VALIDATE=1 makes the engine check its own calls too (the tests set it); callers from outside are always checked.
 bool validate_internal_calls();

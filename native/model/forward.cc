@@ -186,7 +186,7 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run,
     checkpoint(run);
     const Keep here = l < first_kept ? Keep::kFeatures : keep;
     const View next = here == Keep::kFeatures ? spare : same(x, run);
-    const int64_t mark = arena_mark(run);
+    const ArenaMark mark = arena_mark(run);
     LayerActivations a = forward_layer(model, l, x, batch, run);
     apply_linears(model.spec(), &model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
     if (here != Keep::kAll) {

@@ -1,0 +1,46 @@
+// Memory and work of a device that is not the host. Contexts on the CPU have none.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace hf {
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // ERR_OUT_OF_MEMORY names the bytes asked for and the bytes that were free; the device stays usable. Contents are undefined.
+  virtual void* allocate(int64_t bytes) = 0;
+  virtual void free(void* data) noexcept = 0;
+  // Whether `data` lies in memory that allocate() gave out: host code must not touch it.
+  virtual bool owns(const void* data) const noexcept = 0;
+
+  // In the order of the device's work. Either side may be host memory; on return `from` may be reused and a host `to` may be read.
+  // `rows` pieces of `bytes`, `to_step` and `from_step` bytes apart.
+  virtual void copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes, int64_t rows) = 0;
+  void copy(void* to, const void* from, int64_t bytes) { copy(to, bytes, from, bytes, bytes, 1); }
+  virtual void fill(void* data, int byte, int64_t bytes) = 0;
+  // Waits for the work. ERR_CUDA when some of it failed; the device is lost then, and every later call says so.
+  virtual void synchronize() = 0;
+};
+
+// What this build and this machine have of CUDA. Implemented by native/cuda, or by none.cc where that is not compiled.
+struct CudaDevice {
+  std::string name;      // 'NVIDIA H200'
+  int major, minor;      // compute capability
+  int64_t bytes;         // of memory
+};
+struct CudaStatus {
+  bool built = false;
+  std::string architectures;        // that kernels were compiled for: 'sm_80 sm_90a compute_80'
+  std::vector<CudaDevice> devices;  // usable ones
+  std::string reason;               // why there is none, or which driver serves them
+};
+const CudaStatus& cuda_status();
+// ERR_BACKEND_UNAVAILABLE with the reason when there is no such device.
+std::shared_ptr<Device> open_cuda(int index);
+
+}  // namespace hf

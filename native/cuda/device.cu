@@ -1,0 +1,148 @@
+// Devices through the CUDA runtime: what there is, memory, copies, errors.
+#include <iterator>
+
+#include "cuda/stream.h"
+
+namespace hf {
+namespace {
+
+CudaStatus look() {
+  CudaStatus status;
+  status.built = true;
+  status.architectures = HEADFIRST_CUDA_ARCHITECTURES;
+  int count = 0, driver = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  const std::string version = std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
+  if (error != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    status.reason = driver == 0 ? "no NVIDIA driver is installed"
+                    : error == cudaErrorInsufficientDriver
+                        ? "the NVIDIA driver supports CUDA " + version + " only; install one for CUDA 13 or later"
+                        : error == cudaErrorNoDevice || error == cudaSuccess ? "the NVIDIA driver finds no device (CUDA_VISIBLE_DEVICES may hide them)"
+                                                                             : std::string("the CUDA runtime fails: ") + cudaGetErrorString(error);
+    return status;
+  }
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    status.devices.push_back({properties.name, properties.major, properties.minor, int64_t(properties.totalGlobalMem)});
+  }
+  bool usable = false;
+  for (const CudaDevice& d : status.devices) usable = usable || d.major >= 8;
+  if (!usable) {
+    status.reason = "kernels need compute capability 8.0 or higher, and the devices here have less";
+    status.devices.clear();
+  } else {
+    status.reason = "CUDA driver for " + version;
+  }
+  return status;
+}
+
+}  // namespace
+
+const CudaStatus& cuda_status() {
+  static const CudaStatus status = look();
+  return status;
+}
+
+std::shared_ptr<Device> open_cuda(int index) {
+  const CudaStatus& status = cuda_status();
+  HF_CHECK(!status.devices.empty(), ErrorCode::kBackendUnavailable, "cuda: %s", status.reason.c_str());
+  HF_CHECK(index >= 0 && index < int(status.devices.size()), ErrorCode::kBackendUnavailable, "cuda: there is no device %d; this machine has %zu",
+           index, status.devices.size());
+  const CudaDevice& device = status.devices[size_t(index)];
+  HF_CHECK(device.major >= 8, ErrorCode::kBackendUnavailable, "cuda: device %d (%s) has compute capability %d.%d, but kernels need 8.0 or higher", index,
+           device.name.c_str(), device.major, device.minor);
+  return std::make_shared<cuda::Stream>(index);
+}
+
+namespace cuda {
+
+Stream::Stream(int index) : index_(index) {
+  check(cudaSetDevice(index_), "cudaSetDevice");
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+}
+
+Stream::~Stream() {
+  if (cudaSetDevice(index_) == cudaSuccess) cudaStreamDestroy(stream_);
+}
+
+void Stream::use() {
+  if (!lost_.empty()) fail(ErrorCode::kCuda, "this context is lost: %s; make a new one in a new process", lost_.c_str());
+  check(cudaSetDevice(index_), "cudaSetDevice");
+}
+
+void Stream::check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  const std::string text = std::string(cudaGetErrorName(error)) + " (" + cudaGetErrorString(error) + ")";
+  if (error == cudaErrorNoKernelImageForDevice)
+    fail(ErrorCode::kBackendUnavailable, "%s: this build has kernels for %s, none of which runs on device %d", what, HEADFIRST_CUDA_ARCHITECTURES, index_);
+  cudaGetLastError();  // forgets an error that concerns one call only …
+  if (cudaGetLastError() != cudaSuccess || cudaStreamQuery(stream_) == error) {  // … unlike one that stays
+    std::lock_guard<std::mutex> lock(mutex_);
+    lost_ = std::string(what) + ": " + text;
+  }
+  fail(ErrorCode::kCuda, "%s: %s on device %d%s", what, text.c_str(), index_, lost_.empty() ? "" : "; this context is lost");
+}
+
+void* Stream::allocate(int64_t bytes) {
+  use();
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(bytes));
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail(ErrorCode::kOutOfMemory, "device %d: %lld bytes requested, %lld of %lld free; use a smaller batch, model or maxBytes", index_, static_cast<long long>(bytes),
+         static_cast<long long>(free), static_cast<long long>(total));
+  }
+  check(error, "cudaMalloc");
+  std::lock_guard<std::mutex> lock(mutex_);
+  ranges_[static_cast<const char*>(data)] = bytes;
+  return data;
+}
+
+void Stream::free(void* data) noexcept {
+  if (!data) return;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ranges_.erase(static_cast<const char*>(data));
+  }
+  if (cudaSetDevice(index_) == cudaSuccess) cudaFree(data);  // waits for work that uses it
+}
+
+bool Stream::owns(const void* data) const noexcept {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const char* p = static_cast<const char*>(data);
+  const auto after = ranges_.upper_bound(p);
+  if (after == ranges_.begin()) return false;
+  const auto range = std::prev(after);
+  return p < range->first + range->second;
+}
+
+void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes, int64_t rows) {
+  if (bytes == 0 || rows == 0) return;
+  use();
+  // From pageable host memory the call returns once the numbers are in the driver's hands, to it once they have arrived.
+  if (rows == 1) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_), "cudaMemcpyAsync");
+  else
+    check(cudaMemcpy2DAsync(to, static_cast<size_t>(to_step), from, static_cast<size_t>(from_step), static_cast<size_t>(bytes), static_cast<size_t>(rows),
+                            cudaMemcpyDefault, stream_),
+          "cudaMemcpy2DAsync");
+  if (!owns(to)) synchronize();
+}
+
+void Stream::fill(void* data, int byte, int64_t bytes) {
+  if (bytes == 0) return;
+  use();
+  check(cudaMemsetAsync(data, byte, static_cast<size_t>(bytes), stream_), "cudaMemsetAsync");
+}
+
+void Stream::synchronize() {
+  use();
+  check(cudaStreamSynchronize(stream_), "the device's work");
+}
+
+}  // namespace cuda
+}  // namespace hf

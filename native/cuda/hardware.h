@@ -1,0 +1,114 @@
+// The named functions of kernels, on real hardware (sm_80 and later). test/emulation/hardware.h has the same list for the host.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include <tuple>
+#include <utility>
+
+#define HF_DEVICE __device__ __forceinline__
+#define HF_KERNEL static __global__ void
+
+namespace hf::cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// A piece of the block's shared memory. Kernels reach shared memory through this alone, so that the emulation sees every access.
+template <class T>
+class Shared {
+ public:
+  HF_DEVICE Shared() : data_(nullptr) {}
+  HF_DEVICE explicit Shared(T* data) : data_(data) {}
+  HF_DEVICE T& operator[](int i) const { return data_[i]; }
+  HF_DEVICE Shared operator+(int i) const { return Shared(data_ + i); }
+  HF_DEVICE unsigned address() const { return static_cast<unsigned>(__cvta_generic_to_shared(data_)); }
+
+ private:
+  T* data_;
+};
+
+// The same memory as numbers of another type.
+template <class To, class From>
+HF_DEVICE Shared<To> cast(Shared<From> piece) {
+  return Shared<To>(reinterpret_cast<To*>(&piece[0]));
+}
+
+// Words i … i + 3, i a multiple of 4: one access of 16 bytes.
+struct Words4 { uint32_t v[4]; };
+HF_DEVICE Words4 load_words4(Shared<uint32_t> piece, int i) {
+  const uint4 q = *reinterpret_cast<const uint4*>(&piece[i]);
+  return {{q.x, q.y, q.z, q.w}};
+}
+
+// Hands out the block's dynamic shared memory piece by piece, 16-byte aligned; every thread takes the same pieces in the same order.
+class SharedMemory {
+ public:
+  HF_DEVICE SharedMemory() {
+    extern __shared__ __align__(16) char hf_shared_memory[];
+    next_ = hf_shared_memory;
+  }
+  template <class T>
+  HF_DEVICE Shared<T> take(int count) {
+    T* piece = reinterpret_cast<T*>(next_);
+    next_ += (count * static_cast<int>(sizeof(T)) + 15) / 16 * 16;
+    return Shared<T>(piece);
+  }
+
+ private:
+  char* next_;
+};
+
+// Asynchronous copies from global memory; what is not `valid` becomes zero and is not read. Visible to the thread after cp_async_wait, to
+// others after a barrier as well.
+HF_DEVICE void cp_async_4(Shared<uint32_t> to, const void* from, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to.address()), "l"(from), "r"(valid ? 4 : 0) : "memory");
+}
+HF_DEVICE void cp_async_16(Shared<uint32_t> to, const void* from, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to.address()), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+HF_DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until at most `kPending` of the thread's latest groups are under way.
+template <int kPending>
+HF_DEVICE void cp_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Rounds to nearest: float32 to the bits of tf32; two float32 to one word of bfloat16, `low` in its low half.
+HF_DEVICE uint32_t to_tf32(float x) {
+  uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return bits;
+}
+HF_DEVICE uint32_t to_bf16x2(float low, float high) {
+  uint32_t bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  return bits;
+}
+
+// c (16 × 8, float32) += a (16 × 8 or 16) b (that × 8), one warp. Lane = 4 g + t; in words of 4 bytes (one tf32, two bfloat16):
+//   a: (g, t) (g + 8, t) (g, t + 4) (g + 8, t + 4)    b: (t, g) (t + 4, g)    c: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1)
+HF_DEVICE void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+HF_DEVICE void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Starts a kernel; its own errors come later, from the device.
+template <class... P>
+cudaError_t start_kernel(void (*kernel)(P...), dim3 grid, dim3 block, int shared_bytes, cudaStream_t stream, P... parameters) {
+  if (shared_bytes > 48 * 1024) {
+    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+    if (error != cudaSuccess) return error;
+  }
+  void* pointers[] = {static_cast<void*>(&parameters)..., nullptr};
+  return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers, static_cast<size_t>(shared_bytes), stream);
+}
+
+}  // namespace hf::cuda

@@ -1,0 +1,53 @@
+// A CUDA device as a context sees it: its memory, one stream of work in order, and its errors.
+#pragma once
+
+#include <map>
+#include <mutex>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "core/run.h"
+#include "cuda/platform.h"
+
+namespace hf::cuda {
+
+class Stream final : public Device {
+ public:
+  explicit Stream(int index);
+  ~Stream() override;
+
+  void* allocate(int64_t bytes) override;
+  void free(void* data) noexcept override;
+  bool owns(const void* data) const noexcept override;
+  void copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes, int64_t rows) override;
+  using Device::copy;
+  void fill(void* data, int byte, int64_t bytes) override;
+  void synchronize() override;
+
+  // ERR_CUDA unless it is success. An error that the device does not recover from is remembered: it is lost, and says so from then on.
+  void check(cudaError_t error, const char* what);
+  // The calling thread works on this device from here on. ERR_CUDA when it is lost.
+  void use();
+  cudaStream_t handle() const { return stream_; }
+
+ private:
+  const int index_;
+  cudaStream_t stream_ = nullptr;
+  mutable std::mutex mutex_;
+  std::map<const char*, int64_t> ranges_;  // begin → bytes of what allocate() gave out
+  std::string lost_;
+};
+
+inline Stream& stream_of(Run& run) { return static_cast<Stream&>(*run.device); }
+
+// The one way to start a kernel. Nothing is started for an empty grid.
+template <class... P, class... A>
+void launch(const char* name, void (*kernel)(P...), dim3 grid, int block, int shared_bytes, Stream& stream, A&&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  stream.check(start_kernel<P...>(kernel, grid, dim3(static_cast<unsigned>(block)), shared_bytes, stream.handle(), static_cast<P>(arguments)...), name);
+}
+
+// Blocks of `size` that cover `count`.
+inline unsigned blocks(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
+
+}  // namespace hf::cuda

@@ -1,0 +1,130 @@
+// Kernels with planted mistakes, each beside its correct form: `planted <name>` runs one on the emulated machine and prints 'ok', or what the emulation (or
+// the comparison with plain loops) found. test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "core/error.h"
+#include "cuda/tile.h"
+
+namespace hf::cuda {
+namespace {
+
+constexpr int kRows = 16, kColumns = 8;
+
+enum class Mistake { kNone, kNoBarrier, kNoWarpBarrier, kNoWait, kOutOfBounds, kUnwritten, kDivergent, kSplitWarp, kLane, kUnrounded };
+
+// c (16, 8) = a (16, 32) b (8, 32)ᵀ through shared memory, one warp, in tf32; a second warp loads b.
+HF_KERNEL product_kernel(Operand a, Operand b, float* c, Mistake mistake) {
+  SharedMemory memory;
+  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep), tile_b = memory.take<uint32_t>(kColumns * kTileStep);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  if (warp == 0) for (int i = lane; i < kRows * kTileWords; i += kWarp) cp_async_4(tile_a + (i / kTileWords * kTileStep + i % kTileWords), static_cast<const float*>(a.data) + i, true);
+  if (warp == 1) for (int i = lane; i < kColumns * kTileWords; i += kWarp) cp_async_4(tile_b + (i / kTileWords * kTileStep + i % kTileWords), static_cast<const float*>(b.data) + i, true);
+  cp_async_commit();
+  if (mistake != Mistake::kNoWait) cp_async_wait<0>();
+  if (mistake == Mistake::kDivergent) {
+    if (warp == 0) __syncthreads();
+  } else if (mistake != Mistake::kNoBarrier) {
+    __syncthreads();
+  }
+  if (warp != 0) return;
+  float acc[4] = {0, 0, 0, 0};
+  for (int w = 0; w < kTileWords; w += 8) {
+    const int lane_g = mistake == Mistake::kLane ? t : g, lane_t = mistake == Mistake::kLane ? g % 4 : t;
+    const auto word = [&](Shared<uint32_t> tile, int row, int column) {
+      const uint32_t bits = tile[row * kTileStep + column];
+      return mistake == Mistake::kUnrounded ? bits : to_tf32(__uint_as_float(bits));
+    };
+    const uint32_t x[4] = {word(tile_a, lane_g, w + lane_t), word(tile_a, lane_g + 8, w + lane_t), word(tile_a, lane_g, w + lane_t + 4), word(tile_a, lane_g + 8, w + lane_t + 4)};
+    const int past = mistake == Mistake::kOutOfBounds && w == 24 ? 4 * kTileStep : 0;
+    const uint32_t y[2] = {word(tile_b, g, w + t), word(tile_b, g, past + w + t + 4)};
+    if (mistake != Mistake::kSplitWarp || lane < 16) mma_tf32(acc, x, y);
+  }
+  for (int r = 0; r < 4; ++r) c[(g + 8 * (r / 2)) * kColumns + 2 * t + r % 2] = acc[r];
+}
+
+// Lanes hand numbers to each other through shared memory; each warp on its own.
+HF_KERNEL exchange_kernel(float* out, Mistake mistake) {
+  SharedMemory memory;
+  const Shared<float> room = memory.take<float>(2 * kWarp);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  if (mistake != Mistake::kUnwritten || lane != 7) room[warp * kWarp + lane] = float(threadIdx.x);
+  if (mistake != Mistake::kNoWarpBarrier) __syncwarp();
+  out[threadIdx.x] = room[warp * kWarp + kWarp - 1 - lane];
+}
+
+std::string run_product(Mistake mistake) {
+  std::vector<float> a(kRows * kTileWords), b(kColumns * kTileWords), c(kRows * kColumns);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = mistake == Mistake::kUnrounded ? std::sin(float(i)) : float(int(i * 37 % 17) - 8);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = float(int(i * 29 % 13) - 6);
+  Stream stream(0);
+  const auto upload = [&](std::vector<float>& x) {
+    void* copy = stream.allocate(int64_t(x.size()) * 4);
+    stream.copy(copy, x.data(), int64_t(x.size()) * 4);
+    return copy;
+  };
+  Operand left, right;
+  left.data = upload(a), right.data = upload(b);
+  void* out = upload(c);
+  launch("product", product_kernel, dim3(1), 2 * kWarp, (kRows + kColumns) * kTileStep * 4, stream, left, right, static_cast<float*>(out), mistake);
+  stream.copy(c.data(), out, int64_t(c.size()) * 4);
+  for (int m = 0; m < kRows; ++m)
+    for (int n = 0; n < kColumns; ++n) {
+      float sum = 0;
+      for (int k = 0; k < kTileWords; ++k) sum += a[m * kTileWords + k] * b[n * kTileWords + k];
+      if (c[m * kColumns + n] != sum) return "wrong result";
+    }
+  return "ok";
+}
+
+std::string run_exchange(Mistake mistake) {
+  std::vector<float> numbers(2 * kWarp);
+  Stream stream(0);
+  void* out = stream.allocate(int64_t(numbers.size()) * 4);
+  launch("exchange", exchange_kernel, dim3(1), 2 * kWarp, 2 * kWarp * 4, stream, static_cast<float*>(out), mistake);
+  stream.copy(numbers.data(), out, int64_t(numbers.size()) * 4);
+  for (int i = 0; i < 2 * kWarp; ++i)
+    if (numbers[i] != float(i / kWarp * kWarp + kWarp - 1 - i % kWarp)) return "wrong result";
+  return "ok";
+}
+
+HF_KERNEL beyond_kernel(float* data, int index) { data[index] = 1; }
+
+std::string run_memory(bool on_host) {
+  Stream stream(0);
+  float* data = static_cast<float*>(stream.allocate(1024));
+  if (on_host) data[0] = 1;
+  else launch("beyond", beyond_kernel, dim3(1), kWarp, 0, stream, data, 256);
+  return "ok";
+}
+
+std::string run(const std::string& name) {
+  if (name == "product") return run_product(Mistake::kNone);
+  if (name == "exchange") return run_exchange(Mistake::kNone);
+  if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
+  if (name == "missing wait") return run_product(Mistake::kNoWait);
+  if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);
+  if (name == "divergent barrier") return run_product(Mistake::kDivergent);
+  if (name == "half a warp in mma") return run_product(Mistake::kSplitWarp);
+  if (name == "wrong fragment lane") return run_product(Mistake::kLane);
+  if (name == "operand not rounded") return run_product(Mistake::kUnrounded);
+  if (name == "missing warp barrier") return run_exchange(Mistake::kNoWarpBarrier);
+  if (name == "unwritten word") return run_exchange(Mistake::kUnwritten);
+  if (name == "device memory on the host") return run_memory(true);
+  if (name == "global index out of bounds") return run_memory(false);
+  return "there is no such case";
+}
+
+}  // namespace
+}  // namespace hf::cuda
+
+int main(int count, char** arguments) {
+  try {
+    std::puts(hf::cuda::run(count > 1 ? arguments[1] : "").c_str());
+  } catch (const hf::Error& error) {
+    std::puts(error.what());
+  }
+}

@@ -1,0 +1,128 @@
+#include "emulation/runtime.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+namespace {
+
+constexpr size_t kPage = 4096;
+
+struct Allocation {
+  char* pages;    // the open part, followed by a page that is always closed
+  size_t length;
+  size_t bytes;
+};
+
+struct EmulatedDevice {
+  std::mutex mutex;
+  std::map<void*, Allocation> allocations;
+  size_t used = 0;
+  int working = 0;       // DeviceWork alive
+  long launches = 0;
+  cudaError_t sticky = cudaSuccess;
+
+  static size_t number(const char* name, size_t otherwise) {
+    const char* text = std::getenv(name);
+    return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
+  }
+  size_t total() const { return number("HEADFIRST_EMULATED_BYTES", size_t{1} << 31); }
+  void protect(int mode) const {
+    for (const auto& [data, a] : allocations) mprotect(a.pages, a.length, mode);
+  }
+};
+
+EmulatedDevice& device() {
+  static EmulatedDevice instance;
+  return instance;
+}
+
+}  // namespace
+
+namespace hf::emulation {
+
+DeviceWork::DeviceWork() {
+  std::lock_guard<std::mutex> lock(device().mutex);
+  if (device().working++ == 0) device().protect(PROT_READ | PROT_WRITE);
+}
+DeviceWork::~DeviceWork() {
+  std::lock_guard<std::mutex> lock(device().mutex);
+  if (--device().working == 0) device().protect(PROT_NONE);
+}
+
+cudaError_t next_launch() {
+  std::lock_guard<std::mutex> lock(device().mutex);
+  const size_t fault = EmulatedDevice::number("HEADFIRST_EMULATED_FAULT", 0);
+  if (++device().launches == long(fault)) device().sticky = cudaErrorIllegalAddress;
+  return device().sticky;
+}
+
+}  // namespace hf::emulation
+
+cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::snprintf(properties->name, sizeof properties->name, "emulated device");
+  properties->totalGlobalMem = device().total(), properties->major = 8, properties->minor = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int index) { return index == 0 ? device().sticky : cudaErrorInvalidValue; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = nullptr, device().sticky; }
+cudaError_t cudaStreamDestroy(cudaStream_t) { return device().sticky; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return device().sticky; }
+cudaError_t cudaStreamQuery(cudaStream_t) { return device().sticky; }
+
+cudaError_t cudaMalloc(void** data, size_t bytes) {
+  std::lock_guard<std::mutex> lock(device().mutex);
+  if (device().sticky != cudaSuccess) return device().sticky;
+  const size_t size = (bytes + 15) / 16 * 16, length = (size + kPage - 1) / kPage * kPage;
+  if (device().used + size > device().total()) return cudaErrorMemoryAllocation;
+  void* pages = mmap(nullptr, length + kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return cudaErrorMemoryAllocation;
+  const Allocation a{static_cast<char*>(pages), length, size};
+  if (device().working > 0) mprotect(a.pages, a.length, PROT_READ | PROT_WRITE);
+  *data = a.pages + length - size;  // ends where the closed page begins
+  device().allocations[*data] = a;
+  device().used += size;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* data) {
+  std::lock_guard<std::mutex> lock(device().mutex);
+  const auto found = device().allocations.find(data);
+  if (found == device().allocations.end()) return data ? cudaErrorInvalidValue : cudaSuccess;
+  munmap(found->second.pages, found->second.length + kPage);
+  device().used -= found->second.bytes;
+  device().allocations.erase(found);
+  return device().sticky;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *total = device().total(), *free = *total - device().used;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes, size_t rows, cudaMemcpyKind, cudaStream_t) {
+  if (device().sticky != cudaSuccess) return device().sticky;
+  const hf::emulation::DeviceWork work;
+  for (size_t r = 0; r < rows; ++r) std::memcpy(static_cast<char*>(to) + r * to_step, static_cast<const char*>(from) + r * from_step, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* data, int byte, size_t bytes, cudaStream_t) {
+  if (device().sticky != cudaSuccess) return device().sticky;
+  const hf::emulation::DeviceWork work;
+  std::memset(data, byte, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() { return device().sticky; }
+const char* cudaGetErrorName(cudaError_t error) { return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError"; }
+const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "an error"; }

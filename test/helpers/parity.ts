@@ -1,0 +1,168 @@
+/** What every implementation of an op must pass, from its case file: the accuracy rule, guard bands, poisoned outputs, padded rows, derivatives. */
+import { expect, it } from 'vitest';
+
+import type { CaseArgs, OpCase, OpCases } from '../cases/define.js';
+import { derivedArgs, entry, hasEntry, isTensorField, numbers, relativeError, runCase } from './kernels.js';
+import { Random, type RealTensor } from './random.js';
+import type { BackendName, KernelResult } from '../../src/native/types.js';
+
+const seedOf = (text: string) => [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
+
+/** The accuracy rule: at most twice the naive float32 evaluation's error plus 1e-6. */
+const allowed = (naive: number) => 2 * naive + 1e-6;
+
+function withEmulationSeed<T>(seed: number, body: () => T): T {
+  process.env['HEADFIRST_EMULATION_SEED'] = String(seed);
+  try {
+    return body();
+  } finally {
+    delete process.env['HEADFIRST_EMULATION_SEED'];
+  }
+}
+
+export function outputsOf(name: string): Set<string> {
+  return new Set(entry(name).fields.filter((f) => f.kind === 'out' || f.kind === 'inout').map((f) => f.name));
+}
+
+/** Each backend twice: the second time with another number of threads, and on an emulated device in another order of them. */
+function checkParity(name: string, args: CaseArgs, backends: readonly BackendName[]): void {
+  const op = entry(name);
+  const expected = runCase(op, args, 'reference64');
+  const naive = runCase(op, args, 'reference32');
+  for (const backend of backends) {
+    const one = runCase(op, args, backend);
+    const two = withEmulationSeed(2, () => runCase(op, args, backend, { threads: 2 }));
+    const padded = runCase(op, args, backend, { padRows: true });
+    for (const output of outputsOf(name)) {
+      if (!expected[output]) continue;
+      const label = `${name}.${output} on ${backend}`;
+      if (op.fields.find((f) => f.name === output)!.dtype === 'uint8') {
+        // Opaque: every backend has a layout of its own, only the threads must agree.
+      } else if (op.fields.find((f) => f.name === output)!.dtype === 'int32') {
+        expect(numbers(one[output]!), label).toEqual(numbers(expected[output]!));
+      } else {
+        const bound = allowed(relativeError(naive[output]!, expected[output]!));
+        expect(relativeError(one[output]!, expected[output]!), label).toBeLessThanOrEqual(bound);
+        expect(relativeError(padded[output]!, expected[output]!), `${label}, padded rows`).toBeLessThanOrEqual(bound);
+      }
+      expect(numbers(two[output]!), `${label}, again`).toEqual(numbers(one[output]!));
+    }
+  }
+}
+
+/** Forward in float64 without rounding, with every optional output that derivatives need. */
+const forward64 = (name: string, args: CaseArgs): KernelResult => runCase(entry(name), args, 'reference64', { round: false });
+
+const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+
+/** d/dε of Σ over outputs ⟨cotangent, output⟩ along `direction` of input `input`, 4-point central differences. */
+function finiteDifference(name: string, args: CaseArgs, directions: Record<string, Float64Array>, functional: (result: KernelResult) => number): number {
+  const at = (epsilon: number) => {
+    const moved: CaseArgs = { ...args };
+    for (const [input, direction] of Object.entries(directions)) {
+      const tensor = args[input] as RealTensor;
+      moved[input] = { data: tensor.data.map((v, i) => v + epsilon * direction[i]!), shape: tensor.shape };
+    }
+    return functional(forward64(name, moved));
+  };
+  const h = 1e-3;
+  return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+}
+
+export function checkDerivatives(cases: OpCases, test: OpCase): void {
+  const forward = entry(cases.op);
+  const random = new Random(seedOf(test.name));
+  const args = test.args(random);
+  const result = forward64(cases.op, args);
+  const cotangents: Record<string, RealTensor> = {};
+  const draw = (shape: readonly number[]) => random.normal(shape);
+  const backward = `${cases.op}_backward`;
+  let adjoint: { inputs: Record<string, Float64Array> } | undefined;
+  if (hasEntry(backward)) {
+    const op = entry(backward);
+    const backwardArgs = derivedArgs(op, forward, args, result, draw, {});
+    for (const field of op.fields) if (field.kind === 'in' && field.name.startsWith('d_')) cotangents[field.name.slice(2)] = backwardArgs[field.name] as RealTensor;
+    const functional = (r: KernelResult) => Object.entries(cotangents).reduce((sum, [output, c]) => sum + dot(numbers(r[output]!), c.data), 0);
+    // Accumulated outputs start from zero here.
+    for (const field of op.fields) if (field.kind === 'inout' && backwardArgs[field.name] === true) {
+      const input = args[field.name.slice(2)] as RealTensor;
+      backwardArgs[field.name] = { data: new Float64Array(input.data.length), shape: input.shape };
+    }
+    const gradients = runCase(op, backwardArgs, 'reference64', { round: false });
+    adjoint = { inputs: {} };
+    for (const [name, gradient] of Object.entries(gradients)) {
+      if (!name.startsWith('d_')) continue;
+      const input = name.slice(2);
+      adjoint.inputs[input] = numbers(gradient);
+      const direction = random.normal([(args[input] as RealTensor).data.length]).data;
+      const analytic = dot(numbers(gradient), direction);
+      const numeric = finiteDifference(cases.op, args, { [input]: direction }, functional);
+      const scale = Math.sqrt(dot(numbers(gradient), numbers(gradient)) * dot(direction, direction)) + 1e-12;
+      expect(Math.abs(analytic - numeric) / scale, `${backward}: ${name}`).toBeLessThan(1e-7);
+    }
+  }
+  const jvp = `${cases.op}_jvp`;
+  if (hasEntry(jvp)) {
+    const op = entry(jvp);
+    const jvpArgs = derivedArgs(op, forward, args, result, draw, {});
+    const tangents: Record<string, Float64Array> = {};
+    for (const field of op.fields) if (field.kind === 'in' && field.name.startsWith('t_') && jvpArgs[field.name]) tangents[field.name.slice(2)] = (jvpArgs[field.name] as RealTensor).data;
+    const outputs = runCase(op, jvpArgs, 'reference64', { round: false });
+    for (const [name, tangent] of Object.entries(outputs)) {
+      const output = name.slice(2);
+      const probe = cotangents[output] ?? random.normal(tangent.shape);
+      const analytic = dot(numbers(tangent), probe.data);
+      const numeric = finiteDifference(cases.op, args, tangents, (r) => dot(numbers(r[output]!), probe.data));
+      const scale = Math.sqrt(dot(numbers(tangent), numbers(tangent)) * dot(probe.data, probe.data)) + 1e-12;
+      expect(Math.abs(analytic - numeric) / scale, `${jvp}: ${name}`).toBeLessThan(1e-7);
+    }
+  }
+}
+
+/** d_<input> that the forward call itself returns, against finite differences of the case's objective. */
+export function checkOwnGradients(op: string, test: OpCase): void {
+  const random = new Random(seedOf(test.name));
+  const args = test.args(random);
+  const base = forward64(op, args);
+  const functional = test.objective!(base, args);
+  for (const name of outputsOf(op)) {
+    const input = name.slice(2);
+    if (!name.startsWith('d_') || !base[name] || !args[input]) continue;
+    const start = typeof args[name] === 'object' ? (args[name] as RealTensor).data : undefined;
+    const gradient = numbers(base[name]!).map((g, i) => g - (start?.[i] ?? 0));  // accumulated outputs
+    const direction = random.normal([gradient.length]).data;
+    const numeric = finiteDifference(op, args, { [input]: direction }, functional);
+    const scale = Math.sqrt(dot(gradient, gradient) * dot(direction, direction)) + 1e-12;
+    expect(Math.abs(dot(gradient, direction) - numeric) / scale, name).toBeLessThan(1e-7);
+  }
+}
+
+/** Forward, backward and jvp of one case against the double reference. */
+export function parityTest(cases: OpCases, test: OpCase, backends: readonly BackendName[]): void {
+  it(`${test.name}: parity, poisoned outputs, threads`, () => {
+    const forward = entry(cases.op);
+    const random = new Random(seedOf(test.name));
+    const args = test.args(random);
+    checkParity(cases.op, args, backends);
+    const result = runCase(forward, args, 'reference64');
+    for (const derived of [`${cases.op}_backward`, `${cases.op}_jvp`]) {
+      if (!hasEntry(derived)) continue;
+      const extra = derived.endsWith('_backward') ? (test.backward?.(random) ?? {}) : {};
+      const derivedArguments = derivedArgs(entry(derived), forward, args, result, (shape) => random.normal(shape), extra);
+      for (const field of entry(derived).fields)
+        if (field.kind === 'inout' && derivedArguments[field.name] === true && isTensorField(field)) {
+          const input = (args[field.name.slice(2)] as RealTensor).shape;
+          derivedArguments[field.name] = random.normal(input);
+        }
+      checkParity(derived, derivedArguments, backends);
+    }
+  });
+}
+
+export function invariantTests(cases: OpCases, backends: readonly BackendName[]): void {
+  for (const invariant of cases.invariants ?? [])
+    it(`invariant: ${invariant.name}`, () => {
+      for (const backend of backends)
+        invariant.check((name, args) => runCase(entry(name), args, backend), new Random(seedOf(invariant.name)), backend === 'reference64' ? 'float64' : 'float32');
+    });
+}
