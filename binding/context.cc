@@ -104,7 +104,15 @@ Tensor copy_tensor(const std::shared_ptr<Context>& context, const View& source) 
   tensor.view.dtype = context->real();
   tensor.buffer = Buffer::create(tensor.view.bytes(), context->counter());
   tensor.view.data = tensor.buffer->data();
-  convert_numbers(source, tensor.view);
+  if (Device* device = context->device().get()) {
+    std::vector<char> numbers(static_cast<size_t>(tensor.view.bytes()));
+    View converted = tensor.view;
+    converted.data = numbers.data();
+    convert_numbers(source, converted);
+    device->copy(tensor.view.data, numbers.data(), tensor.view.bytes());
+  } else {
+    convert_numbers(source, tensor.view);
+  }
   return tensor;
 }
 

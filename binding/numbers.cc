@@ -58,9 +58,9 @@ Napi::Value typed_array(Napi::Env env, DType dtype, const void* data, int64_t co
 }
 
 Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View view) {
-  return EnvData::of(env).submit(context, env.Undefined(), [keep, view](Run&) -> Convert {
+  return EnvData::of(env).submit(context, env.Undefined(), [keep, view](Run& run) -> Convert {
     auto copy = std::make_shared<std::vector<char>>(static_cast<size_t>(view.bytes()));
-    if (!copy->empty()) std::memcpy(copy->data(), view.data, copy->size());
+    copy_memory(run.device, copy->data(), view.data, view.bytes());
     return [copy, dtype = view.dtype, count = view.size()](Napi::Env env) { return typed_array(env, dtype, copy->data(), count); };
   });
 }

@@ -88,16 +88,16 @@ void arena_release(Run& run, ArenaMark mark) {
   if (run.device) run.device_arena->release(mark.device);
 }
 
-void copy_numbers(Run& run, const View& to, const View& from) {
-  const int64_t bytes = from.bytes();
-  if (bytes == 0) return;
-  if (run.device) run.device->copy(to.data, from.data, bytes);
-  else std::memcpy(to.data, from.data, static_cast<size_t>(bytes));
-}
+void copy_numbers(Run& run, const View& to, const View& from) { copy_memory(run.device, to.data, from.data, from.bytes()); }
 void set_zero(Run& run, const View& view) {
-  if (view.bytes() == 0) return;
-  if (run.device && run.device->owns(view.data)) run.device->fill(view.data, 0, view.bytes());
-  else std::memset(view.data, 0, static_cast<size_t>(view.bytes()));
+  zero_memory(run.device && run.device->owns(view.data) ? run.device : nullptr, view.data, view.bytes());
+}
+View on_device(Run& run, const View& host) {
+  if (!run.device || !host) return host;
+  View copy = host;
+  copy.data = arena_allocate_numbers(run, host.bytes());
+  copy_numbers(run, copy, host);
+  return copy;
 }
 
 void checkpoint(Run& run) {

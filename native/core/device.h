@@ -27,6 +27,10 @@ class Device {
   virtual void synchronize() = 0;
 };
 
+// On the host when `device` is null.
+void copy_memory(Device* device, void* to, const void* from, int64_t bytes);
+void zero_memory(Device* device, void* data, int64_t bytes);
+
 // What this build and this machine have of CUDA. Implemented by native/cuda, or by none.cc where that is not compiled.
 struct CudaDevice {
   std::string name;      // 'NVIDIA H200'

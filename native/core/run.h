@@ -45,6 +45,8 @@ void arena_release(Run& run, ArenaMark mark);
 // Contiguous views of one size, each on the host or on the run's device.
 void copy_numbers(Run& run, const View& to, const View& from);
 void set_zero(Run& run, const View& contiguous);
+// The same numbers where the run's tensors live: `host` itself (contiguous), or a copy in the run's arena.
+View on_device(Run& run, const View& host);
 
 // Everything allocated from the run's arena while this lives is given back at its end.
 struct Scratch {
@@ -64,6 +66,14 @@ template <class... Dims>
 HF_HOST_INLINE View arena_tensor(Run& run, DType dtype, Dims... dims) {
   View v = make_view(nullptr, dtype, dims...);
   v.data = dtype == DType::kI32 || (dtype == DType::kF64 && dtype != run.real()) ? arena_allocate(run, v.bytes()) : arena_allocate_numbers(run, v.bytes());
+  return v;
+}
+
+// The same in host memory on every run: small vectors that host code fills or reads. Ops take them to the device and back.
+template <class... Dims>
+HF_HOST_INLINE View host_tensor(Run& run, DType dtype, Dims... dims) {
+  View v = make_view(nullptr, dtype, dims...);
+  v.data = arena_allocate(run, v.bytes());
   return v;
 }
 

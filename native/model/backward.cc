@@ -94,7 +94,7 @@ class Backward {
     Scratch scratch(run_);
     const int64_t heads = d_heads.shape[1], D = a.x.shape[1], rows = d_heads.shape[0] * heads;
     const View d_y = arena_tensor(run_, a.x.dtype, rows, D), d_x = arena_tensor(run_, a.x.dtype, rows, D);
-    copy_heads(d_heads, d_y, Copy::kOut);
+    copy_heads(d_heads, d_y, Copy::kOut, run_);
     NormBackwardArgs args;
     args.x = pick_heads(a.x, heads), args.gain = model_.weight(gain), args.mean = pick_heads(a.mean, heads), args.rstd = pick_heads(a.rstd, heads);
     args.d_y = d_y, args.d_x = d_x;
@@ -102,7 +102,7 @@ class Backward {
     if (sink_.wants(gain)) args.x_hat = arena_tensor(run_, a.x.dtype, rows, D);
     dispatch(args, run_);
     if (args.x_hat) sink_.head_norm(gain, args.x_hat, d_y, heads, rows_);
-    copy_heads(d_heads, d_x, Copy::kIn);
+    copy_heads(d_heads, d_x, Copy::kIn, run_);
   }
 
   // d: gradient of the layer's output in, of its input out. The branches' buffers, the largest of the pass, are never held together.

@@ -1,7 +1,5 @@
 #include "model/forward.h"
 
-#include <cstring>
-
 #include "kernels/op_table.h"
 
 namespace hf {
@@ -30,25 +28,28 @@ HeadNormActivations apply_head_norm(const Model& model, int gain, const View& he
   out.mean = arena_tensor(run, heads.dtype, N * H);
   out.rstd = arena_tensor(run, heads.dtype, N * H);
   const View y = arena_tensor(run, heads.dtype, N * H, D);
-  copy_heads(heads, out.x, Copy::kOut);
+  copy_heads(heads, out.x, Copy::kOut, run);
   NormArgs args;
   args.x = out.x, args.gain = model.weight(gain), args.y = y, args.mean = out.mean, args.rstd = out.rstd;
   args.kind = NormKind::kRms, args.eps = model.spec().norm_eps;
   dispatch(args, run);
-  copy_heads(heads, y, Copy::kIn);
+  copy_heads(heads, y, Copy::kIn, run);
   return out;
 }
 
 }  // namespace
 
-void copy_heads(const View& heads, const View& rows, Copy direction) {
-  const int64_t N = heads.shape[0], H = heads.shape[1], D = heads.shape[2], bytes = dtype_bytes(heads.dtype);
-  for (int64_t n = 0; n < N; ++n)
-    for (int64_t h = 0; h < H; ++h) {
-      char* strided = heads.as<char>() + (n * heads.stride[0] + h * heads.stride[1]) * bytes;
-      char* packed = rows.as<char>() + (n * H + h) * D * bytes;
-      direction == Copy::kOut ? std::memcpy(packed, strided, D * bytes) : std::memcpy(strided, packed, D * bytes);
-    }
+void copy_heads(const View& heads, const View& rows, Copy direction, Run& run) {
+  const View packed = make_view(rows.data, rows.dtype, heads.shape[0], heads.shape[1], heads.shape[2]);
+  CopyArgs args;
+  args.x = direction == Copy::kOut ? heads : packed, args.y = direction == Copy::kOut ? packed : heads;
+  dispatch(args, run);
+}
+
+void copy_rows(const View& x, const View& y, Run& run) {
+  CopyArgs args;
+  args.x = x.split_last(1), args.y = y.split_last(1);
+  dispatch(args, run);
 }
 
 void rotate(const Model& model, const View& positions, const View& heads, bool inverse, Run& run) {

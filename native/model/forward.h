@@ -60,7 +60,9 @@ HeadViews head_views(const ModelSpec& spec, const View& qkv);
 
 enum class Copy { kIn, kOut };
 // kOut: strided heads (N, H, D) into packed rows (N·H, D); kIn: back.
-void copy_heads(const View& heads, const View& rows, Copy direction);
+void copy_heads(const View& heads, const View& rows, Copy direction, Run& run);
+// y = x, rows (N, C) that may each be apart.
+void copy_rows(const View& x, const View& y, Run& run);
 // Rotary embedding of heads (N, H, D), in place; nothing without rotary frequencies.
 void rotate(const Model& model, const View& positions, const View& heads, bool inverse, Run& run);
 void embed(const Model& model, const View& ids, const View& positions, const View& y, Run& run);

@@ -78,12 +78,12 @@ class Jvp {
   void head_norm(int gain, const HeadNormActivations& a, const View& t_heads) {
     Scratch scratch(run_);
     const View t_x = arena_tensor(run_, a.x.dtype, a.x.shape[0], a.x.shape[1]), t_y = arena_tensor(run_, a.x.dtype, a.x.shape[0], a.x.shape[1]);
-    copy_heads(t_heads, t_x, Copy::kOut);
+    copy_heads(t_heads, t_x, Copy::kOut, run_);
     NormJvpArgs args;
     args.x = a.x, args.gain = model_.weight(gain), args.mean = a.mean, args.rstd = a.rstd, args.t_x = t_x, args.t_gain = part(gain), args.t_y = t_y;
     args.kind = NormKind::kRms;
     dispatch(args, run_);
-    copy_heads(t_heads, t_y, Copy::kIn);
+    copy_heads(t_heads, t_y, Copy::kIn, run_);
   }
 
   void layer(int l, const View& t_x, const View& t_out) {

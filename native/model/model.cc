@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "core/error.h"
 
@@ -87,11 +86,11 @@ Model::Model(std::shared_ptr<Context> context, ModelSpec spec) : context_(std::m
 Model::Model(const Model& other)
     : context_(other.context_), spec_(other.spec_), parameters_(other.parameters_), size_(other.size_), trainable_(other.parameters_.size(), true) {
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
-  std::memcpy(weights_.view.data, other.weights_.view.data, static_cast<size_t>(weights_.view.bytes()));
+  copy_memory(context_->device().get(), weights_.view.data, other.weights_.view.data, weights_.view.bytes());
   if (spec_.bfloat16) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   wire();
   for (size_t i = 0; i < parameters_.size(); ++i)
-    if (rounded(int(i))) std::memcpy(operand(int(i)).data, other.operand(int(i)).data, static_cast<size_t>(operand(int(i)).bytes()));
+    if (rounded(int(i))) copy_memory(context_->device().get(), operand(int(i)).data, other.operand(int(i)).data, operand(int(i)).bytes());
 }
 
 bool Model::rounded(int parameter) const {
@@ -113,16 +112,22 @@ bool Model::rounded(int parameter) const {
 
 void Model::refresh(int parameter, Run& run) {
   if (!rounded(parameter)) return;
-  const float* from = weight(parameter).as<float>();
-  uint16_t* to = operand(parameter).as<uint16_t>();
+  Scratch scratch(run);
+  const int64_t count = parameters_[parameter].size;
+  // A device's numbers are rounded on the host.
+  const View source = run.device ? host_tensor(run, DType::kF32, count) : weight(parameter);
+  const View target = run.device ? host_tensor(run, DType::kBF16, count) : operand(parameter);
+  if (run.device) copy_numbers(run, source, weight(parameter));
+  const float* from = source.as<float>();
+  uint16_t* to = target.as<uint16_t>();
   constexpr int64_t kChunk = 1 << 18;
-  const int64_t size = parameters_[parameter].size;
-  parallel_for(run, (size + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, size); ++i) {
+  parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count); ++i) {
       const uint32_t bits = std::bit_cast<uint32_t>(from[i]);  // to nearest, ties to even; a NaN stays one
       to[i] = uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
     }
   });
+  if (run.device) copy_numbers(run, operand(parameter), target);
 }
 
 std::shared_ptr<Model> Model::clone() const { return std::shared_ptr<Model>(new Model(*this)); }
@@ -138,7 +143,7 @@ void Model::zero_gradients() {
   for (size_t i = 0; i < written_.size(); ++i) {
     if (!written_[i]) continue;
     const View gradient = view_in(gradients_.view, int(i));
-    std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
+    zero_memory(context_->device().get(), gradient.data, gradient.bytes());
   }
   written_.assign(written_.size(), false);
 }

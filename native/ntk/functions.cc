@@ -1,8 +1,6 @@
 #include "ntk/functions.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "kernels/op_table.h"
 
@@ -18,7 +16,12 @@ void with_real(DType dtype, const Body& body) {
   dtype == DType::kF64 ? body(double{}) : body(float{});
 }
 
-void set_zero(const View& view) { std::memset(view.data, 0, static_cast<size_t>(view.bytes())); }
+// y[n] (+)= ⟨x[n], w[n]⟩
+void row_dot(const View& x, const View& w, const View& y, bool accumulate, Run& run) {
+  RowDotArgs args;
+  args.x = x, args.w = w, args.y = y, args.accumulate = accumulate;
+  dispatch(args, run);
+}
 
 // y[ids[n]] += d[n]
 void scatter_add(const View& ids, const View& d, const View& y, Run& run) {
@@ -68,14 +71,14 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
   if (same) rows.a_rows = View{};
 
   hidden = gather_rows(activations.features(), term_rows, run);
-  logps = arena_tensor(run, run.real(), R);
+  logps = host_tensor(run, run.real(), R);
   const View weight = model.classifier_operand();
   d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
   if (functions.output == Output::kLogp) {
     lse = arena_tensor(run, run.real(), R);
     LinearPolicyGradientArgs args;
     args.hidden = hidden, args.weight = weight, args.targets = targets, args.logps = logps, args.lse = lse, args.d_hidden = d_hidden;
-    args.coefficients = arena_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
+    args.coefficients = host_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
     with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
     dispatch(args, run);
     return;
@@ -83,14 +86,9 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
   EmbeddingArgs args;
   args.table = weight, args.ids = targets, args.y = d_hidden;
   dispatch(args, run);
-  with_real(run.real(), [&](auto zero) {
-    using Real = decltype(zero);
-    for (int64_t i = 0; i < R; ++i) {
-      Real sum = 0;
-      for (int64_t c = 0; c < hidden.shape[1]; ++c) sum += hidden.as<Real>()[i * hidden.shape[1] + c] * d_hidden.as<Real>()[i * hidden.shape[1] + c];
-      logps.as<Real>()[i] = sum;
-    }
-  });
+  const View logits = host_tensor(run, DType::kF64, R);
+  row_dot(hidden, d_hidden, logits, false, run);
+  with_real(run.real(), [&](auto zero) { std::copy_n(logits.as<double>(), R, logps.as<decltype(zero)>()); });
 }
 
 void FunctionBlock::values(const View& out) const {
@@ -105,16 +103,15 @@ void FunctionBlock::values(const View& out) const {
 }
 
 void FunctionBlock::scale(const View& factors) {
-  const int64_t R = hidden.shape[0], C = hidden.shape[1];
-  term_scale = arena_tensor(run, run.real(), R);
+  term_scale = host_tensor(run, run.real(), hidden.shape[0]);
   with_real(run.real(), [&](auto zero) {
     using Real = decltype(zero);
     for (int64_t f = 0; f < count(); ++f)
-      for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) {
-        const Real factor = term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
-        for (int64_t c = 0; c < C; ++c) d_hidden.as<Real>()[i * C + c] *= factor;
-      }
+      for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
   });
+  ScaleRowsArgs args;
+  args.x = d_hidden, args.scale = term_scale;
+  dispatch(args, run);
 }
 
 int64_t FunctionBlock::slice_width() const {
@@ -129,26 +126,10 @@ View FunctionBlock::output_gradient(int64_t first, int64_t width) const {
     GemmArgs args;
     args.a = hidden, args.b = model.classifier_operand().slice(0, first, width).transposed(), args.c = g;
     dispatch(args, run);
-  } else {
-    set_zero(g);
   }
-  const bool softmax = functions.output == Output::kLogp;
-  with_real(run.real(), [&](auto zero) {
-    using Real = decltype(zero);
-    parallel_for(run, (R + 15) / 16, [&](int64_t task) {
-      for (int64_t i = task * 16; i < std::min(task * 16 + 16, R); ++i) {
-        Real* row = g.as<Real>() + i * width;
-        if (softmax) {
-          const Real shift = lse.as<Real>()[i];
-          for (int64_t v = 0; v < width; ++v) row[v] = -std::exp(row[v] - shift);
-        }
-        const int64_t target = targets.as<int32_t>()[i] - first;
-        if (target >= 0 && target < width) row[target] += 1;
-        if (term_scale)
-          for (int64_t v = 0; v < width; ++v) row[v] *= term_scale.as<Real>()[i];
-      }
-    });
-  });
+  ClassifierGradientArgs args;
+  args.z = g, args.lse = lse, args.targets = targets, args.scale = term_scale, args.first_id = first;
+  dispatch(args, run);
   return g;
 }
 
@@ -164,7 +145,7 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
   }
   const int64_t N = rows.offsets.as<int32_t>()[count()];
   const View d_features = arena_tensor(run, run.real(), N, model.spec().hidden_size);
-  set_zero(d_features);
+  set_zero(run, d_features);
   // A term's row among the function's own rows.
   const View at = indices(run, hidden.shape[0]);
   const int32_t* offsets = terms.as<int32_t>();
@@ -179,18 +160,11 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
 // d logp = ⟨d_hidden, t_φ⟩ + ⟨g, φ t_Wᵀ⟩, summed over a function's terms.
 void FunctionBlock::directional(const View& tangent, const View& out) const {
   Scratch scratch(run);
-  const int64_t R = hidden.shape[0], C = hidden.shape[1];
+  const int64_t R = hidden.shape[0];
   const View t_hidden = gather_rows(jvp(model, activations, tangent, run), term_rows, run);
   const View t_weight = model.view_in(tangent, model.classifier());
-  double* terms_sum = scratch.allocate<double>(R);
-  with_real(run.real(), [&](auto zero) {
-    using Real = decltype(zero);
-    for (int64_t i = 0; i < R; ++i) {
-      double sum = 0;
-      for (int64_t c = 0; c < C; ++c) sum += double(d_hidden.as<Real>()[i * C + c]) * double(t_hidden.as<Real>()[i * C + c]);
-      terms_sum[i] = sum;
-    }
-  });
+  const View sums = host_tensor(run, DType::kF64, R);
+  row_dot(d_hidden, t_hidden, sums, false, run);
   for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
     checkpoint(run);
     Scratch slice(run);
@@ -199,15 +173,11 @@ void FunctionBlock::directional(const View& tangent, const View& out) const {
     GemmArgs args;
     args.a = hidden, args.b = t_weight.slice(0, first, width).transposed(), args.c = t_z;
     dispatch(args, run);
-    with_real(run.real(), [&](auto zero) {
-      using Real = decltype(zero);
-      for (int64_t i = 0; i < R; ++i)
-        for (int64_t v = 0; v < width; ++v) terms_sum[i] += double(g.as<Real>()[i * width + v]) * double(t_z.as<Real>()[i * width + v]);
-    });
+    row_dot(g, t_z, sums, true, run);
   }
   for (int64_t f = 0; f < count(); ++f) {
     double sum = 0;
-    for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) sum += terms_sum[i];
+    for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) sum += sums.as<double>()[i];
     out.as<double>()[f] = sum;
   }
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <memory>
 
 #include "kernels/op_table.h"
@@ -17,7 +16,8 @@ namespace {
 struct StoredPair {
   View a, d, ids;  // elements: d alone
   GradientRows rows;
-  std::vector<char> memory, input;  // input: a's numbers, where the block does not keep them
+  std::shared_ptr<Buffer> memory, input;  // d's numbers; a's, where the block does not keep them
+  std::vector<int32_t> kept_ids;
 };
 using StoredPairs = std::vector<StoredPair>;
 
@@ -113,19 +113,19 @@ class GramSink : public PairSink {
     if (keep_) {
       StoredPair& pair = keep_->emplace_back();
       pair.a = a, pair.rows = rows;
-      if (copy_a) {
-        pair.input.assign(a.as<char>(), a.as<char>() + a.bytes());
-        pair.a.data = pair.input.data();
-      }
-      const View flat_ids = ids;
-      const int64_t columns = d.shape[1], width = columns * dtype_bytes(d.dtype);
-      pair.memory.resize(static_cast<size_t>(d.bytes() + flat_ids.bytes() * bool(flat_ids)));
-      pair.d = make_view(pair.memory.data(), d.dtype, d.shape[0], columns);
-      for (int64_t n = 0; n < d.shape[0]; ++n)
-        std::memcpy(pair.memory.data() + n * width, d.as<char>() + n * d.stride[0] * dtype_bytes(d.dtype), static_cast<size_t>(width));
-      if (flat_ids) {
-        std::memcpy(pair.memory.data() + d.bytes(), flat_ids.data, static_cast<size_t>(flat_ids.bytes()));
-        pair.ids = make_view(pair.memory.data() + d.bytes(), DType::kI32, flat_ids.shape[0]);
+      const auto keep = [this](View& of) {
+        auto buffer = Buffer::create(of.bytes(), block_.model.context()->counter());
+        const View copy = make_view(buffer->data(), of.dtype, of.shape[0], of.shape[1]);
+        copy_rows(of, copy, run_);
+        of = copy;
+        return buffer;
+      };
+      if (copy_a) pair.input = keep(pair.a);
+      pair.d = d;
+      pair.memory = keep(pair.d);
+      if (ids) {
+        pair.kept_ids.assign(ids.as<int32_t>(), ids.as<int32_t>() + ids.shape[0]);
+        pair.ids = make_view(pair.kept_ids.data(), DType::kI32, ids.shape[0]);
       }
     }
     return other_ ? &(*other_->pairs)[place_++] : nullptr;
@@ -263,7 +263,6 @@ class Driver {
         report(double(rows.count()) * double(block.count()));
       }
     }
-    if (symmetric_) mirror(matrices_);
   }
 
   // Gradients of two blocks at a time, as plain rows.
@@ -289,7 +288,6 @@ class Driver {
         report(double(rows.shape[0]) * double(columns[j].end - columns[j].begin));
       }
     }
-    if (symmetric_) mirror(matrices_);
   }
 
   void vector_products() {
@@ -302,8 +300,6 @@ class Driver {
       for (int64_t i = 0; i < first_.count(); ++i) matrices_.as<double>()[i * second_.count() + f] = column.as<double>()[i];
       report(double(first_.count()));
     }
-    // Rounding differs between the two halves of a symmetric matrix; one of them is the result.
-    if (symmetric_) mirror(matrices_);
   }
 
  private:
@@ -374,7 +370,7 @@ class WeightedSumSink : public FunctionSink {
 };
 
 void Driver::transposed_product(const View& gradient, int64_t f) {
-  std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
+  set_zero(run_, gradient);
   const FunctionBlock block(model_, second_, {f, f + 1}, run_);
   WeightedSumSink sink(block, gradient, options_.wanted);
   block.gradients(sink);
@@ -423,12 +419,19 @@ void gram(const Model& model, const Functions& first, const Functions* second, c
            "ntk: 'ntk-vector-products' gives the sum over parameters only; use 'structured-derivatives' for parts");
   HF_CHECK(options.split != Split::kComponents || options.implementation == Implementation::kStructuredDerivatives, ErrorCode::kUnsupported,
            "ntk: the decomposition needs 'structured-derivatives'");
-  Driver driver(model, first, second, options, plan, matrices, run);
+  // Blocks are added to the matrices where the run's tensors live. Vector products give columns to the host.
+  const bool elsewhere = run.device && options.implementation != Implementation::kNtkVectorProducts;
+  Scratch scratch(run);
+  const View sums = elsewhere ? on_device(run, matrices) : matrices;
+  Driver driver(model, first, second, options, plan, sums, run);
   switch (options.implementation) {
     case Implementation::kStructuredDerivatives: driver.structured(); break;
     case Implementation::kJacobianContraction: driver.contraction(); break;
     case Implementation::kNtkVectorProducts: driver.vector_products(); break;
   }
+  if (elsewhere) copy_numbers(run, matrices, sums);
+  // Several blocks leave one half empty; of vector products' two halves, which differ by rounding, one is the result.
+  if (!second) mirror(matrices);
   for (int64_t i = 0; i < matrices.size(); ++i)
     HF_CHECK(std::isfinite(matrices.as<double>()[i]), ErrorCode::kInvalidArg,
              "ntk: the kernel is not finite; the model's weights (or a gradient) contain NaN or infinity: check the checkpoint");
@@ -437,7 +440,7 @@ void gram(const Model& model, const Functions& first, const Functions* second, c
 void vector_product(const Model& model, const Functions& first, const Functions& second, const View& v, const std::vector<bool>& wanted, int64_t max_bytes,
                     const View& out, Run& run) {
   const View gradient = arena_tensor(run, run.real(), model.size());
-  std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
+  set_zero(run, gradient);
   int64_t bytes;
   for (const FunctionRange range : plan_blocks(model, second, max_bytes, 0, 0, &bytes)) {
     checkpoint(run);

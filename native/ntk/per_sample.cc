@@ -1,7 +1,5 @@
 #include "ntk/per_sample.h"
 
-#include <cstring>
-
 #include "kernels/op_table.h"
 
 namespace hf {
@@ -41,10 +39,7 @@ class PerSampleSink : public PairSink {
   }
 
   void elements(int parameter, const View& sums) override {
-    for (int64_t s = 0; s < sums.shape[0]; ++s) {
-      const View target = gradients_.slice(0, s, 1).slice(1, layout_.begin[parameter], sums.shape[1]), source = sums.slice(0, s, 1);
-      std::memcpy(target.data, source.data, static_cast<size_t>(source.bytes()));
-    }
+    copy_rows(sums, gradients_.slice(1, layout_.begin[parameter], sums.shape[1]), run_);
   }
 
   void table(int parameter, const View& ids, const View& d, const View& offsets) override {
@@ -77,10 +72,7 @@ class PerSampleSink : public PairSink {
 }  // namespace
 
 void per_sample_gradients(const FunctionBlock& block, const std::vector<bool>& wanted, const View& gradients) {
-  for (int64_t s = 0; s < gradients.shape[0]; ++s) {
-    const View row = gradients.slice(0, s, 1);
-    std::memset(row.data, 0, static_cast<size_t>(row.bytes()));
-  }
+  for (int64_t s = 0; s < gradients.shape[0]; ++s) set_zero(block.run, gradients.slice(0, s, 1));
   PerSampleSink sink(block, wanted, gradients);
   block.gradients(sink);
 }

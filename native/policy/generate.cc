@@ -10,7 +10,7 @@ namespace hf {
 namespace {
 
 // Weights are packed once per group of completions: reading them in order is 1.7 to 2.5 times as fast as streaming them as they lie, and
-// batches have nothing left to pack. That pays after a few steps; the copy stays within a bound.
+// batches have nothing left to pack. That pays after a few steps; the copy stays within a bound. Devices do not pack.
 constexpr int64_t kPackedSteps = 8, kPackedBytes = int64_t{512} << 20;
 
 struct LayerLinears {
@@ -39,7 +39,7 @@ class Decoder {
     }
     classifier_.weight = model.classifier_operand();
     prefill(ids, offsets, first_prompt, last_prompt);
-    if (packs_weights(model, options)) pack();
+    if (!run.device && packs_weights(model, options)) pack();
   }
 
   void decode() {
@@ -133,7 +133,7 @@ class Decoder {
     const int64_t B = int64_t(active.size());
     SampleTokenArgs args;
     args.logits = z, args.streams = indices(B), args.counters = indices(B), args.tokens = indices(B);
-    args.logps = arena_tensor(run_, run_.real(), B);
+    args.logps = host_tensor(run_, run_.real(), B);
     args.temperature = options_.temperature, args.top_p = options_.top_p, args.min_p = options_.min_p, args.top_k = options_.top_k;
     args.seed = options_.seed, args.first_stream = options_.first_stream + first_;
     for (int64_t b = 0; b < B; ++b) {
@@ -220,9 +220,9 @@ class Decoder {
     NormArgs args;
     args.x = arena_tensor(run_, heads.dtype, rows, heads.shape[2]), args.y = arena_tensor(run_, heads.dtype, rows, heads.shape[2]);
     args.gain = model_.weight(gain), args.kind = NormKind::kRms, args.eps = spec_.norm_eps;
-    copy_heads(heads, args.x, Copy::kOut);
+    copy_heads(heads, args.x, Copy::kOut, run_);
     dispatch(args, run_);
-    copy_heads(heads, args.y, Copy::kIn);
+    copy_heads(heads, args.y, Copy::kIn, run_);
   }
 
   const Model& model_;

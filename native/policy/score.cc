@@ -1,7 +1,6 @@
 #include "policy/score.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "kernels/op_table.h"
 
@@ -119,7 +118,7 @@ void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, 
     const View& phi = activations.features();
     EmbeddingBackwardArgs scatter;
     scatter.ids = rows, scatter.d_y = args.d_hidden, scatter.d_table = arena_tensor(run, phi.dtype, phi.shape[0], phi.shape[1]);
-    std::memset(scatter.d_table.data, 0, static_cast<size_t>(scatter.d_table.bytes()));
+    set_zero(run, scatter.d_table);
     dispatch(scatter, run);
     backward(model, activations, scatter.d_table, sink, run);
   });
@@ -129,7 +128,7 @@ void scored_features(const Model& model, const Samples& samples, const View& out
   for_each_block(samples, kDefaultMaxTokens, run, [&](const Block& block) {
     if (block.rows == 0) return;
     const View hidden = block_features(model, samples, block, run);
-    std::memcpy(out.as<char>() + block.row_begin * out.stride[0] * dtype_bytes(out.dtype), hidden.data, static_cast<size_t>(hidden.bytes()));
+    copy_numbers(run, out.slice(0, block.row_begin, block.rows), hidden);
   });
 }
 

@@ -4,6 +4,8 @@ import { activation } from './activation.js';
 import { adamw } from './adamw.js';
 import { attention } from './attention.js';
 import { attentionDecode } from './attention_decode.js';
+import { classifierGradient } from './classifier_gradient.js';
+import { copy } from './copy.js';
 import { embedding } from './embedding.js';
 import { embeddingGram } from './embedding_gram.js';
 import { gemm } from './gemm.js';
@@ -15,7 +17,9 @@ import { normCases } from './norm.js';
 import { perSampleLinear } from './per_sample_linear.js';
 import { reduce } from './reduce.js';
 import { rope } from './rope.js';
+import { rowDot } from './row_dot.js';
 import { sampleToken } from './sample_token.js';
+import { scaleRows } from './scale_rows.js';
 import { segmentReduce } from './segment_reduce.js';
 import { sketch } from './sketch.js';
 import { sketchGram } from './sketch_gram.js';
@@ -28,6 +32,8 @@ export const allCases: readonly OpCases[] = [
   adamw,
   attention,
   attentionDecode,
+  classifierGradient,
+  copy,
   embedding,
   embeddingGram,
   gemm,
@@ -39,7 +45,9 @@ export const allCases: readonly OpCases[] = [
   perSampleLinear,
   reduce,
   rope,
+  rowDot,
   sampleToken,
+  scaleRows,
   segmentReduce,
   sketch,
   sketchGram,
