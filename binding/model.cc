@@ -97,7 +97,7 @@ Napi::Value ModelHandle::write_parameter(const Napi::CallbackInfo& info) {
     const View target = object_->weight(index);
     auto numbers = std::make_shared<std::vector<char>>(copy_numbers("setParameter", "data", info[1], target.dtype, target.size()));
     return EnvData::of(info.Env()).submit(object_->context(), info.Env().Undefined(), [model = object_, index, target, numbers](Run& run) -> Convert {
-      std::memcpy(target.data, numbers->data(), numbers->size());
+      copy_memory(run.device, target.data, numbers->data(), int64_t(numbers->size()));
       model->refresh(index, run);
       return undefined;
     });
@@ -183,7 +183,7 @@ Napi::Value ModelHandle::forward(const Napi::CallbackInfo& info) {
         const std::shared_ptr<MemoryCounter>& counter = model->context()->counter();
         if (with_features) {
           phi->push_back(Tensor::create(counter, run.real(), batch.rows(), spec.hidden_size));
-          std::memcpy(phi->back().view.data, features.data, static_cast<size_t>(features.bytes()));
+          copy_numbers(run, phi->back().view, features);
         }
         if (with_logits) {
           z->push_back(Tensor::create(counter, run.real(), batch.rows(), spec.vocab_size));

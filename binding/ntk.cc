@@ -186,7 +186,7 @@ Napi::Value ModelHandle::linear_model(const Napi::CallbackInfo& info) {
     return EnvData::of(info.Env()).submit(
         object_->context(), info[3], [model = object_, functions, tangent, real, max_bytes = options.integer("maxBytes")](Run& run) -> Convert {
           auto values = doubles(functions->count()), derivatives = doubles(functions->count());
-          hf::linear_model(*model, *functions, tangent ? make_view(tangent->data(), real, model->size()) : View{}, max_bytes, view_of_doubles(*values),
+          hf::linear_model(*model, *functions, tangent ? on_device(run, make_view(tangent->data(), real, model->size())) : View{}, max_bytes, view_of_doubles(*values),
                            tangent ? view_of_doubles(*derivatives) : View{}, run);
           return [values, derivatives](Napi::Env env) -> Napi::Value {
             Napi::Object result = Napi::Object::New(env);
@@ -205,7 +205,7 @@ Napi::Value ModelHandle::jvp(const Napi::CallbackInfo& info) {
     const auto packed = packed_sequences("model.jvp", info[0], *object_);
     const auto tangent = std::make_shared<std::vector<char>>(copy_numbers("model.jvp", "tangents", info[1], real, object_->size()));
     return EnvData::of(info.Env()).submit(object_->context(), info[2], [model = object_, packed, tangent](Run& run) -> Convert {
-      const View t = make_view(tangent->data(), run.real(), model->size()), t_weight = model->view_in(t, model->classifier());
+      const View t = on_device(run, make_view(tangent->data(), run.real(), model->size())), t_weight = model->view_in(t, model->classifier());
       auto z = std::make_shared<std::vector<Tensor>>(), phi = std::make_shared<std::vector<Tensor>>();
       for (size_t s = 0; s + 1 < packed->offsets.size(); ++s) {
         checkpoint(run);
@@ -214,7 +214,7 @@ Napi::Value ModelHandle::jvp(const Napi::CallbackInfo& info) {
         const View t_phi = hf::jvp(*model, a, t, run);
         const std::shared_ptr<MemoryCounter>& counter = model->context()->counter();
         phi->push_back(Tensor::create(counter, run.real(), t_phi.shape[0], t_phi.shape[1]));
-        std::memcpy(phi->back().view.data, t_phi.data, static_cast<size_t>(t_phi.bytes()));
+        copy_numbers(run, phi->back().view, t_phi);
         z->push_back(Tensor::create(counter, run.real(), t_phi.shape[0], model->spec().vocab_size));
         logits(*model, t_phi, z->back().view, run);
         GemmArgs args;
@@ -250,7 +250,7 @@ Napi::Value ModelHandle::row_tangents(const Napi::CallbackInfo& info) {
     const std::vector<int32_t> groups(given.Data(), given.Data() + given.ElementLength());
     HF_CHECK(!tangent->empty() || std::all_of(groups.begin(), groups.end(), [](int32_t g) { return g < 0; }), ErrorCode::kInvalidArg, "%s: groups need a tangent", function);
     return EnvData::of(info.Env()).submit(object_->context(), info[4], [model = object_, packed, rows, tangent, groups](Run& run) -> Convert {
-      const View t = tangent->empty() ? View{} : make_view(tangent->data(), run.real(), model->size());
+      const View t = tangent->empty() ? View{} : on_device(run, make_view(tangent->data(), run.real(), model->size()));
       const int64_t sequences = packed->sequences(), n = int64_t(rows->size()), V = model->spec().vocab_size, G = std::max(0, *std::max_element(groups.begin(), groups.end()) + 1);
       const std::shared_ptr<MemoryCounter>& counter = model->context()->counter();
       Tensor z = Tensor::create(counter, run.real(), n, V), direct = Tensor::create(counter, run.real(), n, V), indirect = Tensor::create(counter, run.real(), n, G, V);
@@ -275,9 +275,9 @@ Napi::Value ModelHandle::row_tangents(const Napi::CallbackInfo& info) {
         for (int32_t g = 0; g < G; ++g) {
           checkpoint(run);
           Scratch inner(run);
-          std::memset(part.data, 0, static_cast<size_t>(part.bytes()));
+          set_zero(run, part);
           for (size_t p = 0; p < groups.size(); ++p)
-            if (groups[p] == g) std::memcpy(model->view_in(part, int(p)).data, model->view_in(t, int(p)).data, static_cast<size_t>(model->view_in(t, int(p)).bytes()));
+            if (groups[p] == g) copy_numbers(run, model->view_in(part, int(p)), model->view_in(t, int(p)));
           const View t_phi = gather_rows(hf::jvp(*model, a, part, run), here, run);
           View out = indirect.view.slice(0, first, row - first).slice(1, g, 1);
           out.rank = 2, out.shape[1] = V, out.stride[1] = 1;

@@ -74,8 +74,8 @@ Napi::Value OptimizerHandle::write_state(const Napi::CallbackInfo& info) {
     const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
     const View target = state_view(info, *optimizer);
     auto numbers = std::make_shared<std::vector<char>>(copy_numbers("AdamW.loadState", "state", info[2], target.dtype, target.size()));
-    return EnvData::of(info.Env()).submit(optimizer->model().context(), info.Env().Undefined(), [optimizer, target, numbers](Run&) -> Convert {
-      std::memcpy(target.data, numbers->data(), numbers->size());
+    return EnvData::of(info.Env()).submit(optimizer->model().context(), info.Env().Undefined(), [optimizer, target, numbers](Run& run) -> Convert {
+      copy_memory(run.device, target.data, numbers->data(), int64_t(numbers->size()));
       return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
     });
   });

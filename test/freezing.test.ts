@@ -9,7 +9,7 @@ const contexts = {
   fp64: await createContext({ math: 'fp64' }),
   fp32: await createContext({ threads: 1 }),
   /** The yardstick of the accuracy rule. */
-  naive: new Context(new addon.Context({ backend: 'reference32' }), { math: 'fp32', seed: 0, reason: 'the naive reference' }),
+  naive: new Context(new addon.Context({ backend: 'reference32' }), { device: 'cpu', math: 'fp32', seed: 0, reason: 'the naive reference' }),
 };
 const tiny = (context: Context) => Model.fromConfig({
   model_type: 'gpt', vocab_size: 17, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32, max_position_embeddings: 12, eos_token_id: 1,

@@ -15,7 +15,7 @@ const contexts = {
   fp64: await createContext({ math: 'fp64' }),
   fp32: await createContext({ device: 'cpu', threads: 1 }),
   /** The naive float32 evaluation: the yardstick of the accuracy rule. */
-  naive: new Context(new addon.Context({ backend: 'reference32' }), { math: 'fp32', seed: 0, reason: 'the naive reference' }),
+  naive: new Context(new addon.Context({ backend: 'reference32' }), { device: 'cpu', math: 'fp32', seed: 0, reason: 'the naive reference' }),
 };
 afterAll(() => Object.values(contexts).forEach((context) => context.dispose()));
 

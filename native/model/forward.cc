@@ -108,7 +108,7 @@ void apply_linears(const ModelSpec& s, const Linear* linears, size_t count, cons
 
 void merged_weight(const Model& model, int parameter, const View& out, Run& run) {
   const View weight = model.weight(parameter);
-  std::memcpy(out.data, weight.data, static_cast<size_t>(weight.bytes()));
+  copy_numbers(run, out, weight);
   const int layer = model.parameters()[parameter].spec.layer;
   if (layer < 0) return;
   const LayerWeights& w = model.layer(layer);

@@ -77,6 +77,22 @@ void convert(const char* data, FileDType dtype, Out* out, int64_t count) {
 
 constexpr int64_t kChunk = 1 << 20;  // numbers that a task converts
 
+// `out`, or host memory that finish() copies to it when it is a device's.
+class HostSide {
+ public:
+  HostSide(const View& out, Run& run) : out_(out), run_(run), scratch_(run), host_(run.device ? host_tensor(run, out.dtype, out.size()) : out) {}
+  const View& view() const { return host_; }
+  void finish() const {
+    if (run_.device) copy_numbers(run_, out_, host_);
+  }
+
+ private:
+  const View out_;
+  Run& run_;
+  const Scratch scratch_;
+  const View host_;
+};
+
 void store(const View& out, int64_t i, double value) {
   if (out.dtype == DType::kF64) out.as<double>()[i] = value;
   else out.as<float>()[i] = static_cast<float>(value);
@@ -84,7 +100,9 @@ void store(const View& out, int64_t i, double value) {
 
 }  // namespace
 
-void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& out, Run& run) {
+void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& target, Run& run) {
+  const HostSide side(target, run);
+  const View& out = side.view();
   const MappedFile file(path);
   const int64_t width = dtype == FileDType::kF64 ? 8 : dtype == FileDType::kF32 ? 4 : 2, count = out.size();
   HF_CHECK(offset >= 0 && offset <= file.size() && count * width <= file.size() - offset, ErrorCode::kIo,
@@ -96,9 +114,12 @@ void load_numbers(const std::string& path, int64_t offset, FileDType dtype, cons
     if (out.dtype == DType::kF64) convert(data + begin * width, dtype, out.as<double>() + begin, size);
     else convert(data + begin * width, dtype, out.as<float>() + begin, size);
   });
+  side.finish();
 }
 
-void fill_normal(const View& out, double mean, double std, uint64_t seed, uint64_t stream, Run& run) {
+void fill_normal(const View& target, double mean, double std, uint64_t seed, uint64_t stream, Run& run) {
+  const HostSide side(target, run);
+  const View& out = side.view();
   constexpr double kTwoPi = 6.283185307179586;
   const int64_t count = out.size();
   static_assert(kChunk % 2 == 0);
@@ -110,6 +131,7 @@ void fill_normal(const View& out, double mean, double std, uint64_t seed, uint64
       if (i + 1 < count) store(out, i + 1, mean + radius * std::sin(angle));
     }
   });
+  side.finish();
 }
 
 }  // namespace hf

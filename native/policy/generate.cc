@@ -39,7 +39,7 @@ class Decoder {
     }
     classifier_.weight = model.classifier_operand();
     prefill(ids, offsets, first_prompt, last_prompt);
-    if (!run.device && packs_weights(model, options)) pack();
+    if (packs_weights(model, options)) pack();
   }
 
   void decode() {
@@ -242,7 +242,7 @@ class Decoder {
 }  // namespace
 
 bool packs_weights(const Model& model, const GenerateOptions& options) {
-  return options.max_new_tokens >= kPackedSteps && model.size() * dtype_bytes(model.context()->real()) <= kPackedBytes;
+  return !model.context()->device() && options.max_new_tokens >= kPackedSteps && model.size() * dtype_bytes(model.context()->real()) <= kPackedBytes;
 }
 
 int64_t packed_bytes(const Model& model) {

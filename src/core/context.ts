@@ -1,6 +1,7 @@
 /** Where computations run: a device, its threads and its arithmetic. Jobs of one context run one after the other. */
 import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
+import { kernelRuns } from '../native/runs.js';
 import type { BackendName, NativeContext } from '../native/types.js';
 
 export interface BackendInfo {
@@ -11,27 +12,37 @@ export interface BackendInfo {
 }
 
 export interface ContextOptions {
-  /** 'auto' = CUDA when a device is there, else the CPU. An explicit 'cuda' never falls back. */
+  /** 'auto' = CUDA when a device is there and the kernels have passed on hardware (kernelRuns), else the CPU. An explicit 'cuda' never falls back. */
   readonly device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
   /** Default: the processors this process may use. */
   readonly threads?: number;
   /** Seeds everything random that is not given a seed of its own (weights from Model.fromConfig, sampling). Default 0. */
   readonly seed?: number;
-  /** 'fp64' runs the plain reference in double: slow, exact, for small models. Default 'fp32'. */
+  /**
+   * 'fp64' runs the plain reference in double: slow, exact, for small models (CPU). 'tf32' and 'bf16' round the operands of matrix products for the
+   * tensor cores and still add in float32 (CUDA). Default 'fp32'.
+   */
   readonly math?: 'fp32' | 'fp64' | 'tf32' | 'bf16';
+}
+
+function cudaReason(): string {
+  const { devices, reason, architectures } = addon.cuda;
+  return devices.length > 0 ? `${devices.map((d) => `${d.name} (${d.computeCapability})`).join(', ')}; kernels for ${architectures}; ${reason}` : reason;
 }
 
 /** What this build can run on this machine. */
 export function backends(): BackendInfo[] {
   return [
     { name: 'cpu', available: true, reason: `${addon.cpu.best} kernels, ${addon.cpu.threads} threads` },
-    { name: 'cuda', available: false, reason: 'this build contains no CUDA kernels' },
+    { name: 'cuda', available: addon.cuda.devices.length > 0, reason: cudaReason() },
   ];
 }
 
+type Math = NonNullable<ContextOptions['math']>;
+
 export class Context {
   readonly device: 'cpu' | 'cuda';
-  readonly math: 'fp32' | 'fp64';
+  readonly math: Math;
   readonly threads: number;
   readonly seed: number;
   /** Why this device was chosen, in words. */
@@ -40,9 +51,9 @@ export class Context {
   readonly native: NativeContext;
 
   /** @internal Use createContext(). */
-  constructor(native: NativeContext, fields: { math: 'fp32' | 'fp64'; seed: number; reason: string }) {
+  constructor(native: NativeContext, fields: { device: 'cpu' | 'cuda'; math: Math; seed: number; reason: string }) {
     this.native = native;
-    this.device = 'cpu';
+    this.device = fields.device;
     this.math = fields.math;
     this.threads = native.threads;
     this.seed = fields.seed;
@@ -72,17 +83,27 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   for (const name of Object.keys(options))
     if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `createContext: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
   const { device = 'auto', threads, seed = 0, math = 'fp32' } = options;
-  if (device !== 'auto' && device !== 'cpu') {
-    if (!/^cuda(:\d+)?$/.test(device)) fail('ERR_INVALID_ARG', `createContext: device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got '${String(device)}'`);
-    fail('ERR_BACKEND_UNAVAILABLE', `createContext: device '${device}' is not available: ${backends().find((b) => b.name === 'cuda')!.reason}; use device 'cpu'`);
-  }
+  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device)) fail('ERR_INVALID_ARG', `createContext: device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got '${String(device)}'`);
+  const cuda = addon.cuda.devices.length > 0;
+  if (device.startsWith('cuda') && !cuda) fail('ERR_BACKEND_UNAVAILABLE', `createContext: device '${device}' is not available: ${addon.cuda.reason}; use device 'cpu'`);
+  const tested = cuda && kernelRuns().length > 0;
+  const onCuda = device.startsWith('cuda') || (device === 'auto' && tested && math !== 'fp64');
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) fail('ERR_INVALID_ARG', `createContext: threads must be a positive integer, got ${threads}`);
   if (!(Number.isSafeInteger(seed) && seed >= 0)) fail('ERR_INVALID_ARG', `createContext: seed must be a non-negative integer, got ${seed}`);
-  if (math === 'tf32' || math === 'bf16') fail('ERR_UNSUPPORTED', `createContext: math '${math}' is not available on the CPU; use 'fp32' or 'fp64'`);
-  if (math !== 'fp32' && math !== 'fp64') fail('ERR_INVALID_ARG', `createContext: math must be 'fp32', 'fp64', 'tf32' or 'bf16', got '${String(math)}'`);
-  const native = new addon.Context({ ...(math === 'fp64' ? { backend: 'reference64' as const } : {}), ...(threads ? { threads } : {}) });
-  const reason = device === 'auto' ? `cpu: ${backends().find((b) => b.name === 'cuda')!.reason}` : 'cpu: asked for';
-  return new Context(native, { math, seed, reason });
+  if (!['fp32', 'fp64', 'tf32', 'bf16'].includes(math)) fail('ERR_INVALID_ARG', `createContext: math must be 'fp32', 'fp64', 'tf32' or 'bf16', got '${String(math)}'`);
+  if (!onCuda && (math === 'tf32' || math === 'bf16')) fail('ERR_UNSUPPORTED', `createContext: math '${math}' is not available on the CPU; use 'fp32' or 'fp64'`);
+  if (onCuda && math === 'fp64') fail('ERR_UNSUPPORTED', `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`);
+  const index = Number(device.split(':')[1] ?? 0);
+  const native = onCuda
+    ? new addon.Context({ backend: 'cuda', deviceIndex: index, math: math as 'fp32' | 'tf32' | 'bf16', ...(threads ? { threads } : {}) })
+    : new addon.Context({ ...(math === 'fp64' ? { backend: 'reference64' as const } : {}), ...(threads ? { threads } : {}) });
+  const name = addon.cuda.devices[index]?.name;
+  const reason = onCuda ? `cuda: ${name}, ${device === 'auto' ? 'the first device' : 'asked for'}`
+    : device !== 'auto' ? 'cpu: asked for'
+    : !cuda ? `cpu: ${addon.cuda.reason}`
+    : math === 'fp64' ? `cpu: math 'fp64' is the CPU's`
+    : `cpu: ${name} is there, but the CUDA kernels have not passed on hardware yet; ask for device 'cuda' to use it`;
+  return new Context(native, { device: onCuda ? 'cuda' : 'cpu', math, seed, reason });
 }
 
 let shared: Promise<Context> | undefined;

@@ -30,6 +30,9 @@ export interface FieldDescription {
 
 export type BackendName = 'reference32' | 'reference64' | 'base' | 'avx2' | 'avx512' | 'cuda';
 
+/** How matrix products of backend 'cuda' are done: exactly, or with operands rounded for the tensor cores. The CPU ignores it. */
+export type NativeMath = 'fp32' | 'tf32' | 'bf16';
+
 export type KernelValue = NativeArray | ArrayView | number | boolean | string | null | undefined;
 export type KernelArgs = Readonly<Record<string, KernelValue>>;
 export type KernelResult = Record<string, ArrayView>;
@@ -41,7 +44,7 @@ export interface NativeOp {
   readonly name: string;
   readonly fields: readonly FieldDescription[];
   readonly backends: readonly BackendName[];
-  runSync(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): KernelResult;
+  runSync(args: KernelArgs, options?: { backend?: BackendName; threads?: number; math?: NativeMath }): KernelResult;
   /** Runs the call and returns the scratch bytes that it used. */
   workspaceBytes(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): number;
   run(context: NativeContext, args: KernelArgs, onProgress?: NativeProgress): NativeJob<KernelResult>;
@@ -70,6 +73,9 @@ export interface NativeContext {
 export interface NativeContextOptions {
   readonly backend?: BackendName;
   readonly threads?: number;
+  /** Backend 'cuda' only. */
+  readonly deviceIndex?: number;
+  readonly math?: NativeMath;
 }
 
 export interface NativeTensor {
@@ -355,6 +361,14 @@ export interface NativeAddon {
   /** What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are read over and over. Blocks for about `seconds`. */
   measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bytes: number };
   readonly cpu: { readonly backends: readonly BackendName[]; readonly best: BackendName; readonly threads: number };
+  readonly cuda: {
+    /** Whether this build has CUDA kernels, and for which architectures. */
+    readonly built: boolean;
+    readonly architectures: string;
+    readonly devices: readonly { readonly name: string; readonly computeCapability: string; readonly bytes: number }[];
+    /** Why there is no usable device, or which driver serves them. */
+    readonly reason: string;
+  };
   /** Without a context, that of the tensors. */
   policyGradient(context: NativeContext | undefined, args: NativePolicyGradient, onProgress?: NativeProgress): NativeJob<NativeScores & { gradHidden?: NativeTensor; gradWeight?: NativeTensor }>;
   readonly Context: new (options: NativeContextOptions) => NativeContext;

@@ -1,6 +1,6 @@
 /** Runs op entries on chosen backends with prepared memory; measures errors. */
 import { addon } from '../../src/native/addon.js';
-import type { ArrayView, BackendName, FieldDescription, KernelArgs, KernelResult, NativeOp } from '../../src/native/types.js';
+import type { ArrayView, BackendName, FieldDescription, KernelArgs, KernelResult, NativeMath, NativeOp } from '../../src/native/types.js';
 import type { CaseArgs } from '../cases/define.js';
 import type { IntTensor, RealTensor } from './random.js';
 
@@ -134,9 +134,9 @@ export function numbers(view: ArrayView): Float64Array {
   return Float64Array.from(at, (position) => Number(view.data[(view.offset ?? 0) + position]));
 }
 
-export function runCase(op: NativeOp, args: CaseArgs, backend: BackendName, options: { padRows?: boolean; threads?: number; round?: boolean } = {}): KernelResult {
+export function runCase(op: NativeOp, args: CaseArgs, backend: BackendName, options: { padRows?: boolean; threads?: number; round?: boolean; math?: NativeMath } = {}): KernelResult {
   const prepared = prepare(op, args, backend, options);
-  const result = op.runSync(prepared.args, { backend, threads: options.threads ?? 1 });
+  const result = op.runSync(prepared.args, { backend, threads: options.threads ?? 1, ...(options.math ? { math: options.math } : {}) });
   prepared.verify();
   return result;
 }

@@ -13,8 +13,12 @@ export const info = (): Command => new Command('info')
     const { loadError } = await import('../../native/locate.js');
     if (!probes.some((probe) => probe.loads)) throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));
     const [{ backends }, { addon, loadedPath }] = await Promise.all([import('../../core/context.js'), import('../../native/addon.js')]);
-    const ops = addon.ops.map(({ name, backends: columns }) => ({ name, backends: columns }));
-    const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, addon: { path: loadedPath, tried: probes }, cpu: addon.cpu, backends: backends(), ops };
+    const { kernelRuns } = await import('../../native/runs.js');
+    const runs = kernelRuns();
+    // 'not yet', or the latest GPU on which every case of the op's row passed.
+    const onHardware = (op: string) => runs.findLast((run) => run.passed.includes(op))?.gpu ?? 'not yet';
+    const ops = addon.ops.map(({ op, name, backends: columns }) => ({ name, backends: columns, ...(columns.includes('cuda') ? { onHardware: onHardware(op) } : {}) }));
+    const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, addon: { path: loadedPath, tried: probes }, cpu: addon.cpu, cuda: addon.cuda, backends: backends(), ops };
     if (options.json) return printJson(facts);
     const lines = [
       `headfirst ${version} · Node.js ${facts.node} · ${facts.platform}`,
@@ -22,6 +26,7 @@ export const info = (): Command => new Command('info')
       ...probes.filter((probe) => !probe.loads && probe.path !== undefined).map((probe) => `broken     ${probe.source}: ${probe.problem}`),
       `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads`,
       ...facts.backends.map((b) => `${b.name.padEnd(10)} ${b.available ? 'available' : 'not available'}: ${b.reason}`),
+      ...(addon.cuda.built ? [`cuda       kernels for ${addon.cuda.architectures}; ${runs.length > 0 ? `passed on ${[...new Set(runs.map((run) => run.gpu))].join(', ')}` : 'not yet run on hardware'}`] : []),
       `ops        ${ops.length}: ${ops.map((op) => op.name).join(', ')}`,
     ];
     process.stdout.write(`${lines.join('\n')}\n`);

@@ -1,0 +1,20 @@
+/** Which CUDA kernels have run on hardware: the committed record in native/cuda/runs.json, written by npm run test:gpu. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { root } from './locate.js';
+
+/** One parity run of the kernels on a GPU. */
+export interface KernelRun {
+  readonly date: string;
+  readonly gpu: string;
+  readonly computeCapability: string;
+  readonly commit: string;
+  /** Ops whose every case passed, forward, backward and jvp. */
+  readonly passed: readonly string[];
+  readonly failed: readonly string[];
+}
+
+export function kernelRuns(): readonly KernelRun[] {
+  return (JSON.parse(readFileSync(join(root, 'native/cuda/runs.json'), 'utf8')) as { runs: KernelRun[] }).runs;
+}
