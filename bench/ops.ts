@@ -12,7 +12,7 @@ const VERIFY_FLOPS = 2e8;
 const SEED = 17;
 
 /** Our error may be twice the naive float32 evaluation's plus 1e-6, as in the tests. */
-function verify(op: NativeOp, args: CaseArgs, backend: BackendName): void {
+export function verify(op: NativeOp, args: CaseArgs, backend: BackendName): void {
   const [expected, naive, ours] = (['reference64', 'reference32', backend] as const).map((b) => runCase(op, args, b)) as [KernelResult, KernelResult, KernelResult];
   for (const field of op.fields) {
     if ((field.kind !== 'out' && field.kind !== 'inout') || field.dtype === 'uint8' || !expected[field.name]) continue;
@@ -23,7 +23,7 @@ function verify(op: NativeOp, args: CaseArgs, backend: BackendName): void {
 }
 
 /** The forward call and, where there are, its backward and jvp calls. */
-function calls(cases: OpCases, test: OpCase, backend: BackendName): { op: NativeOp; args: CaseArgs }[] {
+export function calls(cases: OpCases, test: OpCase, backend: BackendName): { op: NativeOp; args: CaseArgs }[] {
   const random = new Random(SEED);
   const forward = entry(cases.op);
   const args = test.args(random);

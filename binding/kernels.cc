@@ -379,6 +379,54 @@ Napi::Value call_async(const Napi::CallbackInfo& info) {
   });
 }
 
+// Copies everything but indices to the device, so that a timing has no transfers in it.
+class DeviceArgs {
+ public:
+  explicit DeviceArgs(Run& run) : run_(run) {}
+  void in(const char*, View& view, const char*, unsigned flags = 0) { tensor(view, flags); }
+  void out(const char*, View& view, const char*, unsigned flags = 0) { tensor(view, flags); }
+  void inout(const char*, View& view, const char*, unsigned flags = 0) { tensor(view, flags); }
+  void number(const char*, double) {}
+  void integer(const char*, int64_t) {}
+  void flag(const char*, bool) {}
+  template <class E>
+  void choice(const char*, E, const char* const*, int) {}
+
+ private:
+  void tensor(View& view, unsigned flags) {
+    if (!view || view.size() == 0 || (flags & kIndices)) return;
+    int64_t last = 0;
+    for (int i = 0; i < view.rank; ++i) last += (view.shape[i] - 1) * view.stride[i];
+    view.data = on_device(run_, make_view(view.data, view.dtype, last + 1)).data;
+  }
+  Run& run_;
+};
+
+// (args, { math?, count? }) → Float64Array of device seconds, one for each of `count` calls, after as many that warm up; operands are on the device.
+template <class Args>
+Napi::Value call_times(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    Run run = run_of(Args::kName, info[1]);
+    HF_CHECK(run.backend == Backend::kCuda, ErrorCode::kInvalidArg, "%s: deviceSeconds needs backend 'cuda'", Args::kName);
+    const Napi::Value given = info[1].As<Napi::Object>().Get("count");
+    const int count = given.IsNumber() ? std::max(1, given.As<Napi::Number>().Int32Value()) : 20;
+    Args args;
+    Reader reader(Args::kName, info[0].As<Napi::Object>(), run.real());
+    Args::visit(args, reader);
+    reader.finish();
+    validate(args, run, /*check_overlap=*/true);
+    const CallScratch scratch(run);
+    DeviceArgs copier(run);
+    Args::visit(args, copier);
+    OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
+    HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
+    run.device->time(count, [&] { fn(args, run); });
+    const std::vector<double> seconds = run.device->time(count, [&] { fn(args, run); });
+    return typed_array(env, DType::kF64, seconds.data(), count);
+  });
+}
+
 // (args) → { flops, bytes } of that call.
 template <class Args>
 Napi::Value call_cost(const Napi::CallbackInfo& info) {
@@ -429,6 +477,7 @@ void add(Napi::Env env, Napi::Array list, const char* op) {
     entry.Set("backends", backends);
     entry.Set("runSync", Napi::Function::New<call_sync<Args, false>>(env, Args::kName));
     entry.Set("workspaceBytes", Napi::Function::New<call_sync<Args, true>>(env, "workspaceBytes"));
+    entry.Set("deviceSeconds", Napi::Function::New<call_times<Args>>(env, "deviceSeconds"));
     entry.Set("run", Napi::Function::New<call_async<Args>>(env, Args::kName));
     napi_value packed;
     NAPI_THROW_IF_FAILED_VOID(env, napi_create_function(env, Args::kName, NAPI_AUTO_LENGTH, call_packed<Args>, nullptr, &packed));

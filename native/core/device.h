@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ class Device {
   virtual void fill(void* data, int byte, int64_t bytes) = 0;
   // Waits for the work. ERR_CUDA when some of it failed; the device is lost then, and every later call says so.
   virtual void synchronize() = 0;
+  // Seconds of the device that every one of `count` calls of body took, by its own clock.
+  virtual std::vector<double> time(int count, const std::function<void()>& body) = 0;
 };
 
 // On the host when `device` is null.

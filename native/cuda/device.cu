@@ -144,5 +144,31 @@ void Stream::synchronize() {
   check(cudaStreamSynchronize(stream_), "the device's work");
 }
 
+std::vector<double> Stream::time(int count, const std::function<void()>& body) {
+  use();
+  // Events of all calls are recorded before any is waited for, so that the device does not run dry between calls.
+  struct Events {
+    std::vector<cudaEvent_t> all;
+    ~Events() {
+      for (cudaEvent_t event : all) cudaEventDestroy(event);
+    }
+  } events;
+  for (int i = 0; i <= count; ++i) {
+    if (i > 0) body();
+    cudaEvent_t event;
+    check(cudaEventCreate(&event), "cudaEventCreate");
+    events.all.push_back(event);
+    check(cudaEventRecord(event, stream_), "cudaEventRecord");
+  }
+  synchronize();
+  std::vector<double> seconds;
+  for (int i = 0; i < count; ++i) {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, events.all[size_t(i)], events.all[size_t(i) + 1]), "cudaEventElapsedTime");
+    seconds.push_back(double(milliseconds) / 1e3);
+  }
+  return seconds;
+}
+
 }  // namespace cuda
 }  // namespace hf

@@ -1,7 +1,6 @@
 // C = alpha · A B (+ bias) (+ residual), or added to C. A block owns a tile of C, 64 × 64 (4 warps of 32 × 32, 54 KiB of shared memory) or, when those
 // are many, 128 × 128 (8 warps of 64 × 32, 108 KiB). The sum over k runs in one order whatever M and N are and whichever tile it is.
-// Compute bound: a 128 × 128 tile reads 8 bytes of operands for every 64 multiply-adds, from L2 mostly. cuBLAS, where it is found, takes over plain
-// products in the math modes (cublas.h).
+// Compute bound: a 128 × 128 tile reads 8 bytes of operands, from L2 mostly, for every 128 multiply-adds.
 #include "cuda/stage.h"
 #include "cuda/tile.h"
 

@@ -23,6 +23,7 @@ class Stream final : public Device {
   using Device::copy;
   void fill(void* data, int byte, int64_t bytes) override;
   void synchronize() override;
+  std::vector<double> time(int count, const std::function<void()>& body) override;
 
   // ERR_CUDA unless it is success. An error that the device does not recover from is remembered: it is lost, and says so from then on.
   void check(cudaError_t error, const char* what);

@@ -15,11 +15,12 @@ import { ntk } from './commands/ntk.js';
 import { report } from './commands/report.js';
 import { reproduce } from './commands/reproduce.js';
 import { train } from './commands/train.js';
+import { verify } from './commands/verify.js';
 import { Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, reproduce, train, evaluate, generate, ntk, analyze, report, bench, info, build];
+const commands = [demo, reproduce, train, evaluate, generate, ntk, analyze, report, bench, verify, info, build];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };

@@ -18,3 +18,6 @@ export interface KernelRun {
 export function kernelRuns(): readonly KernelRun[] {
   return (JSON.parse(readFileSync(join(root, 'native/cuda/runs.json'), 'utf8')) as { runs: KernelRun[] }).runs;
 }
+
+/** The latest GPU on which every case of the op passed, or 'not yet'. */
+export const onHardware = (op: string): string => kernelRuns().findLast((run) => run.passed.includes(op))?.gpu ?? 'not yet';

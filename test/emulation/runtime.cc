@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -121,6 +122,15 @@ cudaError_t cudaMemsetAsync(void* data, int byte, size_t bytes, cudaStream_t) {
   const hf::emulation::DeviceWork work;
   std::memset(data, byte, bytes);
   return cudaSuccess;
+}
+
+struct EmulatedEvent { std::chrono::steady_clock::time_point time; };
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return *event = new EmulatedEvent, cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) { return event->time = std::chrono::steady_clock::now(), device().sticky; }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
+  return device().sticky;
 }
 
 cudaError_t cudaGetLastError() { return device().sticky; }

@@ -13,10 +13,8 @@ export const info = (): Command => new Command('info')
     const { loadError } = await import('../../native/locate.js');
     if (!probes.some((probe) => probe.loads)) throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));
     const [{ backends }, { addon, loadedPath }] = await Promise.all([import('../../core/context.js'), import('../../native/addon.js')]);
-    const { kernelRuns } = await import('../../native/runs.js');
+    const { kernelRuns, onHardware } = await import('../../native/runs.js');
     const runs = kernelRuns();
-    // 'not yet', or the latest GPU on which every case of the op's row passed.
-    const onHardware = (op: string) => runs.findLast((run) => run.passed.includes(op))?.gpu ?? 'not yet';
     const ops = addon.ops.map(({ op, name, backends: columns }) => ({ name, backends: columns, ...(columns.includes('cuda') ? { onHardware: onHardware(op) } : {}) }));
     const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, addon: { path: loadedPath, tried: probes }, cpu: addon.cpu, cuda: addon.cuda, backends: backends(), ops };
     if (options.json) return printJson(facts);

@@ -1,0 +1,74 @@
+// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync its PTX has, in native/cuda/resources.json.
+// npm run cuda:resources: needs nvcc, no GPU. test/cuda/resources.test.ts holds the record against the sources and the rules.
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = join(root, 'native/cuda');
+const nvcc = process.env.CUDACXX ?? 'nvcc';
+
+/** Of everything that a kernel is compiled from. */
+export function sourceHash() {
+  const hash = createHash('sha256');
+  const add = (directory, pattern) => {
+    for (const name of readdirSync(join(root, directory)).filter((n) => pattern.test(n)).sort()) hash.update(name).update(readFileSync(join(root, directory, name)));
+  };
+  add('native/cuda', /\.(cu|h)$/), add('native/kernels', /\.h$/), add('native/kernels/detail', /\.h$/), add('native/core', /\.h$/);
+  return hash.digest('hex');
+}
+
+/** 'gemm_kernel, tf32, 64 rows' of a mangled name: the kernel and what tells its instances apart. */
+function kernelName(mangled) {
+  const [, name, rest] = /([a-z][a-z_]*_kernel)(.*)/.exec(mangled);
+  const math = /4MathE(\d)/.exec(rest), shape = /BlockShapeILi(\d+)/.exec(rest), factor = /6FactorE(\d)/.exec(rest);
+  return [name, math && ['exact', 'tf32', 'bf16'][Number(math[1])], shape && `${shape[1]} rows`, factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])]].filter(Boolean).join(', ');
+}
+
+async function compile(file) {
+  const keep = mkdtempSync(join(tmpdir(), 'headfirst-ptxas-'));
+  try {
+    const architectures = { sm_80: 'arch=compute_80,code=sm_80', sm_90a: 'arch=compute_90a,code=sm_90a' };
+    const { stderr } = await run(nvcc, ['-std=c++20', '-O3', '-DNDEBUG', `-DHEADFIRST_CUDA_ARCHITECTURES=""`, `-I${join(root, 'native')}`, '-Xptxas=-v', '--keep', '--keep-dir', keep,
+      ...Object.values(architectures).flatMap((code) => ['-gencode', code]), '-c', join(folder, file), '-o', join(keep, 'out.o')], { maxBuffer: 1 << 28 });
+    const kernels = [];
+    let current;
+    for (const line of stderr.split('\n')) {
+      const entry = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line);
+      if (entry) kernels.push((current = { kernel: kernelName(entry[1]), mangled: entry[1], architecture: entry[2] }));
+      const spills = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
+      if (spills && current && current.stack === undefined) Object.assign(current, { stack: Number(spills[1]), spills: Number(spills[2]) + Number(spills[3]) });
+      const used = /Used (\d+) registers/.exec(line);
+      if (used && current) current.registers = Number(used[1]);
+    }
+    const ptx = readdirSync(keep).filter((n) => n.endsWith('.ptx')).map((n) => readFileSync(join(keep, n), 'utf8')).find((text) => text.includes('.target sm_80')) ?? '';
+    for (const k of kernels) {
+      const body = ptx.split(`.entry ${k.mangled}(`)[1]?.split('.entry ')[0] ?? '';
+      k.mma = (body.match(/mma\.sync/g) ?? []).length;
+    }
+    return kernels.map(({ mangled: _, ...k }) => ({ file, ...k }));
+  } finally {
+    rmSync(keep, { recursive: true, force: true });
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const files = readdirSync(folder).filter((n) => n.endsWith('.cu')).sort();
+  const { stdout } = await run(nvcc, ['--version']);
+  const kernels = [];
+  const queue = [...files];
+  await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
+    for (let file; (file = queue.shift()); ) {
+      kernels.push(...(await compile(file)));
+      process.stderr.write(`${file}\n`);
+    }
+  }));
+  const key = (k) => `${k.file} ${k.kernel} ${k.architecture}`;
+  kernels.sort((a, b) => (key(a) < key(b) ? -1 : 1));
+  writeFileSync(join(folder, 'resources.json'), `{\n "nvcc": "${/release (\S+),/.exec(stdout)[1]}",\n "sources": "${sourceHash()}",\n "kernels": [\n${kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n')}\n ]\n}\n`);
+}
