@@ -29,7 +29,7 @@ HF_DEVICE Value evaluate(ActivationKind kind, float x) {
       const float s = sigmoid(x);
       return {x * s, s + x * s * (1 - s)};
     }
-    case ActivationKind::kRelu: return {x > 0 ? x : 0.0f, x > 0 ? 1.0f : 0.0f};
+    case ActivationKind::kRelu: return {x > 0 || x != x ? x : 0.0f, x > 0 ? 1.0f : 0.0f};  // NaN stays
   }
   return {0, 0};
 }

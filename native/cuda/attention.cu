@@ -33,7 +33,7 @@ HF_DEVICE int64_t head_of_block(const Problem& p) { return int64_t(blockIdx.y) /
 HF_DEVICE int64_t column_of_block(const Problem& p) { return int64_t(blockIdx.y) % p.chunks * kAttentionTile; }
 
 template <Math math>
-__global__ void __launch_bounds__(AttentionShape::kThreads) forward_kernel(Problem p) {
+__global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Problem p) {
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
@@ -44,15 +44,15 @@ __global__ void __launch_bounds__(AttentionShape::kThreads) forward_kernel(Probl
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
 
-// mean[n, h] = ⟨d_y, y⟩: a warp a row and head.
+// mean[n, h] = ⟨d_y, y⟩, a thread a row and head, in the order in which block_product sums ⟨d_y, v⟩: where one key has all the probability y is v, and
+// their difference must be 0, not what rounding leaves.
 HF_KERNEL __launch_bounds__(kThreads) mean_kernel(HeadsOf y, HeadsOf d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
-  const int64_t i = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
+  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const float *a = y.data + i / heads * y.step + i % heads * y.head_step, *b = d_y.data + i / heads * d_y.step + i % heads * d_y.head_step;
   float sum = 0;
-  for (int64_t d = threadIdx.x % kWarp; d < dims; d += kWarp) sum += a[d] * b[d];
-  sum = warp_sum(sum);
-  if (threadIdx.x % kWarp == 0) mean[i] = sum;
+  for (int64_t d = 0; d < dims; ++d) sum = fmaf(a[d], b[d], sum);
+  mean[i] = sum;
 }
 
 // Writes the warp's 16 rows of a 64-column output.
@@ -79,7 +79,7 @@ HF_DEVICE void each_score(const Body& body) {
 
 // d_q = Σ_j dS k,  dS = scale P ∘ (d_y vᵀ − mean)
 template <Math math>
-__global__ void __launch_bounds__(AttentionShape::kThreads) d_q_kernel(Problem p) {
+__global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Problem p) {
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
   const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), turned = memory.take<uint32_t>(kSquareWords);
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads) d_q_kernel(Problem p
 
 // d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries.
 template <Math math>
-__global__ void __launch_bounds__(AttentionShape::kThreads) d_kv_kernel(Problem p) {
+__global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Problem p) {
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
   const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), square2 = memory.take<uint32_t>(kSquareWords);
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads) d_kv_kernel(Problem 
 
 // t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean needs a pass of its own: P t_s v − mean y would cancel.
 template <Math math>
-__global__ void __launch_bounds__(AttentionShape::kThreads) jvp_kernel(Problem p) {
+__global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Problem p) {
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
   const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), square2 = memory.take<uint32_t>(kSquareWords);
@@ -255,7 +255,7 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
     p.mean = mean;
-    launch("attention_backward", mean_kernel, dim3(blocks(count, kThreads / kWarp)), kThreads, 0, stream, p.y, p.d_y, mean, count, p.heads, p.dims);
+    launch("attention_backward", mean_kernel, dim3(blocks(count, kThreads)), kThreads, 0, stream, p.y, p.d_y, mean, count, p.heads, p.dims);
     with_math(r.math, [&](auto tag) {
       launch("attention_backward", d_q_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kForwardShared, stream, p);
       launch("attention_backward", d_kv_kernel<tag.math>, grid_of(tiles, p.groups, p), AttentionShape::kThreads, kTwoSquares, stream, p);

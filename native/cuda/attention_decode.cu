@@ -22,7 +22,7 @@ struct Decode {
 };
 
 template <Math math>
-__global__ void __launch_bounds__(AttentionShape::kThreads) decode_kernel(Decode p) {
+__global__ void __launch_bounds__(AttentionShape::kThreads, 1) decode_kernel(Decode p) {
   const int64_t b = blockIdx.x, g = int64_t(blockIdx.y) / p.chunks, d0 = int64_t(blockIdx.y) % p.chunks * kAttentionTile, h = g * p.per_group;
   AttentionTile a;
   a.q = rows_operand(p.q.data + b * p.q.step + h * p.q.head_step, p.q.head_step, p.q.vectors);

@@ -19,7 +19,7 @@ struct Epilogue {
 };
 
 template <Math math, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads) gemm_kernel(Operand a, Operand b, int64_t M, int64_t N, int64_t K, Epilogue e) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) gemm_kernel(Operand a, Operand b, int64_t M, int64_t N, int64_t K, Epilogue e) {
   const int64_t row0 = int64_t(blockIdx.y + blockIdx.z * gridDim.y) * Shape::kRows, column0 = int64_t(blockIdx.x) * Shape::kColumns;
   if (row0 >= M || (e.upper && column0 + Shape::kColumns <= row0)) return;
   SharedMemory memory;

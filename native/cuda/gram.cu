@@ -52,7 +52,7 @@ struct Tiles {
 };
 
 template <Math math, Factor factor>
-__global__ void __launch_bounds__(Shape::kThreads) gram_tile_kernel(Tiles p) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) gram_tile_kernel(Tiles p) {
   const int ti = blockIdx.y, tj = blockIdx.x;
   if (p.symmetric && tj < ti) return;
   const int64_t row0 = int64_t(ti) * kTile, column0 = int64_t(tj) * kTile;

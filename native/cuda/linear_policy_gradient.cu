@@ -56,7 +56,7 @@ struct Logits {
 };
 
 template <Math math, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads) logits_kernel(Logits p) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) logits_kernel(Logits p) {
   const int64_t row0 = int64_t(blockIdx.x) * Shape::kRows, column0 = int64_t(blockIdx.y) * Shape::kColumns;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(Shape::kStages * Shape::kStageWords);

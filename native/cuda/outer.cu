@@ -20,7 +20,7 @@ struct Outer {
 };
 
 template <Math math>
-__global__ void __launch_bounds__(Shape::kThreads) outer_kernel(Outer p) {
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kernel(Outer p) {
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(Shape::kStages * Shape::kStageWords);
   const Shared<double> room = memory.take<double>(Shape::kThreads / kWarp);

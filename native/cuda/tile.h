@@ -163,6 +163,8 @@ struct BlockShape {
   static constexpr int kMT = kRows / kWarpRows / 16, kNT = kColumns / kWarpColumns / 8;
   static constexpr int kStages = 3, kStageWords = (kRows + kColumns) * kTileStep;
   static constexpr int kSharedBytes = kStages * kStageWords * 4;
+  // Blocks of a multiprocessor that leave each thread registers enough (168, or all 255): told to the compiler, which otherwise spills a few.
+  static constexpr int kMinBlocks = kThreads <= 128 ? 3 : 1;
 
   // First row and column of the calling thread's warp.
   HF_DEVICE static int warp_row() { return int(threadIdx.x) / kWarp / kWarpColumns * (16 * kMT); }

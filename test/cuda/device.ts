@@ -5,4 +5,4 @@
 import { fileURLToPath } from 'node:url';
 
 export const onHardware = process.env['HEADFIRST_TEST_GPU'] === '1';
-if (!onHardware) process.env['HEADFIRST_ADDON'] = fileURLToPath(new URL('../../build/Release/headfirst_emulated.node', import.meta.url));
+if (!onHardware) process.env['HEADFIRST_ADDON'] ??= fileURLToPath(new URL('../../build/Release/headfirst_emulated.node', import.meta.url));

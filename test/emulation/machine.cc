@@ -84,10 +84,8 @@ struct Machine {
   }
 };
 
-Machine& machine() {
-  thread_local Machine instance;
-  return instance;
-}
+thread_local Machine* active = nullptr;  // of the launch under way; plain, because every access to shared memory asks for it
+Machine& machine() { return *active; }
 
 uint64_t seed() {
   const char* text = std::getenv("HEADFIRST_EMULATION_SEED");
@@ -302,7 +300,9 @@ void warp_barrier(unsigned mask) {
 }
 
 void run_grid(Dim3 grid, Dim3 block, int shared_bytes, const std::function<void()>& body) {
-  Machine& m = machine();
+  thread_local Machine instance;
+  Machine& m = instance;
+  active = &m;
   const int64_t count = int64_t{block.x} * block.y * block.z;
   if (count < 1 || count > kMostThreads) fail(ErrorCode::kCuda, "emulation: a block of %lld threads", static_cast<long long>(count));
   if (shared_bytes > kMostSharedBytes) fail(ErrorCode::kCuda, "emulation: a block of %d bytes of shared memory; sm_80 has %d", shared_bytes, kMostSharedBytes);
