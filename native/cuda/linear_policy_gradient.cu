@@ -169,7 +169,7 @@ HF_KERNEL __launch_bounds__(kThreads)
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   int64_t first = begin + i, last = first + 1;
-  if (a.importance == ImportanceLevel::kSequence) {
+  if (a.importance != ImportanceLevel::kToken) {
     const int32_t* offsets = a.offsets.as<const int32_t>();
     first = offsets[i * a.offsets.stride[0]], last = offsets[(i + 1) * a.offsets.stride[0]];
   }
@@ -219,7 +219,7 @@ class Call {
   Call(const LinearPolicyGradientArgs& a, Run& r) : a_(a), run_(r), stream_(stream_of(r)) {
     N_ = a.hidden.shape[0], V_ = a.weight.shape[0];
     gradients_ = a.d_hidden || a.d_weight || a.d_bias;
-    exact_ = bool(a.ref_hidden), sequence_ = a.importance == ImportanceLevel::kSequence;
+    exact_ = bool(a.ref_hidden), sequence_ = a.importance != ImportanceLevel::kToken;
     large_ = N_ * V_ >= int64_t{1} << 20;
     tiles_ = blocks(V_, large_ ? LargeBlock::kColumns : SmallBlock::kColumns);
     step_ = (V_ + 3) / 4 * 4;

@@ -1,7 +1,5 @@
 #include "ntk/sketch.h"
 
-#include <cstring>
-
 #include "kernels/op_table.h"
 #include "kernels/sketch_gram.h"
 #include "ntk/pairs.h"
@@ -65,7 +63,7 @@ class SketchSink : public PairSink {
 
 View sketches_of(const Model& model, const Functions& functions, const SketchOptions& options, int64_t done, int64_t total, Run& run) {
   const View sketches = arena_tensor(run, run.real(), functions.count(), options.repeats, options.size);
-  std::memset(sketches.data, 0, static_cast<size_t>(sketches.bytes()));
+  set_zero(run, sketches);
   int64_t bytes;
   // Per gradient row the projections of its input, beside the sketches themselves.
   for (const FunctionRange range : plan_blocks(model, functions, options.max_bytes, options.repeats * options.size / options.left, 0, &bytes)) {
