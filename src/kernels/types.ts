@@ -498,6 +498,56 @@ export interface SumOfSquaresResult {
   y: ArrayView<Float64Array>;
 }
 
+export interface CopyArgs {
+  /** (N, H, D). */
+  readonly x: ArrayView<RealArray>;
+  /** (N, H, D). Overwritten. */
+  readonly y?: ArrayView<RealArray> | true | undefined;
+}
+export interface CopyResult {
+  y: ArrayView<RealArray>;
+}
+
+export interface RowDotArgs {
+  /** (N, C). */
+  readonly x: ArrayView<RealArray>;
+  /** (N, C). */
+  readonly w: ArrayView<RealArray>;
+  /** (N). Updated or overwritten. */
+  readonly y?: ArrayView<Float64Array> | true | undefined;
+  /** Default false. */
+  readonly accumulate?: boolean;
+}
+export interface RowDotResult {
+  y: ArrayView<Float64Array>;
+}
+
+export interface ScaleRowsArgs {
+  /** (N, C). Updated or overwritten. */
+  readonly x?: ArrayView<RealArray> | true | undefined;
+  /** (N). */
+  readonly scale: RealArray | ArrayView<RealArray>;
+}
+export interface ScaleRowsResult {
+  x: ArrayView<RealArray>;
+}
+
+export interface ClassifierGradientArgs {
+  /** (N, V). Updated or overwritten. */
+  readonly z?: ArrayView<RealArray> | true | undefined;
+  /** (N). */
+  readonly lse?: RealArray | ArrayView<RealArray> | undefined;
+  /** (N). */
+  readonly targets: Int32Array | ArrayView<Int32Array>;
+  /** (N). */
+  readonly scale?: RealArray | ArrayView<RealArray> | undefined;
+  /** Default 0. */
+  readonly first_id?: number;
+}
+export interface ClassifierGradientResult {
+  z: ArrayView<RealArray>;
+}
+
 export interface TokenGramArgs {
   /** (M, I). */
   readonly a?: ArrayView<RealArray> | undefined;
@@ -962,6 +1012,38 @@ export interface Kernels {
   sum_of_squares(args: SumOfSquaresArgs, options?: KernelOptions): Promise<SumOfSquaresResult>;
   /** sum_of_squares on the calling thread. */
   sum_of_squaresSync(args: SumOfSquaresArgs, options?: KernelSyncOptions): SumOfSquaresResult;
+  /**
+   * y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back, slices into results.
+   * Memory bound.
+   * @see native/kernels/copy.h
+   */
+  copy(args: CopyArgs, options?: KernelOptions): Promise<CopyResult>;
+  /** copy on the calling thread. */
+  copySync(args: CopyArgs, options?: KernelSyncOptions): CopyResult;
+  /**
+   * y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory bound.
+   * @see native/kernels/row_dot.h
+   */
+  row_dot(args: RowDotArgs, options?: KernelOptions): Promise<RowDotResult>;
+  /** row_dot on the calling thread. */
+  row_dotSync(args: RowDotArgs, options?: KernelSyncOptions): RowDotResult;
+  /**
+   * x[n,:] *= scale[n]. Memory bound.
+   * @see native/kernels/scale_rows.h
+   */
+  scale_rows(args: ScaleRowsArgs, options?: KernelOptions): Promise<ScaleRowsResult>;
+  /** scale_rows on the calling thread. */
+  scale_rowsSync(args: ScaleRowsArgs, options?: KernelSyncOptions): ScaleRowsResult;
+  /**
+   * The gradient of a function with respect to the logits, for a slice of the vocabulary at a time (what sinks of the NTK take):
+   *   z[n,v] becomes scale[n] · (1[first_id + v = targets[n]] − e^(z[n,v] − lse[n]))      f = Σ scale · log π(target)
+   * lse absent: f = Σ scale · z_target, and z, which may then be undefined, becomes scale[n] · 1[first_id + v = targets[n]]. scale absent: 1.
+   * Targets outside the slice are in another one. Memory bound.
+   * @see native/kernels/classifier_gradient.h
+   */
+  classifier_gradient(args: ClassifierGradientArgs, options?: KernelOptions): Promise<ClassifierGradientResult>;
+  /** classifier_gradient on the calling thread. */
+  classifier_gradientSync(args: ClassifierGradientArgs, options?: KernelSyncOptions): ClassifierGradientResult;
   /**
    * The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
    *   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩          b = 1 with `bias` (the layer has one), else 0
