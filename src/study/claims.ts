@@ -1,5 +1,5 @@
 /**
- * The paper's five claims (arXiv 2601.04670), each with a criterion written down before the study's results were read, the verdict it gives and the numbers behind.
+ * The paper's five claims (arXiv 2601.04670), each with a criterion written down before the study's results were read (the demo's were known), the verdict it gives and the numbers behind.
  * A criterion has parts, each asked of several runs; all met in all = reproduced, none in any = not reproduced, else partly.
  */
 import { interval, type Interval, mean } from '../evaluation/estimators.js';

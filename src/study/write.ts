@@ -187,8 +187,9 @@ export async function writeStudy(options: Written): Promise<Claim[]> {
   writeAtomically(join(out, 'README.md'), `${[
     '# The paper’s claims, measured',
     `${size === 'quick' ? '**A quick run: its numbers mean nothing.** ' : ''}\`${options.command}\` · ${new Date().toISOString().slice(0, 10)} · ${Object.entries(options.environment).map(([key, value]) => `${key} ${value}`).join(', ')}`,
-    `${known.length} seeds × 2 tasks. Within a seed all arms share the base model, the split and the random streams of sampling; differences are paired by seed, so they are about this model and task, at this size. k of pass@k is ${k}. "Wall time" is processor time of the training steps (one thread). Every step of every RL arm samples 32 prompts × 8 completions.`,
+    `${known.length} seeds × 2 tasks, complete in every run. Within a seed all arms share the base model, the split and the random streams of sampling; differences are paired by seed, so they are about this model and task, at this size. k of pass@k is ${k}. "Wall time" is processor time of the training steps (one thread). Every step of every RL arm samples 32 prompts × 8 completions.`,
     '## The claims',
+    'Each has a criterion of several parts, written down before these results were read (the demo’s were known), and each part is asked of every run it concerns. All met = reproduced, none = not reproduced, else partly. An interval that includes zero counts as not met.',
     table(['claim', 'verdict'], claims.map(({ claim, verdict }) => [claim, `**${verdict}**`])),
     ...claims.map(({ claim, verdict, parts, care }, i) => [`### ${i + 1}. ${verdict}`, claim, parts.map(partText).join('\n'), `Beside it: ${care}`].join('\n\n')),
     ...sections,
