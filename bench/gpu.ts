@@ -1,10 +1,12 @@
 /**
  * `npm run bench:gpu [rows…]`: the hardware table, by device events where an op is timed and by the clock around whole jobs. Ceilings are measured in the
  * same run. Results go to stdout and to bench/results (or $OUT). Random data; medians of at least 20 calls after as many that warm up.
+ * `--peer torch` then runs bench/peers/gpu.py on the same rows; `--peer-results FILE` reads the lines that it printed before.
  */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 
 import { AdamW, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
 import { addon } from '../src/native/addon.js';
@@ -18,6 +20,23 @@ interface Row {
   readonly spread: number;
   readonly samples: number;
   readonly note: string;
+  /** The row of bench/peers/gpu.py that does the same. */
+  readonly peer?: string;
+}
+
+/** One form of one row, as bench/peers/gpu.py prints it. */
+interface PeerLine {
+  readonly row: string;
+  readonly form: string;
+  readonly milliseconds?: number;
+  readonly spread?: number;
+  readonly samples?: number;
+  readonly extraBytes?: number | null;
+  readonly note?: string;
+  readonly on: string;
+  readonly error?: string;
+  /** Its median over ours: above 1, ours is faster. None where we have no such row. */
+  readonly ratio?: number;
 }
 
 const random = new Random(11);
@@ -30,9 +49,9 @@ function numbers(count: number, scale = 1): Float32Array {
 }
 const matrix = (rows: number, columns: number, scale = 1) => ({ data: numbers(rows * columns, scale), shape: [rows, columns] });
 const median = (times: readonly number[]) => [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
-function row(name: string, seconds: readonly number[], note: string): Row {
+function row(name: string, seconds: readonly number[], note: string, peer?: string): Row {
   const sorted = [...seconds].sort((a, b) => a - b), middle = median(seconds);
-  return { name, milliseconds: middle * 1e3, spread: (sorted[Math.floor(0.75 * sorted.length)]! - sorted[Math.floor(0.25 * sorted.length)]!) / middle, samples: seconds.length, note };
+  return { name, milliseconds: middle * 1e3, spread: (sorted[Math.floor(0.75 * sorted.length)]! - sorted[Math.floor(0.25 * sorted.length)]!) / middle, samples: seconds.length, note, ...(peer === undefined ? {} : { peer }) };
 }
 function op(name: string, args: KernelArgs, math: NativeMath, count = 20): number[] {
   return [...addon.ops.find((o) => o.name === name)!.deviceSeconds(args, { backend: 'cuda', math, count })];
@@ -85,7 +104,7 @@ const rows: Record<string, (ceilings: { matmul: number; copy: number }) => Promi
       });
       const { arenaPeakBytes } = device.memory();
       device.dispose();
-      return row(`policyGradient ${gradients ? 'forward + backward' : 'forward'}, bf16, M ${N}, H ${H}, V ${V}`, seconds, `workspace ${(arenaPeakBytes / 1e6).toFixed(0)} MB; ${(((gradients ? 6 : 2) * N * H * V) / median(seconds) / 1e12).toFixed(0)} TFLOP/s`);
+      return row(`policyGradient ${gradients ? 'forward + backward' : 'forward'}, bf16, M ${N}, H ${H}, V ${V}`, seconds, `workspace ${(arenaPeakBytes / 1e6).toFixed(0)} MB; ${(((gradients ? 6 : 2) * N * H * V) / median(seconds) / 1e12).toFixed(0)} TFLOP/s`, gradients ? 'policyGradient' : 'policyGradientForward');
     };
     return [await run(M, true), await run(2 * M, false)];
   },
@@ -102,7 +121,7 @@ const rows: Record<string, (ceilings: { matmul: number; copy: number }) => Promi
     const { flops } = await ntk.estimate(model, x);
     const seconds = await job(() => ntk.gram(model, x));
     device.dispose();
-    return [row('Gram of 64 × T 256, 160M NeoX, bf16', seconds, `${(flops / median(seconds) / 1e12).toFixed(0)} TFLOP/s`)];
+    return [row('Gram of 64 × T 256, 160M NeoX, bf16', seconds, `${(flops / median(seconds) / 1e12).toFixed(0)} TFLOP/s`, 'gram')];
   },
   async train() {
     const device = await context('bf16');
@@ -114,7 +133,7 @@ const rows: Record<string, (ceilings: { matmul: number; copy: number }) => Promi
       await optimizer.step({ learningRate: 1e-4 });
     });
     device.dispose();
-    return [row('training step, 160M NeoX, bf16, B 32 × T 512', seconds, `${((32 * 512) / median(seconds)).toFixed(0)} tokens/s`)];
+    return [row('training step, 160M NeoX, bf16, B 32 × T 512', seconds, `${((32 * 512) / median(seconds)).toFixed(0)} tokens/s`, 'train')];
   },
   async sample() {
     const device = await context('bf16');
@@ -122,7 +141,7 @@ const rows: Record<string, (ceilings: { matmul: number; copy: number }) => Promi
     const prompts = tokens(256, 16).map((s) => s.inputIds);
     const seconds = await job(() => model.generate(prompts, { maxNewTokens: 128, stop: [] }), 5);
     device.dispose();
-    return [row('sampling, 160M NeoX, batch 256, 128 tokens', seconds, `${((256 * 128) / median(seconds)).toFixed(0)} tokens/s`)];
+    return [row('sampling, 160M NeoX, batch 256, 128 tokens', seconds, `${((256 * 128) / median(seconds)).toFixed(0)} tokens/s`, 'sample')];
   },
 };
 
@@ -134,12 +153,34 @@ const git = (...args: string[]): string => {
   }
 };
 
+/** Rows that bench/peers/gpu.py has too. */
+const PEER_ROWS = ['policyGradient', 'gram', 'train', 'sample'];
+function peerLines(): PeerLine[] {
+  const file = options['peer-results'];
+  if (file === undefined && options.peer === undefined) return [];
+  const names = ['ceilings', ...PEER_ROWS.filter((name) => wanted.length === 0 || wanted.includes(name))];
+  // Whatever goes wrong with the peer, our own rows are still reported, and what it printed before.
+  const failed = (message: string) => (process.stderr.write(`headfirst: bench:gpu: ${message}\n`), (process.exitCode = 1));
+  let text = '';
+  if (file === undefined) {
+    const python = spawnSync(process.env['HEADFIRST_PYTHON'] ?? 'python3', [join(root, 'bench/peers/gpu.py'), ...names], { encoding: 'utf8', maxBuffer: 1 << 24, stdio: ['ignore', 'pipe', 'inherit'] });
+    if (python.status !== 0) failed(`bench/peers/gpu.py: ${python.error?.message ?? `exit code ${python.status ?? python.signal}`}`);
+    text = python.stdout ?? '';
+  } else if (existsSync(file)) text = readFileSync(file, 'utf8');
+  else failed(`--peer-results: there is no file ${file}`);
+  return text.split('\n').filter((line) => /^\{.*\}$/.test(line)).map((line) => JSON.parse(line) as PeerLine);
+}
+
 const device = addon.cuda.devices[0];
 if (!device) {
   process.stderr.write(`headfirst: bench:gpu: ${addon.cuda.reason}\n`);
   process.exit(1);
 }
-const wanted = process.argv.slice(2);
+const { values: options, positionals: wanted } = parseArgs({ allowPositionals: true, options: { peer: { type: 'string' }, 'peer-results': { type: 'string' } } });
+if (options.peer !== undefined && options.peer !== 'torch') {
+  process.stderr.write(`headfirst: bench:gpu: --peer must be torch, got '${options.peer}'\n`);
+  process.exit(2);
+}
 const unknown = wanted.find((name) => !(name in rows));
 if (unknown) {
   process.stderr.write(`headfirst: bench:gpu: there is no row '${unknown}'; choose from ${Object.keys(rows).join(', ')}\n`);
@@ -149,12 +190,26 @@ const side = 8192;
 const product = op('gemm', { a: matrix(side, side), b: matrix(side, side), c: matrix(side, side) }, 'bf16');
 const copied = op('copy', { x: { data: numbers(1 << 27), shape: [1 << 14, 1, 1 << 13] } }, 'fp32');
 const ceilings = { matmul: (2 * side ** 3) / median(product), copy: (8 * (1 << 27)) / median(copied) };
-const results = [row(`gemm ${side}³, bf16 (ours)`, product, `${(ceilings.matmul / 1e12).toFixed(0)} TFLOP/s`), row('copy 512 MiB (ours)', copied, `${(ceilings.copy / 1e12).toFixed(2)} TB/s`)];
+const results = [row(`gemm ${side}³, bf16 (ours)`, product, `${(ceilings.matmul / 1e12).toFixed(0)} TFLOP/s`, 'matmul'), row('copy 512 MiB (ours)', copied, `${(ceilings.copy / 1e12).toFixed(2)} TB/s`)];
 for (const [name, measure] of Object.entries(rows)) if (wanted.length === 0 || wanted.includes(name)) results.push(...(await measure(ceilings)));
-for (const r of results) process.stdout.write(`${r.name.padEnd(64)} ${r.milliseconds.toFixed(3).padStart(10)} ms ± ${(r.spread * 100).toFixed(0)} %  ${r.note}\n`);
+const peers = peerLines().map((line): PeerLine => {
+  const ours = results.find((r) => r.peer === line.row);
+  return line.milliseconds === undefined || !ours ? line : { ...line, ratio: line.milliseconds / ours.milliseconds };
+});
+const print = (name: string, r: { milliseconds?: number; spread?: number; note?: string }, more = '') =>
+  void process.stdout.write(`${name.padEnd(64)} ${r.milliseconds!.toFixed(3).padStart(10)} ms ± ${(r.spread! * 100).toFixed(0)} %  ${r.note}${more}\n`);
+const printPeer = (line: PeerLine) =>
+  line.error !== undefined
+    ? void process.stdout.write(`  torch ${line.row}, ${line.form}: ${line.error}\n`)
+    : print(`  torch ${line.row}, ${line.form}`, line, `${line.extraBytes ? `; ${(line.extraBytes / 1e6).toFixed(0)} MB extra` : ''}${line.ratio ? `; ours is ×${line.ratio.toFixed(2)} as fast` : ''}`);
+for (const r of results) {
+  print(r.name, r);
+  for (const line of peers) if (line.row === r.peer) printPeer(line);
+}
+for (const line of peers) if (!results.some((r) => r.peer === line.row)) printPeer(line);
 const folder = process.env['OUT'] ?? join(root, 'bench/results');
 mkdirSync(folder, { recursive: true });
 const date = new Date().toISOString();
 writeFileSync(join(folder, `${date.slice(0, 16).replace(/:/g, '')}-gpu.json`), `${JSON.stringify({
-  date, command: `npm run bench:gpu ${wanted.join(' ')}`.trim(), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`, device, driver: addon.cuda.reason, ceilings, results,
+  date, command: ['npm run bench:gpu --', ...process.argv.slice(2)].join(' '), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`, device, driver: addon.cuda.reason, ceilings, results, peers,
 }, null, 1)}\n`);
