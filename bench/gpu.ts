@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { AdamW, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
+import { AdamW, type Context, createContext, Model, ntk, type Sample } from '../src/index.js';
 import { addon } from '../src/native/addon.js';
 import { root } from '../src/native/locate.js';
 import type { KernelArgs, NativeMath } from '../src/native/types.js';
@@ -47,15 +47,24 @@ function numbers(count: number, scale = 1): Float32Array {
   for (let i = 0; i < count; ++i) out[i] = (((state = (state + 0x9e3779b9) >>> 0) / 2147483648) - 1) * scale;
   return out;
 }
+/** The same, as bits of bfloat16 (truncated). */
+function bfloat16s(count: number, scale = 1): Uint16Array {
+  const out = new Uint16Array(count), part = 1 << 22;
+  for (let i = 0; i < count; i += part) {
+    const bits = new Uint32Array(numbers(Math.min(part, count - i), scale).buffer);
+    for (let j = 0; j < bits.length; ++j) out[i + j] = bits[j]! >>> 16;
+  }
+  return out;
+}
 const matrix = (rows: number, columns: number, scale = 1) => ({ data: numbers(rows * columns, scale), shape: [rows, columns] });
+const zeros = (...shape: number[]) => ({ data: new Float32Array(shape.reduce((a, b) => a * b, 1)), shape });  // outputs
 const median = (times: readonly number[]) => [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
 function row(name: string, seconds: readonly number[], note: string, peer?: string): Row {
   const sorted = [...seconds].sort((a, b) => a - b), middle = median(seconds);
   return { name, milliseconds: middle * 1e3, spread: (sorted[Math.floor(0.75 * sorted.length)]! - sorted[Math.floor(0.25 * sorted.length)]!) / middle, samples: seconds.length, note, ...(peer === undefined ? {} : { peer }) };
 }
-function op(name: string, args: KernelArgs, math: NativeMath, count = 20): number[] {
-  return [...addon.ops.find((o) => o.name === name)!.deviceSeconds(args, { backend: 'cuda', math, count })];
-}
+const timed = (name: string, args: KernelArgs, math: NativeMath, count = 20) => addon.ops.find((o) => o.name === name)!.deviceTimes(args, { backend: 'cuda', math, count });
+const op = (name: string, args: KernelArgs, math: NativeMath): number[] => [...timed(name, args, math).seconds];
 async function job(body: () => Promise<unknown>, count = 20): Promise<number[]> {
   for (let i = 0; i < 3; ++i) await body();
   const times: number[] = [];
@@ -77,40 +86,37 @@ const rows: Record<string, (ceilings: { matmul: number; copy: number }) => Promi
   async memory({ copy }) {
     const [N, C] = [16384, 4096];
     const share = (seconds: readonly number[], bytes: number) => `${((100 * bytes) / median(seconds) / copy).toFixed(0)} % of copy bandwidth`;
-    const timed = (name: string, args: KernelArgs, bytes: number) => {
+    const line = (name: string, args: KernelArgs, bytes: number) => {
       const seconds = op(name, args, 'fp32');
       return row(`${name} ${N} × ${C}`, seconds, share(seconds, bytes));
     };
     const P = 1 << 27;
     const adam = op('adamw', { param: numbers(P), grad: numbers(P), exp_avg: numbers(P), exp_avg_sq: numbers(P).map(Math.abs), step: 3 }, 'fp32');
     return [
-      timed('norm', { x: matrix(N, C), gain: numbers(C), bias: numbers(C) }, 8 * N * C),
-      timed('activation', { x: matrix(N, C), kind: 'gelu' }, 8 * N * C),
-      timed('rope', { x: { data: numbers(N * C), shape: [N, 32, 128] }, positions: Int32Array.from({ length: N }, (_, i) => i % 2048), inv_freq: Float64Array.from({ length: 64 }, (_, i) => 1e4 ** (-i / 64)) }, 8 * N * C),
-      timed('sum_of_squares', { x: numbers(N * C) }, 4 * N * C),
+      line('norm', { x: matrix(N, C), gain: numbers(C), bias: numbers(C) }, 8 * N * C),
+      line('activation', { x: matrix(N, C), kind: 'gelu' }, 8 * N * C),
+      line('rope', { x: { data: numbers(N * C), shape: [N, 32, 128] }, positions: Int32Array.from({ length: N }, (_, i) => i % 2048), inv_freq: Float64Array.from({ length: 64 }, (_, i) => 1e4 ** (-i / 64)) }, 8 * N * C),
+      line('sum_of_squares', { x: numbers(N * C) }, 4 * N * C),
       row(`adamw ${P}`, adam, share(adam, 28 * P)),
     ];
   },
   async policyGradient() {
     const [M, H, V] = [8192, 4096, 131072];
-    const run = async (N: number, gradients: boolean): Promise<Row> => {
-      const device = await context('bf16');
-      const hidden = Tensor.from(device, numbers(N * H), [N, H]), weight = Tensor.from(device, numbers(V * H, 0.02), [V, H]);
-      const targets = Int32Array.from({ length: N }, () => random.integer(0, V)), coefficients = numbers(N);
-      device.memory();
-      const seconds = await job(async () => {
-        const result = await policyGradient({ hidden, weight, targets, coefficients, entropyCoefficients: coefficients, gradHidden: gradients, gradWeight: gradients });
-        result.gradHidden?.dispose(), result.gradWeight?.dispose();
-      });
-      const { arenaPeakBytes } = device.memory();
-      device.dispose();
-      return row(`policyGradient ${gradients ? 'forward + backward' : 'forward'}, bf16, M ${N}, H ${H}, V ${V}`, seconds, `workspace ${(arenaPeakBytes / 1e6).toFixed(0)} MB; ${(((gradients ? 6 : 2) * N * H * V) / median(seconds) / 1e12).toFixed(0)} TFLOP/s`, gradients ? 'policyGradient' : 'policyGradientForward');
+    const weight = { data: bfloat16s(V * H, 0.02), shape: [V, H] };
+    const run = (N: number, gradients: boolean): Row => {
+      const args = {
+        hidden: matrix(N, H), weight, targets: Int32Array.from({ length: N }, () => random.integer(0, V)), coefficients: numbers(N), entropy_coefficients: numbers(N),
+        entropy: zeros(N), max_prob: zeros(N), lse: zeros(N), ...(gradients ? { d_hidden: zeros(N, H), d_weight: zeros(V, H) } : {}),
+      };
+      const { seconds, workspaceBytes } = timed('linear_policy_gradient', args, 'bf16');
+      const note = `workspace ${(workspaceBytes / 1e6).toFixed(0)} MB; ${(((gradients ? 6 : 2) * N * H * V) / median([...seconds]) / 1e12).toFixed(0)} TFLOP/s`;
+      return row(`policyGradient ${gradients ? 'forward + backward' : 'forward'}, bf16, M ${N}, H ${H}, V ${V}`, [...seconds], note, gradients ? 'policyGradient' : 'policyGradientForward');
     };
-    return [await run(M, true), await run(2 * M, false)];
+    return [run(M, true), run(2 * M, false)];
   },
   async tokenGram({ matmul }) {
     const [n, T, d] = [1024, 32, 4096], N = n * T;
-    const seconds = op('token_gram', { a: matrix(N, d), d: matrix(N, d), offsets: Int32Array.from({ length: n + 1 }, (_, i) => i * T) }, 'bf16', 20);
+    const seconds = op('token_gram', { a: matrix(N, d), d: matrix(N, d), offsets: Int32Array.from({ length: n + 1 }, (_, i) => i * T) }, 'bf16');
     const rate = (2 * d * N * N) / median(seconds);
     return [row(`token_gram n ${n} × T ${T}, d ${d}, bf16`, seconds, `${(rate / 1e12).toFixed(0)} TFLOP/s, ${((100 * rate) / matmul).toFixed(0)} % of the measured matmul rate`)];
   },

@@ -402,13 +402,13 @@ class DeviceArgs {
   Run& run_;
 };
 
-// (args, { math?, count? }) → Float64Array of device seconds, one for each of `count` calls, after as many that warm up; operands are on the device.
+// (args, { math?, count? }) → { seconds: Float64Array, one for each of `count` calls after as many that warm up; workspaceBytes }; operands are on the device.
 template <class Args>
 Napi::Value call_times(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
     Run run = run_of(Args::kName, info[1]);
-    HF_CHECK(run.backend == Backend::kCuda, ErrorCode::kInvalidArg, "%s: deviceSeconds needs backend 'cuda'", Args::kName);
+    HF_CHECK(run.backend == Backend::kCuda, ErrorCode::kInvalidArg, "%s: deviceTimes needs backend 'cuda'", Args::kName);
     const Napi::Value given = info[1].As<Napi::Object>().Get("count");
     const int count = given.IsNumber() ? std::max(1, given.As<Napi::Number>().Int32Value()) : 20;
     Args args;
@@ -421,9 +421,14 @@ Napi::Value call_times(const Napi::CallbackInfo& info) {
     Args::visit(args, copier);
     OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
     HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
+    const int64_t held = run.device_arena->mark();
+    run.device_arena->reset_peak();
     run.device->time(count, [&] { fn(args, run); });
     const std::vector<double> seconds = run.device->time(count, [&] { fn(args, run); });
-    return typed_array(env, DType::kF64, seconds.data(), count);
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("seconds", typed_array(env, DType::kF64, seconds.data(), count));
+    result.Set("workspaceBytes", double(run.device_arena->peak_bytes() - held));
+    return result;
   });
 }
 
@@ -477,7 +482,7 @@ void add(Napi::Env env, Napi::Array list, const char* op) {
     entry.Set("backends", backends);
     entry.Set("runSync", Napi::Function::New<call_sync<Args, false>>(env, Args::kName));
     entry.Set("workspaceBytes", Napi::Function::New<call_sync<Args, true>>(env, "workspaceBytes"));
-    entry.Set("deviceSeconds", Napi::Function::New<call_times<Args>>(env, "deviceSeconds"));
+    entry.Set("deviceTimes", Napi::Function::New<call_times<Args>>(env, "deviceTimes"));
     entry.Set("run", Napi::Function::New<call_async<Args>>(env, Args::kName));
     napi_value packed;
     NAPI_THROW_IF_FAILED_VOID(env, napi_create_function(env, Args::kName, NAPI_AUTO_LENGTH, call_packed<Args>, nullptr, &packed));

@@ -1,4 +1,6 @@
 // Devices through the CUDA runtime: what there is, memory, copies, errors.
+#include <cstdlib>
+#include <cstring>
 #include <iterator>
 
 #include "cuda/stream.h"
@@ -62,6 +64,11 @@ namespace cuda {
 Stream::Stream(int index) : index_(index) {
   check(cudaSetDevice(index_), "cudaSetDevice");
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index_), "cudaGetDeviceProperties");
+  multiprocessors_ = properties.multiProcessorCount;
+  const char* wide = std::getenv("HEADFIRST_HOPPER");
+  hopper_ = properties.major == 9 && !(wide && std::strcmp(wide, "off") == 0);
 }
 
 Stream::~Stream() {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda/gram.h"
+#include "cuda/wide_gram.h"
 #include "kernels/detail/gram_blocks.h"
 
 namespace hf::cuda {
@@ -13,31 +14,6 @@ namespace {
 using Shape = SmallBlock;
 constexpr int kTile = Shape::kRows;
 constexpr int kProductStep = kTile + 2;  // words between rows of products: an even number, and 2-way conflicts at worst
-
-// Fragments of one side: rows begin[f] … begin[f + 1] − 1 lie in one tile and belong to one function.
-struct Cut {
-  const int32_t *begin, *tile_first, *function_first;  // (F+1), (tiles+1), (S+1)
-  int32_t count, tiles, functions;
-};
-
-Cut cut(const GramSide& side, Run& run) {
-  const int32_t* offsets = side.offsets.as<const int32_t>();
-  const int64_t S = side.offsets.shape[0] - 1;
-  std::vector<int32_t> begin, tile_first, function_first;
-  for (int64_t s = 0; s < S; ++s) {
-    function_first.push_back(int32_t(begin.size()));
-    for (int32_t row = offsets[s]; row < offsets[s + 1];) {
-      if (row % kTile == 0) tile_first.push_back(int32_t(begin.size()));
-      begin.push_back(row);
-      const int32_t tile_end = (row / kTile + 1) * kTile;
-      row = tile_end < offsets[s + 1] ? tile_end : offsets[s + 1];
-    }
-  }
-  const int32_t count = int32_t(begin.size()), tiles = int32_t(tile_first.size());
-  function_first.push_back(count), tile_first.push_back(count), begin.push_back(int32_t(side.rows));
-  return {device_copy(run, begin.data(), count + 1), device_copy(run, tile_first.data(), tiles + 1), device_copy(run, function_first.data(), S + 1), count,
-          tiles, int32_t(S)};
-}
 
 struct Tiles {
   Operand d1, a1, d2, a2;
@@ -161,9 +137,45 @@ void start(const GramProblem& problem, const Tiles& tiles, unsigned chunks, Stre
   }
 }
 
+// What cut() says, on the host.
+struct Fragments {
+  std::vector<int32_t> begin, tile_first, function_first;
+
+  Fragments(const GramSide& side, int tile) {
+    const int32_t* offsets = side.offsets.as<const int32_t>();
+    const int64_t S = side.offsets.shape[0] - 1;
+    for (int64_t s = 0; s < S; ++s) {
+      function_first.push_back(int32_t(begin.size()));
+      for (int32_t row = offsets[s]; row < offsets[s + 1];) {
+        if (row % tile == 0) tile_first.push_back(int32_t(begin.size()));
+        begin.push_back(row);
+        const int32_t tile_end = (row / tile + 1) * tile;
+        row = tile_end < offsets[s + 1] ? tile_end : offsets[s + 1];
+      }
+    }
+  }
+};
+
 }  // namespace
 
+Cut cut(const GramSide& side, int tile, Run& run) {
+  Fragments f(side, tile);
+  const int32_t count = int32_t(f.begin.size()), tiles = int32_t(f.tile_first.size()), functions = int32_t(f.function_first.size());
+  f.function_first.push_back(count), f.tile_first.push_back(count), f.begin.push_back(int32_t(side.rows));
+  return {device_copy(run, f.begin.data(), count + 1), device_copy(run, f.tile_first.data(), tiles + 1), device_copy(run, f.function_first.data(), functions + 1), count,
+          tiles, functions};
+}
+
+int most_fragments(const GramSide& side, int tile) {
+  Fragments f(side, tile);
+  f.tile_first.push_back(int32_t(f.begin.size()));
+  int32_t most = 0;
+  for (size_t i = 0; i + 1 < f.tile_first.size(); ++i) most = std::max(most, f.tile_first[i + 1] - f.tile_first[i]);
+  return most;
+}
+
 void gram_tiles(const GramProblem& problem, Run& run) {
+  if (wide_gram_fits(problem, run)) return wide_gram(problem, run);
   Stream& stream = stream_of(run);
   Tiles tiles{};
   const GramSide &first = problem.first, &second = problem.symmetric ? problem.first : problem.second;
@@ -172,8 +184,8 @@ void gram_tiles(const GramProblem& problem, Run& run) {
   tiles.ids1 = first.ids, tiles.ids2 = second.ids;
   tiles.g = problem.g, tiles.g_step = problem.g_step, tiles.g_columns = problem.g_columns, tiles.first_id = problem.first_id;
   tiles.bias = problem.bias, tiles.symmetric = problem.symmetric;
-  tiles.cut1 = cut(first, run);
-  tiles.cut2 = problem.symmetric ? tiles.cut1 : cut(second, run);
+  tiles.cut1 = cut(first, kTile, run);
+  tiles.cut2 = problem.symmetric ? tiles.cut1 : cut(second, kTile, run);
   // Few tiles of long rows are cut along the depth as well, so that the chip has work: by shape alone, to about two blocks a multiprocessor of an H200.
   int64_t chunks = 1;
   if (problem.factor == Factor::kOne) {

@@ -39,6 +39,14 @@ struct GramProblem {
 
 void gram_tiles(const GramProblem& problem, Run& run);
 
+// Fragments of one side: rows begin[f] … begin[f + 1] − 1 lie in one tile and belong to one function.
+struct Cut {
+  const int32_t *begin, *tile_first, *function_first;  // (F+1), (tiles+1), (S+1); device memory
+  int32_t count, tiles, functions;
+};
+Cut cut(const GramSide& side, int tile, Run& run);
+int most_fragments(const GramSide& side, int tile);  // of one tile
+
 // out[s, o, i] (+)= scale · Σ_{n ∈ s} d[n, o] a[a_rows[n], i], of the functions whose rows `offsets` says (device memory). With `repeats`, r = 0 … R − 1
 // columns r·O … of d meet columns r·I … of a, and the result is out[s, r, o, i].
 struct OuterProblem {

@@ -87,6 +87,18 @@ HF_DEVICE uint32_t to_bf16x2(float low, float high) {
   return bits;
 }
 
+// Two float32 to one word of float16, rounded to nearest, `low` in its low half; and back.
+HF_DEVICE uint32_t to_f16x2(float low, float high) {
+  uint32_t bits;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  return bits;
+}
+HF_DEVICE float2 from_f16x2(uint32_t bits) {
+  float2 out;
+  asm("{\n.reg .f16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}" : "=f"(out.x), "=f"(out.y) : "r"(bits));
+  return out;
+}
+
 // c (16 × 8, float32) += a (16 × 8 or 16) b (that × 8), one warp. Lane = 4 g + t; in words of 4 bytes (one tf32, two bfloat16):
 //   a: (g, t) (g + 8, t) (g, t + 4) (g + 8, t + 4)    b: (t, g) (t + 4, g)    c: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1)
 HF_DEVICE void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -8,37 +8,17 @@
 // Never materialised: [N, V]. A chunk's z is at most 512 MB. Compute bound: 2NVC + 2NVC for each gradient; the epilogues read and write 4 bytes a logit
 // three times, about a tenth of the products' time at C 4096.
 #include <algorithm>
+#include <type_traits>
 
 #include "cuda/gram.h"
+#include "cuda/pack_rows.h"
 #include "cuda/rows.h"
+#include "cuda/softmax_stats.h"
+#include "cuda/wide_logits.h"
 #include "kernels/detail/pg_coef.h"
 
 namespace hf::cuda {
 namespace {
-
-// Of one row, over some of the vocabulary: m, S = Σ e^(z−m), E = Σ e^(z−m)(z−m), and the lowest id of the maximum.
-struct Stats {
-  float most, sum, moment;
-  int32_t argmax;
-};
-HF_DEVICE Stats nothing() { return {-INFINITY, 0, 0, INT32_MAX}; }
-
-// −∞ logits have p = 0 and add nothing, so a part without finite logits changes nothing.
-HF_DEVICE Stats merge(const Stats& a, const Stats& b) {
-  if (b.most == -INFINITY) return a.most == -INFINITY ? Stats{a.most, 0, 0, a.argmax < b.argmax ? a.argmax : b.argmax} : a;
-  if (a.most == -INFINITY) return b;
-  const float most = fmaxf(a.most, b.most), da = a.most - most, db = b.most - most, ea = expf(da), eb = expf(db);
-  Stats out;
-  out.most = most;
-  out.sum = a.sum * ea + b.sum * eb;
-  out.moment = ea * (a.moment + da * a.sum) + eb * (b.moment + db * b.sum);
-  out.argmax = a.most > b.most ? a.argmax : b.most > a.most ? b.argmax : (a.argmax < b.argmax ? a.argmax : b.argmax);
-  return out;
-}
-HF_DEVICE Stats shuffle_stats(const Stats& s, int flip) {
-  return {__shfl_xor_sync(kAllLanes, s.most, flip), __shfl_xor_sync(kAllLanes, s.sum, flip), __shfl_xor_sync(kAllLanes, s.moment, flip),
-          __shfl_xor_sync(kAllLanes, s.argmax, flip)};
-}
 
 struct Logits {
   Operand hidden, weight;
@@ -146,18 +126,44 @@ HF_KERNEL __launch_bounds__(kThreads)
   if (o.argmax) o.argmax[n] = s.argmax;
 }
 
+// A chunk's logits, four at a time, and where their gradient goes: the same memory.
+struct FloatLogits {
+  Rows z;
+  HF_DEVICE Four load(int64_t n, int64_t v, int64_t count) const { return z.load(n, v, count); }
+  HF_DEVICE void store(int64_t n, int64_t v, int64_t count, const Four& x) const { z.store(n, v, count, x); }
+};
+// As wide_logits leaves them: float16 below the maximum of the row's tile. The gradient is bfloat16.
+struct TileLogits {
+  uint16_t* z;
+  int64_t step;  // a multiple of 8: the columns past the vocabulary are there, and −∞
+  const Stats* stats;
+  int64_t tiles;
+  HF_DEVICE Four load(int64_t n, int64_t v, int64_t) const {
+    const uint2 bits = *reinterpret_cast<const uint2*>(z + n * step + v);
+    const float2 low = from_f16x2(bits.x), high = from_f16x2(bits.y);
+    const float most = stats[n * tiles + v / kWideVocabulary].most;
+    return {{most + low.x, most + low.y, most + high.x, most + high.y}};
+  }
+  HF_DEVICE void store(int64_t n, int64_t v, int64_t, const Four& x) const {
+    *reinterpret_cast<uint2*>(z + n * step + v) = make_uint2(to_bf16x2(x.v[0], x.v[1]), to_bf16x2(x.v[2], x.v[3]));
+  }
+};
+
 // kl[n] = Σ_v p (log p − log q), a block a row.
-HF_KERNEL __launch_bounds__(kThreads)
-    exact_kl_kernel(const float* z, const float* ref_z, int64_t z_step, int64_t vocabulary, RowStats p, RowStats q, float* kl) {
+template <class Source>
+__global__ void __launch_bounds__(kThreads) exact_kl_kernel(Source z, Source ref_z, int64_t vocabulary, RowStats p, RowStats q, float* kl) {
   SharedMemory memory;
   const Shared<float> room = memory.take<float>(kThreads / kWarp);
   const int64_t n = blockIdx.x;
   float sum = 0;
-  for (int64_t v = threadIdx.x; v < vocabulary; v += kThreads) {
-    const float x = z[n * z_step + v];
-    if (x == -INFINITY) continue;
-    const float log_p = (x - p.most[n]) - p.log_sum[n], log_q = (ref_z[n * z_step + v] - q.most[n]) - q.log_sum[n];
-    sum += expf(log_p) * (log_p - log_q);
+  for (int64_t v = 4 * threadIdx.x; v < vocabulary; v += 4 * kThreads) {
+    const Four x = z.load(n, v, vocabulary), y = ref_z.load(n, v, vocabulary);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (x.v[i] == -INFINITY || v + i >= vocabulary) continue;
+      const float log_p = (x.v[i] - p.most[n]) - p.log_sum[n], log_q = (y.v[i] - q.most[n]) - q.log_sum[n];
+      sum += expf(log_p) * (log_p - log_q);
+    }
   }
   sum = block_sum(sum, room);
   if (threadIdx.x == 0) kl[n] = sum;
@@ -178,21 +184,23 @@ HF_KERNEL __launch_bounds__(kThreads)
 }
 
 // z[n, v] becomes dL/dz / τ; 4 columns a thread.
+template <class Source>
 struct Gradient {
-  Rows z, ref_z;
+  Source z, ref_z;
   RowStats p, q;
-  const float* kl;
+  const float* kl;  // null: no exact KL, and no ref_z
   const pg::RowCoefs<float>* coefs;
   const int32_t* targets;
   int64_t target_step, vocabulary, chunks;
   float temperature;
 };
-HF_KERNEL __launch_bounds__(kThreads) gradient_kernel(Gradient p) {
+template <class Source>
+__global__ void __launch_bounds__(kThreads) gradient_kernel(Gradient<Source> p) {
   const int64_t n = blockIdx.x / p.chunks, v = blockIdx.x % p.chunks * (4 * kThreads) + 4 * threadIdx.x;
   if (v >= p.vocabulary) return;
   const int32_t target = p.targets[n * p.target_step];
   Four x = p.z.load(n, v, p.vocabulary);
-  const Four other = p.ref_z.data ? p.ref_z.load(n, v, p.vocabulary) : Four{{0, 0, 0, 0}};
+  const Four other = p.kl ? p.ref_z.load(n, v, p.vocabulary) : Four{{0, 0, 0, 0}};
   const pg::RowCoefs<float> c = p.coefs[n];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -202,7 +210,7 @@ HF_KERNEL __launch_bounds__(kThreads) gradient_kernel(Gradient p) {
       if (x.v[i] != -INFINITY) {
         const float log_p = (x.v[i] - p.p.most[n]) - p.p.log_sum[n];
         float factor = c.coef + c.entropy * (log_p + p.p.entropy[n]);
-        if (p.ref_z.data) factor += c.kl * (log_p - ((other.v[i] - p.q.most[n]) - p.q.log_sum[n]) - p.kl[n]);
+        if (p.kl) factor += c.kl * (log_p - ((other.v[i] - p.q.most[n]) - p.q.log_sum[n]) - p.kl[n]);
         g += expf(log_p) * factor;
       }
     }
@@ -211,7 +219,7 @@ HF_KERNEL __launch_bounds__(kThreads) gradient_kernel(Gradient p) {
   p.z.store(n, v, p.vocabulary, x);
 }
 
-constexpr int64_t kMostLogits = int64_t{128} << 20;   // float32s of z that a chunk keeps: 512 MB
+constexpr int64_t kMostLogitBytes = 500'000'000;  // of z that a chunk keeps
 constexpr int64_t kForwardRows = 4096;
 
 class Call {
@@ -221,11 +229,14 @@ class Call {
     gradients_ = a.d_hidden || a.d_weight || a.d_bias;
     exact_ = bool(a.ref_hidden), sequence_ = a.importance != ImportanceLevel::kToken;
     large_ = N_ * V_ >= int64_t{1} << 20;
-    tiles_ = blocks(V_, large_ ? LargeBlock::kColumns : SmallBlock::kColumns);
-    step_ = (V_ + 3) / 4 * 4;
+    // Sums over rows of a bfloat16 gradient are no float32 d_bias.
+    wide_ = r.math == Math::kBf16 && stream_.hopper() && large_ && a.hidden.shape[1] > 0 && !a.d_bias;
+    tiles_ = blocks(V_, wide_ ? kWideVocabulary : large_ ? LargeBlock::kColumns : SmallBlock::kColumns);
+    step_ = (V_ + 7) / 8 * 8;
     keep_ = gradients_ || exact_;
-    const int64_t fit = keep_ ? kMostLogits / (step_ * (exact_ ? 2 : 1)) / 128 * 128 : kForwardRows;
-    chunk_ = std::min(N_, std::max<int64_t>(fit, 128));
+    const int64_t fit = keep_ ? kMostLogitBytes / (step_ * (wide_ ? 2 : 4) * (exact_ ? 2 : 1)) : kForwardRows;
+    // Whole thousands keep every multiprocessor busy in the products of the gradients.
+    chunk_ = std::min(N_, std::max<int64_t>(fit >= 1024 ? fit / 1024 * 1024 : fit / 128 * 128, 128));
   }
 
   void run() {
@@ -234,8 +245,7 @@ class Call {
     p_ = row_stats(held), q_ = exact_ ? row_stats(chunk_) : RowStats{};
     kl_ = exact_ ? device_scratch<float>(run_, held) : nullptr;
     coefs_ = device_scratch<pg::RowCoefs<float>>(run_, held);
-    if (keep_) z_ = device_scratch<float>(run_, chunk_ * step_);
-    if (exact_) ref_z_ = device_scratch<float>(run_, chunk_ * step_);
+    z_ = chunk_logits(keep_, a_.weight), ref_z_ = chunk_logits(exact_, a_.ref_weight);
     // A sequence's ratio needs the log-probabilities of all its rows: a pass of its own.
     if (sequence_) {
       for (int64_t n = 0; n < N_; n += chunk_) forward(n, std::min(chunk_, N_ - n), n, /*keep=*/exact_);
@@ -255,6 +265,24 @@ class Call {
   RowStats row_stats(int64_t rows) {
     return {device_scratch<float>(run_, rows), device_scratch<float>(run_, rows), device_scratch<float>(run_, rows), device_scratch<float>(run_, rows)};
   }
+  // Of the policy or the reference, for the rows of a chunk.
+  struct ChunkLogits {
+    char* z;  // (chunk, step): float32, or float16; null: not kept
+    Stats* stats;
+    PackedRows weight;  // wide
+  };
+  ChunkLogits chunk_logits(bool keep, const View& weight) {
+    ChunkLogits c{};
+    if (keep) c.z = device_scratch<char>(run_, chunk_ * step_ * (wide_ ? 2 : 4));
+    if (weight) c.stats = device_scratch<Stats>(run_, chunk_ * tiles_);
+    if (weight && wide_) c.weight = pack_rows(operand_of(weight), V_, weight.shape[1], run_);
+    return c;
+  }
+  template <class Source>
+  Source source(const ChunkLogits& c) const {
+    if constexpr (std::is_same_v<Source, TileLogits>) return {reinterpret_cast<uint16_t*>(c.z), step_, c.stats, tiles_};
+    else return {{reinterpret_cast<float*>(c.z), step_, true}};
+  }
   static RowStats from(const RowStats& s, int64_t at) { return {s.most + at, s.log_sum + at, s.entropy + at, s.logp + at}; }
 
   // Rows n … n + rows − 1, whose scalars are kept from place `at` on.
@@ -263,23 +291,39 @@ class Call {
     Scratch scratch(run_);
     const auto output = [&](const View& v) { return v ? v.as<float>() + n : nullptr; };
     const RowOutputs outputs{output(a_.entropy), output(a_.max_prob), output(a_.lse), output(a_.logps), a_.argmax ? a_.argmax.as<int32_t>() + n : nullptr};
-    softmax(a_.hidden, a_.weight, a_.bias, n, rows, keep ? z_ : nullptr, from(p_, at), outputs);
+    softmax(a_.hidden, a_.weight, a_.bias, n, rows, z_, keep, from(p_, at), outputs);
     if (!exact_) return;
-    softmax(a_.ref_hidden, a_.ref_weight, a_.ref_bias, n, rows, ref_z_, q_, RowOutputs{});
-    launch("linear_policy_gradient", exact_kl_kernel, dim3(unsigned(rows)), kThreads, int(kThreads / kWarp * sizeof(float)), stream_,
-           static_cast<const float*>(z_), static_cast<const float*>(ref_z_), step_, V_, from(p_, at), q_, kl_ + at);
+    softmax(a_.ref_hidden, a_.ref_weight, a_.ref_bias, n, rows, ref_z_, true, q_, RowOutputs{});
+    wide_ ? exact_kl<TileLogits>(rows, at) : exact_kl<FloatLogits>(rows, at);
+  }
+  template <class Source>
+  void exact_kl(int64_t rows, int64_t at) {
+    launch("linear_policy_gradient", exact_kl_kernel<Source>, dim3(unsigned(rows)), kThreads, int(kThreads / kWarp * sizeof(float)), stream_, source<Source>(z_),
+           source<Source>(ref_z_), V_, from(p_, at), q_, kl_ + at);
   }
 
-  void softmax(const View& hidden, const View& weight, const View& bias, int64_t n, int64_t rows, float* z, const RowStats& stats, const RowOutputs& outputs) {
-    Logits l{};
-    l.hidden = operand_of(hidden.slice(0, n, rows)), l.weight = operand_of(weight);
-    l.rows = rows, l.vocabulary = V_, l.depth = hidden.shape[1];
-    l.bias = bias.as<const float>(), l.bias_step = bias ? bias.stride[0] : 0, l.temperature = float(a_.temperature);
-    l.targets = a_.targets.as<const int32_t>() + n * a_.targets.stride[0], l.target_step = a_.targets.stride[0];
-    l.z = z, l.z_step = step_, l.target_z = device_scratch<float>(run_, rows), l.stats = device_scratch<Stats>(run_, rows * tiles_), l.tiles = tiles_;
-    with_math(run_.math, [&](auto tag) { large_ ? logits<tag.math, LargeBlock>(l) : logits<tag.math, SmallBlock>(l); });
-    launch("linear_policy_gradient", softmax_kernel, dim3(blocks(rows, kThreads / kWarp)), kThreads, 0, stream_, static_cast<const Stats*>(l.stats), tiles_,
-           static_cast<const float*>(l.target_z), l.targets, l.target_step, rows, stats, outputs);
+  void softmax(const View& hidden, const View& weight, const View& bias, int64_t n, int64_t rows, const ChunkLogits& c, bool keep, const RowStats& stats, const RowOutputs& outputs) {
+    const int32_t* targets = a_.targets.as<const int32_t>() + n * a_.targets.stride[0];
+    const int64_t target_step = a_.targets.stride[0], bias_step = bias ? bias.stride[0] : 0, depth = hidden.shape[1];
+    float* target_z = device_scratch<float>(run_, rows);
+    const Operand h = operand_of(hidden.slice(0, n, rows));
+    if (wide_) {
+      const PackedRows packed = pack_rows(h, rows, depth, run_);
+      wide_logits(packed, c.weight, depth,
+                  {int(rows), int(V_), bias.as<const float>(), bias_step, float(1 / a_.temperature), targets, target_step,
+                   keep ? reinterpret_cast<uint16_t*>(c.z) : nullptr, step_, target_z, c.stats, int(tiles_)},
+                  stream_);
+    } else {
+      Logits l{};
+      l.hidden = h, l.weight = operand_of(weight);
+      l.rows = rows, l.vocabulary = V_, l.depth = depth;
+      l.bias = bias.as<const float>(), l.bias_step = bias_step, l.temperature = float(a_.temperature);
+      l.targets = targets, l.target_step = target_step;
+      l.z = keep ? reinterpret_cast<float*>(c.z) : nullptr, l.z_step = step_, l.target_z = target_z, l.stats = c.stats, l.tiles = tiles_;
+      with_math(run_.math, [&](auto tag) { large_ ? logits<tag.math, LargeBlock>(l) : logits<tag.math, SmallBlock>(l); });
+    }
+    launch("linear_policy_gradient", softmax_kernel, dim3(blocks(rows, kThreads / kWarp)), kThreads, 0, stream_, static_cast<const Stats*>(c.stats), tiles_,
+           static_cast<const float*>(target_z), targets, target_step, rows, stats, outputs);
   }
   template <Math math, class Shape>
   void logits(const Logits& l) {
@@ -292,19 +336,25 @@ class Call {
            static_cast<const float*>(p_.entropy + at), static_cast<const float*>(kl_ ? kl_ + at : nullptr), coefs_ + at);
   }
 
-  void backward(int64_t n, int64_t rows, int64_t at) {
-    Scratch scratch(run_);
+  template <class Source>
+  void gradient(int64_t n, int64_t rows, int64_t at) {
     const int64_t pieces = blocks(V_, 4 * kThreads);
-    Gradient g{};
-    g.z = {z_, step_, true}, g.ref_z = {ref_z_, step_, true};
+    Gradient<Source> g{};
+    g.z = source<Source>(z_), g.ref_z = source<Source>(ref_z_);
     g.p = from(p_, at), g.q = q_, g.kl = kl_ ? kl_ + at : nullptr, g.coefs = coefs_ + at;
     g.targets = a_.targets.as<const int32_t>() + n * a_.targets.stride[0], g.target_step = a_.targets.stride[0];
     g.vocabulary = V_, g.chunks = pieces, g.temperature = float(a_.temperature);
-    launch("linear_policy_gradient", gradient_kernel, dim3(unsigned(rows * pieces)), kThreads, 0, stream_, g);
-    const View d_z = make_view(z_, DType::kF32, rows, step_).slice(1, 0, V_);
+    launch("linear_policy_gradient", gradient_kernel<Source>, dim3(unsigned(rows * pieces)), kThreads, 0, stream_, g);
+  }
+
+  void backward(int64_t n, int64_t rows, int64_t at) {
+    Scratch scratch(run_);
+    wide_ ? gradient<TileLogits>(n, rows, at) : gradient<FloatLogits>(n, rows, at);
+    const View d_z = make_view(z_.z, wide_ ? DType::kBF16 : DType::kF32, rows, step_).slice(1, 0, V_);
+    const View weight = wide_ ? packed_view(z_.weight, V_, a_.weight.shape[1]) : a_.weight;
     if (a_.d_hidden) {
       GemmArgs gemm;
-      gemm.a = d_z, gemm.b = a_.weight, gemm.c = a_.d_hidden.slice(0, n, rows);
+      gemm.a = d_z, gemm.b = weight, gemm.c = a_.d_hidden.slice(0, n, rows);
       hf::cuda::run(gemm, run_);
     }
     if (a_.d_weight) {
@@ -323,9 +373,10 @@ class Call {
   Run& run_;
   Stream& stream_;
   int64_t N_, V_, tiles_, step_, chunk_;
-  bool gradients_, exact_, sequence_, large_, keep_;
+  bool gradients_, exact_, sequence_, large_, wide_, keep_;
   RowStats p_{}, q_{};
-  float *kl_ = nullptr, *z_ = nullptr, *ref_z_ = nullptr;
+  float* kl_ = nullptr;
+  ChunkLogits z_{}, ref_z_{};
   pg::RowCoefs<float>* coefs_ = nullptr;
 };
 

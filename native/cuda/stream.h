@@ -30,10 +30,14 @@ class Stream final : public Device {
   // The calling thread works on this device from here on. ERR_CUDA when it is lost.
   void use();
   cudaStream_t handle() const { return stream_; }
+  int multiprocessors() const { return multiprocessors_; }
+  bool hopper() const { return hopper_; }
 
  private:
   const int index_;
   cudaStream_t stream_ = nullptr;
+  int multiprocessors_ = 0;
+  bool hopper_ = false;
   mutable std::mutex mutex_;
   std::map<const char*, int64_t> ranges_;  // begin → bytes of what allocate() gave out
   std::string lost_;

@@ -71,6 +71,12 @@ uint32_t to_bf16x2(float low, float high) {
   };
   return round(low) | round(high) << 16;
 }
+uint32_t to_f16x2(float low, float high) {
+  return std::bit_cast<uint16_t>(static_cast<_Float16>(low)) | uint32_t(std::bit_cast<uint16_t>(static_cast<_Float16>(high))) << 16;
+}
+float2 from_f16x2(uint32_t bits) {
+  return {static_cast<float>(std::bit_cast<_Float16>(uint16_t(bits))), static_cast<float>(std::bit_cast<_Float16>(uint16_t(bits >> 16)))};
+}
 
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   // The tensor cores ignore the low 13 bits; a kernel that forgot to round would only be less accurate there, so it is an error here.

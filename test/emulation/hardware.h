@@ -27,7 +27,11 @@
 using dim3 = ::hf::emulation::Dim3;
 
 struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 inline void __syncthreads() { ::hf::emulation::barrier(0); }
@@ -170,6 +174,8 @@ void cp_async_wait() { emulation::wait_async(kPending); }
 
 uint32_t to_tf32(float x);
 uint32_t to_bf16x2(float low, float high);
+uint32_t to_f16x2(float low, float high);
+float2 from_f16x2(uint32_t bits);
 
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);

@@ -22,7 +22,7 @@ using cudaStream_t = struct EmulatedStream*;
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
-  int major, minor;
+  int major, minor, multiProcessorCount;
 };
 
 cudaError_t cudaGetDeviceCount(int* count);
