@@ -220,7 +220,7 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(Gradient<Source> p) 
 }
 
 constexpr int64_t kMostLogitBytes = 500'000'000;  // of z that a chunk keeps
-constexpr int64_t kForwardRows = 4096;
+constexpr int64_t kMostRows = 4096;               // of a chunk: float32 adds up no more of them to d_weight at a time
 
 class Call {
  public:
@@ -234,9 +234,9 @@ class Call {
     tiles_ = blocks(V_, wide_ ? kWideVocabulary : large_ ? LargeBlock::kColumns : SmallBlock::kColumns);
     step_ = (V_ + 7) / 8 * 8;
     keep_ = gradients_ || exact_;
-    const int64_t fit = keep_ ? kMostLogitBytes / (step_ * (wide_ ? 2 : 4) * (exact_ ? 2 : 1)) : kForwardRows;
+    const int64_t fit = keep_ ? kMostLogitBytes / (step_ * (wide_ ? 2 : 4) * (exact_ ? 2 : 1)) : kMostRows;
     // Whole thousands keep every multiprocessor busy in the products of the gradients.
-    chunk_ = std::min(N_, std::max<int64_t>(fit >= 1024 ? fit / 1024 * 1024 : fit / 128 * 128, 128));
+    chunk_ = std::min({N_, kMostRows, std::max<int64_t>(fit >= 1024 ? fit / 1024 * 1024 : fit / 128 * 128, 128)});
   }
 
   void run() {

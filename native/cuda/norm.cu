@@ -24,25 +24,26 @@ HF_KERNEL __launch_bounds__(kThreads)
     }
     mean = block_sum(sum, room) / count;
   }
-  // Deviations from the mean rather than E x² − mean²: that cancels.
-  float squares = 0;
+  // Deviations from the mean rather than E x² − mean²: that cancels. Their own mean is what rounding left of the first.
+  float squares = 0, rest = 0;
   for (int64_t c = 4 * threadIdx.x; c < columns; c += kStep) {
     const Four a = x.load(n, c, columns);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (c + i < columns) squares += (a.v[i] - mean) * (a.v[i] - mean);
+      if (c + i < columns) squares += (a.v[i] - mean) * (a.v[i] - mean), rest += a.v[i] - mean;
   }
-  const float rstd = 1.0f / sqrtf(block_sum(squares, room) / count + eps);
+  rest = kind == NormKind::kLayer ? block_sum(rest, room) / count : 0.0f;
+  const float rstd = 1.0f / sqrtf(block_sum(squares, room) / count - rest * rest + eps);
   for (int64_t c = 4 * threadIdx.x; c < columns; c += kStep) {
     const Four a = x.load(n, c, columns), g = gain.load(0, c, columns);
     const Four b = bias.data ? bias.load(0, c, columns) : Four{{0, 0, 0, 0}};
     Four out;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out.v[i] = (a.v[i] - mean) * rstd * g.v[i] + b.v[i];
+    for (int i = 0; i < 4; ++i) out.v[i] = ((a.v[i] - mean) - rest) * rstd * g.v[i] + b.v[i];
     y.store(n, c, columns, out);
   }
   if (threadIdx.x == 0) {
-    if (mean_out) mean_out[n] = mean;
+    if (mean_out) mean_out[n] = mean + rest;
     if (rstd_out) rstd_out[n] = rstd;
   }
 }

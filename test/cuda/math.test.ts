@@ -34,7 +34,8 @@ describe.each(['tf32', 'bf16'] as const)('%s', (math) => {
   it.each(['attention', 'linear_policy_gradient', 'token_gram', 'jacobian_gram', 'per_sample_linear', 'sketch'])('%s stays within the precision of the format, and is not exact', (op) => {
     const cases = allCases.find((c) => c.op === op)!;
     let largest = 0;
-    for (const test of cases.cases.filter((c) => !/±|large|1e4|−∞|mask/.test(c.name)).slice(0, 6)) {
+    // Not the cases whose results are zero but for rounding (one token's d_q), or beyond the format.
+    for (const test of cases.cases.filter((c) => !/±|large|1e4|−∞|mask|one token/.test(c.name)).slice(0, 6)) {
       const random = new Random(3);
       const args = test.args(random);
       const forward = runCase(entry(op), args, 'reference64');
