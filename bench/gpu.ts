@@ -32,6 +32,8 @@ interface PeerLine {
   readonly spread?: number;
   readonly samples?: number;
   readonly extraBytes?: number | null;
+  /** Of its answer from that of the row's first form, relative in norm. */
+  readonly difference?: number | null;
   readonly note?: string;
   readonly on: string;
   readonly error?: string;

@@ -11,9 +11,9 @@
   train           -sum(coef logp), backward and fused AdamW on float32 weights, B 32 x T 512
   sample          batch 256, prompts of 16, 128 new tokens, preallocated key/value cache
 
-Prints one JSON line per form { row, form, milliseconds (median), spread (IQR / median), samples, extraBytes, note, on } or { row, form, error }.
-extraBytes is the peak beyond what was allocated before the call (CUDA only). Forms of one row must agree before they are timed. Kernels are
-timed by events, jobs by the clock after a synchronisation. `--hold FILE` compiles and warms up what is slow to compile, then waits for FILE to
+Prints one JSON line per form { row, form, milliseconds (median), spread (IQR / median), samples, extraBytes, difference, note, on } or { row, form, error }.
+extraBytes is the peak beyond what was allocated before the call (CUDA only). difference is the answer's from the
+first form's of the row, relative in norm; a form that differs by more than rounding is an error and is not timed. Kernels are timed by events, jobs by the clock after a synchronisation. `--hold FILE` compiles and warms up what is slow to compile, then waits for FILE to
 appear. On a CPU everything is float32 and `--tiny` is the only sensible size; PyTorch 1.13 runs all of it (compiled forms are eager there).
 """
 import argparse
@@ -57,6 +57,7 @@ class Form:
     error: str = None
     warm: bool = False
     extra: int = None
+    difference: float = None         # relative to the first form's answer
 
 
 def rate(flops):
@@ -142,6 +143,12 @@ class NeoX(torch.nn.Module):
         return torch.log_softmax(z.float(), -1).gather(-1, ids[:, 1:, None]).squeeze(-1)
 
 
+def balanced(parts, norms):
+    """One vector of all parts, each weighing the same; norms is filled by the first form, so that the scale of the others counts."""
+    norms.extend(p.norm() for p in parts[len(norms):])
+    return torch.cat([(p / n).flatten() for p, n in zip(parts, norms)])
+
+
 def compiled(function):
     return torch.compile(function, dynamic=False) if hasattr(torch, "compile") else function
 
@@ -155,7 +162,7 @@ class Run:
         self.dtype = torch.bfloat16 if self.cuda else torch.float32
         self.on = f"torch {torch.__version__}, {torch.cuda.get_device_name() if self.cuda else 'CPU'}"
         # What counts as agreement between forms, relative in norm.
-        self.tolerance = 0.05 if self.cuda else 1e-4
+        self.tolerance = 0.1 if self.cuda else 1e-4
         self.expected = {}           # row -> the answer of its first form
 
     def randn(self, *shape, scale=1.0, dtype=None):
@@ -168,10 +175,11 @@ class Run:
         torch.manual_seed(1)
         return NeoX(**self.sizes["neox"]).to(self.device)
 
-    def agree(self, got, expected):
+    def difference(self, got, expected):
         error = float((got.float() - expected.float()).norm() / expected.float().norm())
         if not error < self.tolerance:
-            raise ValueError(f"disagrees with the first form of its row: {error:.3g}")
+            raise ValueError(f"wrong: relative difference {error:.3g}")
+        return error
 
     def synchronize(self):
         if self.cuda:
@@ -262,9 +270,11 @@ def policy_gradient(run):
     accumulate, how = accumulation(run)
     fast_gradient, fast_statistics = compiled(row_gradient), compiled(row_statistics)
 
+    norms = []
+
     def answer(logp, entropy):
-        """All results, scaled to weigh the same; of d_weight a part."""
-        return lambda: torch.cat([p / p.norm() for p in (logp, entropy, d_hidden.float().flatten(), d_weight[:4096].flatten())])
+        """All results; of d_weight a part."""
+        return lambda: balanced([logp, entropy, d_hidden.float(), d_weight[:4096]], norms)
 
     def materialised():
         h = hidden[:M].detach().requires_grad_()
@@ -367,6 +377,12 @@ def train(run):
     coef = run.randn(B, T - 1, dtype=torch.float32).abs_().div_(B * (T - 1))
     options = dict(lr=1e-4, **({"fused": True} if run.cuda else {}))
 
+    norms = []
+
+    def answer(model):
+        """The last gradients of some of the weights."""
+        return lambda: balanced([p.grad for p in (model.layers[0].query_key_value.weight, model.layers[-1].dense_4h_to_h.weight, model.embed_out.weight)], norms)
+
     def autocast(wrap):
         model = run.model()
         optimizer = torch.optim.AdamW(model.parameters(), **options)
@@ -378,7 +394,7 @@ def train(run):
                 loss = loss_of(ids, coef)
             loss.backward()
             optimizer.step()
-            return loss.detach()
+            return answer(model)
 
         return step
 
@@ -393,15 +409,14 @@ def train(run):
         loss_of = wrap(lambda ids, coef: -(coef * low(ids)).sum())
 
         def step():
-            loss = loss_of(ids, coef)
-            gradients = torch.autograd.grad(loss, weights)
+            gradients = torch.autograd.grad(loss_of(ids, coef), weights)
             with torch.no_grad():
                 for p, g in zip(masters, gradients):
                     p.grad.copy_(g)
                 optimizer.step()
                 for w, p in zip(weights, masters):
                     w.copy_(p)
-            return loss.detach()
+            return answer(model)
 
         return step
 
@@ -470,12 +485,12 @@ def sample(run):
         logits(prompts[:, :half])
         for i in range(half, P):
             grown = logits(prompts[:, i:i + 1])
-        run.agree(grown, expected)
+        run.difference(grown, expected)
         cache.keys[:, :, :, half:].zero_(), cache.values[:, :, :, half:].zero_()
         for i in range(half, P):
             cache.at.fill_(i)
             last = fixed_logits(prompts[:, i:i + 1])
-        run.agree(last, expected)
+        run.difference(last, expected)
 
     check()
 
@@ -563,7 +578,7 @@ def warm(run, form):
                 got = None
         got = got() if callable(got) else got
         if got is not None:
-            run.agree(got, run.expected.setdefault(form.row, got))
+            form.difference = run.difference(got, run.expected.setdefault(form.row, got))
     except Exception as error:
         form.error = form.error or describe(error)
     form.warm = True
@@ -605,7 +620,7 @@ def report(run, form):
             raise RuntimeError(form.error)
         seconds = sorted(by_events(form) if form.kernel and run.cuda else by_clock(run, form))
         median, n = statistics.median(seconds), len(seconds)
-        line.update(milliseconds=median * 1e3, spread=(seconds[3 * n // 4] - seconds[n // 4]) / median, samples=n, extraBytes=form.extra, note=form.note(median))
+        line.update(milliseconds=median * 1e3, spread=(seconds[3 * n // 4] - seconds[n // 4]) / median, samples=n, extraBytes=form.extra, difference=form.difference, note=form.note(median))
     except Exception as error:
         line.update(error=form.error or describe(error))
     print(json.dumps(dict(line, on=run.on)), flush=True)
