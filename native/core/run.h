@@ -30,6 +30,8 @@ struct Run {
   Arena* device_arena = nullptr;  // for the device's share
   JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
 
+  // What activations between matrix products are stored in: in bf16 math the products would round them in any case.
+  HF_INLINE DType stored() const { return device && math == Math::kBf16 ? DType::kBF16 : real(); }
   HF_INLINE DType real() const { return backend == Backend::kReference64 ? DType::kF64 : DType::kF32; }
 };
 

@@ -9,16 +9,20 @@ namespace {
 constexpr int kColumns = 4 * kThreads;
 
 struct Heads {
-  float* data;
+  void* data;
   int64_t step, head_step;
+  bool bf16;
 };
-Heads heads_of(const View& v) { return {v.as<float>(), v.stride[0], v.stride[1]}; }
+Heads heads_of(const View& v) { return {v.data, v.stride[0], v.stride[1], v.dtype == DType::kBF16}; }
 
 HF_KERNEL __launch_bounds__(kThreads) copy_kernel(Heads x, Heads y, int64_t heads, int64_t dims, int64_t count) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const int64_t d = i % dims, h = i / dims % heads, n = i / dims / heads;
-  y.data[n * y.step + h * y.head_step + d] = x.data[n * x.step + h * x.head_step + d];
+  const int64_t from = n * x.step + h * x.head_step + d, to = n * y.step + h * y.head_step + d;
+  const float value = x.bf16 ? from_bf16(static_cast<const uint16_t*>(x.data)[from]) : static_cast<const float*>(x.data)[from];
+  if (y.bf16) static_cast<uint16_t*>(y.data)[to] = uint16_t(to_bf16x2(value, 0.0f));
+  else static_cast<float*>(y.data)[to] = value;
 }
 
 HF_KERNEL __launch_bounds__(kThreads) scale_kernel(Rows x, const float* scale, int64_t columns, int64_t chunks) {

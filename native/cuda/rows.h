@@ -10,16 +10,31 @@ constexpr int kThreads = 256;  // of a block of the memory-bound kernels: enough
 
 struct Four { float v[4]; };
 
-// A matrix (N, C) whose rows may be apart; `data` null: absent.
-struct Rows {
-  float* data = nullptr;
-  int64_t step = 0;
-  bool aligned = false;  // every row starts at a multiple of 16 bytes
+HF_DEVICE float from_bf16(uint16_t bits) { return __uint_as_float(uint32_t(bits) << 16); }
 
-  HF_DEVICE float* row(int64_t n) const { return data + n * step; }
+// A matrix (N, C) of float32 or bfloat16 whose rows may be apart; `data` null: absent.
+struct Rows {
+  void* data = nullptr;
+  int64_t step = 0;
+  bool aligned = false;  // four numbers of a row are one access
+  bool bf16 = false;
+
+  HF_DEVICE float* row(int64_t n) const { return static_cast<float*>(data) + n * step; }  // of float32
+  HF_DEVICE float at(int64_t n, int64_t c) const { return bf16 ? from_bf16(static_cast<const uint16_t*>(data)[n * step + c]) : row(n)[c]; }
   // Columns c … c + 3; those from `count` on are 0, or not written.
   HF_DEVICE Four load(int64_t n, int64_t c, int64_t count) const {
     Four out;
+    if (bf16) {
+      const uint16_t* p = static_cast<const uint16_t*>(data) + n * step + c;
+      if (aligned && c + 4 <= count) {
+        const uint2 q = *reinterpret_cast<const uint2*>(p);
+        out.v[0] = __uint_as_float(q.x << 16), out.v[1] = __uint_as_float(q.x & 0xffff0000u), out.v[2] = __uint_as_float(q.y << 16), out.v[3] = __uint_as_float(q.y & 0xffff0000u);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out.v[i] = c + i < count ? from_bf16(p[i]) : 0.0f;
+      }
+      return out;
+    }
     const float* p = row(n) + c;
     if (aligned && c + 4 <= count) {
       const float4 q = *reinterpret_cast<const float4*>(p);
@@ -31,6 +46,17 @@ struct Rows {
     return out;
   }
   HF_DEVICE void store(int64_t n, int64_t c, int64_t count, const Four& x) const {
+    if (bf16) {
+      uint16_t* p = static_cast<uint16_t*>(data) + n * step + c;
+      if (aligned && c + 4 <= count) {
+        *reinterpret_cast<uint2*>(p) = make_uint2(to_bf16x2(x.v[0], x.v[1]), to_bf16x2(x.v[2], x.v[3]));
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (c + i < count) p[i] = uint16_t(to_bf16x2(x.v[i], 0.0f));
+      }
+      return;
+    }
     float* p = row(n) + c;
     if (aligned && c + 4 <= count) {
       *reinterpret_cast<float4*>(p) = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
@@ -45,7 +71,8 @@ struct Rows {
 inline Rows rows_of(const View& v) {
   if (!v) return {};
   const int64_t step = v.rank == 2 ? v.stride[0] : 0;
-  return {v.as<float>(), step, reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && step % 4 == 0};
+  const int64_t width = dtype_bytes(v.dtype);
+  return {v.data, step, reinterpret_cast<uintptr_t>(v.data) % (4 * width) == 0 && step % 4 == 0, v.dtype == DType::kBF16};
 }
 
 template <class T>

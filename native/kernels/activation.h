@@ -18,9 +18,9 @@ struct ActivationArgs {
   static constexpr const char* kName = "activation";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("x", s.x, "N C");
-    f.in("up", s.up, "N C", kOptional);
-    f.out("y", s.y, "N C");
+    f.in("x", s.x, "N C", kStored);
+    f.in("up", s.up, "N C", kOptional | kStored);
+    f.out("y", s.y, "N C", kStored);
     f.choice("kind", s.kind, kActivationKinds, 4);
   }
 };
@@ -32,11 +32,11 @@ struct ActivationBackwardArgs {
   static constexpr const char* kName = "activation_backward";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("x", s.x, "N C");
-    f.in("up", s.up, "N C", kOptional);
-    f.in("d_y", s.d_y, "N C");
-    f.out("d_x", s.d_x, "N C");
-    f.out("d_up", s.d_up, "N C", kOptional);
+    f.in("x", s.x, "N C", kStored);
+    f.in("up", s.up, "N C", kOptional | kStored);
+    f.in("d_y", s.d_y, "N C", kStored);
+    f.out("d_x", s.d_x, "N C", kStored);
+    f.out("d_up", s.d_up, "N C", kOptional | kStored);
     f.choice("kind", s.kind, kActivationKinds, 4);
   }
 };
@@ -48,8 +48,8 @@ struct ActivationJvpArgs {
   static constexpr const char* kName = "activation_jvp";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("x", s.x, "N C");
-    f.in("up", s.up, "N C", kOptional);
+    f.in("x", s.x, "N C", kStored);
+    f.in("up", s.up, "N C", kOptional | kStored);
     f.in("t_x", s.t_x, "N C");
     f.in("t_up", s.t_up, "N C", kOptional);
     f.out("t_y", s.t_y, "N C");

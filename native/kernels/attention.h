@@ -19,11 +19,11 @@ struct AttentionArgs {
   static constexpr const char* kName = "attention";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("q", s.q, "N H D");
-    f.in("k", s.k, "N G D");
-    f.in("v", s.v, "N G D");
+    f.in("q", s.q, "N H D", kStored);
+    f.in("k", s.k, "N G D", kStored);
+    f.in("v", s.v, "N G D", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
-    f.out("y", s.y, "N H D");
+    f.out("y", s.y, "N H D", kStored);
     f.out("lse", s.lse, "N H", kOptional);
     f.number("scale", s.scale);
   }
@@ -36,16 +36,16 @@ struct AttentionBackwardArgs {
   static constexpr const char* kName = "attention_backward";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("q", s.q, "N H D");
-    f.in("k", s.k, "N G D");
-    f.in("v", s.v, "N G D");
+    f.in("q", s.q, "N H D", kStored);
+    f.in("k", s.k, "N G D", kStored);
+    f.in("v", s.v, "N G D", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
-    f.in("y", s.y, "N H D");
+    f.in("y", s.y, "N H D", kStored);
     f.in("lse", s.lse, "N H");
-    f.in("d_y", s.d_y, "N H D");
-    f.out("d_q", s.d_q, "N H D");
-    f.out("d_k", s.d_k, "N G D");
-    f.out("d_v", s.d_v, "N G D");
+    f.in("d_y", s.d_y, "N H D", kStored);
+    f.out("d_q", s.d_q, "N H D", kStored);
+    f.out("d_k", s.d_k, "N G D", kStored);
+    f.out("d_v", s.d_v, "N G D", kStored);
     f.number("scale", s.scale);
   }
 };
@@ -57,11 +57,11 @@ struct AttentionJvpArgs {
   static constexpr const char* kName = "attention_jvp";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("q", s.q, "N H D");
-    f.in("k", s.k, "N G D");
-    f.in("v", s.v, "N G D");
+    f.in("q", s.q, "N H D", kStored);
+    f.in("k", s.k, "N G D", kStored);
+    f.in("v", s.v, "N G D", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
-    f.in("y", s.y, "N H D");
+    f.in("y", s.y, "N H D", kStored);
     f.in("lse", s.lse, "N H");
     f.in("t_q", s.t_q, "N H D");
     f.in("t_k", s.t_k, "N G D");

@@ -12,8 +12,8 @@ struct CopyArgs {
   static constexpr const char* kName = "copy";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("x", s.x, "N H D");
-    f.out("y", s.y, "N H D");
+    f.in("x", s.x, "N H D", kStored);
+    f.out("y", s.y, "N H D", kStored);
   }
 };
 

@@ -13,11 +13,11 @@ struct EmbeddingArgs {
   static constexpr const char* kName = "embedding";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("table", s.table, "V C");
+    f.in("table", s.table, "V C", kStored);
     f.in("ids", s.ids, "N", kIndices);
     f.in("table2", s.table2, "T C", kOptional);
     f.in("ids2", s.ids2, "N", kOptional | kIndices);
-    f.out("y", s.y, "N C");
+    f.out("y", s.y, "N C", kStored);
   }
 };
 

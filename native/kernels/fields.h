@@ -22,6 +22,7 @@ enum FieldFlags : unsigned {
   kBytes = 8u,      // opaque bytes
   kDouble = 16u,    // always float64
   kBf16 = 32u,      // may also be bfloat16
+  kStored = 64u,    // may also be bfloat16 on a run that stores activations so (Run::stored)
 };
 
 // An op without a backward or a jvp has this in its place (op_list.inc).

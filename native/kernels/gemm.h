@@ -31,7 +31,7 @@ struct GemmArgs {
     f.in("bias", s.bias, "N", kOptional);
     f.in("residual", s.residual, "M N", kOptional);
     f.in("packed_b", s.packed_b, "P", kOptional | kBytes);
-    f.inout("c", s.c, "M N");
+    f.inout("c", s.c, "M N", kStored);
     f.number("alpha", s.alpha);
     f.flag("accumulate", s.accumulate);
     f.choice("triangle", s.triangle, kTriangles, 2);

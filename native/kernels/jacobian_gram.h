@@ -20,12 +20,12 @@ struct JacobianGramArgs {
   static constexpr const char* kName = "jacobian_gram";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("a", s.a, "M I");
-    f.in("d", s.d, "N O");
+    f.in("a", s.a, "M I", kStored);
+    f.in("d", s.d, "N O", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
     f.in("a_rows", s.a_rows, "N", kOptional | kIndices);
-    f.in("a2", s.a2, "M2 I", kOptional);
-    f.in("d2", s.d2, "N2 O", kOptional);
+    f.in("a2", s.a2, "M2 I", kOptional | kStored);
+    f.in("d2", s.d2, "N2 O", kOptional | kStored);
     f.in("offsets2", s.offsets2, "S2+1", kOptional | kIndices);
     f.in("a_rows2", s.a_rows2, "N2", kOptional | kIndices);
     f.inout("gram", s.gram, "S S2|S", kDouble);

@@ -26,7 +26,7 @@ struct NormArgs {
     f.in("x", s.x, "N C");
     f.in("gain", s.gain, "C");
     f.in("bias", s.bias, "C", kOptional);
-    f.out("y", s.y, "N C");
+    f.out("y", s.y, "N C", kStored);
     f.out("mean", s.mean, "N", kOptional);  // 0 for rms
     f.out("rstd", s.rstd, "N", kOptional);
     f.choice("kind", s.kind, kNormKinds, 2);
@@ -46,7 +46,7 @@ struct NormBackwardArgs {
     f.in("gain", s.gain, "C");
     f.in("mean", s.mean, "N");
     f.in("rstd", s.rstd, "N");
-    f.in("d_y", s.d_y, "N C");
+    f.in("d_y", s.d_y, "N C", kStored);
     f.inout("d_x", s.d_x, "N C", kOptional);
     f.out("x_hat", s.x_hat, "N C", kOptional);
     f.choice("kind", s.kind, kNormKinds, 2);

@@ -19,8 +19,8 @@ struct PerSampleLinearArgs {
   static constexpr const char* kName = "per_sample_linear";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("a", s.a, "M I");
-    f.in("d", s.d, "N O");
+    f.in("a", s.a, "M I", kStored);
+    f.in("d", s.d, "N O", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
     f.in("a_rows", s.a_rows, "N", kOptional | kIndices);
     f.inout("gradients", s.gradients, "S O I", kOptional | kStrided);

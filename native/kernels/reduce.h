@@ -13,7 +13,7 @@ struct ReduceArgs {
   static constexpr const char* kName = "reduce";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("x", s.x, "N C");
+    f.in("x", s.x, "N C", kStored);
     f.in("scale_by", s.scale_by, "N C", kOptional);
     f.inout("y", s.y, "C");
     f.flag("accumulate", s.accumulate);

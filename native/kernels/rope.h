@@ -18,7 +18,7 @@ struct RopeArgs {
   static constexpr const char* kName = "rope";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.inout("x", s.x, "N H D");
+    f.inout("x", s.x, "N H D", kStored);
     f.in("positions", s.positions, "N", kIndices);
     f.in("inv_freq", s.inv_freq, "F", kDouble);
     f.number("scale", s.scale);

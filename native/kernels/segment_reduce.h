@@ -16,7 +16,7 @@ struct SegmentReduceArgs {
   static constexpr const char* kName = "segment_reduce";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("x", s.x, "N C");
+    f.in("x", s.x, "N C", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
     f.in("scale_by", s.scale_by, "M C", kOptional);
     f.in("scale_rows", s.scale_rows, "N", kOptional | kIndices);

@@ -32,8 +32,8 @@ struct SketchArgs {
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     static constexpr const char* kProjections[] = {"rademacher", "gaussian"};
-    f.in("a", s.a, "M I", kOptional);
-    f.in("d", s.d, "N O", kOptional);
+    f.in("a", s.a, "M I", kOptional | kStored);
+    f.in("d", s.d, "N O", kOptional | kStored);
     f.in("ids", s.ids, "N", kOptional | kIndices);
     f.in("offsets", s.offsets, "S+1", kIndices);
     f.in("a_rows", s.a_rows, "N", kOptional | kIndices);

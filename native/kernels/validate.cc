@@ -95,7 +95,7 @@ void Validator::tensor(const char* name, const View& view, const char* dims, uns
     return;
   }
   const DType dtype = expected_dtype(flags, real_);
-  HF_CHECK(view.dtype == dtype || ((flags & kBf16) && view.dtype == DType::kBF16), ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype), dtype_name(view.dtype));
+  HF_CHECK(view.dtype == dtype || ((flags & kBf16) && view.dtype == DType::kBF16) || ((flags & kStored) && view.dtype == stored_), ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype), dtype_name(view.dtype));
   const int rank = DimTable::rank_of(dims);
   HF_CHECK(view.rank == rank, ErrorCode::kShape, "%s: %s must have %d dimensions (%s), got %d", op_, name, rank, dims, view.rank);
   dims_.bind(name, view, dims);

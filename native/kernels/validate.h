@@ -32,7 +32,7 @@ class DimTable {
 
 class Validator {
  public:
-  Validator(const char* op, DType real, bool check_overlap) : op_(op), real_(real), check_overlap_(check_overlap), dims_(op) {}
+  Validator(const char* op, const Run& run, bool check_overlap) : op_(op), real_(run.real()), stored_(run.stored()), check_overlap_(check_overlap), dims_(op) {}
   void in(const char* name, const View& view, const char* dims, unsigned flags = 0) { tensor(name, view, dims, flags, FieldRole::kIn); }
   void out(const char* name, const View& view, const char* dims, unsigned flags = 0) { tensor(name, view, dims, flags, FieldRole::kOut); }
   void inout(const char* name, const View& view, const char* dims, unsigned flags = 0) { tensor(name, view, dims, flags, FieldRole::kInOut); }
@@ -48,7 +48,7 @@ class Validator {
   void enumerator(const char* name, int value, const char* const* names, int count) const;
 
   const char* op_;
-  DType real_;
+  DType real_, stored_;
   bool check_overlap_;
   DimTable dims_;
   struct Range { const char* name; const char* begin; const char* end; FieldRole role; } ranges_[40];
@@ -57,7 +57,7 @@ class Validator {
 
 template <class Args>
 void validate(const Args& args, const Run& run, bool check_overlap) {
-  Validator validator(Args::kName, run.real(), check_overlap);
+  Validator validator(Args::kName, run, check_overlap);
   Args::visit(args, validator);
   validator.finish();
   check_args(args);

@@ -29,7 +29,7 @@ class Backward {
   }
 
  private:
-  View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), ids_.shape[0], columns); }
+  View tensor(int64_t columns) { return arena_tensor(run_, run_.stored(), ids_.shape[0], columns); }
 
   // An activation seen by the rows of d: itself, or its rows gathered when functions share the forward pass.
   View pick(const View& x) {
@@ -85,7 +85,7 @@ class Backward {
     NormBackwardArgs args;
     args.x = pick(x), args.gain = model_.weight(weights.gain), args.mean = pick(a.mean), args.rstd = pick(a.rstd), args.d_y = d_y, args.d_x = d_x;
     args.kind = spec_.norm, args.add_to_d_x = add;
-    if (gain) args.x_hat = tensor(x.shape[1]);
+    if (gain) args.x_hat = arena_tensor(run_, run_.real(), ids_.shape[0], x.shape[1]);
     dispatch(args, run_);
     if (gain || bias) sink_.norm(weights, args.x_hat, d_y, rows_);
   }

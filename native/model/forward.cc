@@ -7,9 +7,9 @@ namespace {
 
 View same(const View& like, Run& run) { return arena_tensor(run, like.dtype, like.shape[0], like.shape[1]); }
 
-NormActivations apply_norm(const Model& model, const NormWeights& weights, const View& x, Run& run) {
+NormActivations apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype, Run& run) {
   NormActivations out;
-  out.y = same(x, run);
+  out.y = arena_tensor(run, dtype, x.shape[0], x.shape[1]);
   out.mean = arena_tensor(run, x.dtype, x.shape[0]);
   out.rstd = arena_tensor(run, x.dtype, x.shape[0]);
   NormArgs args;
@@ -24,10 +24,10 @@ NormActivations apply_norm(const Model& model, const NormWeights& weights, const
 HeadNormActivations apply_head_norm(const Model& model, int gain, const View& heads, Run& run) {
   const int64_t N = heads.shape[0], H = heads.shape[1], D = heads.shape[2];
   HeadNormActivations out;
-  out.x = arena_tensor(run, heads.dtype, N * H, D);
-  out.mean = arena_tensor(run, heads.dtype, N * H);
-  out.rstd = arena_tensor(run, heads.dtype, N * H);
-  const View y = arena_tensor(run, heads.dtype, N * H, D);
+  out.x = arena_tensor(run, run.real(), N * H, D);
+  out.mean = arena_tensor(run, run.real(), N * H);
+  out.rstd = arena_tensor(run, run.real(), N * H);
+  const View y = arena_tensor(run, run.real(), N * H, D);
   copy_heads(heads, out.x, Copy::kOut, run);
   NormArgs args;
   args.x = out.x, args.gain = model.weight(gain), args.y = y, args.mean = out.mean, args.rstd = out.rstd;
@@ -147,11 +147,11 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   const ModelSpec& s = model.spec();
   const LayerWeights& w = model.layer(l);
   const int64_t N = batch.rows();
-  const DType real = run.real();
+  const DType stored = run.stored();
   LayerActivations a;
   a.x = x;
-  a.attention_norm = apply_norm(model, w.attention_norm, x, run);
-  a.qkv = arena_tensor(run, real, N, (s.heads + 2 * s.kv_heads) * s.head_dim);
+  a.attention_norm = apply_norm(model, w.attention_norm, x, stored, run);
+  a.qkv = arena_tensor(run, stored, N, (s.heads + 2 * s.kv_heads) * s.head_dim);
   apply_linears(s, w.qkv.data(), w.qkv.size(), a.attention_norm.y, a.qkv, View{}, run);
   const HeadViews heads = head_views(s, a.qkv);
   if (w.q_norm >= 0) a.q_norm = apply_head_norm(model, w.q_norm, heads.q, run);
@@ -159,8 +159,8 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   rotate(model, batch.positions, heads.q, false, run);
   rotate(model, batch.positions, heads.k, false, run);
 
-  a.attention = arena_tensor(run, real, N, s.heads * s.head_dim);
-  a.lse = arena_tensor(run, real, N, s.heads);
+  a.attention = arena_tensor(run, stored, N, s.heads * s.head_dim);
+  a.lse = arena_tensor(run, run.real(), N, s.heads);
   AttentionArgs attention;
   attention.q = heads.q, attention.k = heads.k, attention.v = heads.v, attention.offsets = batch.offsets;
   attention.y = a.attention.split_last(s.heads), attention.lse = a.lse, attention.scale = s.attention_scale;
@@ -168,10 +168,10 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   a.middle = same(x, run);
   apply_linears(s, &w.attention_out, 1, a.attention, a.middle, x, run);
 
-  a.mlp_norm = apply_norm(model, w.mlp_norm, s.parallel_residual ? x : a.middle, run);
-  a.mlp_in = arena_tensor(run, real, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
+  a.mlp_norm = apply_norm(model, w.mlp_norm, s.parallel_residual ? x : a.middle, stored, run);
+  a.mlp_in = arena_tensor(run, stored, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
   apply_linears(s, w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, a.mlp_in, View{}, run);
-  a.mlp_act = arena_tensor(run, real, N, s.mlp_size);
+  a.mlp_act = arena_tensor(run, stored, N, s.mlp_size);
   activate(s, a.mlp_in, a.mlp_act, run);
   return a;
 }
@@ -200,7 +200,7 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run,
     x = next;
   }
   out.x = x;
-  out.final_norm = apply_norm(model, model.final_norm(), x, run);
+  out.final_norm = apply_norm(model, model.final_norm(), x, run.real(), run);
   return out;
 }
 
