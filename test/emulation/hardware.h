@@ -28,6 +28,8 @@ using dim3 = ::hf::emulation::Dim3;
 
 struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
+struct alignas(16) uint4 { uint32_t x, y, z, w; };
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 inline void __syncthreads() { ::hf::emulation::barrier(0); }
@@ -181,5 +183,12 @@ cudaError_t start_kernel(void (*kernel)(P...), dim3 grid, dim3 block, int shared
   emulation::run_grid(grid, block, shared_bytes, [&] { kernel(parameters...); });
   return cudaSuccess;
 }
+
+template <class F>
+auto library_call(const F& call) {
+  const emulation::DeviceWork work;
+  return call();
+}
+constexpr const char* kBlasLibraries[] = {"libemulated_cublasLt.so"};
 
 }  // namespace hf::cuda
