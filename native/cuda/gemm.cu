@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "cuda/cast.h"
 #include "cuda/cublas.h"
+#include "cuda/rows.h"
 #include "cuda/stage.h"
 #include "cuda/tile.h"
 
@@ -12,14 +13,14 @@ namespace hf::cuda {
 namespace {
 
 struct Epilogue {
-  float* c;
+  void* c;
   int64_t c_step;
   const float* bias;
   int64_t bias_step;
   const float* residual;
   int64_t residual_step;
   float alpha;
-  bool accumulate, upper;
+  bool accumulate, upper, bf16;  // bf16: c's type
 };
 
 template <Math math, class Shape>
@@ -37,8 +38,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) gemm_kerne
     float out = e.alpha * value;
     if (e.bias) out += e.bias[n * e.bias_step];
     if (e.residual) out += e.residual[m * e.residual_step + n];
-    float* target = e.c + m * e.c_step + n;
-    *target = e.accumulate ? *target + out : out;
+    const int64_t at = m * e.c_step + n;
+    if (e.bf16) {
+      uint16_t* target = static_cast<uint16_t*>(e.c) + at;
+      *target = uint16_t(to_bf16x2(e.accumulate ? from_bf16(*target) + out : out, 0.0f));
+    } else {
+      float* target = static_cast<float*>(e.c) + at;
+      *target = e.accumulate ? *target + out : out;
+    }
   });
 }
 
@@ -46,7 +53,7 @@ template <Math math, class Shape>
 void start(const GemmArgs& a, Stream& stream) {
   const int64_t M = a.c.shape[0], N = a.c.shape[1], K = a.a.shape[1];
   Epilogue e{};
-  e.c = a.c.as<float>(), e.c_step = a.c.stride[0];
+  e.c = a.c.data, e.c_step = a.c.stride[0], e.bf16 = a.c.dtype == DType::kBF16;
   e.bias = a.bias.as<const float>(), e.bias_step = a.bias ? a.bias.stride[0] : 0;
   e.residual = a.residual.as<const float>(), e.residual_step = a.residual ? a.residual.stride[0] : 0;
   e.alpha = float(a.alpha), e.accumulate = a.accumulate, e.upper = a.triangle == Triangle::kUpper;
@@ -72,6 +79,8 @@ bool by_cublas(const GemmArgs& a, Run& run, Stream& stream) {
   if (run.math == Math::kBf16 ? !rounded && (M <= kFew || N <= kFew) : a.a.dtype != DType::kF32 || a.b.dtype != DType::kF32) return false;
   try {
     if (run.math == Math::kBf16) p.a = bf16_copy(a.a, run), p.b = bf16_copy(a.b, run);
+    if (a.bias && a.c.dtype == DType::kBF16 && a.bias.stride[0] == 1)  // the library wants a bias of c's type
+      p.bias = make_view(bf16_copy(make_view(a.bias.data, a.bias.dtype, 1, N), run).data, DType::kBF16, N);
     return blas_product("gemm (cuBLAS)", stream, p);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kOutOfMemory) return false;  // the kernel above needs no memory

@@ -19,7 +19,7 @@ HF_KERNEL __launch_bounds__(kThreads) sum_kernel(Rows x, Rows scale_by, const in
   const int64_t end = offsets ? offsets[piece + 1] : (begin + kPiece < rows ? begin + kPiece : rows);
   float sum = 0;
   for (int64_t n = begin; n < end; ++n) {
-    const float value = x.row(n)[c];
+    const float value = x.at(n, c);
     sum += scale_by.data ? value * scale_by.row(scale_rows ? scale_rows[n] : n)[c] : value;
   }
   float* y = out.row(piece) + c;
