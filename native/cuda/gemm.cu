@@ -65,7 +65,7 @@ void start(const GemmArgs& a, Stream& stream) {
 // Multiply-adds from which on cuBLAS is the faster one; estimates, until they are measured. Below, starting it (and two kernels that round the
 // operands) takes longer than the product; exact float32 runs on the same units in both.
 constexpr double least_work(Math math) { return math == Math::kExact ? double(1 << 27) : double(1 << 25); }
-// So few rows or columns read every weight once, and rounding it first would read and write it besides.
+// So few rows or columns read every number of the other operand once, and rounding it first would read and write it besides.
 constexpr int64_t kFew = 64;
 
 // False when the product is left to the kernel above.
@@ -75,8 +75,8 @@ bool by_cublas(const GemmArgs& a, Run& run, Stream& stream) {
   if (!plain_matrix(a.a) || !plain_matrix(a.b)) return false;
   Product p;
   p.a = a.a, p.b = a.b, p.d = a.c, p.c = a.accumulate ? a.c : a.residual, p.bias = a.bias, p.alpha = float(a.alpha), p.tf32 = run.math == Math::kTf32;
-  const bool rounded = a.a.dtype == DType::kBF16 && a.b.dtype == DType::kBF16;
-  if (run.math == Math::kBf16 ? !rounded && (M <= kFew || N <= kFew) : a.a.dtype != DType::kF32 || a.b.dtype != DType::kF32) return false;
+  const bool rounded_a = a.a.dtype == DType::kBF16, rounded_b = a.b.dtype == DType::kBF16;
+  if (run.math == Math::kBf16 ? (M <= kFew && !rounded_b) || (N <= kFew && !rounded_a) : rounded_a || rounded_b) return false;
   try {
     if (run.math == Math::kBf16) p.a = bf16_copy(a.a, run), p.b = bf16_copy(a.b, run);
     if (a.bias && a.c.dtype == DType::kBF16 && a.bias.stride[0] == 1)  // the library wants a bias of c's type

@@ -13,8 +13,8 @@ struct KvAppendArgs {
   static constexpr const char* kName = "kv_append";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("k", s.k, "N G D");
-    f.in("v", s.v, "N G D");
+    f.in("k", s.k, "N G D", kStored);
+    f.in("v", s.v, "N G D", kStored);
     f.in("rows", s.rows, "M", kIndices);
     f.in("slots", s.slots, "M", kIndices);
     f.in("positions", s.positions, "M", kIndices);

@@ -31,6 +31,14 @@ class Backward {
  private:
   View tensor(int64_t columns) { return arena_tensor(run_, run_.stored(), ids_.shape[0], columns); }
 
+  // What products are to read of d: itself, or a copy in the type that they would round it to.
+  View stored(const View& d) {
+    if (d.dtype == run_.stored()) return d;
+    const View copy = tensor(d.shape[1]);
+    copy_rows(d, copy, run_);
+    return copy;
+  }
+
   // An activation seen by the rows of d: itself, or its rows gathered when functions share the forward pass.
   View pick(const View& x) {
     if (!rows_.a_rows) return x;
@@ -113,12 +121,16 @@ class Backward {
     const View d_normed = tensor(spec_.hidden_size), d_attention = tensor(spec_.heads * spec_.head_dim);
     {
       Scratch scratch(run_);
-      mlp(a, w, d, d_normed);
+      const View d_out = stored(d);
+      mlp(a, w, d_out, d_normed);
+      // With a parallel residual both branches read x, so attention must see d before the MLP branch is added to it.
+      if (spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d_out, d_attention);
     }
-    // With a parallel residual both branches read x, so attention must see d before the MLP branch is added to it.
-    if (spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
     norm(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle, d_normed, d, /*add=*/true);
-    if (!spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d, d_attention);
+    if (!spec_.parallel_residual) {
+      Scratch scratch(run_);
+      linears(&w.attention_out, 1, a.attention, stored(d), d_attention);
+    }
     {
       Scratch scratch(run_);
       const View d_qkv = tensor(a.qkv.shape[1]);
@@ -129,6 +141,7 @@ class Backward {
   }
 
   void mlp(const LayerActivations& a, const LayerWeights& w, const View& d, const View& d_normed) {
+    Scratch scratch(run_);
     const View d_act = tensor(spec_.mlp_size), d_in = tensor(a.mlp_in.shape[1]);
     linears(&w.mlp_down, 1, a.mlp_act, d, d_act);
     ActivationBackwardArgs activation;

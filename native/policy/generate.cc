@@ -39,7 +39,8 @@ class Decoder {
     }
     classifier_.weight = model.classifier_operand();
     prefill(ids, offsets, first_prompt, last_prompt);
-    if (packs_weights(model, options)) pack();
+    if (run.stored() != run.real()) round_weights();
+    else if (packs_weights(model, options)) pack();
   }
 
   void decode() {
@@ -66,19 +67,33 @@ class Decoder {
   }
 
  private:
+  template <class Body>
+  void each_linear(const Body& body) {
+    for (LayerLinears& l : linears_) {
+      for (Linear& linear : l.qkv) body(linear);
+      for (Linear& linear : l.mlp_in) body(linear);
+      body(l.attention_out), body(l.mlp_down);
+    }
+    body(classifier_);
+  }
   void pack() {
-    const auto pack_one = [&](Linear& linear) {
+    each_linear([&](Linear& linear) {
       GemmPackArgs args;
       args.b = linear.weight.transposed();
       args.packed = linear.packed = arena_tensor(run_, DType::kU8, gemm_packed_bytes(linear.in(), linear.out()));
       dispatch(args, run_);
-    };
-    for (LayerLinears& l : linears_) {
-      for (Linear& linear : l.qkv) pack_one(linear);
-      for (Linear& linear : l.mlp_in) pack_one(linear);
-      pack_one(l.attention_out), pack_one(l.mlp_down);
-    }
-    pack_one(classifier_);
+    });
+  }
+  // Products would round the weights at every step.
+  void round_weights() {
+    each_linear([&](Linear& linear) {
+      View& w = linear.weight;
+      if (w.dtype == run_.stored()) return;
+      const bool by_rows = w.stride[1] == 1;
+      const View from = by_rows ? w : w.transposed(), to = arena_tensor(run_, run_.stored(), from.shape[0], from.shape[1]);
+      copy_rows(from, to, run_);
+      w = by_rows ? to : to.transposed();
+    });
   }
 
   View indices(int64_t n) { return arena_tensor(run_, DType::kI32, n); }
@@ -182,7 +197,7 @@ class Decoder {
 
   View normed(const NormWeights& weights, const View& x) {
     NormArgs args;
-    args.x = x, args.gain = model_.weight(weights.gain), args.y = arena_tensor(run_, x.dtype, x.shape[0], x.shape[1]);
+    args.x = x, args.gain = model_.weight(weights.gain), args.y = arena_tensor(run_, run_.stored(), x.shape[0], x.shape[1]);
     if (weights.bias >= 0) args.bias = model_.weight(weights.bias);
     args.kind = spec_.norm, args.eps = spec_.norm_eps;
     dispatch(args, run_);
@@ -208,7 +223,8 @@ class Decoder {
     args.y = attention.split_last(spec_.heads), args.scale = spec_.attention_scale;
     dispatch(args, run_);
     apply_linears(spec_, &linears.attention_out, 1, attention, middle, x, run_);
-    const View in = tensor(spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1)), act = tensor(spec_.mlp_size);
+    const View in = arena_tensor(run_, run_.stored(), B, spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1));
+    const View act = arena_tensor(run_, run_.stored(), B, spec_.mlp_size);
     apply_linears(spec_, linears.mlp_in.data(), linears.mlp_in.size(), normed(w.mlp_norm, spec_.parallel_residual ? x : middle), in, View{}, run_);
     activate(spec_, in, act, run_);
     apply_linears(spec_, &linears.mlp_down, 1, act, out, middle, run_);
