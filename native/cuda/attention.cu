@@ -5,26 +5,11 @@
 #include <vector>
 
 #include "cuda/attention_tile.h"
+#include "cuda/flash_attention.h"
 #include "cuda/rows.h"
 
 namespace hf::cuda {
 namespace {
-
-// One block of rows: a sequence's first row and end, and where the block begins.
-struct RowTile { int32_t first, end, row0; };
-
-struct Problem {
-  HeadsOf q, k, v, y, d_y, t_q, t_k, t_v;
-  float *out, *d_k, *d_v;  // y, d_q or t_y; the backward pass's others
-  int64_t out_step, out_head, d_k_step, d_k_head, d_v_step, d_v_head;
-  const float* lse;
-  float* lse_out;
-  int64_t lse_step;
-  const float* mean;       // (N, H) ⟨d_y, y⟩
-  const RowTile* tiles;
-  int64_t heads, groups, dims, chunks;
-  float scale;
-};
 
 constexpr int kTwoSquares = AttentionShape::kSharedBytes + 4 * kSquareWords * 4;
 
@@ -228,6 +213,8 @@ Problem problem_of(const Args& a) {
 dim3 grid_of(const std::vector<RowTile>& tiles, int64_t heads, const Problem& p) { return dim3(unsigned(tiles.size()), unsigned(heads * p.chunks)); }
 const RowTile* tiles_on_device(const std::vector<RowTile>& tiles, Run& r) { return device_copy(r, tiles.data(), int64_t(tiles.size())); }
 
+bool takes_flash(const Run& r, const Problem& p) { return r.math == Math::kBf16 && p.dims <= kFlashDims; }
+
 }  // namespace
 
 void run(const AttentionArgs& args, Run& r) {
@@ -237,6 +224,7 @@ void run(const AttentionArgs& args, Run& r) {
     p.tiles = tiles_on_device(tiles, r);
     p.out = a.y.as<float>(), p.out_step = a.y.stride[0], p.out_head = a.y.stride[1];
     p.lse_out = a.lse.as<float>();
+    if (takes_flash(r, p)) return flash_forward(p, a.q.shape[0], int64_t(tiles.size()), r);
     with_math(r.math, [&](auto tag) {
       launch("attention", forward_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kForwardShared, stream, p);
     });
@@ -252,6 +240,7 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     p.out = a.d_q.as<float>(), p.out_step = a.d_q.stride[0], p.out_head = a.d_q.stride[1];
     p.d_k = a.d_k.as<float>(), p.d_k_step = a.d_k.stride[0], p.d_k_head = a.d_k.stride[1];
     p.d_v = a.d_v.as<float>(), p.d_v_step = a.d_v.stride[0], p.d_v_head = a.d_v.stride[1];
+    if (takes_flash(r, p)) return flash_backward(p, a.q.shape[0], int64_t(tiles.size()), r);
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
     p.mean = mean;

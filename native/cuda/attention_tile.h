@@ -25,6 +25,22 @@ inline HeadsOf heads_of(const View& v) {
   return {v.as<const float>(), v.stride[0], v.stride[1],
           reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && v.stride[0] % 4 == 0 && v.stride[1] % 4 == 0};
 }
+// One block of rows: a sequence's first row and end, and where the block begins.
+struct RowTile { int32_t first, end, row0; };
+
+struct Problem {
+  HeadsOf q, k, v, y, d_y, t_q, t_k, t_v;
+  float *out, *d_k, *d_v;  // y, d_q or t_y; the backward pass's others
+  int64_t out_step, out_head, d_k_step, d_k_head, d_v_step, d_v_head;
+  const float* lse;
+  float* lse_out;
+  int64_t lse_step;
+  const float* mean;       // (N, H) ⟨d_y, y⟩
+  const RowTile* tiles;
+  int64_t heads, groups, dims, chunks;
+  float scale;
+};
+
 HF_DEVICE Operand rows_operand(const float* data, int64_t step, bool vectors) {
   Operand o;
   o.data = data, o.row_step = step, o.depth_step = 1, o.vectors = vectors;
