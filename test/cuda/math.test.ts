@@ -55,4 +55,10 @@ describe.each(['tf32', 'bf16'] as const)('%s', (math) => {
     }
     expect(largest).toBeGreaterThan(1e-5);
   });
+
+  // The kernels of bf16 are others than those that kernels.test.ts runs.
+  const { invariants } = allCases.find((c) => c.op === 'attention')!;
+  it.each(invariants!.filter((i) => /later ones|same bits|permutation/.test(i.name)))('attention: $name', (invariant) => {
+    invariant.check((name, args) => runCase(entry(name), args, 'cuda', { math }), new Random(5), 'float32');
+  });
 });
