@@ -10,6 +10,7 @@ namespace {
 template <int D>
 HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], const float* y, int64_t step, int row0, int row_end, int64_t dims) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+  const bool pairs = reinterpret_cast<uintptr_t>(y) % 8 == 0 && step % 2 == 0 && dims % 2 == 0;
   mean[0] = mean[1] = 0;
 #pragma unroll
   for (int k = 0; k < D / 16; ++k)
@@ -19,8 +20,9 @@ HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], c
       const int d = 16 * k + 8 * (r / 2) + 2 * t;
       if (row >= row_end || d >= dims) continue;
       const float* from = y + row * step + d;
-      mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] << 16), from[0], mean[r % 2]);
-      if (d + 1 < dims) mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] & 0xffff0000u), from[1], mean[r % 2]);
+      const float2 pair = pairs ? *reinterpret_cast<const float2*>(from) : float2{from[0], d + 1 < dims ? from[1] : 0.0f};
+      mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] << 16), pair.x, mean[r % 2]);
+      mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] & 0xffff0000u), pair.y, mean[r % 2]);
     }
   mean[0] = quad_sum(mean[0]), mean[1] = quad_sum(mean[1]);
 }
