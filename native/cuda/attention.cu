@@ -1,4 +1,4 @@
-// Causal attention over packed sequences. A block owns 64 rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory:
+// Causal attention over packed sequences: the kernels for any width and math mode (bf16 up to D 128 has its own, flash_attention.cu). A block owns 64 rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory:
 // 54 KiB of stages and 36 KiB for the two 64 × 64 operands. Compute bound: a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte,
 // and K and V of one head stay in L2.
 // Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over the query heads that share them): no atomics.
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Pr
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
   a.q = head_rows(p.q, tile.first, h), a.k = head_rows(p.k, tile.first, g), a.v = head_rows(p.v, tile.first, g);
-  a.row0 = tile.row0 - tile.first, a.rows = a.keys = tile.end - tile.first, a.dims = p.dims, a.causal = true, a.scale = p.scale;
+  a.row0 = tile.row0 - tile.first, a.rows = tile.end - tile.first, a.dims = p.dims, a.scale = p.scale;
   a.y = p.out + tile.first * p.out_step + h * p.out_head, a.y_step = p.out_step;
   a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr, a.lse_step = p.lse_step;
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
   write_rows(out, p.out + tile.first * p.out_step + h * p.out_head, p.out_step, row0, rows, d0, p.dims);
 }
 
-// Blocks of rows of every sequence; the longest work first, so that the last blocks are short.
+// Blocks of rows of every sequence.
 std::vector<RowTile> tiles_of(const View& offsets) {
   std::vector<RowTile> tiles;
   const int32_t* o = offsets.as<const int32_t>();

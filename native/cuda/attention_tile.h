@@ -1,4 +1,4 @@
-// Pieces of attention that its passes and decoding share. A block has 64 rows (queries, or keys in the backward pass for keys), a warp 16 of them and all
+// Pieces of attention that its passes share, and the forward pass, whose order of sums decoding keeps. A block has 64 rows (queries, or keys in the backward pass for keys), a warp 16 of them and all
 // 64 columns of the other side, so a row's maximum and sums stay within four neighbouring lanes. Outputs are 64 of the D columns; larger heads take
 // several blocks, each with the scores anew.
 #pragma once
@@ -103,8 +103,7 @@ constexpr int kForwardShared = AttentionShape::kSharedBytes + 2 * kSquareWords *
 // Rows of queries against keys and values, all from their own first row.
 struct AttentionTile {
   Operand q, k, v;
-  int64_t row0, rows, keys, dims;
-  bool causal;                     // row r sees keys 0 … r; else all of them
+  int64_t row0, rows, dims;        // row r sees keys 0 … r
   float scale;
   float* y;
   int64_t y_step;
@@ -123,8 +122,7 @@ HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
   const bool active = first < p.rows;
   float out[1][8][4], most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
   clear(out);
-  const int64_t last_row = p.row0 + kAttentionTile < p.rows ? p.row0 + kAttentionTile : p.rows;
-  const int64_t keys = p.causal && last_row < p.keys ? last_row : p.keys;
+  const int64_t keys = p.row0 + kAttentionTile < p.rows ? p.row0 + kAttentionTile : p.rows;
   for (int64_t j0 = 0; j0 < keys; j0 += kAttentionTile) {
     load_turned<math>(turned, p.v, j0, keys, d0, p.dims);  // arrives while the scores are computed
     cp_async_commit();
@@ -134,7 +132,7 @@ HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
     if (active) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int64_t row = first + g + 8 * half, limit = p.causal && row + 1 < keys ? row + 1 : keys;
+        const int64_t row = first + g + 8 * half, limit = row + 1 < keys ? row + 1 : keys;
         float best = most[half];
 #pragma unroll
         for (int j = 0; j < 8; ++j)
