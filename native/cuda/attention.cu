@@ -1,6 +1,6 @@
-// Causal attention over packed sequences: the kernels for any width and math mode (bf16 up to D 128 has its own, flash_attention.cu). A block owns 64 rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory:
-// 54 KiB of stages and 36 KiB for the two 64 × 64 operands. Compute bound: a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte,
-// and K and V of one head stay in L2.
+// Causal attention over packed sequences, for any width and math mode; bf16 up to D 128 has kernels of its own (flash_attention.cu). A block owns 64
+// rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory: 54 KiB of stages and 36 KiB for the two 64 × 64
+// operands. Compute bound: a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte, and K and V of one head stay in L2.
 // Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over the query heads that share them): no atomics.
 #include <vector>
 

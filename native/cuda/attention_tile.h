@@ -1,6 +1,6 @@
-// Pieces of attention that its passes share, and the forward pass, whose order of sums decoding keeps. A block has 64 rows (queries, or keys in the backward pass for keys), a warp 16 of them and all
-// 64 columns of the other side, so a row's maximum and sums stay within four neighbouring lanes. Outputs are 64 of the D columns; larger heads take
-// several blocks, each with the scores anew.
+// Pieces of attention that its passes share, and the forward pass, whose order of sums decoding keeps. A block has 64 rows (queries, or keys in the
+// backward pass for keys), a warp 16 of them and all 64 columns of the other side, so a row's maximum and sums stay within four neighbouring lanes.
+// Outputs are 64 of the D columns; larger heads take several blocks, each with the scores anew.
 #pragma once
 
 #include "cuda/stage.h"

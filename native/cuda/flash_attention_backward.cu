@@ -29,7 +29,7 @@ HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], c
 
 // d_q = scale Σ_j dS k,  dS = P ∘ (d_y vᵀ − mean)
 template <int D>
-__global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_q_kernel(FlashProblem f) {
+__global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_kernel(FlashProblem f) {
   constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8, kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
