@@ -26,8 +26,8 @@ export function sourceHash() {
 /** 'gemm_kernel, tf32, 64 rows' of a mangled name: the kernel and what tells its instances apart. */
 function kernelName(mangled) {
   const [, name, rest] = /([a-z][a-z_]*_kernel)(.*)/.exec(mangled);
-  const math = /4MathE(\d)/.exec(rest), shape = /BlockShapeILi(\d+)/.exec(rest), factor = /6FactorE(\d)/.exec(rest);
-  return [name, math && ['exact', 'tf32', 'bf16'][Number(math[1])], shape && `${shape[1]} rows`, factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])]].filter(Boolean).join(', ');
+  const math = /4MathE(\d)/.exec(rest), shape = /BlockShapeILi(\d+)/.exec(rest), factor = /6FactorE(\d)/.exec(rest), dims = /^ILi(\d+)E/.exec(rest);
+  return [name, math && ['exact', 'tf32', 'bf16'][Number(math[1])], shape && `${shape[1]} rows`, dims && `D ${dims[1]}`, factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])]].filter(Boolean).join(', ');
 }
 
 async function compile(file) {

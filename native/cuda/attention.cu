@@ -1,30 +1,15 @@
-// Causal attention over packed sequences. A block owns 64 rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory:
-// 54 KiB of stages and 36 KiB for the two 64 × 64 operands. Compute bound: a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte,
-// and K and V of one head stay in L2.
+// Causal attention over packed sequences, for any width and math mode; bf16 up to D 128 has kernels of its own (flash_attention.cu). A block owns 64
+// rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory: 54 KiB of stages and 36 KiB for the two 64 × 64
+// operands. Compute bound: a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte, and K and V of one head stay in L2.
 // Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over the query heads that share them): no atomics.
 #include <vector>
 
 #include "cuda/attention_tile.h"
+#include "cuda/flash_attention.h"
 #include "cuda/rows.h"
 
 namespace hf::cuda {
 namespace {
-
-// One block of rows: a sequence's first row and end, and where the block begins.
-struct RowTile { int32_t first, end, row0; };
-
-struct Problem {
-  HeadsOf q, k, v, y, d_y, t_q, t_k, t_v;
-  float *out, *d_k, *d_v;  // y, d_q or t_y; the backward pass's others
-  int64_t out_step, out_head, d_k_step, d_k_head, d_v_step, d_v_head;
-  const float* lse;
-  float* lse_out;
-  int64_t lse_step;
-  const float* mean;       // (N, H) ⟨d_y, y⟩
-  const RowTile* tiles;
-  int64_t heads, groups, dims, chunks;
-  float scale;
-};
 
 constexpr int kTwoSquares = AttentionShape::kSharedBytes + 4 * kSquareWords * 4;
 
@@ -38,32 +23,39 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Pr
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
   a.q = head_rows(p.q, tile.first, h), a.k = head_rows(p.k, tile.first, g), a.v = head_rows(p.v, tile.first, g);
-  a.row0 = tile.row0 - tile.first, a.rows = a.keys = tile.end - tile.first, a.dims = p.dims, a.causal = true, a.scale = p.scale;
-  a.y = p.out + tile.first * p.out_step + h * p.out_head, a.y_step = p.out_step;
+  a.row0 = tile.row0 - tile.first, a.rows = tile.end - tile.first, a.dims = p.dims, a.scale = p.scale;
+  a.y = p.out.rows(tile.first, h);
   a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr, a.lse_step = p.lse_step;
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
 
 // mean[n, h] = ⟨d_y, y⟩, a thread a row and head, in the order in which block_product sums ⟨d_y, v⟩: where one key has all the probability y is v, and
-// their difference must be 0, not what rounding leaves.
+// their difference must be 0, not what rounding leaves. Memory bound: a thread takes 32 bytes of each at a time, whole sectors of memory.
 HF_KERNEL __launch_bounds__(kThreads) mean_kernel(HeadsOf y, HeadsOf d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
-  const float *a = y.data + i / heads * y.step + i % heads * y.head_step, *b = d_y.data + i / heads * d_y.step + i % heads * d_y.head_step;
+  const int64_t n = i / heads, h = i % heads;
+  const Rows a = y.rows(n, h), b = d_y.rows(n, h);
   float sum = 0;
-  for (int64_t d = 0; d < dims; ++d) sum = fmaf(a[d], b[d], sum);
+  for (int64_t d = 0; d < dims; d += 8) {
+    Four x[2], z[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) x[e] = a.load(0, d + 4 * e, dims), z[e] = b.load(0, d + 4 * e, dims);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) sum = fmaf(x[e / 4].v[e % 4], z[e / 4].v[e % 4], sum);
+  }
   mean[i] = sum;
 }
 
 // Writes the warp's 16 rows of a 64-column output.
-HF_DEVICE void write_rows(const Scores& x, float* out, int64_t step, int64_t row0, int64_t rows, int64_t d0, int64_t dims) {
+HF_DEVICE void write_rows(const Scores& x, const Rows& out, int64_t row0, int64_t rows, int64_t d0, int64_t dims) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int j = 0; j < 8; ++j)
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const int64_t row = row0 + AttentionShape::warp_row() + g + 8 * (r / 2), d = d0 + 8 * j + 2 * t + r % 2;
-      if (row < rows && d < dims) out[row * step + d] = x[0][j][r];
+      if (row < rows && d < dims) out.put(row, d, x[0][j][r]);
     }
 }
 
@@ -108,7 +100,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
     square_product<math>(out, square, turned);
     __syncthreads();
   }
-  write_rows(out, p.out + tile.first * p.out_step + h * p.out_head, p.out_step, row0, rows, d0, p.dims);
+  write_rows(out, p.out.rows(tile.first, h), row0, rows, d0, p.dims);
 }
 
 // d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries.
@@ -151,8 +143,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
       __syncthreads();
     }
   }
-  write_rows(d_k, p.d_k + tile.first * p.d_k_step + g * p.d_k_head, p.d_k_step, row0, rows, d0, p.dims);
-  write_rows(d_v, p.d_v + tile.first * p.d_v_step + g * p.d_v_head, p.d_v_step, row0, rows, d0, p.dims);
+  write_rows(d_k, p.d_k.rows(tile.first, g), row0, rows, d0, p.dims);
+  write_rows(d_v, p.d_v.rows(tile.first, g), row0, rows, d0, p.dims);
 }
 
 // t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean needs a pass of its own: P t_s v − mean y would cancel.
@@ -204,10 +196,10 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
       __syncthreads();
     }
   }
-  write_rows(out, p.out + tile.first * p.out_step + h * p.out_head, p.out_step, row0, rows, d0, p.dims);
+  write_rows(out, p.out.rows(tile.first, h), row0, rows, d0, p.dims);
 }
 
-// Blocks of rows of every sequence; the longest work first, so that the last blocks are short.
+// Blocks of rows of every sequence.
 std::vector<RowTile> tiles_of(const View& offsets) {
   std::vector<RowTile> tiles;
   const int32_t* o = offsets.as<const int32_t>();
@@ -228,6 +220,8 @@ Problem problem_of(const Args& a) {
 dim3 grid_of(const std::vector<RowTile>& tiles, int64_t heads, const Problem& p) { return dim3(unsigned(tiles.size()), unsigned(heads * p.chunks)); }
 const RowTile* tiles_on_device(const std::vector<RowTile>& tiles, Run& r) { return device_copy(r, tiles.data(), int64_t(tiles.size())); }
 
+bool takes_flash(const Run& r, const Problem& p) { return r.math == Math::kBf16 && p.dims <= kFlashDims; }
+
 }  // namespace
 
 void run(const AttentionArgs& args, Run& r) {
@@ -235,8 +229,9 @@ void run(const AttentionArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.out = a.y.as<float>(), p.out_step = a.y.stride[0], p.out_head = a.y.stride[1];
+    p.out = heads_of(a.y);
     p.lse_out = a.lse.as<float>();
+    if (takes_flash(r, p)) return flash_forward(p, a.q.shape[0], int64_t(tiles.size()), r);
     with_math(r.math, [&](auto tag) {
       launch("attention", forward_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kForwardShared, stream, p);
     });
@@ -249,9 +244,8 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
     p.y = heads_of(a.y), p.d_y = heads_of(a.d_y);
-    p.out = a.d_q.as<float>(), p.out_step = a.d_q.stride[0], p.out_head = a.d_q.stride[1];
-    p.d_k = a.d_k.as<float>(), p.d_k_step = a.d_k.stride[0], p.d_k_head = a.d_k.stride[1];
-    p.d_v = a.d_v.as<float>(), p.d_v_step = a.d_v.stride[0], p.d_v_head = a.d_v.stride[1];
+    p.out = heads_of(a.d_q), p.d_k = heads_of(a.d_k), p.d_v = heads_of(a.d_v);
+    if (takes_flash(r, p)) return flash_backward(p, a.q.shape[0], int64_t(tiles.size()), r);
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
     p.mean = mean;
@@ -269,7 +263,7 @@ void run(const AttentionJvpArgs& args, Run& r) {
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
     p.t_q = heads_of(a.t_q), p.t_k = heads_of(a.t_k), p.t_v = heads_of(a.t_v);
-    p.out = a.t_y.as<float>(), p.out_step = a.t_y.stride[0], p.out_head = a.t_y.stride[1];
+    p.out = heads_of(a.t_y);
     with_math(r.math, [&](auto tag) {
       launch("attention_jvp", jvp_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kTwoSquares, stream, p);
     });

@@ -1,8 +1,9 @@
-// Pieces of attention that its passes and decoding share. A block has 64 rows (queries, or keys in the backward pass for keys), a warp 16 of them and all
-// 64 columns of the other side, so a row's maximum and sums stay within four neighbouring lanes. Outputs are 64 of the D columns; larger heads take
-// several blocks, each with the scores anew.
+// Pieces of attention that its passes share, and the forward pass, whose order of sums decoding keeps. A block has 64 rows (queries, or keys in the
+// backward pass for keys), a warp 16 of them and all 64 columns of the other side, so a row's maximum and sums stay within four neighbouring lanes.
+// Outputs are 64 of the D columns; larger heads take several blocks, each with the scores anew.
 #pragma once
 
+#include "cuda/rows.h"
 #include "cuda/stage.h"
 #include "cuda/tile.h"
 
@@ -17,21 +18,40 @@ using Scores = float[1][8][4];
 
 // Heads (N, H, D) of which one head's rows are an operand.
 struct HeadsOf {
-  const float* data;
+  void* data;  // float32 or bfloat16
   int64_t step, head_step;
-  bool vectors;
+  bool vectors, bf16;  // vectors: four numbers of a head are one access
+
+  HF_DEVICE int64_t place(int64_t row, int64_t head) const { return row * step + head * head_step; }
+  // One head's rows from `row` on, D numbers each.
+  HF_DEVICE Rows rows(int64_t row, int64_t head) const { return {static_cast<char*>(data) + place(row, head) * (bf16 ? 2 : 4), step, vectors, bf16}; }
 };
 inline HeadsOf heads_of(const View& v) {
-  return {v.as<const float>(), v.stride[0], v.stride[1],
-          reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && v.stride[0] % 4 == 0 && v.stride[1] % 4 == 0};
+  return {v.data, v.stride[0], v.stride[1], reinterpret_cast<uintptr_t>(v.data) % (4 * dtype_bytes(v.dtype)) == 0 && v.stride[0] % 4 == 0 && v.stride[1] % 4 == 0,
+          v.dtype == DType::kBF16};
 }
-HF_DEVICE Operand rows_operand(const float* data, int64_t step, bool vectors) {
+// One block of rows: a sequence's first row and end, and where the block begins.
+struct RowTile { int32_t first, end, row0; };
+
+struct Problem {
+  HeadsOf q, k, v, y, d_y, t_q, t_k, t_v;
+  HeadsOf out, d_k, d_v;  // y, d_q or t_y; the backward pass's others
+  const float* lse;
+  float* lse_out;
+  int64_t lse_step;
+  const float* mean;       // (N, H) ⟨d_y, y⟩
+  const RowTile* tiles;
+  int64_t heads, groups, dims, chunks;
+  float scale;
+};
+
+// Rows `first` … of head h.
+HF_DEVICE Operand head_rows(const HeadsOf& x, int64_t first, int64_t h) {
+  const Rows rows = x.rows(first, h);
   Operand o;
-  o.data = data, o.row_step = step, o.depth_step = 1, o.vectors = vectors;
+  o.data = rows.data, o.row_step = rows.step, o.depth_step = 1, o.vectors = rows.aligned && !rows.bf16, o.bf16 = rows.bf16;
   return o;
 }
-// Rows `first` … of head h.
-HF_DEVICE Operand head_rows(const HeadsOf& x, int64_t first, int64_t h) { return rows_operand(x.data + first * x.step + h * x.head_step, x.step, x.vectors); }
 HF_DEVICE Operand transposed(const Operand& o) {
   Operand t = o;
   t.row_step = o.depth_step, t.depth_step = o.row_step, t.vectors = false;
@@ -87,11 +107,9 @@ constexpr int kForwardShared = AttentionShape::kSharedBytes + 2 * kSquareWords *
 // Rows of queries against keys and values, all from their own first row.
 struct AttentionTile {
   Operand q, k, v;
-  int64_t row0, rows, keys, dims;
-  bool causal;                     // row r sees keys 0 … r; else all of them
+  int64_t row0, rows, dims;        // row r sees keys 0 … r
   float scale;
-  float* y;
-  int64_t y_step;
+  Rows y;
   float* lse;                      // may be null
   int64_t lse_step;
 };
@@ -107,8 +125,7 @@ HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
   const bool active = first < p.rows;
   float out[1][8][4], most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
   clear(out);
-  const int64_t last_row = p.row0 + kAttentionTile < p.rows ? p.row0 + kAttentionTile : p.rows;
-  const int64_t keys = p.causal && last_row < p.keys ? last_row : p.keys;
+  const int64_t keys = p.row0 + kAttentionTile < p.rows ? p.row0 + kAttentionTile : p.rows;
   for (int64_t j0 = 0; j0 < keys; j0 += kAttentionTile) {
     load_turned<math>(turned, p.v, j0, keys, d0, p.dims);  // arrives while the scores are computed
     cp_async_commit();
@@ -118,7 +135,7 @@ HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
     if (active) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int64_t row = first + g + 8 * half, limit = p.causal && row + 1 < keys ? row + 1 : keys;
+        const int64_t row = first + g + 8 * half, limit = row + 1 < keys ? row + 1 : keys;
         float best = most[half];
 #pragma unroll
         for (int j = 0; j < 8; ++j)
@@ -160,7 +177,7 @@ HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const int64_t d = d0 + 8 * j + 2 * t + r;
-        if (d < p.dims) p.y[row * p.y_step + d] = out[0][j][2 * half + r] * inverse;
+        if (d < p.dims) p.y.put(row, d, out[0][j][2 * half + r] * inverse);
       }
     if (p.lse && write_lse && t == 0) p.lse[row * p.lse_step] = most[half] + logf(total[half]);
   }

@@ -101,6 +101,25 @@ HF_DEVICE float2 from_f16x2(uint32_t bits) {
   return out;
 }
 
+// 2 to the x within two units in the last place; results below the normal numbers are 0.
+HF_DEVICE float exp2_approximate(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Four matrices of 8 rows of 16 bytes (8 bfloat16), a warp: lane l names row l % 8 of matrix l / 8, which starts at a multiple of 16 bytes. Lane 4 g + t gets
+// word t of row g of each matrix; transposed, the numbers g of rows 2t and 2t + 1. So a tile with the summed index along its rows, or down its
+// columns (transposed), becomes b fragments.
+HF_DEVICE void ldmatrix_x4(uint32_t (&out)[2][2], Shared<uint32_t> row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0][0]), "=r"(out[0][1]), "=r"(out[1][0]), "=r"(out[1][1]) : "r"(row.address()) : "memory");
+}
+HF_DEVICE void ldmatrix_x4_trans(uint32_t (&out)[2][2], Shared<uint32_t> row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0][0]), "=r"(out[0][1]), "=r"(out[1][0]), "=r"(out[1][1]) : "r"(row.address()) : "memory");
+}
+
 // c (16 × 8, float32) += a (16 × 8 or 16) b (that × 8), one warp. Lane = 4 g + t; in words of 4 bytes (one tf32, two bfloat16):
 //   a: (g, t) (g + 8, t) (g, t + 4) (g + 8, t + 4)    b: (t, g) (t + 4, g)    c: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1)
 HF_DEVICE void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -21,6 +21,10 @@ struct Rows {
 
   HF_DEVICE float* row(int64_t n) const { return static_cast<float*>(data) + n * step; }  // of float32
   HF_DEVICE float at(int64_t n, int64_t c) const { return bf16 ? from_bf16(static_cast<const uint16_t*>(data)[n * step + c]) : row(n)[c]; }
+  HF_DEVICE void put(int64_t n, int64_t c, float x) const {
+    if (bf16) static_cast<uint16_t*>(data)[n * step + c] = uint16_t(to_bf16x2(x, 0.0f));
+    else row(n)[c] = x;
+  }
   // Columns c … c + 3; those from `count` on are 0, or not written.
   HF_DEVICE Four load(int64_t n, int64_t c, int64_t count) const {
     Four out;

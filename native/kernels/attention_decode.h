@@ -15,12 +15,12 @@ struct AttentionDecodeArgs {
   static constexpr const char* kName = "attention_decode";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("q", s.q, "B H D");
+    f.in("q", s.q, "B H D", kStored);
     f.in("cache_k", s.cache_k, "S T G D");
     f.in("cache_v", s.cache_v, "S T G D");
     f.in("slots", s.slots, "B", kIndices);
     f.in("lengths", s.lengths, "B", kIndices);
-    f.out("y", s.y, "B H D");
+    f.out("y", s.y, "B H D", kStored);
     f.number("scale", s.scale);
   }
 };

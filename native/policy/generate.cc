@@ -208,7 +208,7 @@ class Decoder {
     const LayerWeights& w = model_.layer(l);
     const int64_t B = x.shape[0];
     const LayerLinears& linears = linears_[l];
-    const auto tensor = [&](int64_t columns) { return arena_tensor(run_, run_.real(), B, columns); };
+    const auto tensor = [&](int64_t columns) { return arena_tensor(run_, run_.stored(), B, columns); };
     const View qkv = tensor((spec_.heads + 2 * spec_.kv_heads) * spec_.head_dim);
     apply_linears(spec_, linears.qkv.data(), linears.qkv.size(), normed(w.attention_norm, x), qkv, View{}, run_);
     const HeadViews heads = head_views(spec_, qkv);
@@ -217,14 +217,13 @@ class Decoder {
     rotate(model_, positions, heads.q, false, run_);
     rotate(model_, positions, heads.k, false, run_);
     append(l, heads, rows, slots, positions);
-    const View attention = tensor(spec_.heads * spec_.head_dim), middle = tensor(spec_.hidden_size);
+    const View attention = tensor(spec_.heads * spec_.head_dim), middle = arena_tensor(run_, run_.real(), B, spec_.hidden_size);
     AttentionDecodeArgs args;
     args.q = heads.q, args.cache_k = keys_[l], args.cache_v = values_[l], args.slots = slots, args.lengths = lengths;
     args.y = attention.split_last(spec_.heads), args.scale = spec_.attention_scale;
     dispatch(args, run_);
     apply_linears(spec_, &linears.attention_out, 1, attention, middle, x, run_);
-    const View in = arena_tensor(run_, run_.stored(), B, spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1));
-    const View act = arena_tensor(run_, run_.stored(), B, spec_.mlp_size);
+    const View in = tensor(spec_.mlp_size * int64_t(spec_.activation == ActivationKind::kSiluGate ? 2 : 1)), act = tensor(spec_.mlp_size);
     apply_linears(spec_, linears.mlp_in.data(), linears.mlp_in.size(), normed(w.mlp_norm, spec_.parallel_residual ? x : middle), in, View{}, run_);
     activate(spec_, in, act, run_);
     apply_linears(spec_, &linears.mlp_down, 1, act, out, middle, run_);
@@ -234,7 +233,7 @@ class Decoder {
     Scratch scratch(run_);
     const int64_t rows = heads.shape[0] * heads.shape[1];
     NormArgs args;
-    args.x = arena_tensor(run_, heads.dtype, rows, heads.shape[2]), args.y = arena_tensor(run_, heads.dtype, rows, heads.shape[2]);
+    args.x = arena_tensor(run_, run_.real(), rows, heads.shape[2]), args.y = arena_tensor(run_, run_.real(), rows, heads.shape[2]);
     args.gain = model_.weight(gain), args.kind = NormKind::kRms, args.eps = spec_.norm_eps;
     copy_heads(heads, args.x, Copy::kOut, run_);
     dispatch(args, run_);

@@ -10,10 +10,12 @@ const run = (name: string, seed: number) => {
 };
 
 describe.each([1, 2, 3])('order of threads %i', (seed) => {
-  it.each(['product', 'exchange', 'uploads'])('passes: %s', (name) => expect(run(name, seed).said).toBe('ok'));
+  it.each(['product', 'exchange', 'uploads', 'matrices'])('passes: %s', (name) => expect(run(name, seed).said).toBe('ok'));
   it.each([
     ['missing barrier', /race on shared word|before the asynchronous copy|read before anything wrote it/],
     ['missing warp barrier', /race on shared word|read before anything wrote it/],
+    ['matrices without a warp barrier', /race on shared word|read before anything wrote it/],
+    ['matrix row not aligned', /ldmatrix_x4 of a row at shared byte \d+, which is not a multiple of 16/],
     ['missing wait', /before the asynchronous copy to it was waited for/],
     ['shared index out of bounds', /shared index out of bounds: byte \d+ of a piece of 1152 bytes/],
     ['unwritten word', /read before anything wrote it/],

@@ -31,7 +31,7 @@ describe('the record of kernel resources', () => {
 
   it.each([
     ['gemm.cu', 'gemm_kernel'], ['attention.cu', 'forward_kernel'], ['attention.cu', 'd_q_kernel'], ['attention.cu', 'd_kv_kernel'], ['attention.cu', 'jvp_kernel'],
-    ['attention_decode.cu', 'decode_kernel'], ['gram.cu', 'gram_tile_kernel'], ['outer.cu', 'outer_kernel'], ['linear_policy_gradient.cu', 'logits_kernel'],
+    ['gram.cu', 'gram_tile_kernel'], ['outer.cu', 'outer_kernel'], ['linear_policy_gradient.cu', 'logits_kernel'],
   ])('%s: %s runs on mma.sync in tf32 and bf16, and not in exact float32', (file, kernel) => {
     const all = record.kernels.filter((k) => k.file === file && k.kernel.startsWith(`${kernel}, `));
     for (const math of ['exact', 'tf32', 'bf16']) {
@@ -39,5 +39,13 @@ describe('the record of kernel resources', () => {
       expect(some.length, math).toBeGreaterThan(0);
       for (const k of some) math === 'exact' ? expect(k.mma, k.kernel).toBe(0) : expect(k.mma, k.kernel).toBeGreaterThan(0);
     }
+  });
+
+  it.each([
+    ['flash_attention.cu', 'forward_kernel'], ['flash_attention_backward.cu', 'd_q_kernel'], ['flash_attention_backward.cu', 'd_kv_kernel'],
+  ])('%s: %s runs on mma.sync', (file, kernel) => {
+    const all = record.kernels.filter((k) => k.file === file && k.kernel.startsWith(`${kernel}, D `));
+    expect(all.length).toBe(8);
+    for (const k of all) expect(k.mma, k.kernel).toBeGreaterThan(0);
   });
 });

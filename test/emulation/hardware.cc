@@ -78,6 +78,24 @@ float2 from_f16x2(uint32_t bits) {
   return {static_cast<float>(std::bit_cast<_Float16>(uint16_t(bits))), static_cast<float>(std::bit_cast<_Float16>(uint16_t(bits >> 16)))};
 }
 
+// Every lane reads what it gets, at the rows that the others name.
+template <bool transposed>
+static void ldmatrix(const char* name, uint32_t (&out)[2][2], Shared<uint32_t> row) {
+  if (row.byte_offset(0) % 16 != 0) emulation::stop("%s of a row at shared byte %lld, which is not a multiple of 16", name, static_cast<long long>(row.byte_offset(0)));
+  Shared<uint32_t> rows[kWarp];
+  emulation::meet(name, kAllLanes, &row, rows, [](const void* const* in, void* const* out, unsigned) {
+    for (int lane = 0; lane < kWarp; ++lane)
+      for (int i = 0; i < kWarp; ++i) static_cast<Shared<uint32_t>*>(out[lane])[i] = *static_cast<const Shared<uint32_t>*>(in[i]);
+  });
+  const int lane = emulation::lane_index(), g = lane / 4, t = lane % 4;
+  for (int m = 0; m < 4; ++m) {
+    const auto half = [&](int r) { return rows[8 * m + r][g / 2] >> g % 2 * 16 & 0xffffu; };
+    out[m / 2][m % 2] = transposed ? half(2 * t) | half(2 * t + 1) << 16 : uint32_t(rows[8 * m + g][t]);
+  }
+}
+void ldmatrix_x4(uint32_t (&out)[2][2], Shared<uint32_t> row) { ldmatrix<false>("ldmatrix_x4", out, row); }
+void ldmatrix_x4_trans(uint32_t (&out)[2][2], Shared<uint32_t> row) { ldmatrix<true>("ldmatrix_x4_trans", out, row); }
+
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   // The tensor cores ignore the low 13 bits; a kernel that forgot to round would only be less accurate there, so it is an error here.
   for (uint32_t word : a)

@@ -177,6 +177,10 @@ uint32_t to_bf16x2(float low, float high);
 uint32_t to_f16x2(float low, float high);
 float2 from_f16x2(uint32_t bits);
 
+inline float exp2_approximate(float x) { return exp2f(x); }
+
+void ldmatrix_x4(uint32_t (&out)[2][2], Shared<uint32_t> row);
+void ldmatrix_x4_trans(uint32_t (&out)[2][2], Shared<uint32_t> row);
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 

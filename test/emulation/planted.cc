@@ -57,6 +57,38 @@ HF_KERNEL exchange_kernel(float* out, Mistake mistake) {
   out[threadIdx.x] = room[warp * kWarp + kWarp - 1 - lane];
 }
 
+// A warp writes 16 × 16 numbers of 16 bits, 0 … 255, and takes them as fragments, as they lie and transposed.
+HF_KERNEL matrices_kernel(uint32_t* out, Mistake mistake) {
+  constexpr int kStep = 12;  // words from row to row
+  SharedMemory memory;
+  const Shared<uint32_t> tile = memory.take<uint32_t>(16 * kStep);
+  const int lane = threadIdx.x;
+  for (int i = lane; i < 16 * 8; i += kWarp) tile[i / 8 * kStep + i % 8] = uint32_t(2 * i | (2 * i + 1) << 16);
+  if (mistake != Mistake::kNoWarpBarrier) __syncwarp();
+  // Matrices: rows 0 … 7 words 0 … 3, rows 8 … 15 the same, then words 4 … 7 of both.
+  const Shared<uint32_t> row = tile + (lane % 16 * kStep + lane / 16 * 4 + (mistake == Mistake::kLane ? 1 : 0));
+  uint32_t plain[2][2], turned[2][2];
+  ldmatrix_x4(plain, row);
+  ldmatrix_x4_trans(turned, row);
+  for (int m = 0; m < 4; ++m) out[m * kWarp + lane] = plain[m / 2][m % 2], out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
+}
+
+std::string run_matrices(Mistake mistake) {
+  std::vector<uint32_t> words(8 * kWarp);
+  Stream stream(0);
+  void* out = stream.allocate(int64_t(words.size()) * 4);
+  launch("matrices", matrices_kernel, dim3(1), kWarp, 16 * 12 * 4, stream, static_cast<uint32_t*>(out), mistake);
+  stream.copy(words.data(), out, int64_t(words.size()) * 4);
+  const auto number = [](int m, int row, int column) { return uint32_t((row + m % 2 * 8) * 16 + column + m / 2 * 8); };
+  for (int m = 0; m < 4; ++m)
+    for (int lane = 0; lane < kWarp; ++lane) {
+      const int g = lane / 4, t = lane % 4;
+      if (words[size_t(m * kWarp + lane)] != (number(m, g, 2 * t) | number(m, g, 2 * t + 1) << 16)) return "wrong result";
+      if (words[size_t((4 + m) * kWarp + lane)] != (number(m, 2 * t, g) | number(m, 2 * t + 1, g) << 16)) return "wrong transposed result";
+    }
+  return "ok";
+}
+
 std::string run_product(Mistake mistake) {
   std::vector<float> a(kRows * kTileWords), b(kColumns * kTileWords), c(kRows * kColumns);
   for (size_t i = 0; i < a.size(); ++i) a[i] = mistake == Mistake::kUnrounded ? std::sin(float(i)) : float(int(i * 37 % 17) - 8);
@@ -122,6 +154,9 @@ std::string run(const std::string& name) {
   if (name == "product") return run_product(Mistake::kNone);
   if (name == "exchange") return run_exchange(Mistake::kNone);
   if (name == "uploads") return run_uploads();
+  if (name == "matrices") return run_matrices(Mistake::kNone);
+  if (name == "matrices without a warp barrier") return run_matrices(Mistake::kNoWarpBarrier);
+  if (name == "matrix row not aligned") return run_matrices(Mistake::kLane);
   if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
   if (name == "missing wait") return run_product(Mistake::kNoWait);
   if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);
