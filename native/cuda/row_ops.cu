@@ -1,6 +1,8 @@
-// copy, scale_rows and classifier_gradient: a thread owns one number (copy) or four columns of a row, a block 256 such. row_dot: a warp owns a row. No shared
+// copy: a thread owns sixteen columns of a row. scale_rows and classifier_gradient: four columns of a row, a block 256 such. row_dot: a warp owns a row. No shared
 // memory. Memory bound: 8 bytes a number for at most a dozen operations.
-#include "cuda/rows.h"
+#include <algorithm>
+
+#include "cuda/heads.h"
 #include "cuda/stage.h"
 
 namespace hf::cuda {
@@ -8,21 +10,22 @@ namespace {
 
 constexpr int kColumns = 4 * kThreads;
 
-struct Heads {
-  void* data;
-  int64_t step, head_step;
-  bool bf16;
-};
-Heads heads_of(const View& v) { return {v.data, v.stride[0], v.stride[1], v.dtype == DType::kBF16}; }
+constexpr int kFlight = 4;  // loads of a thread that are under way together, in copy
 
-HF_KERNEL __launch_bounds__(kThreads) copy_kernel(Heads x, Heads y, int64_t heads, int64_t dims, int64_t count) {
-  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= count) return;
-  const int64_t d = i % dims, h = i / dims % heads, n = i / dims / heads;
-  const int64_t from = n * x.step + h * x.head_step + d, to = n * y.step + h * y.head_step + d;
-  const float value = x.bf16 ? from_bf16(static_cast<const uint16_t*>(x.data)[from]) : static_cast<const float*>(x.data)[from];
-  if (y.bf16) static_cast<uint16_t*>(y.data)[to] = uint16_t(to_bf16x2(value, 0.0f));
-  else static_cast<float*>(y.data)[to] = value;
+// 2^shift threads share a row of `columns`, cut into `chunks`; the heads are over y of the grid.
+HF_KERNEL __launch_bounds__(kThreads) copy_kernel(Heads x, Heads y, int64_t rows, int heads, int64_t columns, unsigned chunks, int shift) {
+  const int64_t n = int64_t(blockIdx.x / chunks) * (kThreads >> shift) + (threadIdx.x >> shift);
+  const int64_t first = (int64_t(blockIdx.x % chunks) * (kFlight << shift) + (threadIdx.x & ((1u << shift) - 1))) * 4;
+  if (n >= rows) return;
+  for (int head = int(blockIdx.y); head < heads; head += int(gridDim.y)) {
+    Four a[kFlight];
+#pragma unroll
+    for (int i = 0; i < kFlight; ++i)
+      if (const int64_t c = first + (int64_t(4 * i) << shift); c < columns) a[i] = x.load(n, head, c, columns);
+#pragma unroll
+    for (int i = 0; i < kFlight; ++i)
+      if (const int64_t c = first + (int64_t(4 * i) << shift); c < columns) y.store(n, head, c, columns, a[i]);
+  }
 }
 
 HF_KERNEL __launch_bounds__(kThreads) scale_kernel(Rows x, const float* scale, int64_t columns, int64_t chunks) {
@@ -69,7 +72,14 @@ dim3 row_grid(const View& x, int64_t chunks) { return dim3(unsigned(x.shape[0] *
 
 void run(const CopyArgs& args, Run& r) {
   on_device(args, r, [](const CopyArgs& a, Stream& stream) {
-    launch("copy", copy_kernel, dim3(blocks(a.x.size(), kThreads)), kThreads, 0, stream, heads_of(a.x), heads_of(a.y), a.x.shape[1], a.x.shape[2], a.x.size());
+    // Dimensions that follow each other without a gap are one.
+    int64_t rows = a.x.shape[0], heads = a.x.shape[1], columns = a.x.shape[2];
+    if (heads == 1 || (a.x.stride[1] == columns && a.y.stride[1] == columns)) columns *= heads, heads = 1;
+    if (heads == 1 && a.x.stride[0] == columns && a.y.stride[0] == columns) columns *= rows, rows = 1;
+    const int shift = share_of_block((columns + kFlight - 1) / kFlight);
+    const unsigned chunks = blocks(columns, int64_t(4 * kFlight) << shift);
+    launch("copy", copy_kernel, dim3(blocks(rows, kThreads >> shift) * chunks, unsigned(std::min<int64_t>(heads, 65535))), kThreads, 0, stream, heads_of(a.x),
+           heads_of(a.y), rows, int(heads), columns, chunks, shift);
   });
 }
 void run(const ScaleRowsArgs& args, Run& r) {

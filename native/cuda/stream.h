@@ -67,4 +67,11 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, int block, int sh
 // Blocks of `size` that cover `count`.
 inline unsigned blocks(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
 
+// So that a block of 256 threads may do several short rows: the exponent of 2 of the threads that share a row of `count` numbers, four each.
+inline int share_of_block(int64_t count) {
+  int shift = 0;
+  while (shift < 8 && (4 << shift) < count) ++shift;
+  return shift;
+}
+
 }  // namespace hf::cuda

@@ -8,7 +8,7 @@ const copied = (N: number, H: number, D: number) => ({ name: `${N}×${H}×${D}`,
 
 export const copy = defineCases({
   op: 'copy',
-  cases: [copied(1, 1, 1), copied(0, 2, 3), copied(5, 3, 7), copied(70, 4, 33)],
+  cases: [copied(1, 1, 1), copied(0, 2, 3), copied(5, 3, 7), copied(70, 4, 33), copied(2, 2, 5000)],
   invariants: [
     {
       name: 'the bits of x',

@@ -11,7 +11,7 @@ const sum = (N: number, C: number, { scaled = false, accumulate = false, mean = 
 
 export const reduce = defineCases({
   op: 'reduce',
-  cases: [sum(1, 1), sum(0, 5), sum(0, 5, { accumulate: true }), sum(7, 3), sum(8, 16, { scaled: true }), sum(33, 37, { accumulate: true, scaled: true }), sum(1000, 1), sum(1003, 131, { scaled: true }),
+  cases: [sum(1, 1), sum(0, 5), sum(0, 5, { accumulate: true }), sum(7, 3), sum(8, 16, { scaled: true }), sum(33, 37, { accumulate: true, scaled: true }), sum(1000, 1), sum(1003, 131, { scaled: true }), sum(40, 1100),
     sum(700, 200, { mean: 100 })],
   invariants: [
     {
