@@ -108,6 +108,26 @@ it.each([['tf32', 2e-3], ['bf16', 2e-2]] as const)('math %s: a forward pass with
   context.dispose();
 });
 
+it('math bf16: training, Gram matrices, sampling and derivatives within its precision', async () => {
+  const context = await createContext({ device: 'cuda', math: 'bf16' });
+  for (const family of ['gpt2', 'gpt_neox', 'qwen3']) {
+    const load = (where = context) => Model.fromPretrained(golden(family), { context: where });
+    const [here, there] = [await load(), await load(cpu)];
+    const x = samplesOf(here.spec.vocabSize, [7, 3, 10]);
+    expect(relative(await perSampleGradientNorms(here, x), await perSampleGradientNorms(there, x)), family).toBeLessThan(3e-2);
+    for (const options of [{}, { level: 'token' }, { implementation: 'jacobian-contraction' }, { implementation: 'ntk-vector-products' }] as const)
+      expect(relative((await ntk.gram(here, x, null, options)).kernel, (await ntk.gram(there, x, null, options)).kernel), `${family} ${JSON.stringify(options)}`).toBeLessThan(3e-2);
+    const prompts = samplesOf(here.spec.vocabSize, [4, 7], 9).map((s) => s.inputIds);
+    const completions = await here.generate(prompts, { maxNewTokens: 12, seed: 5, stop: [] });
+    const { logps } = await here.score(completions.map((c, i) => ({ inputIds: c.inputIds, scoreFrom: prompts[i]!.length })));
+    expect(relative(logps, completions.flatMap((c) => [...c.logps])), family).toBeLessThan(3e-2);
+    const [ours, theirs] = [await train(here), await train(there)];
+    expect(relative(ours.losses, theirs.losses), family).toBeLessThan(0.1);
+    expect(relative(ours.weights, theirs.weights), family).toBeLessThan(3e-2);
+  }
+  context.dispose();
+});
+
 it('policyGradient takes arrays and tensors of the device', async () => {
   const random = new Random(3);
   const [hidden, weight] = [random.normal([6, 8]), random.normal([20, 8])];

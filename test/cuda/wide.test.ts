@@ -44,7 +44,8 @@ describe.skipIf(!onHardware)('wide products', () => {
       ref_hidden: exact(random.normal([N, C])), ref_weight: exact(random.normal([V, C], 0.2)), kl: 'exact', loss: 'clip', importance: 'sequence', beta: 0.3, entropy_coef: 0.1,
       offsets: ints(0, 300, 300, 900, N), advantages: random.normal([N]), old_logps: random.normal([N], 0.3, -7), kl_out: true, losses: true, d_hidden: true, d_weight: true, ...reports,
     };
-    for (const [name, error] of Object.entries(errors('linear_policy_gradient', args))) expect(error, name).toBeLessThan(name.startsWith('d_') ? 1e-2 : 1e-5);
+    // The exact KL is a sum over kept logits: float16 below their tile's maximum.
+    for (const [name, error] of Object.entries(errors('linear_policy_gradient', args))) expect(error, name).toBeLessThan(name.startsWith('d_') ? 1e-2 : /kl|losses/.test(name) ? 3e-4 : 1e-5);
   });
 
   it.each([[64, 64], [200, 136], [72, 65]])('token_gram, widths %i and %i: symmetric, rectangular, ragged, shared rows', (I, O) => {
