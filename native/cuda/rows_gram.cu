@@ -21,15 +21,12 @@ struct Long {
   double* sums;  // (row tiles, column tiles, pieces, 64 × 64)
 };
 
-// Rows first + 8 e + g, numbers k … k + 7, of lane 4 g + t (k includes 8 t).
-HF_DEVICE void load(uint4 (&out)[kEights], const uint16_t* rows, int64_t first, int64_t count, int64_t width, int64_t k, int64_t end) {
-  const int g = threadIdx.x % kWarp / 4;
+// Rows 8 e of those from `row` on, of which `count` are left, 8 numbers each, if there are any.
+HF_DEVICE void load(uint4 (&out)[kEights], const uint16_t* row, int count, int64_t width, bool any) {
 #pragma unroll
-  for (int e = 0; e < kEights; ++e) {
-    const int64_t row = first + 8 * e + g;
-    out[e] = row < count && k < end ? *reinterpret_cast<const uint4*>(rows + row * width + k) : make_uint4(0, 0, 0, 0);
-  }
+  for (int e = 0; e < kEights; ++e, row += 8 * width) out[e] = any && 8 * e < count ? *reinterpret_cast<const uint4*>(row) : make_uint4(0, 0, 0, 0);
 }
+HF_DEVICE int left(int64_t count, int64_t row) { return row < count ? int(count - row < kTile ? count - row : kTile) : 0; }
 
 // kSame: tiles on the diagonal, whose lower half is left out.
 template <bool kSame>
@@ -47,9 +44,13 @@ __global__ void __launch_bounds__(kWarps* kWarp, kSame ? 3 : 2) rows_gram_kernel
     float acc[kTile / 16][kEights][4];
     clear(acc);
     uint4 a[kEights], b[kEights];
-    const auto fetch = [&](int64_t k) {
-      load(a, p.rows, int64_t(ti) * kTile, p.count, p.width, k, part_end);
-      if (!kSame) load(b, p.others, int64_t(tj) * kTile, p.other_count, p.width, k, part_end);
+    const int64_t row = int64_t(ti) * kTile + g, other = int64_t(tj) * kTile + g, k = part + warp * kStep + 8 * t;
+    const uint16_t *from = p.rows + row * p.width + k, *other_from = p.others + other * p.width + k;
+    int numbers = int(part_end - k);  // left for this lane
+    const auto fetch = [&] {
+      load(a, from, left(p.count, row), p.width, numbers > 0);
+      if (!kSame) load(b, other_from, left(p.other_count, other), p.width, numbers > 0);
+      from += kWarps * kStep, other_from += kWarps * kStep, numbers -= kWarps * kStep;
     };
     const auto multiply = [&](const uint4 (&x)[kEights], const uint4 (&y)[kEights]) {
 #pragma unroll
@@ -65,20 +66,19 @@ __global__ void __launch_bounds__(kWarps* kWarp, kSame ? 3 : 2) rows_gram_kernel
           }
         }
     };
-    int64_t k = part + warp * kStep + 8 * t;
-    const int64_t steps = (part_end - part + kWarps * kStep - 1) / (kWarps * kStep);  // the same of all lanes
+    const int steps = int((part_end - part + kWarps * kStep - 1) / (kWarps * kStep));  // the same of all lanes
     if constexpr (kSame) {
-      fetch(k);
-      for (int64_t step = 0; step < steps; ++step) {
+      fetch();
+      for (int step = 0; step < steps; ++step) {
         uint4 now[kEights];
 #pragma unroll
         for (int e = 0; e < kEights; ++e) now[e] = a[e];
-        fetch(k += kWarps * kStep);  // on its way while the one before is multiplied
+        fetch();  // on its way while the one before is multiplied
         multiply(now, now);
       }
     } else {
-      for (int64_t step = 0; step < steps; ++step, k += kWarps * kStep) {
-        fetch(k);
+      for (int step = 0; step < steps; ++step) {
+        fetch();
         multiply(a, b);
       }
     }
