@@ -26,6 +26,7 @@ constexpr uint32_t kEpilogueBias = 4;                                           
 constexpr uint32_t kReductionComputeType = 2;                                                         // cublasLtReductionScheme_t
 constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8;              // cublasLtMatmulDescAttributes_t
 constexpr int kPrefMaxWorkspace = 1, kPrefReductionMask = 3, kPrefAlignmentA = 5;                     // cublasLtMatmulPreferenceAttributes_t; B, C, D follow A
+constexpr int kLayoutBatchCount = 5, kLayoutBatchStep = 6;                                            // cublasLtMatrixLayoutAttribute_t; numbers, not bytes
 struct Algorithm { uint64_t data[8]; };                                                               // cublasLtMatmulAlgo_t
 struct Heuristic { Algorithm algorithm; size_t workspace; Status state; float waves; int reserved[4]; };  // cublasLtMatmulHeuristicResult_t
 using Handle = struct LtHandle*;
@@ -43,6 +44,7 @@ struct Library {
   Status (*MatmulDescSetAttribute)(Desc, int attribute, const void*, size_t);
   Status (*MatrixLayoutCreate)(Layout*, int type, uint64_t rows, uint64_t columns, int64_t step);
   Status (*MatrixLayoutDestroy)(Layout);
+  Status (*MatrixLayoutSetAttribute)(Layout, int attribute, const void*, size_t);
   Status (*MatmulPreferenceCreate)(Preference*);
   Status (*MatmulPreferenceDestroy)(Preference);
   Status (*MatmulPreferenceSetAttribute)(Preference, int attribute, const void*, size_t);
@@ -79,8 +81,8 @@ Library load() {
     };
 #define HF_FIND(name) find(lib.name, "cublasLt" #name)
     HF_FIND(GetVersion), HF_FIND(GetStatusString), HF_FIND(Create), HF_FIND(Destroy), HF_FIND(MatmulDescCreate), HF_FIND(MatmulDescDestroy);
-    HF_FIND(MatmulDescSetAttribute), HF_FIND(MatrixLayoutCreate), HF_FIND(MatrixLayoutDestroy), HF_FIND(MatmulPreferenceCreate);
-    HF_FIND(MatmulPreferenceDestroy), HF_FIND(MatmulPreferenceSetAttribute), HF_FIND(MatmulAlgoGetHeuristic), HF_FIND(Matmul);
+    HF_FIND(MatmulDescSetAttribute), HF_FIND(MatrixLayoutCreate), HF_FIND(MatrixLayoutDestroy), HF_FIND(MatrixLayoutSetAttribute);
+    HF_FIND(MatmulPreferenceCreate), HF_FIND(MatmulPreferenceDestroy), HF_FIND(MatmulPreferenceSetAttribute), HF_FIND(MatmulAlgoGetHeuristic), HF_FIND(Matmul);
 #undef HF_FIND
     lib.usable = problem.empty();
     if (lib.usable) {
@@ -118,6 +120,10 @@ uint32_t alignment(const void* data) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(data) | 256;
   return static_cast<uint32_t>(address & (~address + 1));
 }
+// The same of the first matrix of a batch and all that follow it.
+uint32_t alignment(const View& v, int64_t batch_step) {
+  return std::min(alignment(v.data), alignment(reinterpret_cast<const void*>(batch_step * dtype_bytes(v.dtype))));
+}
 
 bool takes(const Product& p) {
   const auto real = [](const View& v) { return v.dtype == DType::kF32 || v.dtype == DType::kBF16; };
@@ -126,7 +132,8 @@ bool takes(const Product& p) {
   if (!contiguous_rows(p.d) || (p.c && (p.c.dtype != p.d.dtype || !contiguous_rows(p.c)))) return false;
   if (p.c && p.c.data == p.d.data && stored(p.c).step != stored(p.d).step) return false;
   if (p.bias && (p.bias.dtype != p.d.dtype || (p.bias.stride[0] != 1 && p.bias.shape[0] != 1) || alignment(p.bias.data) < 16)) return false;
-  for (const int64_t size : {p.a.shape[0], p.a.shape[1], p.b.shape[1]})
+  if (p.batch != 1 && p.c && p.c.data != p.d.data) return false;
+  for (const int64_t size : {p.a.shape[0], p.a.shape[1], p.b.shape[1], p.batch})
     if (size < 1 || size > INT32_MAX) return false;
   return true;
 }
@@ -178,7 +185,7 @@ class Blas {
   }
 
  private:
-  using Key = std::array<int64_t, 13>;
+  using Key = std::array<int64_t, 17>;
 
   static bool refused(Status status) { return status == kNotSupported || status == kInvalidValue || status == kArchMismatch; }
   void check(Status status, const char* what) const {
@@ -187,10 +194,11 @@ class Blas {
 
   Plan& plan_of(const Product& p) {
     const Stored a = stored(p.a), b = stored(p.b), d = stored(p.d), c = p.c ? stored(p.c) : d;
-    const void* c_data = p.c ? p.c.data : p.d.data;
-    const int kind = type_of(p.a) | type_of(p.d) << 4 | a.transposed << 8 | b.transposed << 9 | bool(p.bias) << 10 | p.tf32 << 11 | (c_data == p.d.data) << 12;
-    const Key key{p.a.shape[0], p.b.shape[1], p.a.shape[1], kind, a.step, b.step, c.step, d.step, alignment(p.a.data), alignment(p.b.data), alignment(c_data),
-                  alignment(p.d.data), p.bias ? alignment(p.bias.data) : 0};
+    const View& c_view = p.c ? p.c : p.d;
+    const uint32_t alignments[] = {alignment(p.b, p.b_step), alignment(p.a, p.a_step), alignment(c_view, p.d_step), alignment(p.d, p.d_step)};  // as cuBLAS names them
+    const int kind = type_of(p.a) | type_of(p.d) << 4 | a.transposed << 8 | b.transposed << 9 | bool(p.bias) << 10 | p.tf32 << 11 | (c_view.data == p.d.data) << 12;
+    const Key key{p.a.shape[0], p.b.shape[1], p.a.shape[1], kind, a.step, b.step, c.step, d.step, p.batch, p.a_step, p.b_step, p.d_step,
+                  alignments[0], alignments[1], alignments[2], alignments[3], p.bias ? alignment(p.bias.data) : 0};
     if (const auto found = plans_.find(key); found != plans_.end()) return found->second;
     if (plans_.size() >= kMostPlans) forget();  // batches of ever new lengths
     Plan& plan = plans_[key];
@@ -202,20 +210,21 @@ class Blas {
       check(lib_.MatmulDescSetAttribute(plan.desc, kDescEpilogue, &kEpilogueBias, sizeof kEpilogueBias), "an attribute of cublasLtMatmul");
       check(lib_.MatmulDescSetAttribute(plan.desc, kDescBiasPointer, &p.bias.data, sizeof p.bias.data), "the bias of cublasLtMatmul");
     }
-    const auto layout = [&](Layout& out, const View& v, const Stored& s) {
+    const auto layout = [&](Layout& out, const View& v, const Stored& s, int64_t batch_step) {
       check(lib_.MatrixLayoutCreate(&out, type_of(v), uint64_t(s.rows), uint64_t(s.columns), s.step), "cublasLtMatrixLayoutCreate");
+      if (p.batch == 1) return;
+      const int32_t count = int32_t(p.batch);
+      check(lib_.MatrixLayoutSetAttribute(out, kLayoutBatchCount, &count, sizeof count), "an attribute of a cublasLt layout");
+      check(lib_.MatrixLayoutSetAttribute(out, kLayoutBatchStep, &batch_step, sizeof batch_step), "an attribute of a cublasLt layout");
     };
-    layout(plan.a, p.b, b), layout(plan.b, p.a, a), layout(plan.c, p.d, c), layout(plan.d, p.d, d);
+    layout(plan.a, p.b, b, p.b_step), layout(plan.b, p.a, a, p.a_step), layout(plan.c, p.d, c, p.d_step), layout(plan.d, p.d, d, p.d_step);
 
     Preference preference = nullptr;
     check(lib_.MatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
     const uint64_t workspace = kWorkspace;
     Status status = lib_.MatmulPreferenceSetAttribute(preference, kPrefMaxWorkspace, &workspace, sizeof workspace);
-    const void* const addresses[] = {p.b.data, p.a.data, c_data, p.d.data};
-    for (int i = 0; i < 4 && status == kSuccess; ++i) {
-      const uint32_t bytes = alignment(addresses[i]);
-      status = lib_.MatmulPreferenceSetAttribute(preference, kPrefAlignmentA + i, &bytes, sizeof bytes);
-    }
+    for (int i = 0; i < 4 && status == kSuccess; ++i)
+      status = lib_.MatmulPreferenceSetAttribute(preference, kPrefAlignmentA + i, &alignments[i], sizeof alignments[i]);
     // Parts of a sum are added in float32, never in bfloat16.
     if (status == kSuccess && p.d.dtype == DType::kBF16) status = lib_.MatmulPreferenceSetAttribute(preference, kPrefReductionMask, &kReductionComputeType, sizeof kReductionComputeType);
     Heuristic best{};

@@ -13,6 +13,8 @@ struct Product {
   View bias;     // (N), of d's type
   float alpha = 1;
   bool tf32 = false;  // float32 operands may be rounded to tf32; sums are float32 in any case
+  // As many products in one call, whose matrices (but the bias) lie so many numbers after the ones above. c: absent, or d.
+  int64_t batch = 1, a_step = 0, b_step = 0, d_step = 0;
 };
 
 // False when this machine has no cuBLASLt or it is switched off.

@@ -52,7 +52,8 @@ int most_fragments(const GramSide& side, int tile);  // of one tile
 struct OuterProblem {
   View d, a, a_rows, offsets;  // device memory; (N, O·R), (M, I·R)
   int64_t outputs = 0, inputs = 0, repeats = 1;
-  float* out = nullptr;        // null: only squares
+  void* out = nullptr;         // null: only squares
+  bool bf16 = false;           // out is bfloat16, not float32
   int64_t function_step = 0, repeat_step = 0, output_step = 0, input_step = 0;
   bool accumulate = false;
   float scale = 1;

@@ -12,9 +12,9 @@ struct Outer {
   Operand d, a;  // rows: outputs, inputs; depth: rows of the functions
   const int32_t* offsets;
   int64_t functions, outputs, inputs, repeats;
-  float* out;
+  void* out;
   int64_t function_step, repeat_step, output_step, input_step;
-  bool accumulate;
+  bool bf16, accumulate;
   float scale;
   double* squares;
 };
@@ -37,8 +37,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kern
       if (o >= p.outputs || i >= p.inputs) return;
       sum += double(value) * double(value);
       if (!p.out) return;
-      float* target = p.out + s * p.function_step + r * p.repeat_step + o * p.output_step + i * p.input_step;
-      *target = p.accumulate ? *target + p.scale * value : p.scale * value;
+      const int64_t at = s * p.function_step + r * p.repeat_step + o * p.output_step + i * p.input_step;
+      if (p.bf16) {
+        uint16_t* target = static_cast<uint16_t*>(p.out) + at;
+        *target = uint16_t(to_bf16x2(p.accumulate ? from_bf16(*target) + p.scale * value : p.scale * value, 0.0f));
+      } else {
+        float* target = static_cast<float*>(p.out) + at;
+        *target = p.accumulate ? *target + p.scale * value : p.scale * value;
+      }
     });
     if (!p.squares) continue;
     sum = block_sum(sum, room);
@@ -58,7 +64,7 @@ void outer_products(const OuterProblem& problem, Run& run) {
   p.a.depth_index = problem.a_rows.as<const int32_t>();
   p.offsets = problem.offsets.as<const int32_t>(), p.functions = problem.offsets.shape[0] - 1;
   p.outputs = problem.outputs, p.inputs = problem.inputs, p.repeats = problem.repeats;
-  p.out = problem.out, p.function_step = problem.function_step, p.repeat_step = problem.repeat_step, p.output_step = problem.output_step, p.input_step = problem.input_step;
+  p.out = problem.out, p.bf16 = problem.bf16, p.function_step = problem.function_step, p.repeat_step = problem.repeat_step, p.output_step = problem.output_step, p.input_step = problem.input_step;
   p.accumulate = problem.accumulate, p.scale = problem.scale, p.squares = problem.squares;
   const int64_t batch = p.functions * p.repeats;
   const dim3 grid(blocks(p.inputs, Shape::kColumns), blocks(p.outputs, Shape::kRows), unsigned(batch < 65535 ? batch : 65535));

@@ -3,8 +3,10 @@
 // for blocks (o, i) of G at a time: G_s[o,i] of every function into one workspace, then K += its Gram matrix ("Jacobian contraction" of Novak
 // et al. 2022, blocked). The same numbers as op token_gram, cheaper for long functions.
 // Functions, rows, a_rows and the second set: kernels/detail/gradient_pairs.h.
-// G in the run's real type; inner products over at most 1,024 entries of it are summed into float64 entries of K.
-// Never materialised: G beyond `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says).
+// G in the run's real type; inner products over at most 1,024 entries of it are summed into float64 entries of K. On a device, bf16 math may round G to
+// bfloat16 and sums at most 4,096 products in float32.
+// Never materialised: G beyond `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says). A device multiplies larger
+// blocks better: 256 MiB are enough there.
 // flops 2 N I O + S (S + 1) I O symmetric, 2 (N + N2) I O + 2 S S2 I O rectangular.
 #pragma once
 

@@ -7,8 +7,6 @@
 namespace hf {
 namespace {
 
-constexpr int64_t kSliceBytes = 32 << 20;
-
 View indices(Run& run, int64_t count) { return arena_tensor(run, DType::kI32, count); }
 
 template <class Body>
@@ -116,7 +114,7 @@ void FunctionBlock::scale(const View& factors) {
 
 int64_t FunctionBlock::slice_width() const {
   const int64_t V = model.spec().vocab_size, rows = std::max<int64_t>(hidden.shape[0], 1);
-  return std::clamp<int64_t>(kSliceBytes / (rows * dtype_bytes(run.real())) / 64 * 64, std::min<int64_t>(V, 256), V);
+  return std::clamp<int64_t>(slice_bytes(run.device) / (rows * dtype_bytes(run.real())) / 64 * 64, std::min<int64_t>(V, 256), V);
 }
 
 View FunctionBlock::output_gradient(int64_t first, int64_t width) const {

@@ -23,6 +23,9 @@ struct Functions {
   int64_t length(int64_t f) const { return term_offsets[f] == term_offsets[f + 1] ? 0 : rows[term_offsets[f + 1] - 1] - first_row(f) + 1; }
 };
 
+// Bytes of one of the classifier's vocabulary slices: a device wants larger products, and launches fewer of them.
+inline int64_t slice_bytes(bool device) { return int64_t{device ? 128 : 32} << 20; }
+
 // Functions begin … end − 1, with the sequences they use.
 struct FunctionRange {
   int64_t begin, end;

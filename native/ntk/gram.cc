@@ -162,7 +162,7 @@ class GramSink : public PairSink {
     JacobianGramArgs blocked;
     blocked.a = ghost.a, blocked.d = ghost.d, blocked.offsets = ghost.offsets, blocked.a_rows = ghost.a_rows;
     blocked.a2 = ghost.a2, blocked.d2 = ghost.d2, blocked.offsets2 = ghost.offsets2, blocked.a_rows2 = ghost.a_rows2;
-    blocked.gram = ghost.gram, blocked.bias = ghost.bias, blocked.accumulate = true;
+    blocked.gram = ghost.gram, blocked.bias = ghost.bias, blocked.accumulate = true, blocked.max_bytes = gradient_block_bytes(run_.device, options_.max_bytes);
     if (ghost_is_cheaper(ghost, blocked)) dispatch(ghost, run_);
     else dispatch(blocked, run_);
   }

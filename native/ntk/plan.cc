@@ -6,11 +6,6 @@
 #include "ntk/plan.h"
 
 namespace hf {
-namespace {
-
-constexpr int64_t kSliceBytes = 48 << 20;  // vocabulary slices and the arena's rounding
-
-}  // namespace
 
 int64_t stored_numbers(const ModelSpec& s) {
   const int64_t C = s.hidden_size, qkv = (s.heads + 2 * s.kv_heads) * s.head_dim, mlp_in = s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1);
@@ -22,12 +17,15 @@ int64_t stored_numbers(const ModelSpec& s) {
 std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes, int64_t kept_per_row, int64_t kept_per_function,
                                        int64_t* bytes) {
   const int64_t real = dtype_bytes(model.context()->real()), C = model.spec().hidden_size;
+  const bool device(model.context()->device());
+  const int64_t slices = slice_bytes(device) * 3 / 2;  // vocabulary slices and the arena's rounding
+  const int64_t gradient_block = device ? gradient_block_bytes(device, max_bytes) : 0;
   const auto cost_of = [&](FunctionRange range) {
     const int64_t activations = activation_rows(functions, range), gradients = gradient_rows(functions, range);
     const int64_t terms = functions.term_offsets[range.end] - functions.term_offsets[range.begin];
     return real * (activations * activation_numbers(model.spec(), Keep::kAll) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
                    terms * (2 * C + 4) + (range.end - range.begin) * kept_per_function) +
-           std::min<int64_t>(kSliceBytes, real * 3 * terms * model.spec().vocab_size);
+           std::min<int64_t>(slices, real * 3 * terms * model.spec().vocab_size) + gradient_block;
   };
   std::vector<FunctionRange> blocks;
   *bytes = 0;

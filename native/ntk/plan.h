@@ -1,6 +1,8 @@
 // The planner's numbers, shared by plan and execution.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/jacobian_gram.h"
 #include "kernels/token_gram.h"
 #include "model/spec.h"
@@ -10,6 +12,11 @@ namespace hf {
 
 // Numbers that a stored set of gradient pairs holds per gradient row, all layers.
 int64_t stored_numbers(const ModelSpec& spec);
+
+// Working memory for blocks of per-sample gradients (jacobian_gram's max_bytes). On the CPU they fit in its caches, and count as nothing.
+inline int64_t gradient_block_bytes(bool device, int64_t max_bytes) {
+  return device ? std::clamp<int64_t>(max_bytes / 16, 1, int64_t{256} << 20) : JacobianGramArgs{}.max_bytes;
+}
 
 // The planner's choice for one matrix, by FLOPs over the rate that each form reaches.
 inline bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs& blocked) {

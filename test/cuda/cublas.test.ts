@@ -13,6 +13,7 @@ import { describe, expect, it } from 'vitest';
 import type { CaseArgs } from '../cases/define.js';
 import { temporaryDirectory } from '../helpers/files.js';
 import { entry, relativeError, runCase } from '../helpers/kernels.js';
+import { pairs, second, tokenLevel } from '../helpers/pairs.js';
 import { Random, type RealTensor } from '../helpers/random.js';
 import type { ArrayView, NativeMath } from '../../src/native/types.js';
 
@@ -21,10 +22,14 @@ const log = join(temporaryDirectory(), 'products');
 process.env['HEADFIRST_CUBLAS_DIR'] = join(root, 'build/emulation');
 process.env['HEADFIRST_EMULATED_CUBLAS_LOG'] = log;
 
-function run(args: CaseArgs, math: NativeMath, padRows = false): { c: ArrayView; products: Record<string, unknown>[] } {
+function logged<T>(body: () => T): { result: T; products: Record<string, unknown>[] } {
   rmSync(log, { force: true });
-  const c = runCase(entry('gemm'), args, 'cuda', { math, padRows })['c']!;
-  return { c, products: existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>) : [] };
+  const result = body();
+  return { result, products: existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>) : [] };
+}
+function run(args: CaseArgs, math: NativeMath, padRows = false): { c: ArrayView; products: Record<string, unknown>[] } {
+  const { result: c, products } = logged(() => runCase(entry('gemm'), args, 'cuda', { math, padRows })['c']!);
+  return { c, products };
 }
 const rounded = (t: RealTensor): RealTensor => ({ ...t, data: t.data.map((x) => {
   const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
@@ -82,6 +87,52 @@ describe.skipIf(onHardware)('products that our own kernel keeps', () => {
     ['bfloat16 operands of an exact product', { a: { ...tall, bfloat16: true }, b: { ...wide, bfloat16: true } }, 'tf32'],
     ['small', { a: random.normal([65, 70]), b: random.normal([70, 65]) }, 'bf16'],
   ])('%s', (_, args, math) => expect(run(args, math).products).toEqual([]));
+});
+
+describe.skipIf(onHardware)('per-sample gradients of jacobian_gram', () => {
+  const gram = (args: CaseArgs, math: NativeMath = 'bf16') => {
+    const { result, products } = logged(() => runCase(entry('jacobian_gram'), args, 'cuda', { math })['gram']!);
+    return { error: relativeError(result, runCase(entry('jacobian_gram'), args, 'reference64')['gram']!), products };
+  };
+  const bound = 5e-3;  // operands and gradients are rounded to bfloat16
+  const uniform = pairs(random, Array<number>(10).fill(280), 128, 96);
+
+  it('one batch for functions of one length', () => {
+    const { error, products } = gram({ ...uniform });
+    expect(error).toBeLessThan(bound);
+    expect(products).toEqual([{ m: 128, n: 96, k: 280, transposed: [0, 1], operands: 'bf16', tf32: false, bias: false, c: 'none', batch: 10 }]);
+  });
+
+  it('operands of bfloat16, a bias, added to K', () => {
+    const args = { ...uniform, a: { ...uniform.a, bfloat16: true }, d: { ...uniform.d, bfloat16: true }, bias: true, accumulate: true, gram: random.normal([10, 10], 1e3) };
+    expect(gram(args).error).toBeLessThan(bound);
+  });
+
+  it('ragged: a batch for neighbours of one length', () => {
+    const { error, products } = gram({ ...pairs(random, [700, 700, 0, 0, 1, 300, 700, 700, 9], 131, 99) });
+    expect(error).toBeLessThan(bound);
+    expect(products.map(({ k, batch }) => [k, batch])).toEqual([[700, 2], [1, undefined], [300, undefined], [700, 2], [9, undefined]]);
+  });
+
+  it('shared rows of a against another set, more functions than a tile', () => {
+    const args = { ...tokenLevel(random, [95, 90], 35, 72, 80), ...second(pairs(random, [50, 60], 72, 80)) };
+    const { error, products } = gram(args);
+    expect(error).toBeLessThan(bound);
+    expect(products.length).toBeGreaterThan(70);
+    expect(gram({ ...tokenLevel(random, [95, 90], 35, 72, 80) }).error).toBeLessThan(bound);
+  });
+
+  it('blocks within max_bytes', () => {
+    const { error, products } = gram({ ...uniform, a: random.normal([2800, 200]), max_bytes: 20 * 96 * 72 });
+    expect(error).toBeLessThan(bound);
+    expect(products.map(({ m, n }) => [m, n])).toEqual([[104, 64], [104, 32], [96, 64], [96, 32]]);
+  });
+
+  it('our own kernels keep small ones, other arithmetic, and blocks too small to be worth it', () => {
+    expect(gram({ ...pairs(random, [30, 30], 128, 96) }).products).toEqual([]);
+    expect(gram({ ...uniform }, 'tf32').products).toEqual([]);
+    expect(gram({ ...uniform, max_bytes: 20 * 63 * 63 }).products).toEqual([]);
+  });
 });
 
 describe.skipIf(onHardware)('the environment', () => {

@@ -62,4 +62,26 @@ describe.skipIf(!onHardware)('wide products', () => {
     expect(errors('token_gram', { ...shared, accumulate: true, gram: random.normal([lengths.length, lengths.length]) })['gram'], 'shared rows').toBeLessThan(bound);
     expect(errors('token_gram', { d: one.d, offsets: one.offsets })['gram'], 'without a').toBeLessThan(bound);
   });
+
+  it.each([[768, 768], [200, 1032], [771, 130]])('jacobian_gram, %i × %i: uniform, ragged, rectangular, bias, shared rows, accumulated', (I, O) => {
+    const random = new Random(O);
+    const uniform = pairs(random, Array<number>(24).fill(64), I, O), ragged = pairs(random, [300, 64, 64, 64, 0, 1, 7, 255, 256, 256, 129, 0], I, O);
+    const bound = 1e-2;
+    for (const bias of [false, true]) {
+      expect(errors('jacobian_gram', { ...uniform, bias })['gram'], 'uniform').toBeLessThan(bound);
+      expect(errors('jacobian_gram', { ...ragged, bias, max_bytes: 1 << 28 })['gram'], 'ragged').toBeLessThan(bound);
+      expect(errors('jacobian_gram', { ...uniform, ...second(ragged), bias })['gram'], 'rectangular').toBeLessThan(bound);
+    }
+    const bfloat16 = { ...uniform, a: { ...uniform.a, bfloat16: true }, d: { ...uniform.d, bfloat16: true } };
+    expect(errors('jacobian_gram', { ...bfloat16, bias: true })['gram'], 'bfloat16').toBeLessThan(bound);
+    const shared = { ...uniform, a: random.normal([500, I]), a_rows: random.integers([24 * 64], 0, 500), accumulate: true, gram: random.normal([24, 24], 1e3) };
+    expect(errors('jacobian_gram', shared)['gram'], 'shared rows').toBeLessThan(bound);
+  });
+
+  it('jacobian_gram of more functions than a tile of their Gram matrix', () => {
+    const random = new Random(5);
+    const many = pairs(random, Array<number>(150).fill(16), 192, 192), few = pairs(random, Array<number>(70).fill(16), 192, 192);
+    expect(errors('jacobian_gram', { ...many })['gram'], 'symmetric').toBeLessThan(1e-2);
+    expect(errors('jacobian_gram', { ...many, ...second(few) })['gram'], 'rectangular').toBeLessThan(1e-2);
+  });
 });

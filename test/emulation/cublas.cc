@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <string>
 
 namespace {
 
@@ -22,6 +23,8 @@ struct Layout {
   int type;
   uint64_t rows, columns;
   int64_t step;
+  int32_t batch;
+  int64_t batch_step;
 };
 struct Preference {
   uint64_t workspace;
@@ -62,7 +65,8 @@ bool shapes(const Desc* desc, const Layout* a, const Layout* b, const Layout* c,
   if (desc->scale != kF32 || (desc->compute != kCompute32F && desc->compute != kComputeTf32) || (a->type == kBF16 && desc->compute != kCompute32F)) return false;
   if (a->type == kF32 && d->type != kF32) return false;
   for (const Layout* layout : {a, b, c, d})
-    if (layout->step < int64_t(layout->rows)) return false;
+    if (layout->step < int64_t(layout->rows) || layout->batch != d->batch || layout->batch < 1) return false;
+  if (d->batch > 1 && d->batch_step < d->step * int64_t(d->columns - 1) + int64_t(d->rows)) return false;
   return true;
 }
 
@@ -86,7 +90,14 @@ int cublasLtMatmulDescSetAttribute(Desc* desc, int attribute, const void* value,
   }
 }
 int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns, int64_t step) {
-  return *layout = new Layout{type, rows, columns, step}, kSuccess;
+  return *layout = new Layout{type, rows, columns, step, 1, 0}, kSuccess;
+}
+int cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const void* value, size_t bytes) {
+  switch (attribute) {
+    case 5: return set(layout->batch, value, bytes);
+    case 6: return set(layout->batch_step, value, bytes);
+    default: return kInvalidValue;
+  }
 }
 int cublasLtMatrixLayoutDestroy(Layout* layout) { return delete layout, kSuccess; }
 int cublasLtMatmulPreferenceCreate(Preference** preference) { return *preference = new Preference{0, {256, 256, 256, 256}, 7}, kSuccess; }
@@ -112,27 +123,33 @@ int cublasLtMatmul(void*, Desc* desc, const float* alpha, const void* a, Layout*
   uint64_t m, n, k;
   if (!shapes(desc, la, lb, lc, ld, m, n, k) || algorithm->data[1] != kMark || !workspace || workspace_bytes < 1) return kInvalidValue;
   const void* const addresses[] = {a, b, c, d};
+  const Layout* const layouts[] = {la, lb, lc, ld};
+  const auto bytes_of = [](const Layout* l) { return uintptr_t(l->batch_step) * (l->type == kBF16 ? 2 : 4); };
   for (int i = 0; i < 4; ++i)
-    if (reinterpret_cast<uintptr_t>(addresses[i]) & (algorithm->data[0] >> 8 * i & 255)) return kInvalidValue;
+    if ((reinterpret_cast<uintptr_t>(addresses[i]) | bytes_of(layouts[i])) & (algorithm->data[0] >> 8 * i & 255)) return kInvalidValue;
   if (c == d && lc->step != ld->step) return kInvalidValue;
   if ((desc->epilogue == 4) != (desc->bias != nullptr) || (desc->epilogue != 1 && desc->epilogue != 4)) return kInvalidValue;
-  for (uint64_t j = 0; j < n; ++j) {
-    for (uint64_t i = 0; i < m; ++i) {
-      double sum = 0;
-      for (uint64_t l = 0; l < k; ++l)
-        sum += number(a, la->type, desc->transposed[0] ? int64_t(l) + int64_t(i) * la->step : int64_t(i) + int64_t(l) * la->step) *
-               number(b, lb->type, desc->transposed[1] ? int64_t(j) + int64_t(l) * lb->step : int64_t(l) + int64_t(j) * lb->step);
-      double out = double(*alpha) * sum;
-      if (*beta != 0) out += double(*beta) * number(c, lc->type, int64_t(i) + int64_t(j) * lc->step);
-      if (desc->epilogue == 4) out += number(desc->bias, ld->type, int64_t(i));
-      store(d, ld->type, int64_t(i) + int64_t(j) * ld->step, float(out));
+  for (int64_t z = 0; z < ld->batch; ++z) {
+    const int64_t az = z * la->batch_step, bz = z * lb->batch_step, cz = z * lc->batch_step, dz = z * ld->batch_step;
+    for (uint64_t j = 0; j < n; ++j) {
+      for (uint64_t i = 0; i < m; ++i) {
+        double sum = 0;
+        for (uint64_t l = 0; l < k; ++l)
+          sum += number(a, la->type, az + (desc->transposed[0] ? int64_t(l) + int64_t(i) * la->step : int64_t(i) + int64_t(l) * la->step)) *
+                 number(b, lb->type, bz + (desc->transposed[1] ? int64_t(j) + int64_t(l) * lb->step : int64_t(l) + int64_t(j) * lb->step));
+        double out = double(*alpha) * sum;
+        if (*beta != 0) out += double(*beta) * number(c, lc->type, cz + int64_t(i) + int64_t(j) * lc->step);
+        if (desc->epilogue == 4) out += number(desc->bias, ld->type, int64_t(i));
+        store(d, ld->type, dz + int64_t(i) + int64_t(j) * ld->step, float(out));
+      }
     }
   }
   if (const char* path = std::getenv("HEADFIRST_EMULATED_CUBLAS_LOG")) {
     if (std::FILE* log = std::fopen(path, "a")) {
-      std::fprintf(log, "{\"m\":%llu,\"n\":%llu,\"k\":%llu,\"transposed\":[%d,%d],\"operands\":\"%s\",\"tf32\":%s,\"bias\":%s,\"c\":\"%s\"}\n", (unsigned long long)m, (unsigned long long)n,
+      const std::string batch = ld->batch == 1 ? "" : ",\"batch\":" + std::to_string(ld->batch);
+      std::fprintf(log, "{\"m\":%llu,\"n\":%llu,\"k\":%llu,\"transposed\":[%d,%d],\"operands\":\"%s\",\"tf32\":%s,\"bias\":%s,\"c\":\"%s\"%s}\n", (unsigned long long)m, (unsigned long long)n,
                    (unsigned long long)k, desc->transposed[0], desc->transposed[1], la->type == kBF16 ? "bf16" : "f32", desc->compute == kComputeTf32 ? "true" : "false",
-                   desc->bias ? "true" : "false", *beta == 0 ? "none" : c == d ? "d" : "other");
+                   desc->bias ? "true" : "false", *beta == 0 ? "none" : c == d ? "d" : "other", batch.c_str());
       std::fclose(log);
     }
   }
