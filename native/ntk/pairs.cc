@@ -7,7 +7,7 @@ namespace hf {
 View PairSink::function_sums(const View& d, const View& scale_by, const View& offsets) {
   SegmentReduceArgs args;
   args.x = d, args.offsets = offsets, args.scale_by = scale_by;
-  args.y = arena_tensor(run_, d.dtype, offsets.shape[0] - 1, d.shape[1]);
+  args.y = arena_tensor(run_, run_.real(), offsets.shape[0] - 1, d.shape[1]);
   dispatch(args, run_);
   return args.y;
 }
