@@ -37,6 +37,7 @@ Napi::Object cuda_info(Napi::Env env) {
     devices.Set(devices.Length(), device);
   }
   cuda.Set("devices", devices);
+  cuda.Set("cublas", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), cublas_status()); }, "cublas"));
   return cuda;
 }
 

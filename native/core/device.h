@@ -47,6 +47,8 @@ struct CudaStatus {
   std::string reason;               // why there is none, or which driver serves them
 };
 const CudaStatus& cuda_status();
+// Which cuBLASLt plain products use, or why none; looks for it on the first call.
+std::string cublas_status();
 // ERR_BACKEND_UNAVAILABLE with the reason when there is no such device.
 std::shared_ptr<Device> open_cuda(int index);
 

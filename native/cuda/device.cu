@@ -69,10 +69,13 @@ Stream::Stream(int index) : index_(index) {
   multiprocessors_ = properties.multiProcessorCount;
   const char* wide = std::getenv("HEADFIRST_HOPPER");
   hopper_ = properties.major == 9 && !(wide && std::strcmp(wide, "off") == 0);
+  profile_ = Profile::create(index_, stream_);
 }
 
 Stream::~Stream() {
-  if (cudaSetDevice(index_) == cudaSuccess) cudaStreamDestroy(stream_);
+  const bool reachable = cudaSetDevice(index_) == cudaSuccess;
+  profile_.reset(), blas_.reset(), ring_.reset();
+  if (reachable) cudaStreamDestroy(stream_);
 }
 
 void Stream::use() {
@@ -131,6 +134,11 @@ bool Stream::owns(const void* data) const noexcept {
 void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes, int64_t rows) {
   if (bytes == 0 || rows == 0) return;
   use();
+  const Timed timed(profile(), "copy between host and device");
+  if (rows == 1 && bytes <= PinnedRing::kLargest && owns(to) && !owns(from)) {
+    std::call_once(ring_made_, [&] { ring_ = std::make_unique<PinnedRing>(*this); });
+    return ring_->upload(to, from, bytes);
+  }
   // From pageable host memory the call returns once the numbers are in the driver's hands, to it once they have arrived.
   if (rows == 1) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_), "cudaMemcpyAsync");
   else
@@ -143,6 +151,7 @@ void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step
 void Stream::fill(void* data, int byte, int64_t bytes) {
   if (bytes == 0) return;
   use();
+  const Timed timed(profile(), "fill");
   check(cudaMemsetAsync(data, byte, static_cast<size_t>(bytes), stream_), "cudaMemsetAsync");
 }
 

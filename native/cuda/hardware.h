@@ -4,6 +4,8 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include <map>
+#include <mutex>
 #include <tuple>
 #include <utility>
 
@@ -131,15 +133,34 @@ HF_DEVICE void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// Lets the kernel have that much shared memory on the current device. The driver is asked once for each, and again only for more.
+inline cudaError_t allow_shared(const void* kernel, int bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, int> allowed;
+  int device = 0;
+  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  std::lock_guard<std::mutex> lock(mutex);
+  int& most = allowed[{device, kernel}];
+  if (bytes <= most) return cudaSuccess;
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error == cudaSuccess) most = bytes;
+  return error;
+}
+
 // Starts a kernel; its own errors come later, from the device.
 template <class... P>
 cudaError_t start_kernel(void (*kernel)(P...), dim3 grid, dim3 block, int shared_bytes, cudaStream_t stream, P... parameters) {
   if (shared_bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-    if (error != cudaSuccess) return error;
+    if (const cudaError_t error = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes); error != cudaSuccess) return error;
   }
   void* pointers[] = {static_cast<void*>(&parameters)..., nullptr};
   return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers, static_cast<size_t>(shared_bytes), stream);
 }
+
+// A function of a library that starts work on the device.
+template <class F>
+auto library_call(const F& call) { return call(); }
+// Files of cuBLASLt, the preferred one first.
+constexpr const char* kBlasLibraries[] = {"libcublasLt.so.13", "libcublasLt.so.12"};
 
 }  // namespace hf::cuda

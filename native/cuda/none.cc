@@ -12,6 +12,8 @@ const CudaStatus& cuda_status() {
   return status;
 }
 
+std::string cublas_status() { return "none (" + cuda_status().reason + ")"; }
+
 std::shared_ptr<Device> open_cuda(int) { fail(ErrorCode::kBackendUnavailable, "cuda: %s", cuda_status().reason.c_str()); }
 
 }  // namespace hf

@@ -2,14 +2,19 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <mutex>
 
 #include "core/device.h"
 #include "core/error.h"
 #include "core/run.h"
+#include "cuda/pinned_ring.h"
 #include "cuda/platform.h"
+#include "cuda/profile.h"
 
 namespace hf::cuda {
+
+class Blas;
 
 class Stream final : public Device {
  public:
@@ -32,6 +37,8 @@ class Stream final : public Device {
   cudaStream_t handle() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }
   bool hopper() const { return hopper_; }
+  Profile* profile() const { return profile_.get(); }  // null: not wanted
+  Blas& blas();                                        // cublas.cu; made on first use
 
  private:
   const int index_;
@@ -41,6 +48,10 @@ class Stream final : public Device {
   mutable std::mutex mutex_;
   std::map<const char*, int64_t> ranges_;  // begin → bytes of what allocate() gave out
   std::string lost_;
+  std::unique_ptr<Profile> profile_;
+  std::once_flag ring_made_;
+  std::unique_ptr<PinnedRing> ring_;
+  std::shared_ptr<Blas> blas_;
 };
 
 inline Stream& stream_of(Run& run) { return static_cast<Stream&>(*run.device); }
@@ -49,6 +60,7 @@ inline Stream& stream_of(Run& run) { return static_cast<Stream&>(*run.device); }
 template <class... P, class... A>
 void launch(const char* name, void (*kernel)(P...), dim3 grid, int block, int shared_bytes, Stream& stream, A&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  const Timed timed(stream.profile(), name);
   stream.check(start_kernel<P...>(kernel, grid, dim3(static_cast<unsigned>(block)), shared_bytes, stream.handle(), static_cast<P>(arguments)...), name);
 }
 

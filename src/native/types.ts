@@ -370,6 +370,8 @@ export interface NativeAddon {
     readonly devices: readonly { readonly name: string; readonly computeCapability: string; readonly bytes: number }[];
     /** Why there is no usable device, or which driver serves them. */
     readonly reason: string;
+    /** Which cuBLASLt plain products use, or why none. Looks for the library on the first call. */
+    cublas(): string;
   };
   /** Without a context, that of the tensors. */
   policyGradient(context: NativeContext | undefined, args: NativePolicyGradient, onProgress?: NativeProgress): NativeJob<NativeScores & { gradHidden?: NativeTensor; gradWeight?: NativeTensor }>;

@@ -10,7 +10,7 @@ const run = (name: string, seed: number) => {
 };
 
 describe.each([1, 2, 3])('order of threads %i', (seed) => {
-  it.each(['product', 'exchange', 'matrices'])('passes: %s', (name) => expect(run(name, seed).said).toBe('ok'));
+  it.each(['product', 'exchange', 'matrices', 'uploads'])('passes: %s', (name) => expect(run(name, seed).said).toBe('ok'));
   it.each([
     ['missing barrier', /race on shared word|before the asynchronous copy|read before anything wrote it/],
     ['missing warp barrier', /race on shared word|read before anything wrote it/],

@@ -192,4 +192,11 @@ cudaError_t start_kernel(void (*kernel)(P...), dim3 grid, dim3 block, int shared
   return cudaSuccess;
 }
 
+template <class F>
+auto library_call(const F& call) {
+  const emulation::DeviceWork work;
+  return call();
+}
+constexpr const char* kBlasLibraries[] = {"libemulated_cublasLt.so"};
+
 }  // namespace hf::cuda

@@ -1,5 +1,6 @@
 // Kernels with planted mistakes, each beside its correct form: `planted <name>` runs one on the emulated machine and prints 'ok', or what the emulation (or
 // the comparison with plain loops) found. test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -133,12 +134,29 @@ std::string run_memory(bool on_host) {
   return "ok";
 }
 
+// More than the ring of page-locked memory holds, with no other work between that would make the device take its copies.
+std::string run_uploads() {
+  constexpr int kCopies = 200, kNumbers = 12345;
+  Stream stream(0);
+  float* data = static_cast<float*>(stream.allocate(int64_t{kCopies} * kNumbers * 4));
+  std::vector<float> numbers(kNumbers), back(size_t{kCopies} * kNumbers);
+  for (int i = 0; i < kCopies; ++i) {
+    std::fill(numbers.begin(), numbers.end(), float(i));
+    stream.copy(data + int64_t{i} * kNumbers, numbers.data(), kNumbers * 4);
+  }
+  stream.copy(back.data(), data, int64_t(back.size()) * 4);
+  for (size_t i = 0; i < back.size(); ++i)
+    if (back[i] != float(i / kNumbers)) return "wrong result";
+  return "ok";
+}
+
 std::string run(const std::string& name) {
   if (name == "product") return run_product(Mistake::kNone);
   if (name == "exchange") return run_exchange(Mistake::kNone);
   if (name == "matrices") return run_matrices(Mistake::kNone);
   if (name == "matrices without a warp barrier") return run_matrices(Mistake::kNoWarpBarrier);
   if (name == "matrix row not aligned") return run_matrices(Mistake::kLane);
+  if (name == "uploads") return run_uploads();
   if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
   if (name == "missing wait") return run_product(Mistake::kNoWait);
   if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <vector>
 
 namespace {
 
@@ -23,6 +24,9 @@ struct Allocation {
 struct EmulatedDevice {
   std::mutex mutex;
   std::map<void*, Allocation> allocations;
+  std::map<const char*, size_t> page_locked;  // begin → bytes
+  struct Copy { void* to; const void* from; size_t bytes; };
+  std::vector<Copy> pending;                  // copies out of page-locked memory
   size_t used = 0;
   int working = 0;       // DeviceWork alive
   long launches = 0;
@@ -42,6 +46,14 @@ EmulatedDevice& device() {
   static EmulatedDevice instance;
   return instance;
 }
+void finish() {
+  bool any;
+  {
+    std::lock_guard<std::mutex> lock(device().mutex);
+    any = !device().pending.empty();
+  }
+  if (any) const hf::emulation::DeviceWork work;
+}
 
 }  // namespace
 
@@ -50,6 +62,8 @@ namespace hf::emulation {
 DeviceWork::DeviceWork() {
   std::lock_guard<std::mutex> lock(device().mutex);
   if (device().working++ == 0) device().protect(PROT_READ | PROT_WRITE);
+  for (const auto& copy : device().pending) std::memcpy(copy.to, copy.from, copy.bytes);
+  device().pending.clear();
 }
 DeviceWork::~DeviceWork() {
   std::lock_guard<std::mutex> lock(device().mutex);
@@ -75,7 +89,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 cudaError_t cudaSetDevice(int index) { return index == 0 ? device().sticky : cudaErrorInvalidValue; }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = nullptr, device().sticky; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return device().sticky; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return device().sticky; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return finish(), device().sticky; }
 cudaError_t cudaStreamQuery(cudaStream_t) { return device().sticky; }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
@@ -94,6 +108,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* data) {
+  finish();
   std::lock_guard<std::mutex> lock(device().mutex);
   const auto found = device().allocations.find(data);
   if (found == device().allocations.end()) return data ? cudaErrorInvalidValue : cudaSuccess;
@@ -103,12 +118,35 @@ cudaError_t cudaFree(void* data) {
   return device().sticky;
 }
 
+cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
+  std::lock_guard<std::mutex> lock(device().mutex);
+  *data = std::malloc(bytes);
+  if (!*data) return cudaErrorMemoryAllocation;
+  device().page_locked[static_cast<const char*>(*data)] = bytes;
+  return device().sticky;
+}
+cudaError_t cudaFreeHost(void* data) {
+  finish();
+  std::lock_guard<std::mutex> lock(device().mutex);
+  device().page_locked.erase(static_cast<const char*>(data));
+  std::free(data);
+  return device().sticky;
+}
+
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = device().total(), *free = *total - device().used;
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  {
+    std::lock_guard<std::mutex> lock(device().mutex);
+    const auto after = device().page_locked.upper_bound(static_cast<const char*>(from));
+    if (after != device().page_locked.begin() && static_cast<const char*>(from) < std::prev(after)->first + std::prev(after)->second) {
+      device().pending.push_back({to, from, bytes});
+      return device().sticky;
+    }
+  }
   return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
 }
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes, size_t rows, cudaMemcpyKind, cudaStream_t) {
@@ -128,6 +166,7 @@ struct EmulatedEvent { std::chrono::steady_clock::time_point time; };
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return *event = new EmulatedEvent, cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) { return event->time = std::chrono::steady_clock::now(), device().sticky; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return finish(), device().sticky; }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
   return device().sticky;

@@ -1,6 +1,6 @@
 // The few functions of the CUDA runtime that native/cuda/device.cu calls, for the emulated device. Device memory may be touched by kernels
 // and copies only: at any other time its pages are closed, so host code that reads or writes it ends the process at once. Every allocation
-// ends at a closed page.
+// ends at a closed page. Copies out of page-locked memory are made as late as a device may: when other work needs them or the host waits.
 //   HEADFIRST_EMULATED_BYTES   memory of the device (default 2^31)
 //   HEADFIRST_EMULATED_FAULT   the n-th launch from the start of the process fails, and the device with it
 #pragma once
@@ -17,7 +17,7 @@ enum cudaError_t : int {
   cudaErrorIllegalAddress = 700,
 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
-constexpr unsigned cudaStreamNonBlocking = 1;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0;
 using cudaStream_t = struct EmulatedStream*;
 struct cudaDeviceProp {
   char name[256];
@@ -35,6 +35,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaMalloc(void** data, size_t bytes);
 cudaError_t cudaFree(void* data);
+cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void* data);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes, size_t rows, cudaMemcpyKind kind, cudaStream_t stream);
@@ -43,6 +45,7 @@ using cudaEvent_t = struct EmulatedEvent*;
 cudaError_t cudaEventCreate(cudaEvent_t* event);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorName(cudaError_t error);

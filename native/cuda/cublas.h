@@ -1,0 +1,23 @@
+// Plain matrix products by cuBLASLt, where the machine has it: opened at run time, never linked. core/device.h says which one (cublas_status).
+#pragma once
+
+#include "cuda/stream.h"
+
+namespace hf::cuda {
+
+// d = alpha · a b (+ c) (+ bias, per column)
+struct Product {
+  View a, b;     // (M, K), (K, N): both float32 or both bfloat16, plain matrices (cast.h)
+  View d;        // (M, N): float32 or bfloat16, contiguous rows
+  View c;        // absent, d itself, or another matrix of d's type; may not overlap d in part
+  View bias;     // (N), of d's type
+  float alpha = 1;
+  bool tf32 = false;  // float32 operands may be rounded to tf32; sums are float32 in any case
+};
+
+// False when this machine has no cuBLASLt or it is switched off.
+bool blas_available();
+// `name`: for the profile. False, with nothing done, when there is no cuBLASLt or it does not take these operands.
+bool blas_product(const char* name, Stream& stream, const Product& product);
+
+}  // namespace hf::cuda

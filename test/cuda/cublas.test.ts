@@ -1,0 +1,122 @@
+/**
+ * Plain products by cuBLASLt: what native/cuda/cublas.cu asks of the library, against a stand-in for the emulated device that is strict about it
+ * (test/emulation/cublas.cc) and notes every product.
+ */
+import { onHardware } from './device.js';
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+import type { CaseArgs } from '../cases/define.js';
+import { temporaryDirectory } from '../helpers/files.js';
+import { entry, relativeError, runCase } from '../helpers/kernels.js';
+import { Random, type RealTensor } from '../helpers/random.js';
+import type { ArrayView, NativeMath } from '../../src/native/types.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const log = join(temporaryDirectory(), 'products');
+process.env['HEADFIRST_CUBLAS_DIR'] = join(root, 'build/emulation');
+process.env['HEADFIRST_EMULATED_CUBLAS_LOG'] = log;
+
+function run(args: CaseArgs, math: NativeMath, padRows = false): { c: ArrayView; products: Record<string, unknown>[] } {
+  rmSync(log, { force: true });
+  const c = runCase(entry('gemm'), args, 'cuda', { math, padRows })['c']!;
+  return { c, products: existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>) : [] };
+}
+const rounded = (t: RealTensor): RealTensor => ({ ...t, data: t.data.map((x) => {
+  const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
+  return new Float32Array(Uint32Array.of((bits + 0x7fff + ((bits >>> 16) & 1)) & ~0xffff).buffer)[0]!;
+}) });
+/** Of the stand-in, which rounds to bfloat16 only what it is given in it. */
+function check(args: CaseArgs & { a: RealTensor; b: RealTensor }, math: NativeMath, padRows = false) {
+  const exact = math === 'bf16' ? { ...args, a: rounded(args.a), b: rounded(args.b) } : args;
+  const { c, products } = run(args, math, padRows);
+  expect(relativeError(c, runCase(entry('gemm'), exact, 'reference64')['c']!)).toBeLessThan(1e-6);
+  expect(products.length).toBe(1);
+  return products[0]!;
+}
+
+const random = new Random(7);
+const [M, K, N] = [300, 371, 309];  // more than 2^25 multiply-adds
+const a = random.normal([M, K]), b = random.normal([K, N]);
+
+const lay = (t: RealTensor, layout: 'rows' | 'columns'): RealTensor => (layout === 'rows' ? t : { ...t, layout });
+
+describe.skipIf(onHardware)('products that go to cuBLAS', () => {
+  it.each((['tf32', 'bf16'] as const).flatMap((math) => (['rows', 'columns'] as const).flatMap((x) => (['rows', 'columns'] as const).map((y) => [math, x, y] as const))))(
+    '%s, a by %s, b by %s', (math, x, y) => {
+      const product = check({ a: lay(a, x), b: lay(b, y) }, math, x === y);
+      expect(product).toEqual({ m: N, n: M, k: K, transposed: [Number(y === 'columns'), Number(x === 'columns')], operands: math === 'bf16' ? 'bf16' : 'f32', tf32: math === 'tf32', bias: false, c: 'none' });
+    });
+
+  it('exact float32 from 2^27 multiply-adds on', () => {
+    const large = { a: random.normal([512, 513]), b: random.normal([513, 514]) };
+    expect(check(large, 'fp32')).toMatchObject({ operands: 'f32', tf32: false });
+  });
+
+  it('bfloat16 operands as they are', () => {
+    expect(check({ a: { ...a, bfloat16: true }, b: { ...b, bfloat16: true, layout: 'columns' } }, 'bf16')).toMatchObject({ operands: 'bf16', transposed: [1, 0] });
+  });
+
+  it.each(['tf32', 'bf16'] as const)('%s: alpha, bias, residual, accumulate', (math) => {
+    const [bias, residual, c] = [random.normal([N]), random.normal([M, N]), random.normal([M, N])];
+    expect(check({ a, b, alpha: -0.5, bias, residual }, math)).toMatchObject({ bias: true, c: 'other' });
+    expect(check({ a, b, residual }, math, true)).toMatchObject({ bias: false, c: 'other' });
+    expect(check({ a, b, c, accumulate: true, alpha: 2 }, math)).toMatchObject({ bias: false, c: 'd' });
+    expect(check({ a, b, c, accumulate: true, bias }, math)).toMatchObject({ bias: true, c: 'd' });
+  });
+});
+
+describe.skipIf(onHardware)('products that our own kernel keeps', () => {
+  const [tall, wide] = [random.normal([65, 8300]), random.normal([8300, 65])];
+  it('one that goes to cuBLAS, to compare with', () => expect(run({ a: tall, b: wide }, 'bf16').products.length).toBe(1));
+  it.each<[string, CaseArgs, NativeMath]>([
+    ['a triangle', { a: tall, b: wide, triangle: 'upper' }, 'bf16'],
+    ['exact and below 2^27', { a: tall, b: wide }, 'fp32'],
+    ['few rows whose weights would be rounded first', { a: random.normal([64, 8300]), b: wide }, 'bf16'],
+    ['accumulated with a residual', { a: tall, b: wide, c: random.normal([65, 65]), residual: random.normal([65, 65]), accumulate: true }, 'tf32'],
+    ['strides that no leading dimension describes', { a: { ...tall, layout: 'spread' }, b: wide }, 'tf32'],
+    ['bfloat16 operands of an exact product', { a: { ...tall, bfloat16: true }, b: { ...wide, bfloat16: true } }, 'tf32'],
+    ['small', { a: random.normal([65, 70]), b: random.normal([70, 65]) }, 'bf16'],
+  ])('%s', (_, args, math) => expect(run(args, math).products).toEqual([]));
+});
+
+describe.skipIf(onHardware)('the environment', () => {
+  const node = (environment: Record<string, string>, ...args: string[]) =>
+    spawnSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, HEADFIRST_EMULATED_CUBLAS_LOG: '', ...environment } });
+  const cublas = (environment: Record<string, string>): string => {
+    const { stdout } = node(environment, join(root, 'dist/cli/main.js'), 'info', '--json');
+    return (JSON.parse(stdout) as { cuda: { cublas: string } }).cuda.cublas;
+  };
+  const program = `import { kernels } from ${JSON.stringify(join(root, 'dist/index.js'))};
+    const matrix = (rows, columns) => ({ data: new Float32Array(rows * columns).fill(1), shape: [rows, columns] });
+    const { c } = await kernels.gemm({ a: matrix(300, 400), b: matrix(400, 300) }, { backend: 'cuda', math: 'bf16' });
+    console.log(c.data[7]);`;
+
+  it('headfirst info says which cuBLAS is used, or why none', () => {
+    expect(cublas({})).toMatch(/^cuBLASLt 13\.99\.7 \(.+libemulated_cublasLt\.so\)$/);
+    expect(cublas({ HEADFIRST_CUBLAS: 'off' })).toMatch(/^none \(HEADFIRST_CUBLAS=off\): .+ our own tensor-core kernel, the slower way$/);
+    expect(cublas({ HEADFIRST_CUBLAS_DIR: '/nowhere' })).toMatch(/^none \(.*libemulated_cublasLt.+HEADFIRST_CUBLAS_DIR may name the folder that holds it\)/);
+  });
+
+  it('HEADFIRST_PROFILE=1 prints the time by name when the process ends', () => {
+    const { stdout, stderr } = node({ HEADFIRST_PROFILE: '1' }, '--input-type=module', '-e', program);
+    expect(stdout.trim()).toBe('400');
+    expect(stderr).toMatch(/^headfirst profile, cuda:0$/m);
+    expect(stderr).toMatch(/^bf16_copy +2 +\d+\.\d{3} +\d+\.\d%$/m);
+    expect(stderr).toMatch(/^gemm \(cuBLAS\) +1 /m);
+    expect(stderr).not.toMatch(/^gemm +\d/m);
+  });
+
+  it('HEADFIRST_CUBLAS=off: the same product by our own kernel', () => {
+    const { stdout, stderr } = node({ HEADFIRST_PROFILE: '1', HEADFIRST_CUBLAS: 'off' }, '--input-type=module', '-e', program);
+    expect(stdout.trim()).toBe('400');
+    expect(stderr).toMatch(/^gemm +1 /m);
+    expect(stderr).not.toContain('cuBLAS');
+  });
+
+  it('without it nothing is printed', () => expect(node({}, '--input-type=module', '-e', program).stderr).toBe(''));
+});
