@@ -1,7 +1,7 @@
 // C = alpha · A B (+ bias) (+ residual), or added to C. A block owns a tile of C, 64 × 64 (4 warps of 32 × 32, 54 KiB of shared memory) or, when those
 // are many, 128 × 128 (8 warps of 64 × 32, 108 KiB). The sum over k runs in one order whatever M and N are and whichever tile it is.
 // Compute bound: a 128 × 128 tile reads 8 bytes of operands, from L2 mostly, for every 128 multiply-adds.
-// Large products go to cuBLASLt where the machine has it.
+// Large products go to cuBLASLt where the machine has it; its order of sums depends on the shape.
 #include "core/error.h"
 #include "cuda/cast.h"
 #include "cuda/cublas.h"

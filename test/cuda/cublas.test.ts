@@ -91,9 +91,9 @@ describe.skipIf(onHardware)('the environment', () => {
     const { stdout } = node(environment, join(root, 'dist/cli/main.js'), 'info', '--json');
     return (JSON.parse(stdout) as { cuda: { cublas: string } }).cuda.cublas;
   };
-  const program = `import { kernels } from ${JSON.stringify(join(root, 'dist/index.js'))};
+  const program = `import { createContext, kernels } from ${JSON.stringify(join(root, 'dist/index.js'))};
     const matrix = (rows, columns) => ({ data: new Float32Array(rows * columns).fill(1), shape: [rows, columns] });
-    const { c } = await kernels.gemm({ a: matrix(300, 400), b: matrix(400, 300) }, { backend: 'cuda', math: 'bf16' });
+    const { c } = await kernels.gemm({ a: matrix(300, 400), b: matrix(400, 300) }, { context: await createContext({ device: 'cuda', math: 'bf16' }) });
     console.log(c.data[7]);`;
 
   it('headfirst info says which cuBLAS is used, or why none', () => {
