@@ -1,5 +1,5 @@
 // Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync its PTX has, in native/cuda/resources.json.
-// npm run cuda:resources: needs nvcc, no GPU. test/cuda/resources.test.ts holds the record against the sources and the rules.
+// npm run cuda:resources [-- file.cu…]: needs nvcc, no GPU; only those files, after a change that no kernel of another one sees. test/cuda/resources.test.ts holds the record against the sources and the rules.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -58,9 +58,9 @@ async function compile(file) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const files = readdirSync(folder).filter((n) => n.endsWith('.cu')).sort();
+  const all = readdirSync(folder).filter((n) => n.endsWith('.cu')).sort(), files = process.argv.length > 2 ? process.argv.slice(2) : all;
   const { stdout } = await run(nvcc, ['--version']);
-  const kernels = [];
+  const kernels = JSON.parse(readFileSync(join(folder, 'resources.json'), 'utf8')).kernels.filter((k) => all.includes(k.file) && !files.includes(k.file));
   const queue = [...files];
   await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
     for (let file; (file = queue.shift()); ) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/run.h"
-#include "core/view.h"
+#include "cuda/pack_rows.h"
 
 namespace hf::cuda {
 
@@ -10,12 +10,17 @@ namespace hf::cuda {
 inline bool contiguous_rows(const View& v) {
   return (v.stride[1] == 1 || v.shape[1] == 1) && (v.stride[0] >= v.shape[1] || v.shape[0] == 1);
 }
-
 // Its rows, or else its columns: what BLAS takes as it is, or transposed.
 inline bool plain_matrix(const View& v) { return contiguous_rows(v) || contiguous_rows(v.transposed()); }
 
 // The same numbers rounded to bfloat16, in scratch memory of the enclosing on_device(), rows (or columns) contiguous as in v and at multiples of 16
 // bytes. v itself when it is bfloat16. v: a plain matrix.
-View bf16_copy(const View& v, Run& run);
+inline View bf16_copy(const View& v, Run& run) {
+  if (v.dtype == DType::kBF16) return v;
+  const bool by_rows = contiguous_rows(v);
+  const View x = by_rows ? v : v.transposed();
+  const View copy = packed_view(pack_rows(operand_of(x), x.shape[0], x.shape[1], run), x.shape[0], x.shape[1]);
+  return by_rows ? copy : copy.transposed();
+}
 
 }  // namespace hf::cuda

@@ -48,8 +48,8 @@ export interface NativeOp {
   /** Runs the call and returns the scratch bytes that it used. */
   workspaceBytes(args: KernelArgs, options?: { backend?: BackendName; threads?: number }): number;
   run(context: NativeContext, args: KernelArgs, onProgress?: NativeProgress): NativeJob<KernelResult>;
-  /** Backend 'cuda': device seconds of each of `count` calls (default 20), after as many that warm up, and their scratch memory; all operands but indices are on the device. */
-  deviceTimes(args: KernelArgs, options: { backend: 'cuda'; math?: NativeMath; count?: number }): { readonly seconds: Float64Array; readonly workspaceBytes: number };
+  /** Backend 'cuda': device seconds of each of `count` calls (20; fewer, but at least 3, if they would take more than maxSeconds) after some that warm up, and their scratch memory; all operands but indices are on the device. */
+  deviceTimes(args: KernelArgs, options: { backend: 'cuda'; math?: NativeMath; count?: number; maxSeconds?: number }): { readonly seconds: Float64Array; readonly workspaceBytes: number };
   /** runSync on the best CPU backend and one thread, of a call packed by kernels/pack.ts. */
   runPacked(frame: Float64Array, ...arrays: NativeArray[]): void;
   cost(args: KernelArgs): { flops: number; bytes: number };

@@ -157,6 +157,7 @@ std::string run(const std::string& name) {
   if (name == "matrices") return run_matrices(Mistake::kNone);
   if (name == "matrices without a warp barrier") return run_matrices(Mistake::kNoWarpBarrier);
   if (name == "matrix row not aligned") return run_matrices(Mistake::kLane);
+  if (name == "uploads") return run_uploads();
   if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
   if (name == "missing wait") return run_product(Mistake::kNoWait);
   if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);

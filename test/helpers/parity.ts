@@ -140,25 +140,27 @@ export function checkOwnGradients(op: string, test: OpCase): void {
   }
 }
 
+/** The calls of one case: forward, and the backward and jvp that belong to it, with numbers from the same generator. */
+export function callsOf(cases: OpCases, test: OpCase): { readonly name: string; readonly args: CaseArgs }[] {
+  const forward = entry(cases.op);
+  const random = new Random(seedOf(test.name));
+  const args = test.args(random);
+  const result = runCase(forward, args, 'reference64');
+  const calls = [{ name: cases.op, args }];
+  for (const name of [`${cases.op}_backward`, `${cases.op}_jvp`].filter(hasEntry)) {
+    const extra = name.endsWith('_backward') ? (test.backward?.(random) ?? {}) : {};
+    const derived = derivedArgs(entry(name), forward, args, result, (shape) => random.normal(shape), extra);
+    for (const field of entry(name).fields)
+      if (field.kind === 'inout' && derived[field.name] === true && isTensorField(field)) derived[field.name] = random.normal((args[field.name.slice(2)] as RealTensor).shape);
+    calls.push({ name, args: derived });
+  }
+  return calls;
+}
+
 /** Forward, backward and jvp of one case against the double reference. */
 export function parityTest(cases: OpCases, test: OpCase, backends: readonly BackendName[]): void {
   it(`${test.name}: parity, poisoned outputs, threads`, () => {
-    const forward = entry(cases.op);
-    const random = new Random(seedOf(test.name));
-    const args = test.args(random);
-    checkParity(cases.op, args, backends);
-    const result = runCase(forward, args, 'reference64');
-    for (const derived of [`${cases.op}_backward`, `${cases.op}_jvp`]) {
-      if (!hasEntry(derived)) continue;
-      const extra = derived.endsWith('_backward') ? (test.backward?.(random) ?? {}) : {};
-      const derivedArguments = derivedArgs(entry(derived), forward, args, result, (shape) => random.normal(shape), extra);
-      for (const field of entry(derived).fields)
-        if (field.kind === 'inout' && derivedArguments[field.name] === true && isTensorField(field)) {
-          const input = (args[field.name.slice(2)] as RealTensor).shape;
-          derivedArguments[field.name] = random.normal(input);
-        }
-      checkParity(derived, derivedArguments, backends);
-    }
+    for (const { name, args } of callsOf(cases, test)) checkParity(name, args, backends);
   });
 }
 
