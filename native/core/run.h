@@ -31,7 +31,7 @@ struct Run {
   JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
 
   // What activations between matrix products are stored in: in bf16 math the products would round them in any case.
-  HF_INLINE DType stored() const { return device && math == Math::kBf16 ? DType::kBF16 : real(); }
+  HF_INLINE DType stored() const { return backend == Backend::kCuda && math == Math::kBf16 ? DType::kBF16 : real(); }
   HF_INLINE DType real() const { return backend == Backend::kReference64 ? DType::kF64 : DType::kF32; }
 };
 

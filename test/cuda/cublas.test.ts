@@ -157,7 +157,7 @@ describe.skipIf(onHardware)('the environment', () => {
     const { stdout, stderr } = node({ HEADFIRST_PROFILE: '1' }, '--input-type=module', '-e', program);
     expect(stdout.trim()).toBe('400');
     expect(stderr).toMatch(/^headfirst profile, cuda:0$/m);
-    expect(stderr).toMatch(/^bf16_copy +2 +\d+\.\d{3} +\d+\.\d%$/m);
+    expect(stderr).toMatch(/^pack rows +2 +\d+\.\d{3} +\d+\.\d%$/m);
     expect(stderr).toMatch(/^gemm \(cuBLAS\) +1 /m);
     expect(stderr).not.toMatch(/^gemm +\d/m);
   });
