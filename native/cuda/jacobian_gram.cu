@@ -81,7 +81,7 @@ bool by_cublas(const JacobianGramArgs& host, const JacobianGramArgs& a, Run& run
   const double rows = double(a.d.shape[0]) + (second ? double(a.d2.shape[0]) : 0);
   if (run.math != Math::kBf16 || S1 == 0 || (second && S2 == 0) || std::min(O, I) < kLeastSide || rows * double(O) * double(I) < kLeastWork || !blas_available()) return false;
   const GradientBlock block = bf16_block(S1 + S2, O, I, a.max_bytes);
-  if (std::min(block.outputs, block.inputs) < kLeastSide) return false;
+  if (2 * std::min(block.outputs, block.inputs) < kLeastSide) return false;  // equal parts are half as large at worst
   const Side one = side_of(a.a, a.a_rows, a.d, host.offsets, a.offsets, run), two = second ? side_of(a.a2, a.a_rows2, a.d2, host.offsets2, a.offsets2, run) : Side{};
   bool accumulate = a.accumulate;
   for (int64_t o = 0; o < O; o += block.outputs)
