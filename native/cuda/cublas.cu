@@ -138,6 +138,14 @@ bool takes(const Product& p) {
   return true;
 }
 
+// For the profile: which product it was.
+std::string described(const char* name, const Product& p) {
+  std::string text = name + (" " + std::to_string(p.a.shape[0])) + "x" + std::to_string(p.a.shape[1]) + "x" + std::to_string(p.b.shape[1]);
+  if (p.batch > 1) text += " times " + std::to_string(p.batch);
+  text += p.d.dtype == DType::kBF16 ? " to bf16" : " to float32";
+  return text + (p.c ? p.c.data == p.d.data ? ", added" : ", residual" : "") + (p.bias ? ", bias" : "");
+}
+
 struct Plan {
   Desc desc = nullptr;
   Layout a = nullptr, b = nullptr, c = nullptr, d = nullptr;
@@ -174,7 +182,8 @@ class Blas {
     if (!plan.usable) return false;
     if (p.bias) check(lib_.MatmulDescSetAttribute(plan.desc, kDescBiasPointer, &p.bias.data, sizeof p.bias.data), "the bias of cublasLtMatmul");
     const float beta = p.c ? 1 : 0;
-    const Timed timed(stream_.profile(), name);
+    Profile* const profile = stream_.profile();
+    const Timed timed(profile, profile ? profile->name(described(name, p)) : name);
     const Status status = library_call([&] {
       return lib_.Matmul(handle_, plan.desc, &p.alpha, p.b.data, plan.a, p.a.data, plan.b, &beta, p.c ? p.c.data : p.d.data, plan.c, p.d.data, plan.d, &plan.algorithm,
                          workspace_, size_t(kWorkspace), stream_.handle());

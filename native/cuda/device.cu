@@ -74,7 +74,7 @@ Stream::Stream(int index) : index_(index) {
 
 Stream::~Stream() {
   const bool reachable = cudaSetDevice(index_) == cudaSuccess;
-  profile_.reset(), blas_.reset(), ring_.reset();
+  profile_.reset(), blas_.reset(), ring_.reset(), uploads_.reset();
   if (reachable) cudaStreamDestroy(stream_);
 }
 

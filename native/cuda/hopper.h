@@ -22,6 +22,8 @@ CUtensorMap tensor_map(const void* data, int64_t rows, int64_t depth, int64_t st
 
 HF_DEVICE unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
 
+// The scope is the block's even where another block arrives: what passes between them are the copy engine's bytes, which the barrier itself counts. A cluster's
+// scope makes every step of a product wait for a fence: 630 instead of 825 TFLOP/s on an H200.
 // Barriers: a phase ends when `count` threads have arrived and the announced bytes have come.
 HF_DEVICE void mbarrier_init(uint64_t* barrier, int count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count) : "memory"); }
 HF_DEVICE void mbarrier_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
@@ -31,7 +33,7 @@ HF_DEVICE void mbarrier_arrive_expect(uint64_t* barrier, int bytes) {
 // Arrives at the barrier at the same place in block `rank` of the cluster.
 HF_DEVICE void mbarrier_arrive(uint64_t* barrier, unsigned rank) {
   asm volatile(
-      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(barrier)),
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
 }
@@ -39,7 +41,7 @@ HF_DEVICE void mbarrier_arrive(uint64_t* barrier, unsigned rank) {
 HF_DEVICE void mbarrier_wait(uint64_t* barrier, int parity) {
   unsigned done = 0;
   while (!done)
-    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
                  : "=r"(done)
                  : "r"(shared_address(barrier)), "r"(parity)
                  : "memory");

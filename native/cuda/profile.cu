@@ -48,6 +48,11 @@ Profile::~Profile() {
   for (cudaEvent_t event : free_) cudaEventDestroy(event);
 }
 
+const char* Profile::name(std::string name) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return names_.insert(std::move(name)).first->c_str();
+}
+
 cudaEvent_t Profile::record() {
   std::lock_guard<std::mutex> lock(mutex_);
   return record_locked();

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ class Profile {
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
 
+  // The same name wherever it is spelled; valid as long as this.
+  const char* name(std::string name);
   cudaEvent_t record();
   void add(const char* name, cudaEvent_t begin);  // … until now
   void print();
@@ -36,6 +39,7 @@ class Profile {
   std::vector<Span> open_;          // the device may not have come to these yet
   std::vector<cudaEvent_t> free_;
   std::vector<Total> totals_;
+  std::set<std::string> names_;
 };
 
 // What is started while it lives is `name`'s. `profile` null: nothing.

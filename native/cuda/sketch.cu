@@ -84,7 +84,7 @@ void run(const SketchArgs& args, Run& r) {
     o.a_rows = a.a_rows, o.offsets = a.offsets;
     if (!a.a) {  // every row has the one constant input
       const std::vector<int32_t> zeros(static_cast<size_t>(rows), 0);
-      o.a_rows = make_view(device_copy(r, zeros.data(), rows), DType::kI32, rows);
+      o.a_rows = make_view(const_cast<int32_t*>(device_copy(r, zeros.data(), rows)), DType::kI32, rows);
     }
     o.outputs = left, o.inputs = right, o.repeats = repeats;
     o.out = out.as<float>(), o.function_step = out.stride[0], o.repeat_step = out.stride[1], o.output_step = right, o.input_step = 1;

@@ -10,7 +10,7 @@ namespace hf::cuda {
 class Stager {
  public:
   explicit Stager(Run& run) : run_(run), stream_(stream_of(run)) {}
-  void in(const char*, View& view, const char*, unsigned = 0) { upload(view, true); }
+  void in(const char*, View& view, const char*, unsigned = 0) { read(view); }
   void out(const char*, View& view, const char*, unsigned = 0) { keep(view, !view.contiguous()); }
   void inout(const char*, View& view, const char*, unsigned = 0) { keep(view, true); }
   void number(const char*, double) {}
@@ -28,6 +28,11 @@ class Stager {
     int64_t last = 0;
     for (int i = 0; i < view.rank; ++i) last += (view.shape[i] - 1) * view.stride[i];
     return (last + 1) * dtype_bytes(view.dtype);
+  }
+  void read(View& view) {
+    if (!view || view.size() == 0 || stream_.owns(view.data)) return;
+    if (void* kept = stream_.uploads().find(view.data, extent(view))) view.data = kept;
+    else upload(view, true);
   }
   bool upload(View& view, bool contents) {
     if (!view || view.size() == 0 || stream_.owns(view.data)) return false;
@@ -53,6 +58,11 @@ template <class Args, class Body>
 void on_device(const Args& host, Run& run, const Body& body) {
   Stream& stream = stream_of(run);
   stream.use();
+  struct Op {
+    UploadCache& uploads;
+    explicit Op(UploadCache& u) : uploads(u) { uploads.enter(); }
+    ~Op() { uploads.leave(); }
+  } op(stream.uploads());
   Scratch scratch(run);
   Stager stager(run);
   Args args = host;
@@ -66,11 +76,14 @@ template <class T>
 T* device_scratch(Run& run, int64_t count) {
   return static_cast<T*>(arena_allocate_numbers(run, count * static_cast<int64_t>(sizeof(T))));
 }
-// Host numbers on the device.
+// Host numbers on the device, for reading.
 template <class T>
-T* device_copy(Run& run, const T* host, int64_t count) {
+const T* device_copy(Run& run, const T* host, int64_t count) {
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  if (count > 0)
+    if (void* kept = stream_of(run).uploads().find(host, bytes)) return static_cast<const T*>(kept);
   T* copy = device_scratch<T>(run, count);
-  stream_of(run).copy(copy, host, count * static_cast<int64_t>(sizeof(T)));
+  stream_of(run).copy(copy, host, bytes);
   return copy;
 }
 

@@ -11,6 +11,7 @@
 #include "cuda/pinned_ring.h"
 #include "cuda/platform.h"
 #include "cuda/profile.h"
+#include "cuda/upload_cache.h"
 
 namespace hf::cuda {
 
@@ -38,6 +39,7 @@ class Stream final : public Device {
   int multiprocessors() const { return multiprocessors_; }
   bool hopper() const { return hopper_; }
   Profile* profile() const { return profile_.get(); }  // null: not wanted
+  UploadCache& uploads() { return *uploads_; }
   Blas& blas();                                        // cublas.cu; made on first use
 
  private:
@@ -51,6 +53,7 @@ class Stream final : public Device {
   std::unique_ptr<Profile> profile_;
   std::once_flag ring_made_;
   std::unique_ptr<PinnedRing> ring_;
+  std::unique_ptr<UploadCache> uploads_ = std::make_unique<UploadCache>(*this);
   std::shared_ptr<Blas> blas_;
 };
 

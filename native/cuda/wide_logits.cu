@@ -64,7 +64,7 @@ struct LogitsEpilogue {
           float& x = c[j][2 * half + r];
           if (x == most) s.argmax = 8 * j + r;
           x = fmaxf(x - base, -1e30f);  // −∞: p = 0, and 0 · −∞ must not be
-          const float e = exp2f(x * 1.4426950408889634f);
+          const float e = exp2_approximate(x * 1.4426950408889634f);
           s.sum += e, s.moment += e * x;
         }
       s.argmax = s.argmax == INT32_MAX ? INT32_MAX : column0 + 2 * t + s.argmax;

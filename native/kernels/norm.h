@@ -48,7 +48,7 @@ struct NormBackwardArgs {
     f.in("rstd", s.rstd, "N");
     f.in("d_y", s.d_y, "N C", kStored);
     f.inout("d_x", s.d_x, "N C", kOptional);
-    f.out("x_hat", s.x_hat, "N C", kOptional);
+    f.out("x_hat", s.x_hat, "N C", kOptional | kStored);
     f.choice("kind", s.kind, kNormKinds, 2);
     f.flag("add_to_d_x", s.add_to_d_x);
   }

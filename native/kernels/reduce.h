@@ -14,7 +14,7 @@ struct ReduceArgs {
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("x", s.x, "N C", kStored);
-    f.in("scale_by", s.scale_by, "N C", kOptional);
+    f.in("scale_by", s.scale_by, "N C", kOptional | kStored);
     f.inout("y", s.y, "C");
     f.flag("accumulate", s.accumulate);
   }

@@ -18,7 +18,7 @@ struct SegmentReduceArgs {
   static void visit(Self& s, F&& f) {
     f.in("x", s.x, "N C", kStored);
     f.in("offsets", s.offsets, "S+1", kIndices);
-    f.in("scale_by", s.scale_by, "M C", kOptional);
+    f.in("scale_by", s.scale_by, "M C", kOptional | kStored);
     f.in("scale_rows", s.scale_rows, "N", kOptional | kIndices);
     f.inout("y", s.y, "S C");
     f.flag("accumulate", s.accumulate);

@@ -93,7 +93,7 @@ class Backward {
     NormBackwardArgs args;
     args.x = pick(x), args.gain = model_.weight(weights.gain), args.mean = pick(a.mean), args.rstd = pick(a.rstd), args.d_y = d_y, args.d_x = d_x;
     args.kind = spec_.norm, args.add_to_d_x = add;
-    if (gain) args.x_hat = arena_tensor(run_, run_.real(), ids_.shape[0], x.shape[1]);
+    if (gain) args.x_hat = tensor(x.shape[1]);
     dispatch(args, run_);
     if (gain || bias) sink_.norm(weights, args.x_hat, d_y, rows_);
   }

@@ -140,10 +140,14 @@ View Model::gradients() {
 
 // Frozen parameters' gradients stay untouched: their pages are never taken.
 void Model::zero_gradients() {
-  for (size_t i = 0; i < written_.size(); ++i) {
-    if (!written_[i]) continue;
-    const View gradient = view_in(gradients_.view, int(i));
-    zero_memory(context_->device().get(), gradient.data, gradient.bytes());
+  for (size_t begin = 0, end; begin < written_.size(); begin = end) {  // neighbours together
+    for (end = begin; end < written_.size() && written_[end];) ++end;
+    if (end == begin) {
+      ++end;
+      continue;
+    }
+    const View first = view_in(gradients_.view, int(begin)), last = view_in(gradients_.view, int(end) - 1);
+    zero_memory(context_->device().get(), first.data, last.as<char>() + last.bytes() - first.as<char>());
   }
   written_.assign(written_.size(), false);
 }
