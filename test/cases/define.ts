@@ -21,6 +21,8 @@ export interface OpCase {
 
 export interface Invariant {
   readonly name: string;
+  /** Thousands of calls, or of draws: not for the emulated device, where parity with the reference, call by call, stands for it. */
+  readonly many?: true;
   /** Throws (expect) when it does not hold. `run` calls an entry on a backend: double reference and every CPU one in turn. */
   check(run: (entry: string, args: CaseArgs) => KernelResult, random: Random, real: 'float32' | 'float64'): void;
 }

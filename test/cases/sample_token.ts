@@ -64,6 +64,7 @@ export const sampleToken = defineCases({
     },
     {
       name: 'frequencies follow the restricted distribution',
+      many: true,
       check: (run, r) => {
         const logits = Array.from({ length: 24 }, () => Math.fround(1.5 * r.gauss()));
         for (const options of settings) {
@@ -81,6 +82,7 @@ export const sampleToken = defineCases({
     },
     {
       name: 'top_k, top_p and min_p keep the sets that sorting keeps, ties by id',
+      many: true,
       check: (run, r, real) => {
         for (const V of [1, 9, 64, 65, 200, 1031])
           for (const options of settings) {

@@ -52,6 +52,7 @@ export const sketch = defineCases({
     },
     {
       name: 'the average over 4,000 repeats approaches the kernel',
+      many: true,
       check: (run, random) => {
         for (const projection of ['rademacher', 'gaussian']) {
           const p = pairs(random, [3, 5, 1], 6, 7);

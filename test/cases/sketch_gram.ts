@@ -31,6 +31,7 @@ export const sketchGram = defineCases({
     },
     {
       name: 'over 100 seeds the 99 % bar covers every entry in 95, is at most 6 errors wide, and errors fall as 1/√k',
+      many: true,
       check: (run, random, real) => {
         if (real === 'float64') return; // the same numbers, slowly
         const p = pairs(random, [4, 9, 1, 12, 6], 24, 18);

@@ -187,9 +187,10 @@ describe.skipIf(onHardware)('errors', () => {
     await expect(createContext({ device: 'cuda', math: 'fp64' })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
   });
 
-  it("'auto' stays on the CPU while no hardware run is recorded, and says so", async () => {
+  it("'auto' takes the device once the kernels have passed on hardware (native/cuda/runs.json), and says so", async () => {
     const context = await createContext();
-    expect(context.device).toBe('cpu');
-    expect(context.reason).toContain('have not passed on hardware yet');
+    expect(context.device).toBe('cuda');
+    expect(context.reason).toMatch(/^cuda: .+, the first device$/);
+    await expect(createContext({ math: 'fp64' })).resolves.toMatchObject({ device: 'cpu', reason: "cpu: math 'fp64' is the CPU's" });
   });
 });
