@@ -59,6 +59,14 @@ class Backward {
     return x.rank == 2 ? make_view(tokens.data, x.dtype, tokens.shape[0] * heads, x.shape[1]) : make_view(tokens.data, x.dtype, tokens.shape[0] * heads);
   }
 
+  // A norm's output, kept or computed again in scratch memory.
+  View output_of(const NormWeights& weights, const NormActivations& a, const View& x) {
+    if (a.y) return a.y;
+    NormActivations again = a;
+    apply_norm(model_, weights, x, run_.stored(), again, run_);
+    return again.y;
+  }
+
   // Gives the pair to the sink and returns d W in `d_a`.
   void linears(const Linear* linears, size_t count, const View& a, const View& d, const View& d_a) {
     int64_t column = 0;
@@ -116,7 +124,7 @@ class Backward {
   // d: gradient of the layer's output in, of its input out. The branches' buffers, the largest of the pass, are never held together.
   void layer(int l, const View& d) {
     const LayerActivations& kept = all_.layers[l];
-    const LayerActivations a = kept.qkv ? kept : forward_layer(model_, l, kept.x, all_.batch, run_);
+    const LayerActivations a = kept.qkv ? kept : forward_layer(model_, l, kept.x, all_.batch, Keep::kAll, run_);
     const LayerWeights& w = model_.layer(l);
     const View d_normed = tensor(spec_.hidden_size), d_attention = tensor(spec_.heads * spec_.head_dim);
     {
@@ -135,7 +143,7 @@ class Backward {
       Scratch scratch(run_);
       const View d_qkv = tensor(a.qkv.shape[1]);
       attention(a, w, d_attention, d_qkv);
-      linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, d_qkv, d_normed);
+      linears(w.qkv.data(), w.qkv.size(), output_of(w.attention_norm, a.attention_norm, a.x), d_qkv, d_normed);
     }
     norm(w.attention_norm, a.attention_norm, a.x, d_normed, d, /*add=*/true);
   }
@@ -143,7 +151,10 @@ class Backward {
   void mlp(const LayerActivations& a, const LayerWeights& w, const View& d, const View& d_normed) {
     Scratch scratch(run_);
     const View d_act = tensor(spec_.mlp_size), d_in = tensor(a.mlp_in.shape[1]);
-    linears(&w.mlp_down, 1, a.mlp_act, d, d_act);
+    {
+      Scratch inner(run_);
+      linears(&w.mlp_down, 1, a.mlp_act ? a.mlp_act : activated(spec_, a.mlp_in, run_), d, d_act);
+    }
     ActivationBackwardArgs activation;
     activation.kind = spec_.activation, activation.d_y = d_act;
     const View mlp_in = pick(a.mlp_in);
@@ -151,7 +162,7 @@ class Backward {
     if (spec_.activation == ActivationKind::kSiluGate)
       activation.up = mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size), activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
     dispatch(activation, run_);
-    linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, d_in, d_normed);
+    linears(w.mlp_in.data(), w.mlp_in.size(), output_of(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle), d_in, d_normed);
   }
 
   void attention(const LayerActivations& a, const LayerWeights& w, const View& d_y, const View& d_qkv) {

@@ -28,6 +28,7 @@ int64_t activation_numbers(const ModelSpec& s, Keep keep, int first_kept) {
   const int64_t C = s.hidden_size, kept = s.layers - first_kept, rest = (first_kept > 0 ? 3 : 2) * C + 2;
   switch (keep) {
     case Keep::kAll: return kept * (layer_numbers(s) + C) + rest;
+    case Keep::kLess: return kept * (layer_numbers(s) - 2 * C - s.mlp_size + C) + rest + std::max<int64_t>(C, s.mlp_size);  // and one that is computed again
     case Keep::kInputs: return kept * C + rest;
     case Keep::kFeatures: return 3 * C + 2;
   }

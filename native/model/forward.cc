@@ -7,16 +7,11 @@ namespace {
 
 View same(const View& like, Run& run) { return arena_tensor(run, like.dtype, like.shape[0], like.shape[1]); }
 
-NormActivations apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype, Run& run) {
+// Where statistics of x's rows go.
+NormActivations statistics(const View& x, Run& run) {
   NormActivations out;
-  out.y = arena_tensor(run, dtype, x.shape[0], x.shape[1]);
   out.mean = arena_tensor(run, x.dtype, x.shape[0]);
   out.rstd = arena_tensor(run, x.dtype, x.shape[0]);
-  NormArgs args;
-  args.x = x, args.gain = model.weight(weights.gain), args.y = out.y, args.mean = out.mean, args.rstd = out.rstd;
-  if (weights.bias >= 0) args.bias = model.weight(weights.bias);
-  args.kind = model.spec().norm, args.eps = model.spec().norm_eps;
-  dispatch(args, run);
   return out;
 }
 
@@ -38,6 +33,15 @@ HeadNormActivations apply_head_norm(const Model& model, int gain, const View& he
 }
 
 }  // namespace
+
+void apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype, NormActivations& out, Run& run) {
+  out.y = arena_tensor(run, dtype, x.shape[0], x.shape[1]);
+  NormArgs args;
+  args.x = x, args.gain = model.weight(weights.gain), args.y = out.y, args.mean = out.mean, args.rstd = out.rstd;
+  if (weights.bias >= 0) args.bias = model.weight(weights.bias);
+  args.kind = model.spec().norm, args.eps = model.spec().norm_eps;
+  dispatch(args, run);
+}
 
 void copy_heads(const View& heads, const View& rows, Copy direction, Run& run) {
   const View packed = make_view(rows.data, rows.dtype, heads.shape[0], heads.shape[1], heads.shape[2]);
@@ -143,16 +147,29 @@ void activate(const ModelSpec& s, const View& in, const View& y, Run& run) {
   dispatch(args, run);
 }
 
-LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run) {
+View activated(const ModelSpec& s, const View& in, Run& run) {
+  const View y = arena_tensor(run, run.stored(), in.shape[0], s.mlp_size);
+  activate(s, in, y, run);
+  return y;
+}
+
+LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Keep keep, Run& run) {
   const ModelSpec& s = model.spec();
   const LayerWeights& w = model.layer(l);
   const int64_t N = batch.rows();
   const DType stored = run.stored();
+  // y = norm(x) Wᵀ + b
+  const auto normed_linears = [&](const NormWeights& norm, const View& in, NormActivations& out, const std::vector<Linear>& linears, const View& y) {
+    const ArenaMark mark = arena_mark(run);
+    apply_norm(model, norm, in, stored, out, run);
+    apply_linears(s, linears.data(), linears.size(), out.y, y, View{}, run);
+    if (keep == Keep::kLess) arena_release(run, mark), out.y = View{};
+  };
   LayerActivations a;
   a.x = x;
-  a.attention_norm = apply_norm(model, w.attention_norm, x, stored, run);
+  a.attention_norm = statistics(x, run);
   a.qkv = arena_tensor(run, stored, N, (s.heads + 2 * s.kv_heads) * s.head_dim);
-  apply_linears(s, w.qkv.data(), w.qkv.size(), a.attention_norm.y, a.qkv, View{}, run);
+  normed_linears(w.attention_norm, x, a.attention_norm, w.qkv, a.qkv);
   const HeadViews heads = head_views(s, a.qkv);
   if (w.q_norm >= 0) a.q_norm = apply_head_norm(model, w.q_norm, heads.q, run);
   if (w.k_norm >= 0) a.k_norm = apply_head_norm(model, w.k_norm, heads.k, run);
@@ -168,11 +185,11 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
   a.middle = same(x, run);
   apply_linears(s, &w.attention_out, 1, a.attention, a.middle, x, run);
 
-  a.mlp_norm = apply_norm(model, w.mlp_norm, s.parallel_residual ? x : a.middle, stored, run);
+  const View& mlp_x = s.parallel_residual ? x : a.middle;
+  a.mlp_norm = statistics(mlp_x, run);
   a.mlp_in = arena_tensor(run, stored, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
-  apply_linears(s, w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, a.mlp_in, View{}, run);
-  a.mlp_act = arena_tensor(run, stored, N, s.mlp_size);
-  activate(s, a.mlp_in, a.mlp_act, run);
+  normed_linears(w.mlp_norm, mlp_x, a.mlp_norm, w.mlp_in, a.mlp_in);
+  if (keep != Keep::kLess) a.mlp_act = activated(s, a.mlp_in, run);
   return a;
 }
 
@@ -188,9 +205,12 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run,
     const Keep here = l < first_kept ? Keep::kFeatures : keep;
     const View next = here == Keep::kFeatures ? spare : same(x, run);
     const ArenaMark mark = arena_mark(run);
-    LayerActivations a = forward_layer(model, l, x, batch, run);
-    apply_linears(model.spec(), &model.layer(l).mlp_down, 1, a.mlp_act, next, a.middle, run);
-    if (here != Keep::kAll) {
+    LayerActivations a = forward_layer(model, l, x, batch, here, run);
+    {
+      Scratch scratch(run);
+      apply_linears(model.spec(), &model.layer(l).mlp_down, 1, a.mlp_act ? a.mlp_act : activated(model.spec(), a.mlp_in, run), next, a.middle, run);
+    }
+    if (here == Keep::kInputs || here == Keep::kFeatures) {
       arena_release(run, mark);
       a = LayerActivations{};
       if (here == Keep::kInputs) a.x = x;
@@ -200,7 +220,8 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run,
     x = next;
   }
   out.x = x;
-  out.final_norm = apply_norm(model, model.final_norm(), x, run.real(), run);
+  out.final_norm = statistics(x, run);
+  apply_norm(model, model.final_norm(), x, run.real(), out.final_norm, run);
   return out;
 }
 

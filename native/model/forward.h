@@ -48,9 +48,10 @@ struct Activations {
   const View& features() const { return final_norm.y; }
 };
 
-// kFeatures: only what features() needs. kInputs: every layer's x besides, from which backward() computes the rest of a layer again when it
+// kFeatures: only what features() needs. kLess: all but what is cheap to compute again, the outputs of norms and of the nonlinearity; a sink then sees
+// them only while it is called. kInputs: every layer's x besides, from which backward() computes the rest of a layer again when it
 // gets there (gradient checkpointing; Chen et al. 2016, 1604.06174): the same operations on the same numbers, so the same bits.
-enum class Keep { kAll, kInputs, kFeatures };
+enum class Keep { kAll, kLess, kInputs, kFeatures };
 
 // Heads of a fused (N, (H + 2G) D) tensor as (N, H, D), (N, G, D), (N, G, D).
 struct HeadViews {
@@ -68,12 +69,16 @@ void rotate(const Model& model, const View& positions, const View& heads, bool i
 void embed(const Model& model, const View& ids, const View& positions, const View& y, Run& run);
 // The MLP's nonlinearity: in (N, F) or (N, 2F) to y (N, F).
 void activate(const ModelSpec& spec, const View& in, const View& y, Run& run);
+// … in the arena.
+View activated(const ModelSpec& spec, const View& in, Run& run);
 // y = a Wᵀ + b (+ residual) over all of `linears`, side by side, adapters included.
 void apply_linears(const ModelSpec& spec, const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run);
 // scale · a Aᵀ (N, r) of an adapter.
 View adapter_input(const ModelSpec& spec, const Adapter& adapter, const View& a, Run& run);
-// Everything of layer l but its output, from its input x (N, C).
-LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Run& run);
+// y (N, C) of a norm in the arena, with its statistics.
+void apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype, NormActivations& out, Run& run);
+// Everything of layer l but its output, from its input x (N, C). With kLess, neither the norms' outputs nor mlp_act.
+LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Keep keep, Run& run);
 // weight W + scale · B A of a linear layer, as it is stored, into out: what a model without adapters must hold to compute the same.
 void merged_weight(const Model& model, int parameter, const View& out, Run& run);
 // Activations live in the run's arena. Of layers below first_kept nothing is kept, whatever `keep` says.

@@ -14,7 +14,11 @@ const allowed = (naive: number) => 2 * naive + 1e-6;
 
 /** A fiber costs more than a thread: what is large runs once there, what is larger not at all. */
 const emulated = addon.cuda.architectures === 'emulated';
-const MOST_BYTES = 8e6;
+const MOST_FLOPS = 1e7, MOST_BYTES = 8e6;
+const tooLarge = (name: string, args: CaseArgs) => {
+  const { flops, bytes } = entry(name).cost(prepare(entry(name), args, 'cuda').args);
+  return flops > MOST_FLOPS || bytes > MOST_BYTES;
+};
 
 function withEmulationSeed<T>(seed: number, body: () => T): T {
   process.env['HEADFIRST_EMULATION_SEED'] = String(seed);
@@ -164,7 +168,7 @@ export function callsOf(cases: OpCases, test: OpCase): { readonly name: string; 
 export function parityTest(cases: OpCases, test: OpCase, backends: readonly BackendName[]): void {
   it(`${test.name}: parity, poisoned outputs, threads`, (context) => {
     const calls = callsOf(cases, test);
-    if (emulated && backends.includes('cuda') && calls.some(({ name, args }) => entry(name).cost(prepare(entry(name), args, 'cuda').args).bytes > MOST_BYTES))
+    if (emulated && backends.includes('cuda') && calls.some(({ name, args }) => tooLarge(name, args)))
       context.skip('too large for the emulated device');
     for (const { name, args } of calls) checkParity(name, args, backends);
   });
