@@ -55,7 +55,7 @@ for stage in "$@"; do
       nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader 2>&1 | tee -a "$log"
       run info 30 'tail -15' node dist/cli/main.js info ;;
     parity)
-      run parity 180 "grep -aE 'FAIL|Error:|Tests |Files |ops passed' | head -60" env HEADFIRST_TEST_CUDA=1 HEADFIRST_TEST_GPU=1 node node_modules/vitest/vitest.mjs run \
+      run parity 180 "grep -aE 'FAIL|Error:|Tests |Files |ops passed' | head -60" env HEADFIRST_TEST_GPU=1 node node_modules/vitest/vitest.mjs run \
         test/cuda/{kernels,math,engine,wide}.test.ts --reporter=default --reporter=./scripts/record-gpu-run.mjs
       [ "$OUT" = "$PWD/bench/results" ] || cp native/cuda/runs.json "$OUT/" ;;
     memcheck* | racecheck*) sanitize "${stage%%:*}" "$stage" ;;
