@@ -9,6 +9,14 @@ namespace {
 
 View indices(Run& run, int64_t count) { return arena_tensor(run, DType::kI32, count); }
 
+// Whether an index takes all of `rows` rows, in order.
+bool identity(const View& index, int64_t rows) {
+  if (index.shape[0] != rows) return false;
+  for (int64_t i = 0; i < rows; ++i)
+    if (index.as<int32_t>()[i] != i) return false;
+  return true;
+}
+
 template <class Body>
 void with_real(DType dtype, const Body& body) {
   dtype == DType::kF64 ? body(double{}) : body(float{});
@@ -64,11 +72,14 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
       rows.a_rows.as<int32_t>()[row++] = int32_t(functions.first_row(range.begin + f) - base + t);
   }
   rows.offsets.as<int32_t>()[F] = row;
-  bool same = row == activations.batch.rows();
-  for (int32_t i = 0; same && i < row; ++i) same = rows.a_rows.as<int32_t>()[i] == i;
-  if (same) rows.a_rows = View{};
+  if (identity(rows.a_rows, activations.batch.rows())) rows.a_rows = View{};
 
-  hidden = gather_rows(activations.features(), term_rows, run);
+  hidden = identity(term_rows, activations.batch.rows()) ? activations.features() : gather_rows(activations.features(), term_rows, run);
+  operand = hidden;
+  if (run.stored() != hidden.dtype) {
+    operand = arena_tensor(run, run.stored(), R, hidden.shape[1]);
+    copy_rows(hidden, operand, run);
+  }
   logps = host_tensor(run, run.real(), R);
   const View weight = model.classifier_operand();
   d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
@@ -117,16 +128,20 @@ int64_t FunctionBlock::slice_width() const {
   return std::clamp<int64_t>(slice_bytes(run.device) / (rows * dtype_bytes(run.real())) / 64 * 64, std::min<int64_t>(V, 256), V);
 }
 
-View FunctionBlock::output_gradient(int64_t first, int64_t width) const {
+View FunctionBlock::output_gradient(int64_t first, int64_t width, DType dtype) const {
   const int64_t R = hidden.shape[0];
-  const View g = arena_tensor(run, run.real(), R, width);
+  const View g = arena_tensor(run, dtype, R, width);
+  Scratch scratch(run);
+  const bool rounded = dtype != run.real();
+  const View z = rounded ? arena_tensor(run, run.real(), R, width) : g;
   if (functions.output == Output::kLogp) {
     GemmArgs args;
-    args.a = hidden, args.b = model.classifier_operand().slice(0, first, width).transposed(), args.c = g;
+    args.a = operand, args.b = model.classifier_operand().slice(0, first, width).transposed(), args.c = z;
     dispatch(args, run);
   }
   ClassifierGradientArgs args;
-  args.z = g, args.lse = lse, args.targets = targets, args.scale = term_scale, args.first_id = first;
+  args.z = z, args.lse = lse, args.targets = targets, args.scale = term_scale, args.first_id = first;
+  if (rounded) args.g = g;
   dispatch(args, run);
   return g;
 }
@@ -138,7 +153,7 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
     for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
       checkpoint(run);
       Scratch scratch(run);
-      sink.classifier(hidden, output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first)), first, terms);
+      sink.classifier(operand, output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first), run.stored()), first, terms);
     }
   }
   const int64_t N = rows.offsets.as<int32_t>()[count()];
@@ -167,9 +182,9 @@ void FunctionBlock::directional(const View& tangent, const View& out) const {
     checkpoint(run);
     Scratch slice(run);
     const int64_t width = std::min(slice_width(), model.spec().vocab_size - first);
-    const View g = output_gradient(first, width), t_z = arena_tensor(run, run.real(), R, width);
+    const View g = output_gradient(first, width, run.real()), t_z = arena_tensor(run, run.real(), R, width);
     GemmArgs args;
-    args.a = hidden, args.b = t_weight.slice(0, first, width).transposed(), args.c = t_z;
+    args.a = operand, args.b = t_weight.slice(0, first, width).transposed(), args.c = t_z;
     dispatch(args, run);
     row_dot(g, t_z, sums, true, run);
   }

@@ -49,8 +49,9 @@ struct FunctionBlock {
   // Multiplies function f by factors[f] (F, float64) in everything that follows: values stay, gradients scale.
   void scale(const View& factors);
 
-  // Columns first … first + width − 1 of the classifier's output gradient, (terms, width): 1[v = target] − π_v, or 1[v = target].
-  View output_gradient(int64_t first, int64_t width) const;
+  // Columns first … first + width − 1 of the classifier's output gradient, (terms, width): 1[v = target] − π_v, or 1[v = target]. In the run's real
+  // type, or in the type that it stores activations in.
+  View output_gradient(int64_t first, int64_t width, DType dtype) const;
   // How many such columns are held at a time.
   int64_t slice_width() const;
 
@@ -60,6 +61,7 @@ struct FunctionBlock {
   Run& run;
   Activations activations;
   View hidden;         // (terms, C) features at the terms' rows
+  View operand;        // the same as products read it: itself, or rounded to the type that the run stores
   View terms;          // (F+1) offsets of terms
   View targets;        // (terms)
   View lse;            // (terms), kLogp
