@@ -50,7 +50,7 @@ int64_t activation_rows(const Functions& functions, FunctionRange range) {
              : functions.offsets[functions.sequence[range.end - 1] + 1] - functions.offsets[functions.sequence[range.begin]];
 }
 
-FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru) : model(m), functions(all), range(r), run(ru) {
+FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier) : model(m), functions(all), range(r), run(ru) {
   const int64_t first_sequence = functions.sequence[range.begin], last_sequence = functions.sequence[range.end - 1];
   const int32_t base = functions.offsets[first_sequence], first_term = functions.term_offsets[range.begin];
   const int64_t F = count(), R = functions.term_offsets[range.end] - first_term;
@@ -82,13 +82,15 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
   }
   logps = host_tensor(run, run.real(), R);
   const View weight = model.classifier_operand();
-  d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
+  if (functions.output == Output::kLogit || !classifier) d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
   if (functions.output == Output::kLogp) {
     lse = arena_tensor(run, run.real(), R);
     LinearPolicyGradientArgs args;
     args.hidden = hidden, args.weight = weight, args.targets = targets, args.logps = logps, args.lse = lse, args.d_hidden = d_hidden;
-    args.coefficients = host_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
-    with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
+    if (d_hidden) {
+      args.coefficients = host_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
+      with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
+    }
     dispatch(args, run);
     return;
   }
@@ -118,6 +120,7 @@ void FunctionBlock::scale(const View& factors) {
     for (int64_t f = 0; f < count(); ++f)
       for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
   });
+  if (!d_hidden) return;
   ScaleRowsArgs args;
   args.x = d_hidden, args.scale = term_scale;
   dispatch(args, run);
@@ -149,11 +152,19 @@ View FunctionBlock::output_gradient(int64_t first, int64_t width, DType dtype) c
 void FunctionBlock::gradients(FunctionSink& sink) const {
   Scratch scratch(run);
   if (hidden.shape[0] == 0) return;
-  if (sink.wants(model.classifier())) {
+  View d = d_hidden;
+  if (!d) d = arena_tensor(run, run.real(), hidden.shape[0], hidden.shape[1]);
+  if (!d_hidden || sink.wants(model.classifier())) {
     for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
       checkpoint(run);
       Scratch scratch(run);
-      sink.classifier(operand, output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first), run.stored()), first, terms);
+      const View g = output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first), run.stored());
+      if (!d_hidden) {
+        GemmArgs args;
+        args.a = g, args.b = model.classifier_operand().slice(0, first, g.shape[1]), args.c = d, args.accumulate = first > 0;
+        dispatch(args, run);
+      }
+      if (sink.wants(model.classifier())) sink.classifier(operand, g, first, terms);
     }
   }
   const int64_t N = rows.offsets.as<int32_t>()[count()];
@@ -166,7 +177,7 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
   for (int64_t f = 0; f < count(); ++f)
     for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i)
       at.as<int32_t>()[i] = rows.offsets.as<int32_t>()[f] + term_rows.as<int32_t>()[i] - int32_t(functions.first_row(range.begin + f) - base);
-  scatter_add(at, d_hidden, d_features, run);
+  scatter_add(at, d, d_features, run);
   backward(model, activations, d_features, rows, sink, run);
 }
 

@@ -36,7 +36,9 @@ int64_t activation_rows(const Functions& functions, FunctionRange range);
 
 // One block of functions, its forward pass done, everything in the run's arena.
 struct FunctionBlock {
-  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run);
+  // `classifier`: gradients() will be asked with a sink that wants the classifier, and d_hidden is made there, from the same slices of the vocabulary,
+  // rather than from logits of its own here.
+  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run, bool classifier = false);
 
   int64_t count() const { return range.end - range.begin; }
   // (F) the functions' values.
@@ -66,7 +68,7 @@ struct FunctionBlock {
   View targets;        // (terms)
   View lse;            // (terms), kLogp
   View logps;          // (terms): log-probabilities, or logits
-  View d_hidden;       // (terms, C) gradients of the functions with respect to hidden
+  View d_hidden;       // (terms, C) gradients of the functions with respect to hidden; absent where gradients() makes it
   View term_scale;     // (terms) factors of scale(); absent: 1
   View term_rows;      // (terms) rows of the activations
   GradientRows rows;   // of the body's gradients

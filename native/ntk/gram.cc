@@ -240,7 +240,7 @@ class Driver {
   void structured() {
     if (symmetric_ && plan_.blocks1.size() == 1) {
       Scratch scratch(run_);
-      const FunctionBlock block(model_, first_, plan_.blocks1[0], run_);
+      const FunctionBlock block(model_, first_, plan_.blocks1[0], run_, options_.wanted[model_.classifier()]);
       GramSink sink(block, options_, matrices_, nullptr, nullptr, true);
       block.gradients(sink);
       report(total_);
@@ -248,7 +248,7 @@ class Driver {
     }
     for (size_t i = 0; i < plan_.blocks1.size(); ++i) {
       Scratch scratch(run_);
-      const FunctionBlock rows(model_, first_, plan_.blocks1[i], run_);
+      const FunctionBlock rows(model_, first_, plan_.blocks1[i], run_, options_.wanted[model_.classifier()]);
       StoredPairs stored;
       GramSink store(rows, options_, matrices_, nullptr, &stored, symmetric_);
       rows.gradients(store);
@@ -257,7 +257,7 @@ class Driver {
       for (size_t j = symmetric_ ? i + 1 : 0; j < columns.size(); ++j) {
         checkpoint(run_);
         Scratch inner(run_);
-        const FunctionBlock block(model_, second_, columns[j], run_);
+        const FunctionBlock block(model_, second_, columns[j], run_, options_.wanted[model_.classifier()]);
         GramSink sink(block, options_, matrices_, &other, nullptr, true);
         block.gradients(sink);
         report(double(rows.count()) * double(block.count()));
