@@ -13,6 +13,7 @@ namespace {
 
 using Shape = SmallBlock;
 constexpr int kTile = Shape::kRows;
+constexpr int64_t kLeastDepth = 128;     // of a block, where pairs of tiles are few
 constexpr int kProductStep = kTile + 2;  // words between rows of products: an even number, and 2-way conflicts at worst
 
 struct Tiles {
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) gram_tile_
   }
   // At most kGramDepth numbers of a plain inner product are added in float32.
   const int64_t begin = int64_t(blockIdx.z) * p.chunk, end = begin + p.chunk < p.depth ? begin + p.chunk : p.depth;
-  const int64_t step = factor == Factor::kOne ? kGramDepth : p.chunk;
+  const int64_t step = factor == Factor::kOne && p.chunk > kGramDepth ? kGramDepth : p.chunk;
   for (int64_t k = begin; k == begin || k < end; k += step) {
     clear(acc);
     block_product<math, Shape>(acc, stages, p.d1, row0, p.rows1, p.d2, column0, p.rows2, k, k + step < end ? k + step : end);
@@ -186,15 +187,15 @@ void gram_tiles(const GramProblem& problem, Run& run) {
   tiles.bias = problem.bias, tiles.symmetric = problem.symmetric;
   tiles.cut1 = cut(first, kTile, run);
   tiles.cut2 = problem.symmetric ? tiles.cut1 : cut(second, kTile, run);
-  // Few tiles of long rows are cut along the depth as well, so that the chip has work: by shape alone, to about two blocks a multiprocessor of an H200.
-  int64_t chunks = 1;
+  // Few tiles are cut along the depth as well, so that the chip has work: by shape alone, to about two blocks a multiprocessor of an H200, in pieces of some
+  // steps of block_product (the sums of 64 functions' biases, one pair of tiles, are one block's work otherwise).
+  tiles.chunk = std::max<int64_t>(problem.depth, 1);
   if (problem.factor == Factor::kOne) {
-    const int64_t pairs = int64_t{tiles.cut1.tiles} * tiles.cut2.tiles, pieces = (problem.depth + kGramDepth - 1) / kGramDepth;
-    chunks = std::max<int64_t>(1, std::min(pieces, 264 / std::max<int64_t>(pairs, 1)));
-    tiles.chunk = (pieces + chunks - 1) / chunks * kGramDepth;
-    chunks = std::max<int64_t>(1, (problem.depth + tiles.chunk - 1) / std::max<int64_t>(tiles.chunk, 1));
+    const int64_t pairs = int64_t{tiles.cut1.tiles} * tiles.cut2.tiles, wanted = std::max<int64_t>(1, 264 / std::max<int64_t>(pairs, 1));
+    const int64_t least = (tiles.chunk + wanted - 1) / wanted, unit = least > kGramDepth ? kGramDepth : kLeastDepth;
+    tiles.chunk = (least + unit - 1) / unit * unit;
   }
-  if (tiles.chunk == 0) tiles.chunk = std::max<int64_t>(problem.depth, 1);
+  const int64_t chunks = std::max<int64_t>(1, (problem.depth + tiles.chunk - 1) / tiles.chunk);
   tiles.sums = device_scratch<double>(run, chunks * tiles.cut1.count * tiles.cut2.count);
   with_math(run.math, [&](auto tag) { start<tag.math>(problem, tiles, unsigned(chunks), stream); });
   launch("gram", add_fragments_kernel, dim3(blocks(int64_t{tiles.cut1.functions} * tiles.cut2.functions, 256)), 256, 0, stream,

@@ -1,5 +1,5 @@
-// Layer and RMS norm. A row belongs to a warp (up to 1,024 columns) or to a block, whose threads hold their numbers of it in registers, four at a time, so
-// that memory sees it once; rows of more than 4,096 columns are read again for each use. Shared memory: 8 floats. Memory bound: forward 8 bytes a
+// Layer and RMS norm. A row belongs to a warp (up to 1,024 columns) or to a block, whose threads hold their numbers of it, and of the gain and bias, in
+// registers, four at a time, so that memory sees it once and is waited for once; rows of more than 4,096 columns are read again for each use. Shared memory: 8 floats. Memory bound: forward 8 bytes a
 // number for about 7 operations.
 #include "cuda/rows.h"
 #include "cuda/stage.h"
@@ -13,7 +13,6 @@ constexpr int kShared = kThreads / kWarp * sizeof(float);
 // kLanes threads have a row, each kItems fours of it in registers; 0: any number, not held.
 template <int kLanes, int kItems>
 struct RowOf {
-  static constexpr int kRowsOfBlock = kThreads / kLanes;
   int64_t n, columns;
   int lane;
   Shared<float> room;
@@ -31,12 +30,17 @@ struct RowOf {
       for (int64_t c = 4 * lane; c < columns; c += 4 * kLanes) body(c, 0);
     }
   }
-  HF_DEVICE void hold(const Rows& x) {
-    if constexpr (kItems > 0) each([&](int64_t c, int i) { held[i] = x.load(n, c, columns); });
+  HF_DEVICE void hold(const Rows& x) { hold(x, n); }
+  HF_DEVICE void hold(const Rows& x, int64_t row) {
+    if constexpr (kItems > 0) with_loads(x, columns, [&](const auto& load) { each([&](int64_t c, int i) { held[i] = load(row, c); }); });
   }
-  HF_DEVICE Four get(const Rows& x, int64_t c, int i) const {
+  HF_DEVICE void clear() {
+    for (Four& four : held) four = {{0, 0, 0, 0}};
+  }
+  HF_DEVICE Four get(const Rows& x, int64_t c, int i) const { return get(x, n, c, i); }
+  HF_DEVICE Four get(const Rows& x, int64_t row, int64_t c, int i) const {
     if constexpr (kItems > 0) return held[i];
-    else return x.load(n, c, columns);
+    else return x.load(row, c, columns);
   }
   HF_DEVICE float sum(float value) const {
     if constexpr (kLanes == kWarp) return warp_sum(value);
@@ -48,10 +52,10 @@ template <int kLanes, int kItems>
 __global__ void __launch_bounds__(kThreads)
     forward_kernel(NormKind kind, Rows x, Rows gain, Rows bias, Rows y, float* mean_out, float* rstd_out, int64_t rows, int64_t columns, float eps) {
   SharedMemory memory;
-  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp));
+  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), gains(columns, row.room);
   if (row.n >= rows) return;
   const float count = static_cast<float>(columns);
-  row.hold(x);
+  row.hold(x), gains.hold(gain, 0);
   float mean = 0;
   if (kind == NormKind::kLayer) {
     float sum = 0;
@@ -71,14 +75,26 @@ __global__ void __launch_bounds__(kThreads)
   });
   rest = kind == NormKind::kLayer ? row.sum(rest) / count : 0.0f;
   const float rstd = 1.0f / sqrtf(row.sum(squares) / count - rest * rest + eps);
-  row.each([&](int64_t c, int k) {
-    const Four a = row.get(x, c, k), g = gain.load(0, c, columns);
-    const Four b = bias.data ? bias.load(0, c, columns) : Four{{0, 0, 0, 0}};
+  const auto scaled = [&](int64_t c, int k) {
+    const Four a = row.get(x, c, k), g = gains.get(gain, 0, c, k);
     Four out;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out.v[i] = ((a.v[i] - mean) - rest) * rstd * g.v[i] + b.v[i];
+    for (int i = 0; i < 4; ++i) out.v[i] = ((a.v[i] - mean) - rest) * rstd * g.v[i];
+    return out;
+  };
+  const auto store = [&](int64_t c, Four out, const Four& b) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out.v[i] += b.v[i];
     y.store(row.n, c, columns, out);
-  });
+  };
+  if constexpr (kItems > 0) {  // the bias is fetched in one go, into the place of the gain
+    row.each([&](int64_t c, int k) { row.held[k] = scaled(c, k); });
+    gains.clear();
+    if (bias.data) gains.hold(bias, 0);
+    row.each([&](int64_t c, int k) { store(c, row.held[k], gains.held[k]); });
+  } else {
+    row.each([&](int64_t c, int k) { store(c, scaled(c, k), bias.data ? bias.load(0, c, columns) : Four{{0, 0, 0, 0}}); });
+  }
   if (row.lane == 0) {
     if (mean_out) mean_out[row.n] = mean + rest;
     if (rstd_out) rstd_out[row.n] = rstd;
@@ -89,13 +105,13 @@ template <int kLanes, int kItems>
 __global__ void __launch_bounds__(kThreads) backward_kernel(NormKind kind, Rows x, Rows gain, const float* mean_in, const float* rstd_in, Rows d_y, Rows d_x, Rows x_hat,
                                                             bool add, int64_t rows, int64_t columns) {
   SharedMemory memory;
-  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), slope(columns, row.room);
+  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), slope(columns, row.room), gains(columns, row.room);
   if (row.n >= rows) return;
   const float mean = mean_in[row.n], rstd = rstd_in[row.n], count = static_cast<float>(columns);
-  row.hold(x), slope.hold(d_y);
+  row.hold(x), slope.hold(d_y), gains.hold(gain, 0);
   float sum = 0, product = 0;
   row.each([&](int64_t c, int k) {
-    const Four a = row.get(x, c, k), d = slope.get(d_y, c, k), g = gain.load(0, c, columns);
+    const Four a = row.get(x, c, k), d = slope.get(d_y, c, k), g = gains.get(gain, 0, c, k);
     Four hat;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -107,14 +123,26 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(NormKind kind, Rows 
   if (!d_x.data) return;
   const float mean_g = kind == NormKind::kLayer ? row.sum(sum) / count : 0.0f;
   const float mean_product = row.sum(product) / count;
-  row.each([&](int64_t c, int k) {
-    const Four a = row.get(x, c, k), d = slope.get(d_y, c, k), g = gain.load(0, c, columns);
-    const Four old = add ? d_x.load(row.n, c, columns) : Four{{0, 0, 0, 0}};
+  const auto change = [&](int64_t c, int k) {
+    const Four a = row.get(x, c, k), d = slope.get(d_y, c, k), g = gains.get(gain, 0, c, k);
     Four out;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out.v[i] = old.v[i] + rstd * (g.v[i] * d.v[i] - mean_g - (a.v[i] - mean) * rstd * mean_product);
+    for (int i = 0; i < 4; ++i) out.v[i] = rstd * (g.v[i] * d.v[i] - mean_g - (a.v[i] - mean) * rstd * mean_product);
+    return out;
+  };
+  const auto store = [&](int64_t c, Four out, const Four& old) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out.v[i] += old.v[i];
     d_x.store(row.n, c, columns, out);
-  });
+  };
+  if constexpr (kItems > 0) {  // what d_x has is fetched in one go, not each four after the store of the last
+    row.each([&](int64_t c, int k) { row.held[k] = change(c, k); });
+    slope.clear();
+    if (add) slope.hold(d_x);
+    row.each([&](int64_t c, int k) { store(c, row.held[k], slope.held[k]); });
+  } else {
+    row.each([&](int64_t c, int k) { store(c, change(c, k), add ? d_x.load(row.n, c, columns) : Four{{0, 0, 0, 0}}); });
+  }
 }
 
 // t_x̂ = rstd (t_x − [layer] mean(t_x) − x̂ mean(x̂ t_x)),  t_y = gain t_x̂ + t_gain x̂ + t_bias
@@ -154,6 +182,7 @@ template <class Body>
 void with_row(int64_t columns, const Body& body) {
   if (columns <= 128) return body(RowTag<kWarp, 1>{});
   if (columns <= 512) return body(RowTag<kWarp, 4>{});
+  if (columns <= 768) return body(RowTag<kWarp, 6>{});
   if (columns <= 1024) return body(RowTag<kWarp, 8>{});
   if (columns <= 2 * kStep) return body(RowTag<kThreads, 2>{});
   if (columns <= 4 * kStep) return body(RowTag<kThreads, 4>{});

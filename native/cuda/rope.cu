@@ -1,20 +1,20 @@
-// Rotary embedding in place. A thread owns four pairs (x[i], x[i + F]) of eight heads, so that one angle (float64, as in the contract, about 100 operations)
-// serves eight heads. No shared memory. Memory bound: 8 bytes a number for 3 operations and a share of an angle.
+// Rotary embedding in place. A thread owns four pairs (x[i], x[i + F]) of up to 16 heads, so that one angle (float64, as in the contract, about 100 operations)
+// serves them all; of fewer where threads are few. No shared memory. Memory bound: 8 bytes a number for 3 operations and a share of an angle.
 #include "cuda/heads.h"
 #include "cuda/stage.h"
 
 namespace hf::cuda {
 namespace {
 
-constexpr int kHeads = 8;   // of a thread
-constexpr int kFlight = 2;  // heads whose loads are under way together
+constexpr int kFlight = 2;               // heads whose loads are under way together
+constexpr int64_t kEnoughThreads = 1 << 16;  // for a large chip: half of what it holds
 
-// Heads are over y of the grid. 2^shift threads share a row.
-HF_KERNEL __launch_bounds__(kThreads) rope_kernel(Heads x, const int32_t* positions, const double* inv_freq, int64_t rows, int heads, int pairs, int shift,
+// `each` heads of a thread. Heads are over y of the grid. 2^shift threads share a row.
+HF_KERNEL __launch_bounds__(kThreads, 3) rope_kernel(Heads x, const int32_t* positions, const double* inv_freq, int64_t rows, int heads, int each, int pairs, int shift,
                                                   double scale, double sign) {
   const int64_t n = int64_t(blockIdx.x) * (kThreads >> shift) + (threadIdx.x >> shift);
   if (n >= rows) return;
-  const int begin = int(blockIdx.y) * kHeads, end = begin + kHeads < heads ? begin + kHeads : heads;
+  const int begin = int(blockIdx.y) * each, end = begin + each < heads ? begin + each : heads;
   const double position = sign * positions[n];
   for (int item = int(threadIdx.x & ((1u << shift) - 1)) * 4; item < pairs; item += 4 << shift) {
     float c[4], s[4];
@@ -49,8 +49,10 @@ void run(const RopeArgs& args, Run& r) {
     Heads x = heads_of(a.x);
     x.all.aligned = x.all.aligned && pairs % 4 == 0;
     const int shift = share_of_block(pairs);
-    launch("rope", rope_kernel, dim3(blocks(rows, kThreads >> shift), pairs ? blocks(heads, kHeads) : 0), kThreads, 0, stream, x, a.positions.as<const int32_t>(),
-           a.inv_freq.as<const double>(), rows, int(heads), int(pairs), shift, a.scale, a.inverse ? -1.0 : 1.0);
+    int each = 16;
+    while (each > 1 && (rows << shift) * blocks(heads, each) < kEnoughThreads) each /= 2;
+    launch("rope", rope_kernel, dim3(blocks(rows, kThreads >> shift), pairs ? blocks(heads, each) : 0), kThreads, 0, stream, x, a.positions.as<const int32_t>(),
+           a.inv_freq.as<const double>(), rows, int(heads), each, int(pairs), shift, a.scale, a.inverse ? -1.0 : 1.0);
   });
 }
 

@@ -38,7 +38,7 @@ HF_KERNEL __launch_bounds__(kThreads) scale_kernel(Rows x, const float* scale, i
 }
 
 HF_KERNEL __launch_bounds__(kThreads)
-    gradient_kernel(Rows z, const float* lse, const int32_t* targets, const float* scale, int64_t first_id, int64_t columns, int64_t chunks) {
+    gradient_kernel(Rows z, Rows g_rows, const float* lse, const int32_t* targets, const float* scale, int64_t first_id, int64_t columns, int64_t chunks) {
   const int64_t n = blockIdx.x / chunks, c = blockIdx.x % chunks * kColumns + 4 * threadIdx.x;
   if (c >= columns) return;
   const int64_t target = targets[n] - first_id;
@@ -50,7 +50,7 @@ HF_KERNEL __launch_bounds__(kThreads)
     if (lse) g -= expf(a.v[i] - lse[n]);
     a.v[i] = scale ? scale[n] * g : g;
   }
-  z.store(n, c, columns, a);
+  g_rows.store(n, c, columns, a);
 }
 
 HF_KERNEL __launch_bounds__(kThreads) dot_kernel(Rows x, Rows w, double* y, bool accumulate, int64_t rows, int64_t columns) {
@@ -91,7 +91,7 @@ void run(const ScaleRowsArgs& args, Run& r) {
 void run(const ClassifierGradientArgs& args, Run& r) {
   on_device(args, r, [](const ClassifierGradientArgs& a, Stream& stream) {
     const int64_t chunks = blocks(a.z.shape[1], kColumns);
-    launch("classifier_gradient", gradient_kernel, row_grid(a.z, chunks), kThreads, 0, stream, rows_of(a.z), a.lse.as<const float>(), a.targets.as<const int32_t>(),
+    launch("classifier_gradient", gradient_kernel, row_grid(a.z, chunks), kThreads, 0, stream, rows_of(a.z), rows_of(a.g ? a.g : a.z), a.lse.as<const float>(), a.targets.as<const int32_t>(),
            a.scale.as<const float>(), a.first_id, a.z.shape[1], chunks);
   });
 }

@@ -25,28 +25,23 @@ struct Rows {
     if (bf16) static_cast<uint16_t*>(data)[n * step + c] = uint16_t(to_bf16x2(x, 0.0f));
     else row(n)[c] = x;
   }
+  // Columns c … c + 3, all there, of aligned rows of a known type: one access.
+  template <bool kBf16>
+  HF_DEVICE Four load_whole(int64_t n, int64_t c) const {
+    if constexpr (kBf16) {
+      const uint2 q = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(data) + n * step + c);
+      return {{__uint_as_float(q.x << 16), __uint_as_float(q.x & 0xffff0000u), __uint_as_float(q.y << 16), __uint_as_float(q.y & 0xffff0000u)}};
+    } else {
+      const float4 q = *reinterpret_cast<const float4*>(row(n) + c);
+      return {{q.x, q.y, q.z, q.w}};
+    }
+  }
   // Columns c … c + 3; those from `count` on are 0, or not written.
   HF_DEVICE Four load(int64_t n, int64_t c, int64_t count) const {
+    if (aligned && c + 4 <= count) return bf16 ? load_whole<true>(n, c) : load_whole<false>(n, c);
     Four out;
-    if (bf16) {
-      const uint16_t* p = static_cast<const uint16_t*>(data) + n * step + c;
-      if (aligned && c + 4 <= count) {
-        const uint2 q = *reinterpret_cast<const uint2*>(p);
-        out.v[0] = __uint_as_float(q.x << 16), out.v[1] = __uint_as_float(q.x & 0xffff0000u), out.v[2] = __uint_as_float(q.y << 16), out.v[3] = __uint_as_float(q.y & 0xffff0000u);
-      } else {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) out.v[i] = c + i < count ? from_bf16(p[i]) : 0.0f;
-      }
-      return out;
-    }
-    const float* p = row(n) + c;
-    if (aligned && c + 4 <= count) {
-      const float4 q = *reinterpret_cast<const float4*>(p);
-      out.v[0] = q.x, out.v[1] = q.y, out.v[2] = q.z, out.v[3] = q.w;
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) out.v[i] = c + i < count ? p[i] : 0.0f;
-    }
+    for (int i = 0; i < 4; ++i) out.v[i] = c + i < count ? at(n, c + i) : 0.0f;
     return out;
   }
   HF_DEVICE void store(int64_t n, int64_t c, int64_t count, const Four& x) const {
@@ -71,6 +66,15 @@ struct Rows {
     }
   }
 };
+
+// body(load), load(n, c) = x.load(n, c, columns): a load whose kind is chosen here, once. Where x.load chooses, a branch parts every load from the next, and
+// each is waited for before the next is under way.
+template <class Body>
+HF_DEVICE void with_loads(const Rows& x, int64_t columns, const Body& body) {
+  if (!x.aligned || columns % 4 != 0) body([&](int64_t n, int64_t c) { return x.load(n, c, columns); });
+  else if (x.bf16) body([&](int64_t n, int64_t c) { return x.load_whole<true>(n, c); });
+  else body([&](int64_t n, int64_t c) { return x.load_whole<false>(n, c); });
+}
 
 inline Rows rows_of(const View& v) {
   if (!v) return {};

@@ -9,6 +9,14 @@ namespace {
 
 View indices(Run& run, int64_t count) { return arena_tensor(run, DType::kI32, count); }
 
+// Whether an index takes all of `rows` rows, in order.
+bool identity(const View& index, int64_t rows) {
+  if (index.shape[0] != rows) return false;
+  for (int64_t i = 0; i < rows; ++i)
+    if (index.as<int32_t>()[i] != i) return false;
+  return true;
+}
+
 template <class Body>
 void with_real(DType dtype, const Body& body) {
   dtype == DType::kF64 ? body(double{}) : body(float{});
@@ -42,7 +50,7 @@ int64_t activation_rows(const Functions& functions, FunctionRange range) {
              : functions.offsets[functions.sequence[range.end - 1] + 1] - functions.offsets[functions.sequence[range.begin]];
 }
 
-FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru) : model(m), functions(all), range(r), run(ru) {
+FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier) : model(m), functions(all), range(r), run(ru) {
   const int64_t first_sequence = functions.sequence[range.begin], last_sequence = functions.sequence[range.end - 1];
   const int32_t base = functions.offsets[first_sequence], first_term = functions.term_offsets[range.begin];
   const int64_t F = count(), R = functions.term_offsets[range.end] - first_term;
@@ -64,20 +72,25 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
       rows.a_rows.as<int32_t>()[row++] = int32_t(functions.first_row(range.begin + f) - base + t);
   }
   rows.offsets.as<int32_t>()[F] = row;
-  bool same = row == activations.batch.rows();
-  for (int32_t i = 0; same && i < row; ++i) same = rows.a_rows.as<int32_t>()[i] == i;
-  if (same) rows.a_rows = View{};
+  if (identity(rows.a_rows, activations.batch.rows())) rows.a_rows = View{};
 
-  hidden = gather_rows(activations.features(), term_rows, run);
+  hidden = identity(term_rows, activations.batch.rows()) ? activations.features() : gather_rows(activations.features(), term_rows, run);
+  operand = hidden;
+  if (run.stored() != hidden.dtype) {
+    operand = arena_tensor(run, run.stored(), R, hidden.shape[1]);
+    copy_rows(hidden, operand, run);
+  }
   logps = host_tensor(run, run.real(), R);
   const View weight = model.classifier_operand();
-  d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
+  if (functions.output == Output::kLogit || !classifier) d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
   if (functions.output == Output::kLogp) {
     lse = arena_tensor(run, run.real(), R);
     LinearPolicyGradientArgs args;
     args.hidden = hidden, args.weight = weight, args.targets = targets, args.logps = logps, args.lse = lse, args.d_hidden = d_hidden;
-    args.coefficients = host_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
-    with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
+    if (d_hidden) {
+      args.coefficients = host_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
+      with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
+    }
     dispatch(args, run);
     return;
   }
@@ -107,6 +120,7 @@ void FunctionBlock::scale(const View& factors) {
     for (int64_t f = 0; f < count(); ++f)
       for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
   });
+  if (!d_hidden) return;
   ScaleRowsArgs args;
   args.x = d_hidden, args.scale = term_scale;
   dispatch(args, run);
@@ -117,16 +131,20 @@ int64_t FunctionBlock::slice_width() const {
   return std::clamp<int64_t>(slice_bytes(run.device) / (rows * dtype_bytes(run.real())) / 64 * 64, std::min<int64_t>(V, 256), V);
 }
 
-View FunctionBlock::output_gradient(int64_t first, int64_t width) const {
+View FunctionBlock::output_gradient(int64_t first, int64_t width, DType dtype) const {
   const int64_t R = hidden.shape[0];
-  const View g = arena_tensor(run, run.real(), R, width);
+  const View g = arena_tensor(run, dtype, R, width);
+  Scratch scratch(run);
+  const bool rounded = dtype != run.real();
+  const View z = rounded ? arena_tensor(run, run.real(), R, width) : g;
   if (functions.output == Output::kLogp) {
     GemmArgs args;
-    args.a = hidden, args.b = model.classifier_operand().slice(0, first, width).transposed(), args.c = g;
+    args.a = operand, args.b = model.classifier_operand().slice(0, first, width).transposed(), args.c = z;
     dispatch(args, run);
   }
   ClassifierGradientArgs args;
-  args.z = g, args.lse = lse, args.targets = targets, args.scale = term_scale, args.first_id = first;
+  args.z = z, args.lse = lse, args.targets = targets, args.scale = term_scale, args.first_id = first;
+  if (rounded) args.g = g;
   dispatch(args, run);
   return g;
 }
@@ -134,11 +152,19 @@ View FunctionBlock::output_gradient(int64_t first, int64_t width) const {
 void FunctionBlock::gradients(FunctionSink& sink) const {
   Scratch scratch(run);
   if (hidden.shape[0] == 0) return;
-  if (sink.wants(model.classifier())) {
+  View d = d_hidden;
+  if (!d) d = arena_tensor(run, run.real(), hidden.shape[0], hidden.shape[1]);
+  if (!d_hidden || sink.wants(model.classifier())) {
     for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
       checkpoint(run);
       Scratch scratch(run);
-      sink.classifier(hidden, output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first)), first, terms);
+      const View g = output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first), run.stored());
+      if (!d_hidden) {
+        GemmArgs args;
+        args.a = g, args.b = model.classifier_operand().slice(0, first, g.shape[1]), args.c = d, args.accumulate = first > 0;
+        dispatch(args, run);
+      }
+      if (sink.wants(model.classifier())) sink.classifier(operand, g, first, terms);
     }
   }
   const int64_t N = rows.offsets.as<int32_t>()[count()];
@@ -151,7 +177,7 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
   for (int64_t f = 0; f < count(); ++f)
     for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i)
       at.as<int32_t>()[i] = rows.offsets.as<int32_t>()[f] + term_rows.as<int32_t>()[i] - int32_t(functions.first_row(range.begin + f) - base);
-  scatter_add(at, d_hidden, d_features, run);
+  scatter_add(at, d, d_features, run);
   backward(model, activations, d_features, rows, sink, run);
 }
 
@@ -167,9 +193,9 @@ void FunctionBlock::directional(const View& tangent, const View& out) const {
     checkpoint(run);
     Scratch slice(run);
     const int64_t width = std::min(slice_width(), model.spec().vocab_size - first);
-    const View g = output_gradient(first, width), t_z = arena_tensor(run, run.real(), R, width);
+    const View g = output_gradient(first, width, run.real()), t_z = arena_tensor(run, run.real(), R, width);
     GemmArgs args;
-    args.a = hidden, args.b = t_weight.slice(0, first, width).transposed(), args.c = t_z;
+    args.a = operand, args.b = t_weight.slice(0, first, width).transposed(), args.c = t_z;
     dispatch(args, run);
     row_dot(g, t_z, sums, true, run);
   }

@@ -36,7 +36,9 @@ int64_t activation_rows(const Functions& functions, FunctionRange range);
 
 // One block of functions, its forward pass done, everything in the run's arena.
 struct FunctionBlock {
-  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run);
+  // `classifier`: gradients() will be asked with a sink that wants the classifier, and d_hidden is made there, from the same slices of the vocabulary,
+  // rather than from logits of its own here.
+  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run, bool classifier = false);
 
   int64_t count() const { return range.end - range.begin; }
   // (F) the functions' values.
@@ -49,8 +51,9 @@ struct FunctionBlock {
   // Multiplies function f by factors[f] (F, float64) in everything that follows: values stay, gradients scale.
   void scale(const View& factors);
 
-  // Columns first … first + width − 1 of the classifier's output gradient, (terms, width): 1[v = target] − π_v, or 1[v = target].
-  View output_gradient(int64_t first, int64_t width) const;
+  // Columns first … first + width − 1 of the classifier's output gradient, (terms, width): 1[v = target] − π_v, or 1[v = target]. In the run's real
+  // type, or in the type that it stores activations in.
+  View output_gradient(int64_t first, int64_t width, DType dtype) const;
   // How many such columns are held at a time.
   int64_t slice_width() const;
 
@@ -60,11 +63,12 @@ struct FunctionBlock {
   Run& run;
   Activations activations;
   View hidden;         // (terms, C) features at the terms' rows
+  View operand;        // the same as products read it: itself, or rounded to the type that the run stores
   View terms;          // (F+1) offsets of terms
   View targets;        // (terms)
   View lse;            // (terms), kLogp
   View logps;          // (terms): log-probabilities, or logits
-  View d_hidden;       // (terms, C) gradients of the functions with respect to hidden
+  View d_hidden;       // (terms, C) gradients of the functions with respect to hidden; absent where gradients() makes it
   View term_scale;     // (terms) factors of scale(); absent: 1
   View term_rows;      // (terms) rows of the activations
   GradientRows rows;   // of the body's gradients

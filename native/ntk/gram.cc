@@ -45,8 +45,8 @@ class GramSink : public PairSink {
     args.accumulate = true, args.gram = classifier_matrix();
     set_first(args, hidden, g, {offsets, View{}});
     if (other_) {
-      const View other_g = other_->block->output_gradient(first_id, g.shape[1]);
-      set_second(args, other_->block->hidden, other_g, {other_->block->terms, View{}});
+      const View other_g = other_->block->output_gradient(first_id, g.shape[1], g.dtype);
+      set_second(args, other_->block->operand, other_g, {other_->block->terms, View{}});
     }
     matrix_gram(args);
   }
@@ -197,7 +197,7 @@ class GramSink : public PairSink {
       const int64_t width = std::min(block_.slice_width(), block_.model.spec().vocab_size - first);
       TiedGramArgs args;
       args.accumulate = true, args.first_id = first, args.gram = cross_matrix();
-      args.phi = block_.hidden, args.g = block_.output_gradient(first, width), args.offsets = block_.terms;
+      args.phi = block_.hidden, args.g = block_.output_gradient(first, width, run_.real()), args.offsets = block_.terms;
       if (!stored) {
         args.ids = ids, args.delta = d, args.offsets2 = offsets, args.symmetrize = true;
         dispatch(args, run_);
@@ -206,7 +206,7 @@ class GramSink : public PairSink {
       args.ids = stored->ids, args.delta = stored->d, args.offsets2 = stored->rows.offsets;
       args.gram = args.gram.transposed();
       dispatch(args, run_);
-      args.phi = other_->block->hidden, args.g = other_->block->output_gradient(first, width), args.offsets = other_->block->terms;
+      args.phi = other_->block->hidden, args.g = other_->block->output_gradient(first, width, run_.real()), args.offsets = other_->block->terms;
       args.ids = ids, args.delta = d, args.offsets2 = offsets;
       args.gram = cross_matrix();
       dispatch(args, run_);
@@ -240,7 +240,7 @@ class Driver {
   void structured() {
     if (symmetric_ && plan_.blocks1.size() == 1) {
       Scratch scratch(run_);
-      const FunctionBlock block(model_, first_, plan_.blocks1[0], run_);
+      const FunctionBlock block(model_, first_, plan_.blocks1[0], run_, options_.wanted[model_.classifier()]);
       GramSink sink(block, options_, matrices_, nullptr, nullptr, true);
       block.gradients(sink);
       report(total_);
@@ -248,7 +248,7 @@ class Driver {
     }
     for (size_t i = 0; i < plan_.blocks1.size(); ++i) {
       Scratch scratch(run_);
-      const FunctionBlock rows(model_, first_, plan_.blocks1[i], run_);
+      const FunctionBlock rows(model_, first_, plan_.blocks1[i], run_, options_.wanted[model_.classifier()]);
       StoredPairs stored;
       GramSink store(rows, options_, matrices_, nullptr, &stored, symmetric_);
       rows.gradients(store);
@@ -257,7 +257,7 @@ class Driver {
       for (size_t j = symmetric_ ? i + 1 : 0; j < columns.size(); ++j) {
         checkpoint(run_);
         Scratch inner(run_);
-        const FunctionBlock block(model_, second_, columns[j], run_);
+        const FunctionBlock block(model_, second_, columns[j], run_, options_.wanted[model_.classifier()]);
         GramSink sink(block, options_, matrices_, &other, nullptr, true);
         block.gradients(sink);
         report(double(rows.count()) * double(block.count()));

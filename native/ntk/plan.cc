@@ -24,7 +24,7 @@ std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& func
     const int64_t activations = activation_rows(functions, range), gradients = gradient_rows(functions, range);
     const int64_t terms = functions.term_offsets[range.end] - functions.term_offsets[range.begin];
     return real * (activations * activation_numbers(model.spec(), Keep::kAll) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
-                   terms * (2 * C + 4) + (range.end - range.begin) * kept_per_function) +
+                   terms * (2 * C + (device ? C / 2 : 0) + 4) + (range.end - range.begin) * kept_per_function) +
            std::min<int64_t>(slices, real * 3 * terms * model.spec().vocab_size) + gradient_block;
   };
   std::vector<FunctionRange> blocks;

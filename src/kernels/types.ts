@@ -541,11 +541,14 @@ export interface ClassifierGradientArgs {
   readonly targets: Int32Array | ArrayView<Int32Array>;
   /** (N). */
   readonly scale?: RealArray | ArrayView<RealArray> | undefined;
+  /** (N, V). Overwritten. */
+  readonly g?: ArrayView<RealArray> | true | undefined;
   /** Default 0. */
   readonly first_id?: number;
 }
 export interface ClassifierGradientResult {
   z: ArrayView<RealArray>;
+  g?: ArrayView<RealArray>;
 }
 
 export interface TokenGramArgs {
@@ -1037,6 +1040,8 @@ export interface Kernels {
   /**
    * The gradient of a function with respect to the logits, for a slice of the vocabulary at a time (what sinks of the NTK take):
    *   z[n,v] becomes scale[n] · (1[first_id + v = targets[n]] − e^(z[n,v] − lse[n]))      f = Σ scale · log π(target)
+   * With `g` the result goes there instead, rounded to its type, and z stays. On a run that stores bfloat16 that is g for products to read: logits of 20,
+   * rounded so, would be off by 0.04, and probabilities by as many parts of one, so that z has float32.
    * lse absent: f = Σ scale · z_target, and z, which may then be undefined, becomes scale[n] · 1[first_id + v = targets[n]]. scale absent: 1.
    * Targets outside the slice are in another one. Memory bound.
    * @see native/kernels/classifier_gradient.h
@@ -1066,8 +1071,10 @@ export interface Kernels {
    * for blocks (o, i) of G at a time: G_s[o,i] of every function into one workspace, then K += its Gram matrix ("Jacobian contraction" of Novak
    * et al. 2022, blocked). The same numbers as op token_gram, cheaper for long functions.
    * Functions, rows, a_rows and the second set: kernels/detail/gradient_pairs.h.
-   * G in the run's real type; inner products over at most 1,024 entries of it are summed into float64 entries of K.
-   * Never materialised: G beyond `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says).
+   * G in the run's real type; inner products over at most 1,024 entries of it are summed into float64 entries of K. On a device, bf16 math may round G to
+   * bfloat16 and sums at most 4,096 products in float32.
+   * Never materialised: G beyond `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says). A device multiplies larger
+   * blocks better: 256 MiB are enough there.
    * flops 2 N I O + S (S + 1) I O symmetric, 2 (N + N2) I O + 2 S S2 I O rectangular.
    * @see native/kernels/jacobian_gram.h
    */

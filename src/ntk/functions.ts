@@ -32,12 +32,13 @@ class Builder {
 }
 
 function checked(caller: string, model: Model, samples: readonly Sample[]): Builder {
-  const packed = packSequences(caller, model, samples.map((sample) => sample.inputIds));
+  packSequences(caller, model, samples.map((sample) => sample.inputIds));
   samples.forEach(({ inputIds, scoreFrom }, s) => {
     if (!(Number.isInteger(scoreFrom) && scoreFrom >= 1 && scoreFrom < inputIds.length))
       fail('ERR_INVALID_ARG', `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${scoreFrom}`);
   });
-  return new Builder(packed);
+  // The last token is a target only. Without its row, functions of whole samples use all rows of the forward pass, and nothing is gathered for them.
+  return new Builder(packSequences(caller, model, samples.map((sample) => sample.inputIds.slice(0, -1))));
 }
 
 /** Log-probabilities of the scored tokens, summed per sample or one by one. */

@@ -4,14 +4,14 @@ import { numbers } from '../helpers/kernels.js';
 import { reals, ints, type Random } from '../helpers/random.js';
 import { defineCases } from './define.js';
 
-const slice = (N: number, V: number, first_id: number, { softmax = true, scaled = false, std = 1 } = {}) => ({
-  name: `${N}×${V} from ${first_id}${softmax ? '' : ', no softmax'}${scaled ? ', scaled' : ''}${std > 1 ? ', large' : ''}`,
-  args: (r: Random) => ({ z: r.normal([N, V], std), ...(softmax ? { lse: r.normal([N], std, 3 * std) } : {}), targets: r.integers([N], 0, first_id + 2 * V + 1), ...(scaled ? { scale: r.normal([N]) } : {}), first_id }),
+const slice = (N: number, V: number, first_id: number, { softmax = true, scaled = false, apart = false, std = 1 } = {}) => ({
+  name: `${N}×${V} from ${first_id}${softmax ? '' : ', no softmax'}${scaled ? ', scaled' : ''}${apart ? ', into g' : ''}${std > 1 ? ', large' : ''}`,
+  args: (r: Random) => ({ z: r.normal([N, V], std), ...(softmax ? { lse: r.normal([N], std, 3 * std) } : {}), targets: r.integers([N], 0, first_id + 2 * V + 1), ...(scaled ? { scale: r.normal([N]) } : {}), ...(apart ? { g: true } : {}), first_id }),
 });
 
 export const classifierGradient = defineCases({
   op: 'classifier_gradient',
-  cases: [slice(1, 1, 0), slice(0, 5, 0), slice(9, 33, 0, { scaled: true }), slice(30, 70, 100), slice(8, 20, 3, { softmax: false, scaled: true }), slice(5, 64, 0, { softmax: false }), slice(6, 300, 0, { std: 30 })],
+  cases: [slice(1, 1, 0), slice(0, 5, 0), slice(9, 33, 0, { scaled: true }), slice(30, 70, 100), slice(8, 20, 3, { softmax: false, scaled: true }), slice(5, 64, 0, { softmax: false }), slice(7, 45, 20, { scaled: true, apart: true }), slice(6, 300, 0, { std: 30 })],
   invariants: [
     {
       name: 'sums to 0 over the whole vocabulary',
