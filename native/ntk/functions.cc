@@ -50,11 +50,11 @@ int64_t activation_rows(const Functions& functions, FunctionRange range) {
              : functions.offsets[functions.sequence[range.end - 1] + 1] - functions.offsets[functions.sequence[range.begin]];
 }
 
-FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier) : model(m), functions(all), range(r), run(ru) {
+FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier, Keep keep) : model(m), functions(all), range(r), run(ru) {
   const int64_t first_sequence = functions.sequence[range.begin], last_sequence = functions.sequence[range.end - 1];
   const int32_t base = functions.offsets[first_sequence], first_term = functions.term_offsets[range.begin];
   const int64_t F = count(), R = functions.term_offsets[range.end] - first_term;
-  activations = forward(model, make_batch(functions.ids.data(), functions.offsets.data() + first_sequence, last_sequence - first_sequence + 1, run), Keep::kAll, run);
+  activations = forward(model, make_batch(functions.ids.data(), functions.offsets.data() + first_sequence, last_sequence - first_sequence + 1, run), keep, run);
 
   terms = indices(run, F + 1), targets = indices(run, R), term_rows = indices(run, R);
   for (int64_t f = 0; f <= F; ++f) terms.as<int32_t>()[f] = functions.term_offsets[range.begin + f] - first_term;

@@ -37,8 +37,8 @@ int64_t activation_rows(const Functions& functions, FunctionRange range);
 // One block of functions, its forward pass done, everything in the run's arena.
 struct FunctionBlock {
   // `classifier`: gradients() will be asked with a sink that wants the classifier, and d_hidden is made there, from the same slices of the vocabulary,
-  // rather than from logits of its own here.
-  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run, bool classifier = false);
+  // rather than from logits of its own here. `keep` kLess: for sinks that keep no pair beyond the call, and no directional().
+  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run, bool classifier = false, Keep keep = Keep::kAll);
 
   int64_t count() const { return range.end - range.begin; }
   // (F) the functions' values.

@@ -240,7 +240,7 @@ class Driver {
   void structured() {
     if (symmetric_ && plan_.blocks1.size() == 1) {
       Scratch scratch(run_);
-      const FunctionBlock block(model_, first_, plan_.blocks1[0], run_, options_.wanted[model_.classifier()]);
+      const FunctionBlock block(model_, first_, plan_.blocks1[0], run_, options_.wanted[model_.classifier()], Keep::kLess);
       GramSink sink(block, options_, matrices_, nullptr, nullptr, true);
       block.gradients(sink);
       report(total_);
@@ -257,7 +257,7 @@ class Driver {
       for (size_t j = symmetric_ ? i + 1 : 0; j < columns.size(); ++j) {
         checkpoint(run_);
         Scratch inner(run_);
-        const FunctionBlock block(model_, second_, columns[j], run_, options_.wanted[model_.classifier()]);
+        const FunctionBlock block(model_, second_, columns[j], run_, options_.wanted[model_.classifier()], Keep::kLess);
         GramSink sink(block, options_, matrices_, &other, nullptr, true);
         block.gradients(sink);
         report(double(rows.count()) * double(block.count()));
@@ -382,7 +382,7 @@ GramPlan plan_ranges(const Model& model, const Functions& first, const Functions
   if (options.implementation == Implementation::kStructuredDerivatives && !second) {
     // One block needs no stored pairs and no second block beside it.
     try {
-      plan.blocks1 = plan_blocks(model, first, options.max_bytes, 0, 0, &plan.bytes);
+      plan.blocks1 = plan_blocks(model, first, options.max_bytes, 0, 0, &plan.bytes, Keep::kLess);
     } catch (const Error&) {
       plan.blocks1.clear();
     }

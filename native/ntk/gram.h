@@ -50,6 +50,6 @@ void linear_model(const Model& model, const Functions& functions, const View& ta
 
 // Blocks of functions whose step (activations, one backward pass, `kept` numbers a gradient row more) stays within max_bytes.
 std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes, int64_t kept_per_row, int64_t kept_per_function,
-                                       int64_t* bytes);
+                                       int64_t* bytes, Keep keep = Keep::kAll);
 
 }  // namespace hf

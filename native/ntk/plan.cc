@@ -15,7 +15,7 @@ int64_t stored_numbers(const ModelSpec& s) {
 }
 
 std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes, int64_t kept_per_row, int64_t kept_per_function,
-                                       int64_t* bytes) {
+                                       int64_t* bytes, Keep keep) {
   const int64_t real = dtype_bytes(model.context()->real()), C = model.spec().hidden_size;
   const bool device(model.context()->device());
   const int64_t slices = slice_bytes(device) * 3 / 2;  // vocabulary slices and the arena's rounding
@@ -23,7 +23,7 @@ std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& func
   const auto cost_of = [&](FunctionRange range) {
     const int64_t activations = activation_rows(functions, range), gradients = gradient_rows(functions, range);
     const int64_t terms = functions.term_offsets[range.end] - functions.term_offsets[range.begin];
-    return real * (activations * activation_numbers(model.spec(), Keep::kAll) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
+    return real * (activations * activation_numbers(model.spec(), keep) + gradients * (gradient_numbers(model.spec(), gradients != activations) + kept_per_row) +
                    terms * (2 * C + (device ? C / 2 : 0) + 4) + (range.end - range.begin) * kept_per_function) +
            std::min<int64_t>(slices, real * 3 * terms * model.spec().vocab_size) + gradient_block;
   };
