@@ -158,7 +158,7 @@ describe.skipIf(onHardware)('the environment', () => {
     expect(stdout.trim()).toBe('400');
     expect(stderr).toMatch(/^headfirst profile, cuda:0$/m);
     expect(stderr).toMatch(/^pack rows +2 +\d+\.\d{3} +\d+\.\d%$/m);
-    expect(stderr).toMatch(/^gemm \(cuBLAS\) +1 /m);
+    expect(stderr).toMatch(/^gemm \(cuBLAS\) 300x400x300 to float32 +1 /m);
     expect(stderr).not.toMatch(/^gemm +\d/m);
   });
 
