@@ -22,9 +22,9 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Pr
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
-  a.q = head_rows(p.q, tile.first, h), a.k = head_rows(p.k, tile.first, g), a.v = head_rows(p.v, tile.first, g);
+  a.q = head_rows<math>(p.q, tile.first, h), a.k = head_rows<math>(p.k, tile.first, g), a.v = head_rows<math>(p.v, tile.first, g);
   a.row0 = tile.row0 - tile.first, a.rows = tile.end - tile.first, a.dims = p.dims, a.scale = p.scale;
-  a.y = p.out.rows(tile.first, h);
+  a.y = rows_of_head<math>(p.out, tile.first, h);
   a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr, a.lse_step = p.lse_step;
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows(p.q, tile.first, h), k = head_rows(p.k, tile.first, g), v = head_rows(p.v, tile.first, g), d_y = head_rows(p.d_y, tile.first, h);
+  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g), d_y = head_rows<math>(p.d_y, tile.first, h);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   Scores out;
   clear(out);
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
     square_product<math>(out, square, turned);
     __syncthreads();
   }
-  write_rows(out, p.out.rows(tile.first, h), row0, rows, d0, p.dims);
+  write_rows(out, rows_of_head<math>(p.out, tile.first, h), row0, rows, d0, p.dims);
 }
 
 // d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries.
@@ -113,11 +113,11 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
   const RowTile tile = tile_of(p);
   const int64_t g = head_of_block(p), d0 = column_of_block(p), per_group = p.heads / p.groups;
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand k = head_rows(p.k, tile.first, g), v = head_rows(p.v, tile.first, g);
+  const Operand k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g);
   Scores d_k, d_v;
   clear(d_k), clear(d_v);
   for (int64_t h = g * per_group; h < (g + 1) * per_group; ++h) {
-    const Operand q = head_rows(p.q, tile.first, h), d_y = head_rows(p.d_y, tile.first, h);
+    const Operand q = head_rows<math>(p.q, tile.first, h), d_y = head_rows<math>(p.d_y, tile.first, h);
     for (int64_t i0 = row0; i0 < rows; i0 += kAttentionTile) {
       load_turned<math>(turned, q, i0, rows, d0, p.dims);
       load_turned<math>(turned2, d_y, i0, rows, d0, p.dims);
@@ -143,8 +143,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
       __syncthreads();
     }
   }
-  write_rows(d_k, p.d_k.rows(tile.first, g), row0, rows, d0, p.dims);
-  write_rows(d_v, p.d_v.rows(tile.first, g), row0, rows, d0, p.dims);
+  write_rows(d_k, rows_of_head<math>(p.d_k, tile.first, g), row0, rows, d0, p.dims);
+  write_rows(d_v, rows_of_head<math>(p.d_v, tile.first, g), row0, rows, d0, p.dims);
 }
 
 // t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean needs a pass of its own: P t_s v − mean y would cancel.
@@ -157,8 +157,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows(p.q, tile.first, h), k = head_rows(p.k, tile.first, g), v = head_rows(p.v, tile.first, g);
-  const Operand t_q = head_rows(p.t_q, tile.first, h), t_k = head_rows(p.t_k, tile.first, g), t_v = head_rows(p.t_v, tile.first, g);
+  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g);
+  const Operand t_q = head_rows<math>(p.t_q, tile.first, h), t_k = head_rows<math>(p.t_k, tile.first, g), t_v = head_rows<math>(p.t_v, tile.first, g);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   float mean[2] = {0, 0};
   Scores out;
@@ -196,7 +196,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
       __syncthreads();
     }
   }
-  write_rows(out, p.out.rows(tile.first, h), row0, rows, d0, p.dims);
+  write_rows(out, rows_of_head<math>(p.out, tile.first, h), row0, rows, d0, p.dims);
 }
 
 // Blocks of rows of every sequence.
