@@ -47,7 +47,7 @@ HF_KERNEL __launch_bounds__(kThreads)
 }
 
 // Rows order[begin[u]] … order[begin[u + 1] − 1] of d_y go to table row ids[order[begin[u]]], u one of `uses`.
-HF_KERNEL __launch_bounds__(kThreads)
+HF_KERNEL __launch_bounds__(kThreads, 3)
     scatter_kernel(const int32_t* ids, const int32_t* order, const int32_t* begin, Rows d_y, Rows d_table, int64_t uses, int64_t columns, Tiling tiling) {
   const int64_t use = tiling.row(), c = tiling.column();
   if (use >= uses || c >= columns) return;
