@@ -1,4 +1,4 @@
-// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync its PTX has, in native/cuda/resources.json.
+// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync or wgmma its PTX has, in native/cuda/resources.json.
 // npm run cuda:resources [-- file.cu…]: needs nvcc, no GPU; only those files, after a change that no kernel of another one sees. test/cuda/resources.test.ts holds the record against the sources and the rules.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -46,10 +46,11 @@ async function compile(file) {
       const used = /Used (\d+) registers/.exec(line);
       if (used && current) current.registers = Number(used[1]);
     }
-    const ptx = readdirSync(keep).filter((n) => n.endsWith('.ptx')).map((n) => readFileSync(join(keep, n), 'utf8')).find((text) => text.includes('.target sm_80')) ?? '';
+    const ptx = readdirSync(keep).filter((n) => n.endsWith('.ptx')).map((n) => readFileSync(join(keep, n), 'utf8'));
     for (const k of kernels) {
-      const body = ptx.split(`.entry ${k.mangled}(`)[1]?.split('.entry ')[0] ?? '';
-      k.mma = (body.match(/mma\.sync/g) ?? []).length;
+      const own = ptx.find((text) => text.includes(`.target ${k.architecture}`)) ?? '';
+      const body = own.split(`.entry ${k.mangled}(`)[1]?.split('.entry ')[0] ?? '';
+      k.mma = (body.match(/\b(mma\.sync|wgmma\.mma_async)\b/g) ?? []).length;
     }
     return kernels.map(({ mangled: _, ...k }) => ({ file, ...k }));
   } finally {

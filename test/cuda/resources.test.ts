@@ -41,6 +41,11 @@ describe('the record of kernel resources', () => {
     }
   });
 
+  it.each(['wide_logits.cu', 'wide_gram.cu'])('%s runs on wgmma on Hopper', (file) => {
+    const [kernel] = record.kernels.filter((k) => k.file === file && k.kernel.startsWith('wide_') && k.architecture === 'sm_90a');
+    expect(kernel!.mma).toBeGreaterThan(0);
+  });
+
   it.each([
     ['flash_attention.cu', 'forward_kernel'], ['flash_attention_backward.cu', 'd_q_kernel'], ['flash_attention_backward.cu', 'd_kv_kernel'],
   ])('%s: %s runs on mma.sync', (file, kernel) => {
