@@ -78,7 +78,8 @@ HF_DEVICE void wide_product(WideAccumulators& c, char* stages, uint64_t* full, u
   if (release >= 0 && threadIdx.x % kWarpgroup < kWideCluster) mbarrier_arrive(&empty[release], threadIdx.x % kWarpgroup);
 }
 
-// Body: tile(product, row0, column0, extra): run inside a warpgroup, with product(i, c) for the operands i.
+// Every tile of the block: epilogue.tile(product, row0, column0, group, extra) in each of warpgroups 1 and 2, for 64 rows from row0 on; product(i, c) multiplies operands i
+// into c, and must be called for each of them in order. `extra`: kWideExtraBytes − 1 KiB of shared memory for both.
 template <int kProducts, class Epilogue>
 HF_DEVICE void wide_kernel(const WideOperands* const (&operands)[kProducts], const WideTiles& tiles, const Epilogue& epilogue) {
   extern __shared__ __align__(1024) char hf_wide_memory[];
