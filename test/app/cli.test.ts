@@ -1,6 +1,8 @@
 /** The command line as a user meets it: the built program in a process of its own. */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -121,5 +123,33 @@ describe('train and generate' + needsSharedData, () => {
     // Four tokens each, as long as the reward wants: all right.
     expect(JSON.parse(evaluated.out)).toMatchObject({ prompts: 3, samplesPerPrompt: 2, greedy: 1, 'pass@1': 1, 'pass@2': 1, 'best@2': 1, reward: 1 });
     expect(readFileSync(file, 'utf8').trim().split('\n')).toHaveLength(9);
+  });
+
+  it.skipIf(withoutSharedData)('LoRA adapters and bfloat16 products by --config; rollouts elsewhere by --rollouts, whose refusal is said', async () => {
+    const directory = temporaryDirectory();
+    const [data, config, out] = ['data.jsonl', 'config.json', 'run'].map((name) => join(directory, name)) as [string, string, string];
+    writeFileSync(data, readFileSync(join(root, 'examples/stories.jsonl'), 'utf8').split('\n').slice(0, 4).join('\n'));
+    writeFileSync(config, JSON.stringify({ peft_config: { r: 2, lora_alpha: 4, target_modules: ['q_proj', 'v_proj'] }, bf16: true, max_steps: 1, per_device_train_batch_size: 4, num_generations: 2, max_completion_length: 8 }));
+    const args = ['train', '--model', sharedData('stories260K'), '--data', data, '--reward', 'length:4', '--config', config];
+    const trained = await headfirst([...args, '--out', out]);
+    expect(trained.code, trained.err).toBe(0);
+    expect(JSON.parse(readFileSync(join(out, 'adapter/adapter_config.json'), 'utf8'))).toMatchObject({ r: 2, lora_alpha: 4 });
+    expect(existsSync(join(out, 'model/model.safetensors'))).toBe(true);
+
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(request.url!);
+      response.writeHead(400, { 'content-type': 'application/json' }).end('{"error":{"message":"no such model"}}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const refused = await headfirst([...args, '--out', join(directory, 'elsewhere'), '--rollouts', `http://127.0.0.1:${(server.address() as AddressInfo).port}`]);
+      expect(refused.code).not.toBe(0);
+      expect(refused.err).toMatch(/400/);
+      expect(refused.err).toMatch(/no such model/);
+      expect(asked.length).toBeGreaterThan(0);
+    } finally {
+      server.close();
+    }
   });
 });
