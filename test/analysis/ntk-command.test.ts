@@ -27,11 +27,11 @@ describe('ntk.estimate', async () => {
       expect(choices.map((c) => c.name)).toEqual(['lm_head.weight', ...[0, 1].flatMap((l) => ['attention.qkv', 'attention.out', 'mlp.up', 'mlp.down'].map((name) => `layers.${l}.${name}.weight`))]);
       expect(choices.filter((c) => c.name.includes('mlp')).every((c) => c.form === form), form).toBe(true);
       const N = count * (length - 1);
-      // The last token is an input of the forward pass, but of no function.
+      // The last token is a target, but an input of nothing.
       const weights = layers * (3 * C * C + C * C + 2 * C * F);
-      const products = 2 * weights * (count * length + N) + 6 * N * V * C;
+      const products = 2 * weights * (N + N) + 6 * N * V * C;
       const pairs = (t: number) => (t * (t + 1)) / 2;
-      const attention = layers * C * count * (4 * pairs(length) + 10 * pairs(length - 1));
+      const attention = layers * C * count * 14 * pairs(length - 1);
       expect(passFlops).toBe(products + attention);
       const rowPairs = (N * N + count * (length - 1) ** 2) / 2;
       const up = form === 'ghost' ? rowPairs * (2 * (C + F) + 2) : 2 * C * F * (N + (count * (count + 1)) / 2);
