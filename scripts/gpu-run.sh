@@ -56,7 +56,7 @@ for stage in "$@"; do
       run info 30 'tail -15' node dist/cli/main.js info ;;
     parity)
       run parity 180 "grep -aE 'FAIL|Error:|Tests |Files |ops passed' | head -60" env HEADFIRST_TEST_GPU=1 node node_modules/vitest/vitest.mjs run \
-        test/cuda/{kernels,math,engine,wide}.test.ts --reporter=default --reporter=./scripts/record-gpu-run.mjs
+        test/cuda/{kernels,math,engine,uploads,wide}.test.ts --reporter=default --reporter=./scripts/record-gpu-run.mjs
       [ "$OUT" = "$PWD/bench/results" ] || cp native/cuda/runs.json "$OUT/" ;;
     memcheck* | racecheck*) sanitize "${stage%%:*}" "$stage" ;;
     bench*)
