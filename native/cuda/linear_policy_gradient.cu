@@ -5,7 +5,8 @@
 //   softmax_kernel  a warp a row: tiles together, log-probability, entropy
 //   rows_kernel     a thread a row (or sequence): kernels/detail/pg_coef.h, as on the CPU
 //   gradient_kernel z becomes dL/dz in place; then gemm gives d_hidden and adds to d_weight.
-// Never materialised: [N, V]. A chunk's z is at most 512 MB. Compute bound: 2NVC + 2NVC for each gradient; the epilogues read and write 4 bytes a logit
+// In bf16 on Hopper large calls take wide_logits for the first of these: z is float16 below its tile's maximum, and its gradient bfloat16 in the same place.
+// Never materialised: [N, V]. A chunk's z is at most 500 MB. Compute bound: 2NVC + 2NVC for each gradient; the epilogues read and write 4 bytes a logit (wide: 2)
 // three times, about a tenth of the products' time at C 4096.
 #include <algorithm>
 #include <type_traits>
