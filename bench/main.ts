@@ -110,7 +110,7 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const { backend, threads } = options;
   const load = [loadavg()[0]!];
   const rates = measureRates(backend, threads);
-  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
+  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${process.env['HEADFIRST_BLAS'] ? ` · BLAS ${addon.cpu.blas()}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
   say(HEADER);
   const lines: Line[] = [];
   const settings = {

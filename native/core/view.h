@@ -71,6 +71,13 @@ struct View {
   }
 };
 
+// Rows of contiguous numbers that do not overlap: a matrix with a leading dimension.
+HF_INLINE bool contiguous_rows(const View& v) {
+  return (v.stride[1] == 1 || v.shape[1] == 1) && (v.stride[0] >= v.shape[1] || v.shape[0] == 1);
+}
+// Its rows, or else its columns: what BLAS takes as it is, or transposed.
+HF_INLINE bool plain_matrix(const View& v) { return contiguous_rows(v) || contiguous_rows(v.transposed()); }
+
 // A contiguous view of `rank` dimensions.
 template <class... Dims>
 HF_INLINE View make_view(void* data, DType dtype, Dims... dims) {

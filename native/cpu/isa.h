@@ -1,5 +1,5 @@
-// Every file in native/cpu except register.cc is compiled once per instruction set, inside the namespace HF_ISA (cpu_base,
-// cpu_avx2, cpu_avx512). Rules, checked by test/native/symbols.test.ts: no C++ library, no inline function from a header that
+// Every file in native/cpu except register.cc and blas.cc is compiled once per instruction set, inside the namespace HF_ISA
+// (cpu_base, cpu_avx2, cpu_avx512). Rules, checked by test/native/symbols.test.ts: no C++ library, no inline function from a header that
 // is not HF_INLINE, no global objects: the object file must export run() overloads and nothing weak.
 #pragma once
 

@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "core/cpu.h"
+#include "cpu/blas.h"
 #include "kernels/op_table.h"
 #include "kernels/rates.h"
 
@@ -32,14 +33,23 @@ void add() {
 #endif
   }
 }
+
+// The op itself may go to a BLAS of the system. Products inside other kernels call run() and stay here.
+template <OpFn<GemmArgs> built_in>
+void gemm(const GemmArgs& args, Run& run) {
+  if (!blas_gemm(args, run)) built_in(args, run);
+}
 }  // namespace
 
 void register_cpu() {
 #define HF_OP(op, Forward, Backward, Jvp) add<Forward>(), add<Backward>(), add<Jvp>();
 #include "kernels/op_list.inc"
 #undef HF_OP
+  op_row<GemmArgs>()[static_cast<int>(Backend::kCpuBase)] = gemm<&cpu_base::run>;
   rate_probe(Backend::kCpuBase) = static_cast<RateProbeFn>(&cpu_base::run);
 #if HF_HAVE_X86_ISAS
+  op_row<GemmArgs>()[static_cast<int>(Backend::kCpuAvx2)] = gemm<&cpu_avx2::run>;
+  op_row<GemmArgs>()[static_cast<int>(Backend::kCpuAvx512)] = gemm<&cpu_avx512::run>;
   rate_probe(Backend::kCpuAvx2) = static_cast<RateProbeFn>(&cpu_avx2::run);
   rate_probe(Backend::kCpuAvx512) = static_cast<RateProbeFn>(&cpu_avx512::run);
 #endif

@@ -6,13 +6,6 @@
 
 namespace hf::cuda {
 
-// Rows of contiguous numbers that do not overlap: a matrix with a leading dimension.
-inline bool contiguous_rows(const View& v) {
-  return (v.stride[1] == 1 || v.shape[1] == 1) && (v.stride[0] >= v.shape[1] || v.shape[0] == 1);
-}
-// Its rows, or else its columns: what BLAS takes as it is, or transposed.
-inline bool plain_matrix(const View& v) { return contiguous_rows(v) || contiguous_rows(v.transposed()); }
-
 // The same numbers rounded to bfloat16, in scratch memory of the enclosing on_device(), rows (or columns) contiguous as in v and at multiples of 16
 // bytes. v itself when it is bfloat16. v: a plain matrix.
 inline View bf16_copy(const View& v, Run& run) {

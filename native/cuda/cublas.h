@@ -7,7 +7,7 @@ namespace hf::cuda {
 
 // d = alpha · a b (+ c) (+ bias, per column)
 struct Product {
-  View a, b;     // (M, K), (K, N): both float32 or both bfloat16, plain matrices (cast.h)
+  View a, b;     // (M, K), (K, N): both float32 or both bfloat16, plain matrices (core/view.h)
   View d;        // (M, N): float32 or bfloat16, contiguous rows
   View c;        // absent, d itself, or another matrix of d's type; may not overlap d in part
   View bias;     // (N), of d's type

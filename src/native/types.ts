@@ -362,7 +362,13 @@ export interface NativeAddon {
   readonly ops: readonly NativeOp[];
   /** What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are read over and over. Blocks for about `seconds`. */
   measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bytes: number };
-  readonly cpu: { readonly backends: readonly BackendName[]; readonly best: BackendName; readonly threads: number };
+  readonly cpu: {
+    readonly backends: readonly BackendName[];
+    readonly best: BackendName;
+    readonly threads: number;
+    /** Which BLAS takes large plain products (HEADFIRST_BLAS), or why none. Opens the library on the first call. */
+    blas(): string;
+  };
   readonly cuda: {
     /** Whether this build has CUDA kernels, and for which architectures. */
     readonly built: boolean;

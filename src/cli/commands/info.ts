@@ -15,15 +15,16 @@ export const info = (): Command => new Command('info')
     const [{ backends }, { addon, loadedPath }] = await Promise.all([import('../../core/context.js'), import('../../native/addon.js')]);
     const { kernelRuns, onHardware } = await import('../../native/runs.js');
     const runs = kernelRuns();
-    const cublas = addon.cuda.cublas();
+    const blas = addon.cpu.blas(), cublas = addon.cuda.cublas();
     const ops = addon.ops.map(({ op, name, backends: columns }) => ({ name, backends: columns, ...(columns.includes('cuda') ? { onHardware: onHardware(op) } : {}) }));
-    const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, addon: { path: loadedPath, tried: probes }, cpu: addon.cpu, cuda: { ...addon.cuda, cublas }, backends: backends(), ops };
+    const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}`, addon: { path: loadedPath, tried: probes }, cpu: { ...addon.cpu, blas }, cuda: { ...addon.cuda, cublas }, backends: backends(), ops };
     if (options.json) return printJson(facts);
     const lines = [
       `headfirst ${version} · Node.js ${facts.node} · ${facts.platform}`,
       `addon      ${loadedPath}`,
       ...probes.filter((probe) => !probe.loads && probe.path !== undefined).map((probe) => `broken     ${probe.source}: ${probe.problem}`),
       `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads`,
+      `blas       ${blas}`,
       ...facts.backends.map((b) => `${b.name.padEnd(10)} ${b.available ? 'available' : 'not available'}: ${b.reason}`),
       ...(addon.cuda.built ? [`cuda       kernels for ${addon.cuda.architectures}; ${runs.length > 0 ? `passed on ${[...new Set(runs.map((run) => run.gpu))].join(', ')}` : 'not yet run on hardware'}`] : []),
       ...(addon.cuda.devices.length > 0 ? [`cublas     ${cublas}`] : []),
