@@ -108,9 +108,10 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const old = options.compare === undefined ? undefined : (JSON.parse(readFileSync(options.compare, 'utf8')) as Results);
   const say = (line: string) => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
   const { backend, threads } = options;
+  const blas = process.env['HEADFIRST_BLAS'] ? addon.cpu.blas() : undefined;
   const load = [loadavg()[0]!];
   const rates = measureRates(backend, threads);
-  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${process.env['HEADFIRST_BLAS'] ? ` · BLAS ${addon.cpu.blas()}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
+  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
   say(HEADER);
   const lines: Line[] = [];
   const settings = {
@@ -128,7 +129,7 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   load.push(loadavg()[0]!);
   const results: Results = {
     date: new Date().toISOString(), command: commandLine('bench', ...process.argv.slice(2)), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
-    machine: { cpu: cpus()[0]?.model ?? 'unknown', processors: cpus().length, memoryBytes: totalmem(), kernels: backend, threads, governor: governor(), node: process.versions.node, load },
+    machine: { cpu: cpus()[0]?.model ?? 'unknown', processors: cpus().length, memoryBytes: totalmem(), kernels: backend, ...(blas ? { blas } : {}), threads, governor: governor(), node: process.versions.node, load },
     rates: best,
     lines: lines.map((line) => ({ ...line, roofline: bound(best, line.flops, line.bytes, line.held).seconds / line.median })),
   };

@@ -56,7 +56,8 @@ void open_library(Library& lib) {
   dladdr(reinterpret_cast<void*>(lib.sgemm), &where);
   std::error_code ignored;
   const std::string path = std::filesystem::canonical(where.dli_fname ? where.dli_fname : lib.wanted, ignored).string();
-  lib.status = (path.empty() ? lib.wanted : path) + " for large plain products, " + (threads_by ? std::string("threads by ") + threads_by : "threads by its own environment variables") +
+  const auto core = reinterpret_cast<const char* (*)()>(dlsym(opened, "openblas_get_corename"));  // a processor that it does not know gets slow ones
+  lib.status = (path.empty() ? lib.wanted : path) + (core ? std::string(" (kernels for ") + core() + ")" : "") + " for large plain products, " + (threads_by ? std::string("threads by ") + threads_by : "threads by its own environment variables") +
                "; a row's bits may depend on its batch, the threads and the library";
 #else
   lib.problem = "this system has no dlopen";

@@ -5,7 +5,8 @@
 // a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's type.
 // packed_b: b as gemm_pack lays it out, made once and used many times (decoding). It is valid for the backend that made it; b is
 //   still needed for its shape and by backends that do not pack. The sum over k is taken in the same order with and without it,
-//   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of cuBLAS: docs/cuda.md).
+//   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of
+//   cuBLAS, docs/cuda.md, or of the BLAS that HEADFIRST_BLAS names, docs/linking.md).
 // Never materialised: transposes. flops 2MKN.
 #pragma once
 
