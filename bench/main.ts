@@ -10,10 +10,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { commandLine, integer, printJson, real } from '../src/cli/options.js';
+import type { CodedError } from '../src/errors.js';
 import { addon } from '../src/native/addon.js';
 import type { BackendName } from '../src/native/types.js';
+import { compare, readResults } from './compare.js';
 import { benchOps, opNames } from './ops.js';
-import { bound, type Line, type Rates } from './types.js';
+import { bound, time, type Line, type Machine, type Rates } from './types.js';
 import { benchWorkloads, workloads } from './workloads.js';
 
 /** The repository: this file runs as build/bench/bench/main.js. */
@@ -37,7 +39,7 @@ interface Results {
   readonly date: string;
   readonly command: string;
   readonly commit: string;
-  readonly machine: Readonly<Record<string, string | number | readonly number[]>>;
+  readonly machine: Machine;
   /** Measured before the first and after the last line; the larger counts. */
   readonly rates: Rates;
   readonly lines: readonly Line[];
@@ -70,7 +72,6 @@ function measureRates(backend: BackendName, threads: number, before?: Rates): Ra
   };
 }
 
-const time = (s: number) => (s >= 1 ? `${s.toFixed(2)} s` : s >= 1e-3 ? `${(s * 1e3).toFixed(s >= 0.1 ? 0 : 2)} ms` : `${(s * 1e6).toFixed(1)} µs`);
 const size = (bytes: number) => (bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : bytes >= 1e3 ? `${(bytes / 1e3).toFixed(0)} kB` : `${bytes} B`);
 
 const COLUMNS = [44, 11, 7, 9, 8, 10, 14] as const;
@@ -87,25 +88,12 @@ function text(line: Line): string {
   return [...(label.length > COLUMNS[0] ? [label] : []), figures, ...peers].join('\n');
 }
 
-/** Lines whose medians differ by more than 5 % beyond both spreads. */
-function compare(old: Results, now: readonly Line[]): string[] {
-  const before = new Map(old.lines.map((line) => [`${line.name} · ${line.shape}`, line]));
-  return now.flatMap((line) => {
-    const label = `${line.name} · ${line.shape}`;
-    const past = before.get(label);
-    if (!past) return [`${label}: new`];
-    const change = line.median / past.median - 1;
-    const noise = 0.05 + (line.spread + past.spread) / 2;
-    return Math.abs(change) <= noise ? [] : [`${label}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % (${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`];
-  });
-}
-
 async function bench(names: readonly string[], options: Options): Promise<void> {
   const jobs = [...new Set(workloads.map((w) => w.name))];
   const known = [...opNames(), ...jobs, 'ops', 'model'];
   for (const name of names) if (!known.includes(name)) throw new Error(`there is no benchmark '${name}'; choose from: ${known.join(', ')}`);
   if (options.peer !== undefined && options.peer !== 'torch') throw new Error(`--peer must be torch, got '${options.peer}'`);
-  const old = options.compare === undefined ? undefined : (JSON.parse(readFileSync(options.compare, 'utf8')) as Results);
+  const old = options.compare === undefined ? undefined : readResults(options.compare);
   const say = (line: string) => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
   const { backend, threads } = options;
   const blas = process.env['HEADFIRST_BLAS'] ? addon.cpu.blas() : undefined;
@@ -133,7 +121,7 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
     rates: best,
     lines: lines.map((line) => ({ ...line, roofline: bound(best, line.flops, line.bytes, line.held).seconds / line.median })),
   };
-  if (old) for (const line of compare(old, results.lines)) say(line);
+  if (old) for (const line of compare(old, results.lines, results.machine, all)) say(line);
   if (options.save !== undefined && options.save !== false) {
     const path = typeof options.save === 'string' ? options.save : join(ROOT, 'bench/results', `${results.date.slice(0, 16).replace(/:/g, '')}.json`);
     mkdirSync(join(ROOT, 'bench/results'), { recursive: true });
@@ -152,12 +140,13 @@ const program = new Command('headfirst bench')
   .option('--samples <n>', 'samples per line at least', integer(1), 5)
   .option('--peer <name>', 'torch: run the jobs through PyTorch as well, taking turns')
   .option('--rounds <n>', 'turns with --peer', integer(1), 3)
-  .option('--compare <file>', 'earlier results; names what became faster or slower')
+  .option('--compare <file>', 'earlier results; names what became faster or slower, is new or missing')
   .option('--save [file]', 'write the results (default bench/results/<date>.json)')
   .option('--json', 'print as JSON')
   .action(bench);
 
 await program.parseAsync().catch((error: Error) => {
-  process.stderr.write(`headfirst: ${error.message}\n`);
+  const { code } = error as Partial<CodedError>;
+  process.stderr.write(`headfirst: ${error.message}${code ? ` [${code}]` : ''}\n`);
   process.exitCode = 1;
 });

@@ -20,6 +20,9 @@ export interface Line extends Timing {
   readonly peers?: readonly PeerLine[];
 }
 
+/** What ran it: processor, kernels, threads, load. */
+export type Machine = Readonly<Record<string, string | number | readonly number[]>>;
+
 /** What the machine reached in this run. Calls are timed hot: data that fits a cache is read from it. */
 export interface Rates {
   readonly flops: number;
@@ -36,6 +39,8 @@ export function bound(rates: Rates, flops: number, bytes: number, held = bytes):
   const [compute, memory] = [flops / rates.flops, bytes / bandwidth];
   return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
 }
+
+export const time = (s: number) => (s >= 1 ? `${s.toFixed(2)} s` : s >= 1e-3 ? `${(s * 1e3).toFixed(s >= 0.1 ? 0 : 2)} ms` : `${(s * 1e6).toFixed(1)} µs`);
 
 export interface PeerLine {
   readonly name: string;

@@ -33,7 +33,7 @@ async function main(): Promise<number> {
   for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'headfirst: ').replace(/\s*\n\s*/g, ' ')}\n`) });
   try {
     await program.parseAsync();
-    return 0;
+    return Number(process.exitCode ?? 0);  // of a command that passes on what its child process said
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof Interrupted) {

@@ -172,5 +172,6 @@ describe('the environment', () => {
     const { status, stdout } = info(library);
     expect([status, stdout]).toEqual([0, expect.stringMatching(why)]);
     expect(stdout).toMatch(/^blas +none: HEADFIRST_BLAS names '.+', which cannot be used/m);
+    expect(node(library, join(root, 'dist/cli/main.js'), 'verify', 'gemm').status).toBe(1);
   });
 });
