@@ -10,6 +10,8 @@ export interface Timing {
   readonly samples: number;
   /** Processor seconds of this process per call, all its threads: on a busy machine the steadier figure. */
   readonly cpu: number;
+  /** Median of what `peak` returned between the samples. */
+  readonly peak: number;
 }
 
 export interface TimeLimits {
@@ -22,29 +24,41 @@ const quantile = (sorted: readonly number[], q: number) => sorted[Math.min(sorte
 /** Of an unsorted list; the upper one of an even count. */
 export const median = (values: readonly number[]): number => quantile([...values].sort((a, b) => a - b), 0.5);
 
-export function timingOf(times: readonly number[], cpu: number): Timing {
+export function timingOf(times: readonly number[], cpu: number, peak: number): Timing {
   const sorted = [...times].sort((a, b) => a - b);
   const median = quantile(sorted, 0.5);
-  return { median, best: sorted[0]!, spread: (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median, samples: sorted.length, cpu };
+  return { median, best: sorted[0]!, spread: (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median, samples: sorted.length, cpu, peak };
 }
 
-/** Calls `body` until `seconds` have passed and at least `minSamples` samples were taken, after one call that warms up. */
-export async function measure(name: string, body: () => unknown, { seconds, minSamples }: TimeLimits): Promise<Timing> {
+/**
+ * Calls `body` until `seconds` have passed and at least `minSamples` samples were taken, after one call that warms up. `peak` runs after
+ * every sample: what the machine can do changes with its clock, so it is measured in turns with what is held against it.
+ */
+export async function measure(name: string, body: () => unknown, { seconds, minSamples }: TimeLimits, peak: () => number): Promise<Timing> {
   await body();
   const asynchronous = body.constructor.name === 'AsyncFunction';
-  let calls = 0;
-  const before = process.cpuUsage();
+  let [calls, probing] = [0, 0];
+  const peaks: number[] = [];
+  const processorTime = () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1e6;
+  };
+  const before = processorTime();
   const sample = await new Promise<readonly number[]>((resolve, reject) => {
     const counted = () => (++calls, body());
     new Benchmark(name, {
       async: false, defer: asynchronous, maxTime: seconds, minSamples, initCount: 1,
       fn: asynchronous ? (deferred: { resolve(): void }) => void (counted() as Promise<unknown>).then(() => deferred.resolve(), reject) : counted,
+      onCycle() {
+        const begin = processorTime();
+        peaks.push(peak());
+        probing += processorTime() - begin;
+      },
       onComplete(this: Benchmark) {
         if (this.error) reject(this.error);
         else resolve(this.stats.sample);
       },
     } as Benchmark.Options).run();
   });
-  const used = process.cpuUsage(before);
-  return timingOf(sample, (used.user + used.system) / 1e6 / calls);
+  return timingOf(sample, (processorTime() - before - probing) / calls, median(peaks));
 }

@@ -68,6 +68,7 @@ function measureRates(backend: BackendName, threads: number, before?: Rates): Ra
   const measured = FOOTPRINTS.map((footprint) => ({ footprint, ...addon.measureRates({ backend, threads, footprint, seconds: 0.3 }) }));
   return {
     flops: Math.max(before?.flops ?? 0, ...measured.map((m) => m.flops)),
+    bf16Flops: Math.max(before?.bf16Flops ?? 0, ...measured.map((m) => m.bf16Flops)),
     reads: measured.map(({ footprint, bytes }, i) => ({ footprint, bytes: Math.max(bytes, before?.reads[i]!.bytes ?? 0) })),
   };
 }
@@ -99,11 +100,11 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const blas = process.env['HEADFIRST_BLAS'] ? addon.cpu.blas() : undefined;
   const load = [loadavg()[0]!];
   const rates = measureRates(backend, threads);
-  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
+  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s${rates.bf16Flops ? ` (bfloat16 dot products ${(rates.bf16Flops / 1e9).toFixed(1)})` : ''}, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
   say(HEADER);
   const lines: Line[] = [];
   const settings = {
-    backend, threads, rates, peer: options.peer === 'torch', rounds: options.rounds, limits: { seconds: options.seconds, minSamples: options.samples },
+    backend, threads, rates, peak: () => addon.measureRates({ backend, threads, footprint: 4096, seconds: 0.02 }).flops, peer: options.peer === 'torch', rounds: options.rounds, limits: { seconds: options.seconds, minSamples: options.samples },
     report(line: Line) {
       lines.push(line);
       say(text(line));
@@ -112,14 +113,14 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const all = names.length === 0;
   await benchOps((op) => all || names.includes(op) || names.includes('ops'), settings);
   await benchWorkloads((name) => all || names.includes(name) || names.includes('model'), settings);
-  // A slow moment at the start must not flatter what followed.
+  // A slow moment at the start must not flatter what followed. The peak was measured beside each line.
   const best = measureRates(backend, threads, rates);
   load.push(loadavg()[0]!);
   const results: Results = {
     date: new Date().toISOString(), command: commandLine('bench', ...process.argv.slice(2)), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
     machine: { cpu: cpus()[0]?.model ?? 'unknown', processors: cpus().length, memoryBytes: totalmem(), kernels: backend, ...(blas ? { blas } : {}), threads, governor: governor(), node: process.versions.node, load },
     rates: best,
-    lines: lines.map((line) => ({ ...line, roofline: bound(best, line.flops, line.bytes, line.held).seconds / line.median })),
+    lines: lines.map((line) => ({ ...line, roofline: bound(line.peak, best, line.flops, line.bytes, line.held).seconds / line.median })),
   };
   if (old) for (const line of compare(old, results.lines, results.machine, all)) say(line);
   if (options.save !== undefined && options.save !== false) {

@@ -46,7 +46,7 @@ export function calls(cases: OpCases, test: OpCase, backend: BackendName): { op:
 
 export const opNames = (): string[] => allCases.map((cases) => cases.op);
 
-export async function benchOps(wanted: (op: string) => boolean, { backend, threads, limits, rates, report }: Settings): Promise<void> {
+export async function benchOps(wanted: (op: string) => boolean, { backend, threads, limits, peak, rates, report }: Settings): Promise<void> {
   for (const cases of allCases) {
     if (!wanted(cases.op)) continue;
     const checked = new Set<string>();
@@ -60,8 +60,8 @@ export async function benchOps(wanted: (op: string) => boolean, { backend, threa
           for (const name of [cases.op, `${cases.op}_backward`, `${cases.op}_jvp`]) checked.add(name);
         }
         const workspace = op.workspaceBytes(prepared, { backend, threads });
-        const timing = await measure(`${op.name} ${test.name}`, () => op.runSync(prepared, { backend, threads }), limits);
-        const { seconds, by } = bound(rates, cost.flops, cost.bytes);
+        const timing = await measure(`${op.name} ${test.name}`, () => op.runSync(prepared, { backend, threads }), limits, peak);
+        const { seconds, by } = bound(timing.peak, rates, cost.flops, cost.bytes);
         report({ group: 'op', name: op.name, shape: test.name, ...timing, flops: cost.flops, bytes: cost.bytes, workspaceBytes: workspace, roofline: seconds / timing.median, bound: by });
       }
   }

@@ -14,7 +14,7 @@ export interface Line extends Timing {
   readonly held?: number | undefined;
   /** Scratch memory beside inputs and results. */
   readonly workspaceBytes: number;
-  /** The time that min(peak, intensity × bandwidth) allows, over the median. */
+  /** The time that min(peak, intensity × bandwidth) allows, over the median. peak: of fused multiply-adds, measured between this line's samples. */
   readonly roofline: number;
   readonly bound: 'compute' | 'memory';
   readonly peers?: readonly PeerLine[];
@@ -23,9 +23,11 @@ export interface Line extends Timing {
 /** What ran it: processor, kernels, threads, load. */
 export type Machine = Readonly<Record<string, string | number | readonly number[]>>;
 
-/** What the machine reached in this run. Calls are timed hot: data that fits a cache is read from it. */
+/** The best that the machine reached in this run. Calls are timed hot: data that fits a cache is read from it. */
 export interface Rates {
   readonly flops: number;
+  /** Of bfloat16 products by the processor's own instruction; 0 where it has none. */
+  readonly bf16Flops: number;
   /** Bytes per second of repeated reads, by footprint in bytes, ascending. */
   readonly reads: readonly { readonly footprint: number; readonly bytes: number }[];
 }
@@ -34,9 +36,9 @@ export interface Rates {
  * Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that holds the call's data. A job
  * that reads the same data many times gives that data's size as `held`.
  */
-export function bound(rates: Rates, flops: number, bytes: number, held = bytes): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
+export function bound(peak: number, rates: Rates, flops: number, bytes: number, held = bytes): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
   const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= held) ?? rates.reads.at(-1)!;
-  const [compute, memory] = [flops / rates.flops, bytes / bandwidth];
+  const [compute, memory] = [flops / peak, bytes / bandwidth];
   return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
 }
 
@@ -57,6 +59,8 @@ export interface Settings {
   readonly backend: BackendName;
   readonly threads: number;
   readonly limits: TimeLimits;
+  /** Fused multiply-adds per second just now, as flops. */
+  peak(): number;
   readonly rates: Rates;
   /** Interleave PyTorch with the model workloads. */
   readonly peer: boolean;

@@ -180,7 +180,7 @@ async function runPeer(script: readonly string[], threads: number): Promise<Peer
   return JSON.parse(stdout) as PeerOutput;
 }
 
-export async function benchWorkloads(wanted: (name: string) => boolean, { threads, limits, rates, peer, rounds, report }: Settings): Promise<void> {
+export async function benchWorkloads(wanted: (name: string) => boolean, { threads, limits, peak, rates, peer, rounds, report }: Settings): Promise<void> {
   for (const workload of workloads) {
     if (!wanted(workload.name)) continue;
     const context = await createContext({ device: 'cpu', threads });
@@ -197,7 +197,7 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
     const ours: Timing[] = [];
     const theirs = new Map<string, { seconds: number[]; cpu: number[]; extraBytes?: number }>();
     for (let round = 0; round < (beside ? rounds : 1); ++round) {
-      ours.push(await measure(workload.name, async () => void (await run()), limits));
+      ours.push(await measure(workload.name, async () => void (await run()), limits, peak));
       if (!beside) continue;
       for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(beside, threads))) {
         const all = theirs.get(form) ?? { seconds: [], cpu: [] };
@@ -205,12 +205,12 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
       }
     }
     const by = <K extends 'median' | 'best' | 'cpu'>(key: K) => Math.min(...ours.map((t) => t[key]));
-    const timing: Timing = { median: median(ours.map((t) => t.median)), best: by('best'), cpu: by('cpu'), spread: Math.max(...ours.map((t) => t.spread)), samples: ours.reduce((n, t) => n + t.samples, 0) };
+    const timing: Timing = { median: median(ours.map((t) => t.median)), best: by('best'), cpu: by('cpu'), spread: Math.max(...ours.map((t) => t.spread)), samples: ours.reduce((n, t) => n + t.samples, 0), peak: median(ours.map((t) => t.peak)) };
     const peers: PeerLine[] = [...theirs].map(([name, { seconds, cpu, extraBytes }]) => {
       const [middle, processor] = [median(seconds), Math.min(...cpu)];
       return { name, median: middle, cpu: processor, extraBytes, ratio: middle / timing.median, cpuRatio: processor / timing.cpu };
     });
-    const { seconds: least, by: limit } = bound(rates, flops, bytes, held);
+    const { seconds: least, by: limit } = bound(timing.peak, rates, flops, bytes, held);
     report({ group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, held, workspaceBytes, roofline: least / timing.median, bound: limit, ...(beside ? { peers } : {}) });
     context.dispose();
   }

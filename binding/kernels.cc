@@ -454,7 +454,7 @@ Napi::Value call_cost(const Napi::CallbackInfo& info) {
   });
 }
 
-// ({ backend?, threads?, footprint?, seconds? }) → { flops, bytes } per second.
+// ({ backend?, threads?, footprint?, seconds? }) → { flops, bf16Flops, bytes } per second.
 Napi::Value call_rates(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Run run = run_of("measureRates", info[0]);
@@ -467,6 +467,7 @@ Napi::Value call_rates(const Napi::CallbackInfo& info) {
     const Rates rates = measure_rates(run, int64_t(footprint), option("seconds", 0.5));
     Napi::Object result = Napi::Object::New(info.Env());
     result.Set("flops", rates.flops);
+    result.Set("bf16Flops", rates.bf16_flops);
     result.Set("bytes", rates.bytes);
     return result;
   });

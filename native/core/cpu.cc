@@ -49,6 +49,14 @@ Backend best_cpu_backend() {
   return Backend::kCpuBase;
 }
 
+bool has_bf16_dot() {
+#if HF_HAVE_X86_ISAS && !HF_EMULATE_AVX512
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 int available_threads() {
 #ifdef __linux__
   cpu_set_t set;

@@ -1,25 +1,28 @@
-// C = alpha · A B with epilogues: packed, blocked, threaded (Goto and van de Geijn, "Anatomy of high-performance matrix
-// multiplication", TOMS 2008). flops 2MKN; a packed copy of at most kMaxDepth × 2048 of B.
+// C = alpha · A B with epilogues: packed, blocked, threaded (after Goto and van de Geijn, "Anatomy of high-performance matrix
+// multiplication", TOMS 2008). flops 2MKN; a packed copy of kPartFloats of A.
 //
-//   for each block of depth, slice of columns: pack B                 (L3; skipped when the caller brings packed_b)
-//     tasks: a block of rows: pack A                                  (L2, on the task's stack)
-//       for each run of column panels                                 (L2)
-//         for each panel of rows (L1), panel of columns: a register tile, B streaming through it
+//   for each block of depth, part of the rows, slice of columns: tasks of rows × columns, each for itself
+//     for each run of column panels                                    (L2)
+//       for each panel of rows (L1), panel of columns: a register tile, B streaming through it
+//
+// A is packed as the first run comes to it, B by the tiles of the first panel of rows (gemm_tile.h), while the tiles of the others fetch
+// what the next run will read.
 //
 // An element's sum: one chain of fused multiply-adds in the order of k per depth block, then c = alpha · chain + c. Depth blocks
 // depend on K only. So an element's bits depend on neither M, N, the tile it falls into, packed_b nor the number of threads.
-// Up to kSmallRows rows, B is read once and packed a few cache lines at a time, transposed in registers: no copy of B is made.
-#include "cpu/pack.h"
+#include "cpu/gemm_tile.h"
 
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // 4 MiB at full depth
-constexpr int64_t kRunPanels = 512 / kTileColumns;  // 1 MiB at full depth
-constexpr int64_t kBlockRows = 140;                 // 280 KiB at full depth
-constexpr int64_t kPackGroup = 8;                   // panels per packing task
-constexpr int64_t kSmallRows = 8;
-constexpr int kStreamRows = kTileRows < kSmallRows ? 4 : 8;  // rows whose chains fit the registers beside a square of B
+constexpr int64_t kPartFloats = 1152 * kMaxDepth;      // of A packed at a time: 2.25 MiB
+constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // between two looks at whether anybody waits
+constexpr int64_t kRunPanels = 128 / kTileColumns;     // 256 KiB at full depth
+constexpr int64_t kLongRun = 1024 / kTileColumns;      // of B along n, when each panel is read once: kPieceRows pieces of 4 KiB
+constexpr int64_t kPieceRows = 32;
+constexpr int64_t kPackRows = 140;                     // of A at a time
+constexpr int64_t kPackGroup = 8;                      // panels per task of gemm_pack
+constexpr int64_t kTaskPanels = 8;                     // of rows or columns, at least
 
 struct PackedHeader {
   char tag[8];
@@ -66,113 +69,7 @@ HF_INLINE void pack_all(const Operand& operand, float* out) {
   }
 }
 
-// ---- the register tile -----------------------------------------------------------------------------------------------------
-
-enum class Leave {
-  kStore,   // c = alpha · chain
-  kAdd,     // c += alpha · chain
-  kChain,   // c = chain
-  kResume,  // the chain goes on from c, c = chain
-};
-
-using Kernel = void (*)(int64_t depth, const float* a, const float* b, float* c, int64_t row, float alpha, Leave leave);
-
-// R × kTileColumns elements: a (depth, R), b (depth, kTileColumns).
-template <int R>
-HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, float* HF_RESTRICT c, int64_t row, float alpha,
-                        Leave leave) {
-  Floats chain[R][2];
-  if (leave == Leave::kResume) {
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) chain[i][0] = load(c + i * row), chain[i][1] = load(c + i * row + kLanes);
-  } else {
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      chain[i][0] = chain[i][1] = zero();
-      __builtin_prefetch(c + i * row, 1);
-      __builtin_prefetch(c + i * row + kLanes, 1);
-    }
-  }
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < depth; ++k) {
-    const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
-    __builtin_prefetch(b + k * kTileColumns + 1024);  // packed panels follow one another
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const Floats x = broadcast(a[k * R + i]);
-      chain[i][0] = multiply_add(x, b0, chain[i][0]);
-      chain[i][1] = multiply_add(x, b1, chain[i][1]);
-    }
-  }
-  const Floats scale = broadcast(alpha);
-  switch (leave) {
-    case Leave::kStore:
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        store(c + i * row, multiply_add(chain[i][0], scale, zero()));
-        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, zero()));
-      }
-      break;
-    case Leave::kAdd:
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        store(c + i * row, multiply_add(chain[i][0], scale, load(c + i * row)));
-        store(c + i * row + kLanes, multiply_add(chain[i][1], scale, load(c + i * row + kLanes)));
-      }
-      break;
-    default:
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) store(c + i * row, chain[i][0]), store(c + i * row + kLanes, chain[i][1]);
-  }
-}
-
-template <int R = kTileRows>
-HF_INLINE Kernel kernel_of(int64_t rows) {
-  if constexpr (R > 1) {
-    if (rows < R) return kernel_of<R - 1>(rows);
-  }
-  return &kernel<R>;
-}
-
-// The same chains for a panel of B whose columns lie along k (step_n apart), read once: squares of kLanes are transposed in
-// registers and used at once. depth: a multiple of kLanes.
-template <int R, class Element>
-HF_NOINLINE void stream_kernel(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b, int64_t step_n, float* HF_RESTRICT c) {
-  Floats chain[R][2];
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) chain[i][0] = chain[i][1] = zero();
-  for (int64_t k = 0; k < depth; k += kLanes) {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      Floats square[kLanes];
-#pragma GCC unroll 16
-      for (int j = 0; j < kLanes; ++j) {
-        const Element* from = b + (half * kLanes + j) * step_n + k;
-        square[j] = fetch(from);
-        __builtin_prefetch(from + kAhead<Element>, 0, 2);
-      }
-      transpose(square);
-#pragma GCC unroll 16
-      for (int j = 0; j < kLanes; ++j)
-#pragma GCC unroll 16
-        for (int i = 0; i < R; ++i) chain[i][half] = multiply_add(broadcast(a[(k + j) * R + i]), square[j], chain[i][half]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) store(c + i * kTileColumns, chain[i][0]), store(c + i * kTileColumns + kLanes, chain[i][1]);
-}
-
-template <class Element>
-using StreamKernel = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* c);
-template <class Element, int R = kStreamRows>
-HF_INLINE StreamKernel<Element> stream_kernel_of(int64_t rows) {
-  if constexpr (R > 1) {
-    if (rows < R) return stream_kernel_of<Element, R - 1>(rows);
-  }
-  return &stream_kernel<R, Element>;
-}
-
-// ---- what surrounds the tile -------------------------------------------------------------------------------------------------
+// ---- what surrounds a tile -------------------------------------------------------------------------------------------------
 
 // Where a product goes. Members are what the inner loops need of GemmArgs.
 struct Target {
@@ -184,7 +81,20 @@ struct Target {
   const float* residual;  // null or (M,N)
   int64_t residual_row;
 
-  HF_INLINE bool plain(bool first) const { return !(first && (bias || residual)); }
+  // The tile of `height` rows and kTileColumns at (m, n): multiply(tile) runs a kernel into it. first: on the first depth block, the one with
+  // the epilogue.
+  template <class Multiply>
+  HF_INLINE void place(int64_t m, int64_t n, int64_t height, bool first, const Multiply& multiply) const {
+    const int64_t rows = least(M - m, height), columns = least(N - n, kTileColumns);
+    if (upper && n + columns <= m) return;
+    if (rows == height && columns == kTileColumns && !(upper && n < m + rows - 1) && !(first && (bias || residual))) {
+      multiply(Tile{c + m * row + n, row, alpha, first && !accumulate ? Leave::kStore : Leave::kAdd});
+    } else {
+      alignas(64) float chain[kTileRows * kTileColumns];
+      multiply(Tile{chain, kTileColumns, 1, Leave::kChain});
+      finish(chain, m, n, rows, columns, first);
+    }
+  }
 
   // c = alpha · chain + c, and on the first depth block the epilogue; chain (rows, kTileColumns) with rows `chain_row` apart.
   HF_NOINLINE void finish(const float* chain, int64_t m0, int64_t n0, int64_t rows, int64_t columns, bool first) const {
@@ -206,122 +116,158 @@ struct Target {
   }
 };
 
-// Rows [m_begin, m_end) × column panels [first_panel, last_panel) of one depth block. a, b: the packed panels from m_begin and
-// first_panel on; m_begin is a multiple of `height`, the rows per panel of a.
-HF_NOINLINE void multiply_block(const Target& t, const float* a, const float* b, int64_t height, int64_t depth, int64_t m_begin, int64_t m_end,
-                                int64_t first_panel, int64_t last_panel, bool first) {
-  const Kernel run_kernel = kernel_of(height);
-  const auto tile = [&](int64_t m, int64_t panel) __attribute__((always_inline)) {
-    const int64_t n = panel * kTileColumns, rows = least(m_end - m, height), columns = least(t.N - n, kTileColumns);
-    if (t.upper && n + columns <= m) return;
-    const float* const of_a = a + (m - m_begin) * depth;
-    const float* const of_b = b + (panel - first_panel) * kTileColumns * depth;
-    if (rows == height && columns == kTileColumns && !(t.upper && n < m + rows - 1) && t.plain(first)) {
-      run_kernel(depth, of_a, of_b, t.c + m * t.row + n, t.row, t.alpha, first && !t.accumulate ? Leave::kStore : Leave::kAdd);
+// Where a task's tiles are: panels [a0, a1) of A, [b0, b1) of B, depth from k0 up to k1.
+struct Part { int64_t a0, a1, b0, b1, k0, k1; };
+
+// A product cut into panels.
+struct Product {
+  Target t;
+  Operand a, b;
+  const float* packed_b;  // gemm_pack's panels, or null
+  int64_t K, block, height, panels_a, panels_b;
+
+  HF_INLINE Product(const Target& target, const View& of_a, const View& of_b, const float* packed)
+      : t(target), a(operand_a(of_a)), b(operand_b(of_b)), packed_b(packed), K(of_a.shape[1]), block(depth_block(K)), height(a.width),
+        panels_a(a.panels()), panels_b(b.panels()) {}
+
+  HF_INLINE int64_t depth(int64_t k) const { return least(block, K - k); }
+
+  // What tiles of panels [first, last) of B will read at depth k.
+  HF_INLINE Ahead source(int64_t first, int64_t last, int64_t k) const {
+    const View& v = b.view;
+    const int64_t bytes = dtype_bytes(v.dtype), n = first * kTileColumns, columns = least(last * kTileColumns, t.N) - n;
+    if (packed_b && panels_a == 1) return {};  // a stream, which the hardware sees
+    if (packed_b) return {panel_of(first, k), (last - first) * kTileColumns * depth(k) * 4, 0, 1};
+    const char* const at = v.as<const char>() + (k * v.stride[0] + n * v.stride[1]) * bytes;
+    if (v.stride[1] == 1) return {at, columns * bytes, v.stride[0] * bytes, depth(k)};
+    if (v.stride[0] == 1) return {at, depth(k) * bytes, v.stride[1] * bytes, columns};
+    return {};
+  }
+  HF_INLINE const float* panel_of(int64_t panel, int64_t k) const { return packed_b + (panels_b * k + panel * depth(k)) * kTileColumns; }
+
+  // A tile that reads B as it lies and leaves the panel in `packed`, if there are more panels of A for it.
+  HF_NOINLINE void read_tile(int64_t panel, int64_t k, const float* of_a, float* packed, bool more, const Tile& tile) const {
+    const View& v = b.view;
+    const int64_t n = panel * kTileColumns, count = depth(k), begin = k * v.stride[0] + n * v.stride[1];
+    const bool whole = n + kTileColumns <= t.N;
+    Ahead nothing;
+    if (whole && v.stride[0] == 1) {
+      const int64_t next = halves(height) * kLanes * v.stride[1], turn = more ? next - count : k + count < K ? 0 : next - K;
+      if (v.dtype == DType::kBF16) along_k_of<uint16_t>(height)(count, of_a, v.as<const uint16_t>() + begin, v.stride[1], more ? packed : nullptr, tile, turn);
+      else along_k_of<float>(height)(count, of_a, v.as<const float>() + begin, v.stride[1], more ? packed : nullptr, tile, turn);
+    } else if (whole && v.stride[1] == 1 && v.dtype == DType::kF32) {
+      along_n_of(height)(count, of_a, v.as<const float>() + begin, v.stride[0], packed, tile, nothing);
     } else {
-      alignas(64) float chain[kTileRows * kTileColumns];
-      run_kernel(depth, of_a, of_b, chain, kTileColumns, 1, Leave::kChain);
-      t.finish(chain, m, n, rows, columns, first);
+      b.pack_panels(packed, panel, panel + 1, k, count);
+      kernel_of(height)(count, of_a, packed, tile, nothing);
     }
-  };
-  for (int64_t q = first_panel; q < last_panel; q += kRunPanels)
-    for (int64_t m = m_begin; m < m_end; m += height)
-      for (int64_t panel = q; panel < least(q + kRunPanels, last_panel); ++panel) tile(m, panel);
-}
+  }
 
-void multiply_blocked(const Target& t, const View& a, const View& b, const float* packed_b, Run& run) {
-  const int64_t K = a.shape[1], block = depth_block(K);
-  const Operand operand_of_a = operand_a(a), operand_of_b = operand_b(b);
-  const int64_t height = operand_of_a.width, panels_a = operand_of_a.panels(), panels_b = operand_of_b.panels();
-  // Tasks of nearly equal size: blocks of rows, and where those are few for the threads, parts of the columns.
-  const int64_t blocks = divide_up(panels_a, kBlockRows / height), per_block = divide_up(panels_a, blocks);
-  Scratch scratch(run);
-  float* const memory_b = packed_b ? nullptr : scratch.allocate<float>(least(kSlicePanels, panels_b) * kTileColumns * block);
+  // What panels [first, last) of A are packed from at depth k.
+  HF_INLINE Ahead rows_of(int64_t first, int64_t last, int64_t k) const {
+    const View& v = a.view;
+    const int64_t bytes = dtype_bytes(v.dtype), m = first * height, rows = least(last * height, t.M) - m;
+    const char* const at = v.as<const char>() + (m * v.stride[0] + k * v.stride[1]) * bytes;
+    if (v.stride[1] == 1) return {at, depth(k) * bytes, v.stride[0] * bytes, rows};
+    if (v.stride[0] == 1) return {at, rows * bytes, v.stride[1] * bytes, depth(k)};
+    return {};
+  }
 
-  int64_t k = 0;
-  do {
-    const int64_t depth = least(block, K - k);
-    for (int64_t b0 = 0; b0 < panels_b; b0 += kSlicePanels) {
-      const int64_t b1 = least(b0 + kSlicePanels, panels_b);
-      checkpoint(run);
-      if (!packed_b)
-        parallel_for(run, divide_up(b1 - b0, kPackGroup), [&](int64_t task) {
-          const int64_t p = b0 + task * kPackGroup;
-          operand_of_b.pack_panels(memory_b + (p - b0) * kTileColumns * depth, p, least(p + kPackGroup, b1), k, depth);
-        });
-      const float* const slice = packed_b ? packed_b + (panels_b * k + b0 * depth) * kTileColumns : memory_b;
-      const int64_t wanted = run.threads > 1 ? divide_up(8 * run.threads, blocks) : 1, per_part = divide_up(b1 - b0, least(wanted, b1 - b0));
-      parallel_for(run, blocks * divide_up(b1 - b0, per_part), [&](int64_t task) {
-        const int64_t p0 = task % blocks * per_block, p1 = least(p0 + per_block, panels_a), q0 = b0 + task / blocks * per_part, q1 = least(q0 + per_part, b1);
-        if (p0 >= p1 || (t.upper && q1 * kTileColumns <= p0 * height)) return;
-        alignas(64) float rows_of_a[kBlockRows * kMaxDepth];
-        operand_of_a.pack_panels(rows_of_a, p0, p1, k, depth);
-        multiply_block(t, rows_of_a, slice + (q0 - b0) * depth * kTileColumns, height, depth, p0 * height, least(p1 * height, t.M), q0, q1, k == 0);
-      });
-    }
-    k += depth;
-  } while (k < K);
-}
-
-// Few rows: the time is that of reading B once. With b along k (a weight (N,K), used as its transpose) whole panels are streamed
-// through registers; otherwise a panel is packed a few lines at a time into the L1 cache and used at once. With b along n a task
-// takes many panels, so that each row of b is read in long runs.
-void multiply_few_rows(const Target& t, const View& a, const View& b, Run& run) {
-  constexpr int64_t kMaxGroup = 1024 / kTileColumns, kPiece = 64;
-  const int64_t K = a.shape[1], block = depth_block(K);
-  const int64_t height = divide_up(t.M, divide_up(t.M, kStreamRows));
-  const Operand operand_of_a = {a, 0, 1, height}, operand_of_b = operand_b(b);
-  const int64_t panels_a = operand_of_a.panels(), panels_b = operand_of_b.panels();
-  Scratch scratch(run);
-  float* const packed_a = scratch.allocate<float>(panels_a * height * K);
-  pack_all(operand_of_a, packed_a);
-  const bool along_n = b.stride[1] == 1;
-  const int64_t piece = along_n ? 8 : kPiece;
-  const int64_t eighth = divide_up(panels_b, 8), group = along_n ? (eighth < 2 ? 2 : least(eighth, kMaxGroup)) : 2;
-  const Kernel run_kernel = kernel_of(height);
-  const bool stream = b.stride[0] == 1 && b.stride[1] != 1;
-  checkpoint(run);
-  parallel_for(run, divide_up(panels_b, group), [&](int64_t task) {
-    alignas(64) float chains[kMaxGroup * kSmallRows * kTileColumns];
-    alignas(64) float lines[kPiece * kTileColumns];
-    const int64_t q0 = task * group, q1 = least(q0 + group, panels_b), tile = panels_a * height * kTileColumns;
-    const auto step = [&](int64_t panel, int64_t k, int64_t depth, int64_t p) __attribute__((always_inline)) {
-      const int64_t count = least(piece, depth - p);
-      operand_of_b.pack_panels(lines, panel, panel + 1, k + p, count);
-      for (int64_t i = 0; i < panels_a; ++i)
-        run_kernel(count, packed_a + (panels_a * k + i * depth + p) * height, lines, chains + (panel - q0) * tile + i * height * kTileColumns, kTileColumns,
-                   1, p ? Leave::kResume : Leave::kChain);
-    };
-    const auto finish = [&](int64_t panel, bool first) __attribute__((always_inline)) {
-      const int64_t n = panel * kTileColumns;
-      t.finish(chains + (panel - q0) * tile, 0, n, t.M, least(t.N - n, kTileColumns), first);
-    };
-    for (int64_t k = 0; k < K; k += block) {
-      const int64_t depth = least(block, K - k);
-      if (along_n) {
-        for (int64_t p = 0; p < depth; p += piece)
-          for (int64_t panel = q0; panel < q1; ++panel) step(panel, k, depth, p);
-        for (int64_t panel = q0; panel < q1; ++panel) finish(panel, k == 0);
-      }
-    }
-    if (along_n) return;
-    for (int64_t panel = q0; panel < q1; ++panel)
-      for (int64_t k = 0; k < K; k += block) {
-        const int64_t depth = least(block, K - k);
-        int64_t p = 0;
-        if (stream && panels_a == 1 && (panel + 1) * kTileColumns <= t.N) {
-          p = depth / kLanes * kLanes;
-          const float* of_a = packed_a + k * height;
-          float* chain = chains + (panel - q0) * tile;
-          const int64_t at = panel * kTileColumns * b.stride[1] + k;
-          if (b.dtype == DType::kBF16) stream_kernel_of<uint16_t>(height)(p, of_a, b.as<const uint16_t>() + at, b.stride[1], chain);
-          else stream_kernel_of<float>(height)(p, of_a, b.as<const float>() + at, b.stride[1], chain);
+  // One panel of A and B along n: B is read once, a few long pieces of rows at a time.
+  HF_NOINLINE void multiply_along_n(const Part& part, float* of_a) const {
+    alignas(64) float chains[kLongRun * kTileRows * kTileColumns], lines[kPieceRows * kTileColumns];
+    const Kernel run_kernel = kernel_of(height);
+    const AlongN along_n = along_n_of(height);
+    const View& v = b.view;
+    for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) a.pack_panels(of_a + (k - part.k0) * height, part.a0, part.a1, k, depth(k));
+    for (int64_t q = part.b0; q < part.b1; q += kLongRun)
+      for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) {
+        const int64_t end = least(q + kLongRun, part.b1), m = part.a0 * height;
+        const auto chain_of = [&](int64_t panel) __attribute__((always_inline)) { return chains + (panel - q) * height * kTileColumns; };
+        for (int64_t done = 0; done == 0 || done < depth(k); done += kPieceRows) {
+          const int64_t rows = least(kPieceRows, depth(k) - done), row = k + done;
+          Ahead ahead(v.as<const float>() + (row + rows) * v.stride[0] + q * kTileColumns, (end - q) * kTileColumns * 4, v.stride[0] * 4, least(kPieceRows, K - row - rows));
+          for (int64_t panel = q; panel < end; ++panel) {
+            const Tile tile = {chain_of(panel), kTileColumns, 1, done ? Leave::kResume : Leave::kChain};
+            const float* const at = of_a + (row - part.k0) * height;
+            if ((panel + 1) * kTileColumns <= t.N) {
+              along_n(rows, at, v.as<const float>() + row * v.stride[0] + panel * kTileColumns, v.stride[0], nullptr, tile, ahead);
+            } else {
+              b.pack_panels(lines, panel, panel + 1, row, rows);
+              run_kernel(rows, at, lines, tile, ahead);
+            }
+          }
         }
-        for (; p < depth; p += piece) step(panel, k, depth, p);
-        finish(panel, k == 0);
+        for (int64_t panel = q; panel < end; ++panel)
+          t.finish(chain_of(panel), m, panel * kTileColumns, least(t.M - m, height), least(t.N - panel * kTileColumns, kTileColumns), k == 0);
       }
-  });
-}
+  }
+
+  // memory: what packed_floats says. While tiles run they fetch what comes next, each thing when it is soon needed.
+  HF_NOINLINE void multiply(const Part& part, float* memory) const {
+    alignas(64) float panels[kRunPanels * kTileColumns * kMaxDepth];
+    const Kernel run_kernel = kernel_of(height);
+    const bool single = part.a1 - part.a0 == 1;
+    if (single && !packed_b && b.view.stride[1] == 1 && b.view.dtype == DType::kF32) return multiply_along_n(part, memory);
+    const int64_t run_panels = single ? 1 : kRunPanels * kMaxDepth / block, rows = (part.a1 - part.a0) * height;
+    const int64_t group = a.view.stride[1] == 1 ? 1 : kPackRows / height;  // rows of A along m are read in long pieces
+    for (int64_t q = part.b0; q < part.b1; q += run_panels)
+      for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) {  // once for K = 0, too
+        const int64_t count = depth(k), end = least(q + run_panels, part.b1), panel_floats = height * count;
+        float* const packed_a = memory + (k - part.k0) * rows;
+        Ahead a_from, a_to, b_next;
+        if (k + block < part.k1) b_next = source(q, end, k + block);
+        else if (end < part.b1) b_next = source(end, least(end + run_panels, part.b1), part.k0);
+        const int64_t lead = b_next.rows * b_next.lines / (count * (end - q)) + 2;
+        for (int64_t p = part.a0; p < part.a1; ++p) {
+          float* const of_a = packed_a + (p - part.a0) * panel_floats;
+          const bool pack = q == part.b0 && (p - part.a0) % group == 0;
+          if (pack || q > part.b0) {
+            const int64_t next = p + (pack ? group : 1), last = least(next + (pack ? group : 1), part.a1);
+            if (pack) a.pack_panels(of_a, p, least(next, part.a1), k, count);
+            if (next < last) {
+              a_to = {of_a + (next - p) * panel_floats, (last - next) * panel_floats * 4, 0, 1};
+              if (pack) a_from = rows_of(next, last, k);
+            }
+          }
+          Ahead nothing;
+          for (int64_t panel = q; panel < end; ++panel)
+            t.place(p * height, panel * kTileColumns, height, k == 0, [&](const Tile& tile) __attribute__((always_inline)) {
+              float* const here = panels + (single ? 0 : panel - q) * kTileColumns * count;
+              Ahead& ahead = a_from.rows ? a_from : a_to.rows ? a_to : p + lead >= part.a1 ? b_next : nothing;
+              if (packed_b) run_kernel(count, of_a, panel_of(panel, k), tile, ahead);
+              else if (p > part.a0) run_kernel(count, of_a, here, tile, ahead);
+              else read_tile(panel, k, of_a, here, !single, tile);
+            });
+        }
+      }
+  }
+  HF_INLINE int64_t packed_floats(const Part& part) const { return (part.a1 - part.a0) * height * (part.k1 - part.k0); }
+
+  void run(Run& r) const {
+    const int64_t part_rows = divide_up(panels_a, divide_up(panels_a, kPartFloats / (block * height))), wanted = r.threads > 1 ? 4 * r.threads : 1;
+    const int64_t deep = panels_a == 1 ? K : block;  // a single panel of A is packed once: B is read in the order it lies in
+    int64_t k = 0;
+    do {
+      for (int64_t a0 = 0; a0 < panels_a; a0 += part_rows)
+        for (int64_t b0 = 0; b0 < panels_b; b0 += kSlicePanels) {
+          const int64_t a1 = least(a0 + part_rows, panels_a), b1 = least(b0 + kSlicePanels, panels_b);
+          const int64_t row_tasks = least(wanted, divide_up(a1 - a0, kTaskPanels)), column_tasks = least(divide_up(wanted, row_tasks), divide_up(b1 - b0, kRunPanels));
+          const int64_t per_row = divide_up(a1 - a0, row_tasks), per_column = divide_up(b1 - b0, column_tasks);
+          const auto part = [&](int64_t task) __attribute__((always_inline)) {
+            const int64_t a = a0 + task % row_tasks * per_row, b = b0 + task / row_tasks * per_column;
+            return Part{least(a, a1), least(a + per_row, a1), least(b, b1), least(b + per_column, b1), k, least(k + deep, K)};
+          };
+          Scratch scratch(r);
+          const int64_t each = packed_floats(part(0));
+          float* const memory = scratch.allocate<float>(each * row_tasks * column_tasks);
+          checkpoint(r);
+          parallel_for(r, row_tasks * column_tasks, [&](int64_t task) { multiply(part(task), memory + task * each); });
+        }
+      k += deep;
+    } while (k < K);
+  }
+};
 
 const float* packed_panels(const GemmArgs& g) {
   const int64_t K = g.b.shape[0], N = g.b.shape[1];
@@ -342,25 +288,28 @@ void pack_b(const View& b, float* out) { pack_all(operand_b(b), out); }
 void multiply_packed(const float* a, const float* b, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate, float* c, int64_t row) {
   const Target t = {c, row, M, N, alpha, accumulate, false, nullptr, nullptr, 0};
   const int64_t height = panel_rows(M), panels_a = divide_up(M, height), panels_b = divide_up(N, kTileColumns), block = depth_block(K);
-  const int64_t panels_per_block = kBlockRows / height;
+  const Kernel run_kernel = kernel_of(height);
   int64_t k = 0;
   do {
     const int64_t depth = least(block, K - k);
-    for (int64_t p = 0; p < panels_a; p += panels_per_block)
-      multiply_block(t, a + (panels_a * k + p * depth) * height, b + panels_b * k * kTileColumns, height, depth, p * height,
-                     least((p + panels_per_block) * height, M), 0, panels_b, k == 0);
+    const float *const of_a = a + panels_a * k * height, *const of_b = b + panels_b * k * kTileColumns;
+    Ahead nothing;
+    for (int64_t q = 0; q < panels_b; q += kRunPanels)
+      for (int64_t p = 0; p < panels_a; ++p)
+        for (int64_t panel = q; panel < least(q + kRunPanels, panels_b); ++panel)
+          t.place(p * height, panel * kTileColumns, height, k == 0, [&](const Tile& tile) __attribute__((always_inline)) {
+            run_kernel(depth, of_a + p * depth * height, of_b + panel * depth * kTileColumns, tile, nothing);
+          });
     k += depth;
   } while (k < K);
 }
 
 void run(const GemmArgs& g, Run& r) {
-  const int64_t M = g.c.shape[0], N = g.c.shape[1], K = g.a.shape[1];
+  const int64_t M = g.c.shape[0], N = g.c.shape[1];
   if (M == 0 || N == 0) return;
   const Target t = {g.c.as<float>(), g.c.stride[0], M, N, static_cast<float>(g.alpha), g.accumulate, g.triangle == Triangle::kUpper,
                     g.bias.as<const float>(), g.residual.as<const float>(), g.residual.stride[0]};
-  const float* packed_b = g.packed_b ? packed_panels(g) : nullptr;
-  if (M <= kSmallRows && K > 0 && !packed_b) multiply_few_rows(t, g.a, g.b, r);
-  else multiply_blocked(t, g.a, g.b, packed_b, r);
+  Product(t, g.a, g.b, g.packed_b ? packed_panels(g) : nullptr).run(r);
 }
 
 void run(const GemmPackArgs& g, Run& r) {

@@ -28,8 +28,11 @@ HF_INLINE int64_t depth_block(int64_t K) {
   const int64_t blocks = divide_up(K, kMaxDepth);
   return blocks ? divide_up(divide_up(K, blocks), 8) * 8 : 1;
 }
-// Rows per panel of A: M = 8 is 4 + 4, not 6 + 2.
-HF_INLINE int64_t panel_rows(int64_t M) { return M ? divide_up(M, divide_up(M, kTileRows)) : 1; }
+// Rows per panel of A, nearly the most, so that the last panel is as full as may be: M = 8 is 4 + 4, not 6 + 2; 256 is 20 panels of 13, not 19 of 14.
+HF_INLINE int64_t panel_rows(int64_t M) {
+  const int64_t tall = M ? divide_up(M, divide_up(M, kTileRows)) : 1, lower = tall - 1;
+  return tall == kTileRows && kTileRows > 6 && divide_up(M, lower) * lower < divide_up(M, tall) * tall ? lower : tall;
+}
 
 HF_INLINE int64_t packed_a_floats(int64_t M, int64_t K) { return divide_up(M, panel_rows(M)) * panel_rows(M) * K; }
 HF_INLINE int64_t packed_b_floats(int64_t K, int64_t N) { return divide_up(N, kTileColumns) * kTileColumns * K; }

@@ -76,6 +76,7 @@ HF_INLINE void pack_rows(const Row& row, int64_t depth, int64_t panels, int64_t 
       for (int64_t c = 0; c < least(end, count); c += 16) __builtin_prefetch(row(k) + c, 0, 2);
     float* to = out + k0 * width;
     for (int64_t c = 0; c < end; c += width, to += depth * width) {
+      for (int64_t i = 0; i < rows * width; i += 16) __builtin_prefetch(to + depth * width + i, 1);  // where the next panel's piece goes
       if (width == kTileColumns && c + width <= count) {
         for (int64_t k = 0; k < rows; ++k) {
           store(to + k * width, fetch(from[k] + c));

@@ -22,6 +22,21 @@ void multiply_adds(int64_t rounds, volatile float* result) {
   *result = sum(total);
 }
 
+#if defined(__AVX512F__)
+// As text, since these files are compiled for processors without it.
+void bf16_dots(int64_t rounds) {
+  for (int64_t i = 0; i < rounds; ++i)
+    asm volatile(
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm0\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm1\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm2\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm3\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm4\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm5\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm6\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm7\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm8\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm9\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm10\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm11" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+}
+#else
+void bf16_dots(int64_t) {}  // measure_rates asks for none here
+#endif
+
 void read_all(const float* x, int64_t size, volatile float* result) {
   Floats total[8] = {};
   for (int64_t i = 0; i + 8 * kLanes <= size; i += 8 * kLanes)
@@ -46,9 +61,10 @@ void run(const RateProbe& probe, Run& r) {
   }
   parallel_for(r, r.threads, [&](int64_t) {
     volatile float result = 0;
-    multiply_adds(probe.rounds, &result);
+    if (probe.bf16) bf16_dots(probe.rounds);
+    else multiply_adds(probe.rounds, &result);
   });
-  *probe.flops = double(r.threads) * double(probe.rounds) * kChains * kLanes * 2;
+  *probe.flops = double(r.threads) * double(probe.rounds) * kChains * kLanes * (probe.bf16 ? 4 : 2);
 }
 
 }  // namespace hf::HF_ISA

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/cpu.h"
 #include "core/fail.h"
 
 namespace hf {
@@ -34,6 +35,12 @@ Rates measure_rates(Run& run, int64_t footprint, double seconds) {
   arithmetic.rounds = 1 << 19, arithmetic.flops = &flops;  // a few ms: longer than waking the threads, shorter than a time slice
   const double time = best(arithmetic);
   rates.flops = flops / time;
+  rates.bf16_flops = 0;
+  if (run.backend == Backend::kCpuAvx512 && has_bf16_dot()) {
+    arithmetic.bf16 = true;
+    const double dot_time = best(arithmetic);
+    rates.bf16_flops = flops / dot_time;
+  }
   RateProbe reading;
   const int64_t floats = std::max<int64_t>(footprint / 4, 1024);
   const std::unique_ptr<float[]> numbers(new float[floats]);

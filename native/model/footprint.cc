@@ -42,15 +42,15 @@ int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
   return 3 * w.C + w.attention + *std::max_element(std::begin(branches), std::end(branches));
 }
 
+int64_t packed_bytes(int64_t M, int64_t K) { return 4 * std::min<int64_t>((M + 14) * std::min<int64_t>(K, 512), 1152 * 512); }
+
 int64_t product_bytes(const ModelSpec& s, int64_t rows, bool backward) {
-  // A slice of the right operand (K, N), as native/cpu/gemm.cc cuts it.
-  const auto panels = [](int64_t N, int64_t K) { return 4 * std::min<int64_t>(K, 512) * std::min<int64_t>(N, 2048); };
   const Widths w(s);
   const int64_t linears[][2] = {{w.qkv, w.C}, {w.C, w.attention}, {w.mlp_in, w.C}, {w.C, w.F}};
   int64_t most = 0;
   for (const auto& [out, in] : linears) {
-    most = std::max(most, panels(out, in));
-    if (backward) most = std::max({most, panels(in, out), panels(in, rows)});
+    most = std::max(most, packed_bytes(rows, in));
+    if (backward) most = std::max({most, packed_bytes(rows, out), packed_bytes(out, rows)});
   }
   return most;
 }

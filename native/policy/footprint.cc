@@ -21,8 +21,10 @@ int64_t head_bytes(const Model& model, int64_t rows, bool d_hidden, bool d_weigh
   if (d_hidden) args.d_hidden = args.hidden;
   if (d_weight) args.d_weight = args.weight;
   if (reference) args.ref_hidden = shaped(real, rows, reference->spec().hidden_size), args.ref_weight = shaped(real, V, reference->spec().hidden_size);
-  const int64_t panels = 4 * std::min<int64_t>(C, 512) * std::min<int64_t>(V, 2048);  // of the classifier
-  return workspace_bytes(args) + panels;
+  int64_t packed = packed_bytes(rows, C);
+  if (d_hidden) packed = std::max(packed, packed_bytes(rows, std::min<int64_t>(V, 2048)));
+  if (d_weight) packed = std::max(packed, packed_bytes(std::min<int64_t>(V, 2048), rows));
+  return workspace_bytes(args) + packed;
 }
 
 // Rows of the largest block of whole sequences, and its scored rows.

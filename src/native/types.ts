@@ -361,7 +361,7 @@ export interface NativeAddon {
   readonly version: string;
   readonly ops: readonly NativeOp[];
   /** What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are read over and over. Blocks for about `seconds`. */
-  measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bytes: number };
+  measureRates(options?: { backend?: BackendName; threads?: number; footprint?: number; seconds?: number }): { flops: number; bf16Flops: number; bytes: number };
   readonly cpu: {
     readonly backends: readonly BackendName[];
     readonly best: BackendName;

@@ -16,8 +16,8 @@ const LIMITS = { seconds: 0.05, minSamples: 3 };
 
 it('times plain and asynchronous calls, in seconds per call', async () => {
   const wait = (ms: number) => { const end = performance.now() + ms; while (performance.now() < end); };
-  const sync = await measure('sync', () => wait(4), LIMITS);
-  const asynchronous = await measure('async', async () => { await new Promise((resolve) => setTimeout(resolve, 4)); }, LIMITS);
+  const sync = await measure('sync', () => wait(4), LIMITS, () => 3);
+  const asynchronous = await measure('async', async () => { await new Promise((resolve) => setTimeout(resolve, 4)); }, LIMITS, () => 3);
   for (const timing of [sync, asynchronous]) {
     expect(timing.best).toBeGreaterThan(0.0035);
     expect(timing.best).toBeLessThan(0.05);
@@ -27,19 +27,29 @@ it('times plain and asynchronous calls, in seconds per call', async () => {
   expect(asynchronous.cpu).toBeLessThan(sync.cpu);
 });
 
+it('measures the peak between the samples, outside of what it tells of the body', async () => {
+  const wait = (ms: number) => { const end = performance.now() + ms; while (performance.now() < end); };
+  let peaks = 0;
+  const { peak, samples, median, cpu } = await measure('peak', () => wait(2), LIMITS, () => (wait(20), ++peaks));
+  expect(peaks).toBeGreaterThanOrEqual(samples);
+  expect(peak).toBeGreaterThanOrEqual(peaks / 2);
+  expect(median).toBeLessThan(0.01);
+  expect(cpu).toBeLessThan(0.01);
+});
+
 it('an error in the body comes out', async () => {
-  await expect(measure('throws', () => { throw new Error('wrong'); }, LIMITS)).rejects.toThrow('wrong');
+  await expect(measure('throws', () => { throw new Error('wrong'); }, LIMITS, () => 3)).rejects.toThrow('wrong');
 });
 
 it('median, best and spread', () => {
-  expect(timingOf([3, 1, 2, 5, 4], 7)).toEqual({ median: 3, best: 1, spread: 2 / 3, samples: 5, cpu: 7 });
+  expect(timingOf([3, 1, 2, 5, 4], 7, 3)).toEqual({ median: 3, best: 1, spread: 2 / 3, samples: 5, cpu: 7, peak: 3 });
 });
 
 it('the roofline is the slower of arithmetic and the memory that holds the data', () => {
-  const rates = { flops: 100, reads: [{ footprint: 10, bytes: 50 }, { footprint: 100, bytes: 5 }] };
-  expect(bound(rates, 1000, 10)).toEqual({ seconds: 10, by: 'compute' });
-  expect(bound(rates, 100, 100)).toEqual({ seconds: 20, by: 'memory' });
-  expect(bound(rates, 1, 1000)).toEqual({ seconds: 200, by: 'memory' });
+  const rates = { flops: 110, bf16Flops: 0, reads: [{ footprint: 10, bytes: 50 }, { footprint: 100, bytes: 5 }] };
+  expect(bound(100, rates, 1000, 10)).toEqual({ seconds: 10, by: 'compute' });
+  expect(bound(100, rates, 100, 100)).toEqual({ seconds: 20, by: 'memory' });
+  expect(bound(100, rates, 1, 1000)).toEqual({ seconds: 200, by: 'memory' });
 });
 
 it('the measured rates are those of a computer', () => {

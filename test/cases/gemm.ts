@@ -127,5 +127,8 @@ export const gemm = defineCases({
     { name: 'a packed_b that is none', args: () => ({ a: { data: new Float32Array(4), shape: [2, 2] }, b: { data: new Float32Array(4), shape: [2, 2] }, packed_b: new Uint8Array(packedBytes(2, 2)) }), code: 'ERR_INVALID_ARG', message: 'gemm_pack' },
     { name: 'a packed_b that is too short', args: () => ({ a: { data: new Float32Array(4), shape: [2, 2] }, b: { data: new Float32Array(4), shape: [2, 2] }, packed_b: new Uint8Array(3) }), code: 'ERR_INVALID_ARG', message: 'gemm_pack' },
   ],
-  bench: [plain(1024, 1024, 1024), plain(2048, 768, 768), plain(64, 512, 512)],
+  bench: [plain(1024, 1024, 1024), plain(2048, 768, 768), plain(64, 512, 512),
+    { name: '1024×1024×1024, bfloat16', args: (r) => ({ a: { ...r.normal([1024, 1024]), bfloat16: true }, b: { ...r.normal([1024, 1024]), bfloat16: true } }) },
+    { name: '4×4096×4096, by columns', args: (r) => ({ a: r.normal([4, 4096]), b: lay(r.normal([4096, 4096]), 'columns') }) },
+    { name: '8×4096×4096', args: (r) => ({ a: r.normal([8, 4096]), b: r.normal([4096, 4096]) }) }],
 });
