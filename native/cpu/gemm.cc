@@ -1,8 +1,8 @@
 // C = alpha · A B with epilogues: packed, blocked, threaded (after Goto and van de Geijn, "Anatomy of high-performance matrix
 // multiplication", TOMS 2008). flops 2MKN; a packed copy of kPartFloats of A.
 //
-//   for each block of depth, part of the rows, slice of columns: tasks of rows × columns, each for itself
-//     for each run of column panels                                    (L2)
+//   for each part of A (depth and rows), slice of columns: tasks of rows × columns, each for itself
+//     for each run of column panels, block of depth                    (L2)
 //       for each panel of rows (L1), panel of columns: a register tile, B streaming through it
 //
 // A is packed as the first run comes to it, B by the tiles of the first panel of rows (gemm_tile.h), while the tiles of the others fetch
@@ -246,13 +246,16 @@ struct Product {
 
   void run(Run& r) const {
     const int64_t part_rows = divide_up(panels_a, divide_up(panels_a, kPartFloats / (block * height))), wanted = r.threads > 1 ? 4 * r.threads : 1;
-    const int64_t deep = panels_a == 1 ? K : block;  // a single panel of A is packed once: B is read in the order it lies in
+    // So much of A's depth is packed at once: few sections for threads to wait at. All of a single panel: B is read in the order it lies in.
+    const int64_t blocks = kPartFloats / (part_rows * height * block), deep = panels_a == 1 ? K : blocks > 1 ? blocks * block : block;
     int64_t k = 0;
     do {
       for (int64_t a0 = 0; a0 < panels_a; a0 += part_rows)
         for (int64_t b0 = 0; b0 < panels_b; b0 += kSlicePanels) {
           const int64_t a1 = least(a0 + part_rows, panels_a), b1 = least(b0 + kSlicePanels, panels_b);
-          const int64_t row_tasks = least(wanted, divide_up(a1 - a0, kTaskPanels)), column_tasks = least(divide_up(wanted, row_tasks), divide_up(b1 - b0, kRunPanels));
+          int64_t row_tasks = wanted;  // of equal size, or the last ones wait
+          while (row_tasks > 1 && (wanted % row_tasks || row_tasks * kTaskPanels > a1 - a0)) --row_tasks;
+          const int64_t column_tasks = least(wanted / row_tasks, divide_up(b1 - b0, kRunPanels));
           const int64_t per_row = divide_up(a1 - a0, row_tasks), per_column = divide_up(b1 - b0, column_tasks);
           const auto part = [&](int64_t task) __attribute__((always_inline)) {
             const int64_t a = a0 + task % row_tasks * per_row, b = b0 + task / row_tasks * per_column;
