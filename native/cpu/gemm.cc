@@ -22,7 +22,7 @@ constexpr int64_t kLongRun = 1024 / kTileColumns;      // of B along n, when eac
 constexpr int64_t kPieceRows = 32;
 constexpr int64_t kPackRows = 140;                     // of A at a time
 constexpr int64_t kPackGroup = 8;                      // panels per task of gemm_pack
-constexpr int64_t kTaskPanels = 8;                     // of rows or columns, at least
+constexpr int64_t kTaskPanels = 8;                     // of A per task, at least
 
 struct PackedHeader {
   char tag[8];
@@ -96,7 +96,7 @@ struct Target {
     }
   }
 
-  // c = alpha · chain + c, and on the first depth block the epilogue; chain (rows, kTileColumns) with rows `chain_row` apart.
+  // c = alpha · chain + c, and on the first depth block the epilogue; chain (rows, kTileColumns).
   HF_NOINLINE void finish(const float* chain, int64_t m0, int64_t n0, int64_t rows, int64_t columns, bool first) const {
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; j += kLanes) {
@@ -218,7 +218,7 @@ struct Product {
         Ahead a_from, a_to, b_next;
         if (k + block < part.k1) b_next = source(q, end, k + block);
         else if (end < part.b1) b_next = source(end, least(end + run_panels, part.b1), part.k0);
-        const int64_t lead = b_next.rows * b_next.lines / (count * (end - q)) + 2;
+        const int64_t lead = b_next.rows * b_next.lines / (count * (end - q) + 1) + 2;
         for (int64_t p = part.a0; p < part.a1; ++p) {
           float* const of_a = packed_a + (p - part.a0) * panel_floats;
           const bool pack = q == part.b0 && (p - part.a0) % group == 0;
