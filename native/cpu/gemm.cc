@@ -61,14 +61,6 @@ struct Operand {
 HF_INLINE Operand operand_a(const View& a) { return {a, 0, 1, panel_rows(a.shape[0])}; }
 HF_INLINE Operand operand_b(const View& b) { return {b, 1, 0, kTileColumns}; }
 
-HF_INLINE void pack_all(const Operand& operand, float* out) {
-  const int64_t K = operand.view.shape[operand.k], block = depth_block(K);
-  for (int64_t k = 0; k < K; k += block) {
-    const int64_t depth = K - k < block ? K - k : block;
-    operand.pack_panels(out + operand.panels() * operand.width * k, 0, operand.panels(), k, depth);
-  }
-}
-
 // ---- what surrounds a tile -------------------------------------------------------------------------------------------------
 
 // Where a product goes. Members are what the inner loops need of GemmArgs.
@@ -284,9 +276,6 @@ const float* packed_panels(const GemmArgs& g) {
 }
 
 }  // namespace
-
-void pack_a(const View& a, float* out) { pack_all(operand_a(a), out); }
-void pack_b(const View& b, float* out) { pack_all(operand_b(b), out); }
 
 void multiply_packed(const float* a, const float* b, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate, float* c, int64_t row) {
   const Target t = {c, row, M, N, alpha, accumulate, false, nullptr, nullptr, 0};

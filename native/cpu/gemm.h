@@ -34,13 +34,6 @@ HF_INLINE int64_t panel_rows(int64_t M) {
   return tall == kTileRows && kTileRows > 6 && divide_up(M, lower) * lower < divide_up(M, tall) * tall ? lower : tall;
 }
 
-HF_INLINE int64_t packed_a_floats(int64_t M, int64_t K) { return divide_up(M, panel_rows(M)) * panel_rows(M) * K; }
-HF_INLINE int64_t packed_b_floats(int64_t K, int64_t N) { return divide_up(N, kTileColumns) * kTileColumns * K; }
-
-// a (M,K), b (K,N): any strides, float32 or bfloat16.
-void pack_a(const View& a, float* out);
-void pack_b(const View& b, float* out);
-
 // c (M,N) = alpha · A B, or c += alpha · A B; rows of c are `row` floats apart.
 void multiply_packed(const float* a, const float* b, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate, float* c, int64_t row);
 

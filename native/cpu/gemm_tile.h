@@ -66,6 +66,17 @@ struct Tile {
   }
 };
 
+// One k: a (R), a row of B.
+template <int R>
+HF_INLINE void add_row(Floats (&chain)[R][2], const float* a, Floats b0, Floats b1) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    const Floats x = broadcast(a[i]);
+    chain[i][0] = multiply_add(x, b0, chain[i][0]);
+    chain[i][1] = multiply_add(x, b1, chain[i][1]);
+  }
+}
+
 // a (depth, R), b (depth, kTileColumns).
 template <int R>
 HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, const Tile& tile, Ahead& ahead) {
@@ -78,12 +89,7 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
     __builtin_prefetch(b + k * kTileColumns + 1024);  // packed panels follow one another
     __builtin_prefetch(b + k * kTileColumns + 1024 + kTileColumns / 2);
     next.fetch();
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const Floats x = broadcast(a[k * R + i]);
-      chain[i][0] = multiply_add(x, b0, chain[i][0]);
-      chain[i][1] = multiply_add(x, b1, chain[i][1]);
-    }
+    add_row(chain, a + k * R, b0, b1);
   }
   ahead = next;
   tile.finish(chain, 0);
@@ -112,12 +118,7 @@ HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const
     b += step_k;
     if (packed) store(packed + k * kTileColumns, b0), store(packed + k * kTileColumns + kLanes, b1);
     else next.fetch(), next.fetch();
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const Floats x = broadcast(a[k * R + i]);
-      chain[i][0] = multiply_add(x, b0, chain[i][0]);
-      chain[i][1] = multiply_add(x, b1, chain[i][1]);
-    }
+    add_row(chain, a + k * R, b0, b1);
   }
   ahead = next;
   tile.finish(chain, 0);

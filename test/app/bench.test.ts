@@ -53,8 +53,10 @@ it('the roofline is the slower of arithmetic and the memory that holds the data'
 });
 
 it('the measured rates are those of a computer', () => {
-  const { flops, bytes } = addon.measureRates({ footprint: 1e6, seconds: 0.02 });
+  const { flops, bf16Flops, bytes } = addon.measureRates({ footprint: 1e6, seconds: 0.02 });
   expect(flops).toBeGreaterThan(1e8);
+  expect(bf16Flops === 0 || (bf16Flops > flops / 8 && bf16Flops < flops * 8)).toBe(true);
+  expect(addon.measureRates({ backend: 'base', footprint: 1e6, seconds: 0.02 }).bf16Flops).toBe(0);
   expect(bytes).toBeGreaterThan(1e8);
   expect(() => addon.measureRates({ backend: 'reference64' })).toThrow('no vector kernels');
   expect(() => addon.measureRates({ footprint: -1 })).toThrow('footprint');

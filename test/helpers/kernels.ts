@@ -16,8 +16,7 @@ const isTensor = (value: unknown): value is RealTensor | IntTensor => typeof val
 /** The CPU backends that this machine runs. */
 export const cpuBackends: BackendName[] = (['base', 'avx2', 'avx512'] as const).filter((backend) => {
   try {
-    const one = { data: new Float32Array(1), shape: [1, 1] };
-    entry('gemm').runSync({ a: one, b: one }, { backend });
+    entry('sum_of_squares').runSync({ x: { data: new Float32Array(1), shape: [1] } }, { backend });
     return true;
   } catch (error) {
     if ((error as { code?: string }).code === 'ERR_BACKEND_UNAVAILABLE') return false;
