@@ -83,13 +83,19 @@ describe('trainers', () => {
     expect(mean(rollouts.slice(-8), 'loss/value_avg')).toBeLessThan(0.3 * mean(rollouts.slice(-8), 'reward') ** 2);
     expect(typeof rows[1]!['val/clipfrac_avg']).toBe('number');
   });
+  // One run gains 0.1 to 0.6 by its seed, on every instruction set; three together are not a matter of luck.
   it('REINFORCE++ and RLOO raise the reward', async () => {
-    for (const trainer of [
-      new GRPOTrainer({ model: await tinyModel(), ...common, config: { ...config, perDeviceTrainBatchSize: 64, numGenerations: 1, advantageEstimator: 'reinforce_plus_plus', maxSteps: 60 } }),
-      new RLOOTrainer({ model: await tinyModel(), ...common, config: { ...config, perDeviceTrainBatchSize: 64, maxSteps: 60 } }),
-    ]) {
-      const rows = await run(trainer);
-      expect(mean(rows.slice(-10), 'reward'), trainer.constructor.name).toBeGreaterThan(mean(rows.slice(0, 10), 'reward') + 0.15);
+    const trainers = {
+      'REINFORCE++': async (seed: number) => new GRPOTrainer({ model: await tinyModel(), ...common, config: { ...config, seed, perDeviceTrainBatchSize: 64, numGenerations: 1, advantageEstimator: 'reinforce_plus_plus', maxSteps: 60 } }),
+      RLOO: async (seed: number) => new RLOOTrainer({ model: await tinyModel(), ...common, config: { ...config, seed, perDeviceTrainBatchSize: 64, maxSteps: 60 } }),
+    };
+    for (const [name, create] of Object.entries(trainers)) {
+      let gain = 0;
+      for (const seed of [1, 2, 3]) {
+        const rows = await run(await create(seed));
+        gain += (mean(rows.slice(-10), 'reward') - mean(rows.slice(0, 10), 'reward')) / 3;
+      }
+      expect(gain, name).toBeGreaterThan(0.15);
     }
   });
   it('defaults are those of TRL’s trainers', async () => {
