@@ -85,7 +85,8 @@ describe('arrays in use by a job', () => {
     using context = await createContext({ threads: 1 });
     const c = matrix(n, n);
     const controller = new AbortController();
-    const jobs = Array.from({ length: 8 }, () => kernels.gemm({ a: matrix(n, n), b: matrix(n, n) }, { context, signal: controller.signal }));
+    const long = 20_000; // the first job is still at work when the last one is aborted
+    const jobs = [long, n, n, n, n, n, n, n].map((K) => kernels.gemm({ a: matrix(n, K), b: matrix(K, n) }, { context, signal: controller.signal }));
     const last = kernels.gemm({ a: matrix(n, n), b: matrix(n, n), c }, { context, signal: controller.signal });
     setImmediate(() => controller.abort(new Error('enough')));
     const settled = await Promise.allSettled([...jobs, last]);
