@@ -1,8 +1,10 @@
 // One lazily started, process-wide pool behind run_tasks(). No OpenMP: it would keep a team per calling thread and leak them
-// with worker_threads. Tasks are handed out by an atomic counter; a task's result never depends on who runs it.
+// with worker_threads. Each thread has its share of a job's tasks, always the same one, so that what an op left in a processor's cache the
+// next op finds there; who is done takes from the others. A task's result never depends on who runs it.
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -13,7 +15,7 @@
 namespace hf {
 namespace {
 
-constexpr int kSpins = 4000;  // about 10 us: longer than the gap between two ops of a step, shorter than anyone notices
+constexpr int kSpins = 4000;  // 50 to 200 us, as a pause goes: longer than the gap between two ops of a step, shorter than anyone notices
 
 thread_local bool inside_task = false;  // a task that asks for more tasks does them itself
 
@@ -38,13 +40,18 @@ class ThreadPool {
         workers_.emplace_back([this, id = static_cast<int>(workers_.size())] { work(id); });
         workers_.back().detach();
       }
-      fn_ = fn, context_ = context, tasks_ = tasks, error_ = nullptr;
-      next_.store(0, std::memory_order_relaxed);
+      fn_ = fn, context_ = context, error_ = nullptr;
+      team_ = helpers + 1;
+      if (static_cast<int>(shares_.size()) < team_) shares_.resize(team_);
+      for (int member = 0; member < team_; ++member) {
+        shares_[member].next.store(tasks * member / team_, std::memory_order_relaxed);
+        shares_[member].end = tasks * (member + 1) / team_;
+      }
       helpers_ = helpers;
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
-    drain();
+    drain(0);
     {
       // Whoever has not woken by now is not waited for: on a busy machine that could take longer than the work.
       std::lock_guard<std::mutex> lock(mutex_);
@@ -66,15 +73,24 @@ class ThreadPool {
 #endif
   }
 
-  void drain() {
+  // Tasks [next, end) of a job.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
+  void drain(int member) {
     inside_task = true;
-    for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) {
-      try {
-        fn_(context_, task);
-      } catch (...) {
-        std::lock_guard<std::mutex> lock(error_mutex_);
-        if (!error_) error_ = std::current_exception();
-        next_.store(tasks_, std::memory_order_relaxed);
+    for (int turn = 0; turn < team_; ++turn) {
+      Share& share = shares_[(member + turn) % team_];
+      for (int64_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+        try {
+          fn_(context_, task);
+        } catch (...) {
+          std::lock_guard<std::mutex> lock(error_mutex_);
+          if (!error_) error_ = std::current_exception();
+          for (int i = 0; i < team_; ++i) shares_[i].next.store(shares_[i].end, std::memory_order_relaxed);
+        }
       }
     }
     inside_task = false;
@@ -91,7 +107,7 @@ class ThreadPool {
         if (id >= helpers_) continue;
         active_.fetch_add(1, std::memory_order_relaxed);
       }
-      drain();
+      drain(id + 1);
       active_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -100,12 +116,11 @@ class ThreadPool {
   std::condition_variable wake_;
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int64_t> next_{0};
+  std::deque<Share> shares_;  // one for each member of the team, the caller's first
   std::atomic<int> active_{0};  // workers on the present job; grows under mutex_ while helpers_ lets them in
-  int helpers_ = 0;
+  int helpers_ = 0, team_ = 1;
   void (*fn_)(void*, int64_t) = nullptr;
   void* context_ = nullptr;
-  int64_t tasks_ = 0;
   std::exception_ptr error_;
 };
 

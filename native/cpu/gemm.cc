@@ -1,12 +1,12 @@
 // C = alpha · A B with epilogues: packed, blocked, threaded (after Goto and van de Geijn, "Anatomy of high-performance matrix
 // multiplication", TOMS 2008). flops 2MKN; a packed copy of kPartFloats of A.
 //
-//   for each part of A (depth and rows), slice of columns: tasks of rows × columns, each for itself
+//   for each part of A (depth and rows), slice of columns: tasks of columns × rows
 //     for each run of column panels, block of depth                    (L2)
 //       for each panel of rows (L1), panel of columns: a register tile, B streaming through it
 //
-// A is packed as the first run comes to it, B by the tiles of the first panel of rows (gemm_tile.h), while the tiles of the others fetch
-// what the next run will read.
+// A panel of A is packed by the first tile of the first task that comes to it, B by the tiles of each run's first panel of A (gemm_tile.h),
+// while the others fetch what will be read next.
 //
 // An element's sum: one chain of fused multiply-adds in the order of k per depth block, then c = alpha · chain + c. Depth blocks
 // depend on K only. So an element's bits depend on neither M, N, the tile it falls into, packed_b nor the number of threads.
@@ -17,12 +17,12 @@ namespace {
 
 constexpr int64_t kPartFloats = 1152 * kMaxDepth;      // of A packed at a time: 2.25 MiB
 constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // between two looks at whether anybody waits
-constexpr int64_t kRunPanels = 128 / kTileColumns;     // 256 KiB at full depth
+constexpr int64_t kRunPanels = 128 / kTileColumns;     // 256 KiB at full depth; twice as many for kManyRows, whose pages in C are visited less often
+constexpr int64_t kManyRows = 128;
 constexpr int64_t kLongRun = 1024 / kTileColumns;      // of B along n, when each panel is read once: kPieceRows pieces of 4 KiB
 constexpr int64_t kPieceRows = 32;
-constexpr int64_t kPackRows = 140;                     // of A at a time
 constexpr int64_t kPackGroup = 8;                      // panels per task of gemm_pack
-constexpr int64_t kTaskPanels = 8;                     // of A per task, at least
+constexpr int64_t kTaskPanels = 8;                     // of A per task, at least, and kRunPanels of B
 
 struct PackedHeader {
   char tag[8];
@@ -56,6 +56,8 @@ struct Operand {
       pack_panel(out, width, source + panel * width * step_w, step_w, step_k, count_w - panel * width, count_k);
   }
   HF_INLINE int64_t panels() const { return divide_up(view.shape[w], width); }
+  // float32 only.
+  HF_INLINE const float* at(int64_t panel, int64_t begin_k) const { return view.as<const float>() + panel * width * view.stride[w] + begin_k * view.stride[k]; }
 };
 
 HF_INLINE Operand operand_a(const View& a) { return {a, 0, 1, panel_rows(a.shape[0])}; }
@@ -108,8 +110,35 @@ struct Target {
   }
 };
 
-// Where a task's tiles are: panels [a0, a1) of A, [b0, b1) of B, depth from k0 up to k1.
-struct Part { int64_t a0, a1, b0, b1, k0, k1; };
+// Where a task's tiles are: panels [a0, a1) of A, beginning with `turn`, [b0, b1) of B, depth from k0 up to k1.
+struct Part { int64_t a0, a1, turn, b0, b1, k0, k1; };
+
+// The packed panels of A of all tasks of a part, each packed by whichever task first takes it. Nobody waits: who finds another one at it packs
+// one for himself.
+struct Shelf {
+  enum State : uint8_t { kMissing, kTaken, kReady };
+  struct Panel {
+    float* packed;
+    State state;  // kReady, or else to be packed and published: for everybody (kMissing) or for oneself (kTaken)
+  };
+
+  float* memory;
+  uint8_t* states;
+  int64_t a0, a1, k0, block, height;
+
+  HF_INLINE uint8_t* state(int64_t p, int64_t k) const { return states + (k - k0) / block * (a1 - a0) + p - a0; }
+  HF_INLINE float* place(int64_t p, int64_t k, int64_t depth) const { return memory + height * ((a1 - a0) * (k - k0) + (p - a0) * depth); }
+
+  HF_INLINE bool ready(int64_t p, int64_t k) const { return __atomic_load_n(state(p, k), __ATOMIC_ACQUIRE) == kReady; }
+  HF_INLINE Panel take(int64_t p, int64_t k, int64_t depth, float* own) const {
+    uint8_t seen = __atomic_load_n(state(p, k), __ATOMIC_ACQUIRE);
+    if (seen == kMissing && __atomic_compare_exchange_n(state(p, k), &seen, kTaken, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) return {place(p, k, depth), kMissing};
+    return {seen == kReady ? place(p, k, depth) : own, static_cast<State>(seen)};
+  }
+  HF_INLINE void publish(const Panel& panel, int64_t p, int64_t k) const {
+    if (panel.state == kMissing) __atomic_store_n(state(p, k), kReady, __ATOMIC_RELEASE);
+  }
+};
 
 // A product cut into panels.
 struct Product {
@@ -147,94 +176,104 @@ struct Product {
       const int64_t next = halves(height) * kLanes * v.stride[1], turn = more ? next - count : k + count < K ? 0 : next - K;
       if (v.dtype == DType::kBF16) along_k_of<uint16_t>(height)(count, of_a, v.as<const uint16_t>() + begin, v.stride[1], more ? packed : nullptr, tile, turn);
       else along_k_of<float>(height)(count, of_a, v.as<const float>() + begin, v.stride[1], more ? packed : nullptr, tile, turn);
-    } else if (whole && v.stride[1] == 1 && v.dtype == DType::kF32) {
-      along_n_of(height)(count, of_a, v.as<const float>() + begin, v.stride[0], packed, tile, nothing);
     } else {
       b.pack_panels(packed, panel, panel + 1, k, count);
       kernel_of(height)(count, of_a, packed, tile, nothing);
     }
   }
 
-  // What panels [first, last) of A are packed from at depth k.
-  HF_INLINE Ahead rows_of(int64_t first, int64_t last, int64_t k) const {
+  // Whether kernel_of_a can pack panel p of A.
+  HF_INLINE bool packs_under_tile(int64_t p) const {
+    return (a.view.stride[0] == 1 || a.view.stride[1] == 1) && a.view.dtype == DType::kF32 && (p + 1) * height <= t.M && !t.upper;
+  }
+
+  // What panel p of A is packed from at depth k.
+  HF_INLINE Ahead rows_of(int64_t p, int64_t k) const {
     const View& v = a.view;
-    const int64_t bytes = dtype_bytes(v.dtype), m = first * height, rows = least(last * height, t.M) - m;
+    const int64_t bytes = dtype_bytes(v.dtype), m = p * height, rows = least(height, t.M - m);
     const char* const at = v.as<const char>() + (m * v.stride[0] + k * v.stride[1]) * bytes;
     if (v.stride[1] == 1) return {at, depth(k) * bytes, v.stride[0] * bytes, rows};
     if (v.stride[0] == 1) return {at, rows * bytes, v.stride[1] * bytes, depth(k)};
     return {};
   }
 
-  // One panel of A and B along n: B is read once, a few long pieces of rows at a time.
-  HF_NOINLINE void multiply_along_n(const Part& part, float* of_a) const {
+  // Panel p of A and columns [q, end) of B along n at depth k, up to kLongRun panels, left packed if somebody will read them again: a few rows at a
+  // time in long pieces, as memory pages lie.
+  HF_NOINLINE void read_along_n(int64_t p, int64_t q, int64_t end, int64_t k, const float* of_a, float* packed) const {
     alignas(64) float chains[kLongRun * kTileRows * kTileColumns], lines[kPieceRows * kTileColumns];
     const Kernel run_kernel = kernel_of(height);
     const AlongN along_n = along_n_of(height);
     const View& v = b.view;
-    for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) a.pack_panels(of_a + (k - part.k0) * height, part.a0, part.a1, k, depth(k));
-    for (int64_t q = part.b0; q < part.b1; q += kLongRun)
-      for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) {
-        const int64_t end = least(q + kLongRun, part.b1), m = part.a0 * height;
-        const auto chain_of = [&](int64_t panel) __attribute__((always_inline)) { return chains + (panel - q) * height * kTileColumns; };
-        for (int64_t done = 0; done == 0 || done < depth(k); done += kPieceRows) {
-          const int64_t rows = least(kPieceRows, depth(k) - done), row = k + done;
-          Ahead ahead(v.as<const float>() + (row + rows) * v.stride[0] + q * kTileColumns, (end - q) * kTileColumns * 4, v.stride[0] * 4, least(kPieceRows, K - row - rows));
-          for (int64_t panel = q; panel < end; ++panel) {
-            const Tile tile = {chain_of(panel), kTileColumns, 1, done ? Leave::kResume : Leave::kChain};
-            const float* const at = of_a + (row - part.k0) * height;
-            if ((panel + 1) * kTileColumns <= t.N) {
-              along_n(rows, at, v.as<const float>() + row * v.stride[0] + panel * kTileColumns, v.stride[0], nullptr, tile, ahead);
-            } else {
-              b.pack_panels(lines, panel, panel + 1, row, rows);
-              run_kernel(rows, at, lines, tile, ahead);
-            }
-          }
+    const int64_t count = depth(k), m = p * height;
+    const auto chain_of = [&](int64_t panel) __attribute__((always_inline)) { return chains + (panel - q) * height * kTileColumns; };
+    for (int64_t done = 0; done == 0 || done < count; done += kPieceRows) {
+      const int64_t rows = least(kPieceRows, count - done), row = k + done;
+      Ahead ahead(v.as<const float>() + (row + rows) * v.stride[0] + q * kTileColumns, (end - q) * kTileColumns * 4, v.stride[0] * 4, least(kPieceRows, K - row - rows));
+      for (int64_t panel = q; panel < end; ++panel) {
+        const Tile tile = {chain_of(panel), kTileColumns, 1, done ? Leave::kResume : Leave::kChain};
+        float* const to = packed ? packed + ((panel - q) * count + done) * kTileColumns : nullptr;
+        if ((panel + 1) * kTileColumns <= t.N) {
+          along_n(rows, of_a + done * height, v.as<const float>() + row * v.stride[0] + panel * kTileColumns, v.stride[0], to, tile, ahead);
+        } else {
+          b.pack_panels(to ? to : lines, panel, panel + 1, row, rows);
+          run_kernel(rows, of_a + done * height, to ? to : lines, tile, ahead);
         }
-        for (int64_t panel = q; panel < end; ++panel)
-          t.finish(chain_of(panel), m, panel * kTileColumns, least(t.M - m, height), least(t.N - panel * kTileColumns, kTileColumns), k == 0);
       }
+    }
+    for (int64_t panel = q; panel < end; ++panel)
+      t.finish(chain_of(panel), m, panel * kTileColumns, least(t.M - m, height), least(t.N - panel * kTileColumns, kTileColumns), k == 0);
   }
 
-  // memory: what packed_floats says. While tiles run they fetch what comes next, each thing when it is soon needed.
-  HF_NOINLINE void multiply(const Part& part, float* memory) const {
-    alignas(64) float panels[kRunPanels * kTileColumns * kMaxDepth];
+  // While tiles run they fetch what comes next, each thing when it is soon needed.
+  HF_NOINLINE void multiply(const Part& part, const Shelf& shelf) const {
+    alignas(64) float run_of_b[2 * kRunPanels * kTileColumns * kMaxDepth], own[kTileRows * kMaxDepth];
     const Kernel run_kernel = kernel_of(height);
-    const bool single = part.a1 - part.a0 == 1;
-    if (single && !packed_b && b.view.stride[1] == 1 && b.view.dtype == DType::kF32) return multiply_along_n(part, memory);
-    const int64_t run_panels = single ? 1 : kRunPanels * kMaxDepth / block, rows = (part.a1 - part.a0) * height;
-    const int64_t group = a.view.stride[1] == 1 ? 1 : kPackRows / height;  // rows of A along m are read in long pieces
+    const bool a_along_k = a.view.stride[1] == 1;
+    const OfA of_a = a_along_k ? of_a_of<true>(height) : of_a_of<false>(height);
+    const int64_t panels = part.a1 - part.a0;
+    const bool single = panels == 1, along_n = !packed_b && b.view.stride[1] == 1 && b.view.dtype == DType::kF32;
+    const int64_t run_panels = single ? (along_n ? kLongRun : 1) : (panels * height < kManyRows ? 1 : 2) * kRunPanels * kMaxDepth / block;
+    const auto panel_at = [&](int64_t i) __attribute__((always_inline)) { return part.a0 + (part.turn + i) % panels; };
     for (int64_t q = part.b0; q < part.b1; q += run_panels)
       for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) {  // once for K = 0, too
-        const int64_t count = depth(k), end = least(q + run_panels, part.b1), panel_floats = height * count;
-        float* const packed_a = memory + (k - part.k0) * rows;
-        Ahead a_from, a_to, b_next;
+        const int64_t count = depth(k), end = least(q + run_panels, part.b1);
+        Ahead b_next;
         if (k + block < part.k1) b_next = source(q, end, k + block);
         else if (end < part.b1) b_next = source(end, least(end + run_panels, part.b1), part.k0);
         const int64_t lead = b_next.rows * b_next.lines / (count * (end - q) + 1) + 2;
-        for (int64_t p = part.a0; p < part.a1; ++p) {
-          float* const of_a = packed_a + (p - part.a0) * panel_floats;
-          const bool pack = q == part.b0 && (p - part.a0) % group == 0;
-          if (pack || q > part.b0) {
-            const int64_t next = p + (pack ? group : 1), last = least(next + (pack ? group : 1), part.a1);
-            if (pack) a.pack_panels(of_a, p, least(next, part.a1), k, count);
-            if (next < last) {
-              a_to = {of_a + (next - p) * panel_floats, (last - next) * panel_floats * 4, 0, 1};
-              if (pack) a_from = rows_of(next, last, k);
-            }
+        for (int64_t i = 0; i < panels; ++i) {
+          const int64_t p = panel_at(i);
+          const bool reads_b = !packed_b && i == 0;
+          const Shelf::Panel rows = shelf.take(p, k, count, own);
+          const bool missing = rows.state != Shelf::kReady, reads_a = missing && !reads_b && packs_under_tile(p);
+          if (missing && !reads_a) {
+            a.pack_panels(rows.packed, p, p + 1, k, count);
+            shelf.publish(rows, p, k);
           }
-          Ahead nothing;
+          Ahead a_from, a_to, nothing;
+          if (i + 1 < panels) {
+            const int64_t next = panel_at(i + 1);
+            if (!shelf.ready(next, k)) a_from = rows_of(next, k);
+            a_to = {shelf.place(next, k, count), height * count * 4, 0, 1};
+          }
+          const auto b_at = [&](int64_t panel) __attribute__((always_inline)) { return run_of_b + (single ? 0 : panel - q) * kTileColumns * count; };
+          if (reads_b && along_n) {
+            for (int64_t panel = q; panel < end; panel += kLongRun)
+              read_along_n(p, panel, least(panel + kLongRun, end), k, rows.packed, single ? nullptr : b_at(panel));
+            continue;
+          }
           for (int64_t panel = q; panel < end; ++panel)
             t.place(p * height, panel * kTileColumns, height, k == 0, [&](const Tile& tile) __attribute__((always_inline)) {
-              float* const here = panels + (single ? 0 : panel - q) * kTileColumns * count;
-              Ahead& ahead = a_from.rows ? a_from : a_to.rows ? a_to : p + lead >= part.a1 ? b_next : nothing;
-              if (packed_b) run_kernel(count, of_a, panel_of(panel, k), tile, ahead);
-              else if (p > part.a0) run_kernel(count, of_a, here, tile, ahead);
-              else read_tile(panel, k, of_a, here, !single, tile);
+              const float* const columns = packed_b ? panel_of(panel, k) : b_at(panel);
+              Ahead& ahead = a_from.rows ? a_from : a_to.rows ? a_to : i + lead >= panels ? b_next : nothing;
+              if (reads_b) return read_tile(panel, k, rows.packed, b_at(panel), !single, tile);
+              if (!reads_a || panel > q) return run_kernel(count, rows.packed, columns, tile, ahead);
+              of_a(count, a.at(p, k), a.view.stride[a_along_k ? 0 : 1], rows.packed, columns, tile);
+              shelf.publish(rows, p, k);
             });
         }
       }
   }
-  HF_INLINE int64_t packed_floats(const Part& part) const { return (part.a1 - part.a0) * height * (part.k1 - part.k0); }
 
   void run(Run& r) const {
     const int64_t part_rows = divide_up(panels_a, divide_up(panels_a, kPartFloats / (block * height))), wanted = r.threads > 1 ? 4 * r.threads : 1;
@@ -242,25 +281,35 @@ struct Product {
     const int64_t blocks = kPartFloats / (part_rows * height * block), deep = panels_a == 1 ? K : blocks > 1 ? blocks * block : block;
     int64_t k = 0;
     do {
-      for (int64_t a0 = 0; a0 < panels_a; a0 += part_rows)
+      const int64_t k1 = least(k + deep, K);
+      for (int64_t a0 = 0; a0 < panels_a; a0 += part_rows) {
+        const int64_t a1 = least(a0 + part_rows, panels_a), states = (a1 - a0) * (k1 > k ? divide_up(k1 - k, block) : 1);
+        Scratch scratch(r);
+        const Shelf shelf = {scratch.allocate<float>((a1 - a0) * height * (k1 - k)), scratch.allocate<uint8_t>(states), a0, a1, k, block, height};
+        __builtin_memset(shelf.states, Shelf::kMissing, static_cast<size_t>(states));
         for (int64_t b0 = 0; b0 < panels_b; b0 += kSlicePanels) {
-          const int64_t a1 = least(a0 + part_rows, panels_a), b1 = least(b0 + kSlicePanels, panels_b);
-          int64_t row_tasks = wanted;  // of equal size, or the last ones wait
-          while (row_tasks > 1 && (wanted % row_tasks || row_tasks * kTaskPanels > a1 - a0)) --row_tasks;
-          const int64_t column_tasks = least(wanted / row_tasks, divide_up(b1 - b0, kRunPanels));
+          const int64_t b1 = least(b0 + kSlicePanels, panels_b);
+          // Columns first: then B is packed once. Tasks of equal size, or the last ones wait.
+          const int64_t column_tasks = shares(wanted, (b1 - b0) / kRunPanels), row_tasks = shares(wanted / column_tasks, (a1 - a0) / kTaskPanels);
           const int64_t per_row = divide_up(a1 - a0, row_tasks), per_column = divide_up(b1 - b0, column_tasks);
-          const auto part = [&](int64_t task) __attribute__((always_inline)) {
-            const int64_t a = a0 + task % row_tasks * per_row, b = b0 + task / row_tasks * per_column;
-            return Part{least(a, a1), least(a + per_row, a1), least(b, b1), least(b + per_column, b1), k, least(k + deep, K)};
-          };
-          Scratch scratch(r);
-          const int64_t each = packed_floats(part(0));
-          float* const memory = scratch.allocate<float>(each * row_tasks * column_tasks);
           checkpoint(r);
-          parallel_for(r, row_tasks * column_tasks, [&](int64_t task) { multiply(part(task), memory + task * each); });
+          parallel_for(r, row_tasks * column_tasks, [&](int64_t task) {
+            const int64_t a = least(a0 + task / column_tasks * per_row, a1), b = least(b0 + task % column_tasks * per_column, b1), end = least(a + per_row, a1);
+            // Threads that go through the same rows begin apart, so that each finds packed what the other left. A triangle's first rows reach every
+            // column that the others do: they have to be first.
+            const int64_t turn = t.upper ? 0 : (end - a) * task / (row_tasks * column_tasks), reached = t.upper ? a * height / kTileColumns : b;
+            multiply({a, end, turn, reached > b ? reached : b, least(b + per_column, b1), k, k1}, shelf);
+          });
         }
+      }
       k += deep;
     } while (k < K);
+  }
+  // The greatest divisor of `wanted` up to `most`.
+  HF_INLINE static int64_t shares(int64_t wanted, int64_t most) {
+    int64_t count = wanted;
+    while (count > 1 && (wanted % count || count > most)) --count;
+    return count;
   }
 };
 

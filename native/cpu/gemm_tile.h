@@ -1,8 +1,10 @@
 // The register tiles of gemm.cc: R × kTileColumns sums, each one chain of fused multiply-adds in the order of k, whichever way B is read.
 //   kernel           both operands packed
+//   kernel_of_a      A as it lies, left packed behind for the panels of B that follow
 //   kernel_along_n   B as it lies, rows along n, left packed behind for the panels of A that follow
 //   kernel_along_k   B as it lies, columns along k (a weight (N,K), used as its transpose): squares are transposed in registers
-// The last two are how B gets packed: under the multiplications of the first panel of A, where the time of its cache misses is hidden.
+// The last three are how operands get packed: under the multiplications of the first tile that needs them, where the time of loads, stores
+// and cache misses is hidden.
 #pragma once
 
 #include "cpu/pack.h"
@@ -77,6 +79,12 @@ HF_INLINE void add_row(Floats (&chain)[R][2], const float* a, Floats b0, Floats 
   }
 }
 
+// Packed panels follow one another.
+HF_INLINE void prefetch_panel(const float* row) {
+  __builtin_prefetch(row + 1024);
+  __builtin_prefetch(row + 1024 + kTileColumns / 2);
+}
+
 // a (depth, R), b (depth, kTileColumns).
 template <int R>
 HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, const Tile& tile, Ahead& ahead) {
@@ -86,18 +94,53 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
     const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
-    __builtin_prefetch(b + k * kTileColumns + 1024);  // packed panels follow one another
-    __builtin_prefetch(b + k * kTileColumns + 1024 + kTileColumns / 2);
+    prefetch_panel(b + k * kTileColumns);
     next.fetch();
+    __builtin_prefetch(a + k * R + 208);  // of A, the L1 cache loses some while B passes through
     add_row(chain, a + k * R, b0, b1);
   }
   ahead = next;
   tile.finish(chain, 0);
 }
 
-constexpr int64_t kRowsAhead = 24;  // of B along n
+// a: R rows along k, `step` apart, or columns along m, `step` apart. packed (depth, R).
+template <int R, bool kAlongK>
+HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t step, float* HF_RESTRICT packed, const float* HF_RESTRICT b, const Tile& tile) {
+  Floats chain[R][2];
+  tile.begin(chain);
+  constexpr int kReach = 3;  // rows of one base address: + 0, + step, + 2 steps; there are no registers for more bases
+  const float* base[(R + kReach - 1) / kReach];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; i += kReach) base[i / kReach] = a + i * step;
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < depth; ++k) {
+    const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
+    prefetch_panel(b + k * kTileColumns);
+    if constexpr (kAlongK) {
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        Floats x = broadcast(base[i / kReach][i % kReach * step]);
+        pin(x);
+        packed[k * R + i] = x[0];
+        chain[i][0] = multiply_add(x, b0, chain[i][0]);
+        chain[i][1] = multiply_add(x, b1, chain[i][1]);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < R; i += kReach) ++base[i / kReach];
+    } else {
+      const float* const column = a + k * step;
+      __builtin_prefetch(column + 4 * step);
+      add_row(chain, column, b0, b1);
+#pragma GCC unroll 16
+      for (int i = 0; i < R; i += kLanes) store_partial(packed + k * R + i, load_partial(column + i, R - i), R - i);
+    }
+  }
+  tile.finish(chain, 0);
+}
 
-// b: rows step_k apart. packed (depth, kTileColumns), or null when nobody will read this panel again; then `ahead` is fetched as well.
+constexpr int64_t kRowsAhead = 8;  // of B along n
+
+// b: rows step_k apart. packed (depth, kTileColumns), or null when nobody will read this panel again.
 template <int R>
 HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, int64_t step_k, float* HF_RESTRICT packed,
                                 const Tile& tile, Ahead& ahead) {
@@ -117,7 +160,7 @@ HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const
     const Floats b0 = load(b), b1 = load(b + kLanes);
     b += step_k;
     if (packed) store(packed + k * kTileColumns, b0), store(packed + k * kTileColumns + kLanes, b1);
-    else next.fetch(), next.fetch();
+    next.fetch(), next.fetch();
     add_row(chain, a + k * R, b0, b1);
   }
   ahead = next;
@@ -179,6 +222,7 @@ HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const
 }
 
 using Kernel = void (*)(int64_t depth, const float* a, const float* b, const Tile& tile, Ahead& ahead);
+using OfA = void (*)(int64_t depth, const float* a, int64_t step, float* packed, const float* b, const Tile& tile);
 using AlongN = void (*)(int64_t depth, const float* a, const float* b, int64_t step_k, float* packed, const Tile& tile, Ahead& ahead);
 template <class Element>
 using AlongK = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* packed, const Tile& tile, int64_t turn);
@@ -189,6 +233,13 @@ HF_INLINE Kernel kernel_of(int64_t rows) {
     if (rows < R) return kernel_of<R - 1>(rows);
   }
   return &kernel<R>;
+}
+template <bool kAlongK, int R = kTileRows>
+HF_INLINE OfA of_a_of(int64_t rows) {
+  if constexpr (R > 1) {
+    if (rows < R) return of_a_of<kAlongK, R - 1>(rows);
+  }
+  return &kernel_of_a<R, kAlongK>;
 }
 template <int R = kTileRows>
 HF_INLINE AlongN along_n_of(int64_t rows) {

@@ -67,6 +67,14 @@ HF_INLINE void store(float* p, Floats v) { store_as(p, v); }
 HF_INLINE void store(int32_t* p, Ints v) { store_as(p, v); }
 HF_INLINE void store(double* p, Doubles v) { store_as(p, v); }
 
+// Hides from the compiler where v came from: a number that is loaded, broadcast and stored would be loaded once and then be broadcast on the
+// unit that multiplies, where a broadcast out of memory costs a load.
+HF_INLINE void pin([[maybe_unused]] Floats& v) {
+#if defined(__AVX512F__) || (defined(__AVX2__) && HF_VECTOR_BYTES == 32)
+  asm("" : "+v"(v));
+#endif
+}
+
 HF_INLINE Ints lane_index() {
   Ints v{};
   for (int i = 0; i < kLanes; ++i) v[i] = i;
