@@ -104,7 +104,11 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   say(HEADER);
   const lines: Line[] = [];
   const settings = {
-    backend, threads, rates, peak: () => addon.measureRates({ backend, threads, footprint: 4096, seconds: 0.02 }).flops, peer: options.peer === 'torch', rounds: options.rounds, limits: { seconds: options.seconds, minSamples: options.samples },
+    backend, threads, rates, peer: options.peer === 'torch', rounds: options.rounds, limits: { seconds: options.seconds, minSamples: options.samples },
+    peak(math: 'fp32' | 'bf16') {
+      const { flops, bf16Flops } = addon.measureRates({ backend, threads, footprint: 4096, seconds: 0.02 });
+      return math === 'bf16' ? bf16Flops : flops;
+    },
     report(line: Line) {
       lines.push(line);
       say(text(line));

@@ -3,7 +3,7 @@ import { allCases } from '../test/cases/index.js';
 import type { CaseArgs, OpCase, OpCases } from '../test/cases/define.js';
 import { derivedArgs, entry, hasEntry, isTensorField, prepare, relativeError, runCase } from '../test/helpers/kernels.js';
 import { Random } from '../test/helpers/random.js';
-import type { BackendName, KernelResult, NativeOp } from '../src/native/types.js';
+import type { BackendName, KernelResult, NativeMath, NativeOp } from '../src/native/types.js';
 import { measure } from './harness.js';
 import { bound, type Settings } from './types.js';
 
@@ -12,8 +12,8 @@ const VERIFY_FLOPS = 2e8;
 const SEED = 17;
 
 /** Our error may be twice the naive float32 evaluation's plus 1e-6, as in the tests. */
-export function verify(op: NativeOp, args: CaseArgs, backend: BackendName): void {
-  const [expected, naive, ours] = (['reference64', 'reference32', backend] as const).map((b) => runCase(op, args, b)) as [KernelResult, KernelResult, KernelResult];
+export function verify(op: NativeOp, args: CaseArgs, backend: BackendName, math: NativeMath = 'fp32'): void {
+  const [expected, naive, ours] = (['reference64', 'reference32', backend] as const).map((b) => runCase(op, args, b, { math })) as [KernelResult, KernelResult, KernelResult];
   for (const field of op.fields) {
     if ((field.kind !== 'out' && field.kind !== 'inout') || field.dtype === 'uint8' || !expected[field.name]) continue;
     const error = relativeError(ours[field.name]!, expected[field.name]!);
@@ -50,19 +50,22 @@ export async function benchOps(wanted: (op: string) => boolean, { backend, threa
   for (const cases of allCases) {
     if (!wanted(cases.op)) continue;
     const checked = new Set<string>();
-    for (const test of cases.bench)
+    for (const test of cases.bench) {
+      const { math = 'fp32' } = test;
+      if (math !== 'fp32' && !rates.bf16Flops) continue;
       for (const { op, args } of calls(cases, test, backend)) {
         const prepared = prepare(op, args, backend).args;
         const cost = op.cost(prepared);
-        if (cost.flops <= VERIFY_FLOPS) verify(op, args, backend);
+        if (cost.flops <= VERIFY_FLOPS || math !== 'fp32') verify(op, args, backend, math);
         else if (!checked.has(op.name)) {
           for (const small of cases.cases.slice(0, 2)) for (const call of calls(cases, small, backend)) verify(call.op, call.args, backend);
           for (const name of [cases.op, `${cases.op}_backward`, `${cases.op}_jvp`]) checked.add(name);
         }
         const workspace = op.workspaceBytes(prepared, { backend, threads });
-        const timing = await measure(`${op.name} ${test.name}`, () => op.runSync(prepared, { backend, threads }), limits, peak);
+        const timing = await measure(`${op.name} ${test.name}`, () => op.runSync(prepared, { backend, threads, math }), limits, () => peak(math));
         const { seconds, by } = bound(timing.peak, rates, cost.flops, cost.bytes);
         report({ group: 'op', name: op.name, shape: test.name, ...timing, flops: cost.flops, bytes: cost.bytes, workspaceBytes: workspace, roofline: seconds / timing.median, bound: by });
       }
+    }
   }
 }

@@ -14,7 +14,7 @@ export interface Line extends Timing {
   readonly held?: number | undefined;
   /** Scratch memory beside inputs and results. */
   readonly workspaceBytes: number;
-  /** The time that min(peak, intensity × bandwidth) allows, over the median. peak: of fused multiply-adds, measured between this line's samples. */
+  /** The time that min(peak, intensity × bandwidth) allows, over the median. peak: of the line's arithmetic, measured between its samples. */
   readonly roofline: number;
   readonly bound: 'compute' | 'memory';
   readonly peers?: readonly PeerLine[];
@@ -59,8 +59,8 @@ export interface Settings {
   readonly backend: BackendName;
   readonly threads: number;
   readonly limits: TimeLimits;
-  /** Fused multiply-adds per second just now, as flops. */
-  peak(): number;
+  /** What the arithmetic of this math reaches just now, as flops per second: fused multiply-adds, or the processor's bfloat16 dot products. */
+  peak(math: 'fp32' | 'bf16'): number;
   readonly rates: Rates;
   /** Interleave PyTorch with the model workloads. */
   readonly peer: boolean;

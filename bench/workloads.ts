@@ -38,6 +38,8 @@ interface Prepared {
 interface Workload {
   readonly name: string;
   readonly shape: string;
+  /** Default 'fp32'. Only where the machine has it. */
+  readonly math?: 'bf16';
   /** bench/peers script and its arguments; none where no peer does it. */
   readonly peer?: readonly string[];
   /** Numbers to compare with the reference; on a small model. */
@@ -111,6 +113,9 @@ const fused: Workload = {
   prepare: (context) => classifier(context, 2048, 512, 50304),
 };
 
+/** Beside the peer's float32, as the line above it. */
+const fusedBf16: Workload = { ...fused, shape: `${fused.shape}, math bf16`, math: 'bf16' };
+
 async function classifier(context: Context, N: number, C: number, V: number) {
   const random = new Random(9);
   const real = (rows: number, columns: number, std: number) => Float32Array.from({ length: rows * columns }, () => std * random.gauss());
@@ -155,7 +160,7 @@ async function explained(config: Config, context: Context, count: number, length
   return { run, flops: 3 * forwardFlops(config, count * length, count * (length - 1), length / 2) + 4 * forwardFlops(config, (count / 2) * length, probes.length, length / 2), bytes: 0 };
 }
 
-export const workloads: readonly Workload[] = [training, explain, sampling(32), sampling(1), gram('sequence'), gram('token'), fused];
+export const workloads: readonly Workload[] = [training, explain, sampling(32), sampling(1), gram('sequence'), gram('token'), fused, fusedBf16];
 
 function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, norm] = [0, 0];
@@ -182,11 +187,12 @@ async function runPeer(script: readonly string[], threads: number): Promise<Peer
 
 export async function benchWorkloads(wanted: (name: string) => boolean, { threads, limits, peak, rates, peer, rounds, report }: Settings): Promise<void> {
   for (const workload of workloads) {
-    if (!wanted(workload.name)) continue;
-    const context = await createContext({ device: 'cpu', threads });
+    const { math = 'fp32' } = workload;
+    if (!wanted(workload.name) || (math === 'bf16' && !rates.bf16Flops)) continue;
+    const context = await createContext({ device: 'cpu', threads, math });
     const exact = await createContext({ device: 'cpu', math: 'fp64' });
     const error = distance(await workload.check(context), await workload.check(exact));
-    if (!(error < 2e-5)) throw new Error(`${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`);
+    if (!(error < (math === 'bf16' ? 2e-2 : 2e-5))) throw new Error(`${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`);
     exact.dispose();
     const { run, flops, bytes, held } = await workload.prepare(context);
     const beside = peer ? workload.peer : undefined;
@@ -197,7 +203,7 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
     const ours: Timing[] = [];
     const theirs = new Map<string, { seconds: number[]; cpu: number[]; extraBytes?: number }>();
     for (let round = 0; round < (beside ? rounds : 1); ++round) {
-      ours.push(await measure(workload.name, async () => void (await run()), limits, peak));
+      ours.push(await measure(workload.name, async () => void (await run()), limits, () => peak(math)));
       if (!beside) continue;
       for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(beside, threads))) {
         const all = theirs.get(form) ?? { seconds: [], cpu: [] };

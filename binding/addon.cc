@@ -19,6 +19,7 @@ Napi::Object cpu_info(Napi::Env env) {
   cpu.Set("backends", backends);
   cpu.Set("best", backend_name(best_cpu_backend()));
   cpu.Set("threads", available_threads());
+  cpu.Set("bf16Dot", best_cpu_backend() == Backend::kCpuAvx512 && has_bf16_dot());
   cpu.Set("blas", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), blas_status()); }, "blas"));
   return cpu;
 }

@@ -13,8 +13,8 @@ namespace hf {
 enum class Backend : int32_t { kReference32, kReference64, kCpuBase, kCpuAvx2, kCpuAvx512, kCuda };
 constexpr int kBackendCount = 6;
 
-// How float32 matrix products are done on a GPU: exactly, or with operands rounded for the tensor cores (accumulation is always float32).
-// Columns of the CPU ignore it.
+// How float32 matrix products are done: exactly, or with operands rounded, for the tensor cores of a GPU or (kBf16) for AVX512_BF16, where op gemm
+// has it. Sums are float32 in any case. Other columns of the CPU ignore it.
 enum class Math : int32_t { kExact, kTf32, kBf16 };
 
 class Arena;

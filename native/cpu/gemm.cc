@@ -5,11 +5,15 @@
 //     for each run of column panels, block of depth                    (L2)
 //       for each panel of rows (L1), panel of columns: a register tile, B streaming through it
 //
+// In bf16 math on a processor with AVX512_BF16, all of this holds for words of two bfloat16 in the place of floats (pack_pairs.h): depths and panels
+// count words, and every panel is packed before it is multiplied.
+//
 // A panel of A is packed by the first tile of the first task that comes to it, B by the tiles of each run's first panel of A (gemm_tile.h),
 // while the others fetch what will be read next.
 //
 // An element's sum: one chain of fused multiply-adds in the order of k per depth block, then c = alpha · chain + c. Depth blocks
 // depend on K only. So an element's bits depend on neither M, N, the tile it falls into, packed_b nor the number of threads.
+#include "core/cpu.h"
 #include "cpu/gemm_tile.h"
 
 namespace hf::HF_ISA {
@@ -38,6 +42,7 @@ struct Operand {
   View view;
   int w, k;
   int64_t width;
+  bool pairs;  // k counts words
 
   // Panels [first, last) of one depth block, `out` being the block's panel `first`.
   HF_INLINE void pack_panels(float* out, int64_t first, int64_t last, int64_t begin_k, int64_t count_k) const {
@@ -47,6 +52,12 @@ struct Operand {
   template <class Element>
   HF_INLINE void pack_as(float* out, int64_t first, int64_t last, int64_t begin_k, int64_t count_k) const {
     const int64_t step_w = view.stride[w], step_k = view.stride[k], count_w = view.shape[w];
+    if (pairs) {
+      const Element* source = view.as<const Element>() + 2 * begin_k * step_k;
+      for (int64_t panel = first; panel < last; ++panel, out += width * count_k)
+        pack_pairs(out, width, source + panel * width * step_w, step_w, step_k, count_w - panel * width, count_k, view.shape[k] - 2 * begin_k);
+      return;
+    }
     const Element* source = view.as<const Element>() + begin_k * step_k;
     if (step_w == 1) {
       const auto row = [&](int64_t k) __attribute__((always_inline)) { return source + first * width + k * step_k; };
@@ -56,12 +67,24 @@ struct Operand {
       pack_panel(out, width, source + panel * width * step_w, step_w, step_k, count_w - panel * width, count_k);
   }
   HF_INLINE int64_t panels() const { return divide_up(view.shape[w], width); }
+  HF_INLINE int64_t depth() const { return pairs ? divide_up(view.shape[k], 2) : view.shape[k]; }
+  // Where panels [first, last) come from at depths [begin_k, begin_k + count_k), for prefetching.
+  HF_INLINE Ahead source(int64_t first, int64_t last, int64_t begin_k, int64_t count_k) const {
+    const int64_t bytes = dtype_bytes(view.dtype), step_w = view.stride[w], step_k = view.stride[k], unit = pairs ? 2 : 1;
+    const int64_t begin = first * width, count = least(last * width, view.shape[w]) - begin;
+    const char* const at = view.as<const char>() + (begin_k * unit * step_k + begin * step_w) * bytes;
+    if (step_w == 1) return {at, count * bytes, step_k * bytes, count_k * unit};
+    if (step_k == 1) return {at, count_k * unit * bytes, step_w * bytes, count};
+    return {};
+  }
   // float32 only.
   HF_INLINE const float* at(int64_t panel, int64_t begin_k) const { return view.as<const float>() + panel * width * view.stride[w] + begin_k * view.stride[k]; }
 };
 
-HF_INLINE Operand operand_a(const View& a) { return {a, 0, 1, panel_rows(a.shape[0])}; }
-HF_INLINE Operand operand_b(const View& b) { return {b, 1, 0, kTileColumns}; }
+HF_INLINE Operand operand_a(const View& a, bool pairs) { return {a, 0, 1, panel_rows(a.shape[0]), pairs}; }
+HF_INLINE Operand operand_b(const View& b, bool pairs) { return {b, 1, 0, kTileColumns, pairs}; }
+
+HF_INLINE bool in_pairs(const Run& r) { return kHasPairs && r.math == Math::kBf16 && has_bf16_dot(); }
 
 // ---- what surrounds a tile -------------------------------------------------------------------------------------------------
 
@@ -145,24 +168,20 @@ struct Product {
   Target t;
   Operand a, b;
   const float* packed_b;  // gemm_pack's panels, or null
+  bool pairs;
   int64_t K, block, height, panels_a, panels_b;
 
-  HF_INLINE Product(const Target& target, const View& of_a, const View& of_b, const float* packed)
-      : t(target), a(operand_a(of_a)), b(operand_b(of_b)), packed_b(packed), K(of_a.shape[1]), block(depth_block(K)), height(a.width),
-        panels_a(a.panels()), panels_b(b.panels()) {}
+  HF_INLINE Product(const Target& target, const View& of_a, const View& of_b, const float* packed, bool in_pairs)
+      : t(target), a(operand_a(of_a, in_pairs)), b(operand_b(of_b, in_pairs)), packed_b(packed), pairs(in_pairs), K(a.depth()), block(depth_block(K)),
+        height(a.width), panels_a(a.panels()), panels_b(b.panels()) {}
 
   HF_INLINE int64_t depth(int64_t k) const { return least(block, K - k); }
 
   // What tiles of panels [first, last) of B will read at depth k.
   HF_INLINE Ahead source(int64_t first, int64_t last, int64_t k) const {
-    const View& v = b.view;
-    const int64_t bytes = dtype_bytes(v.dtype), n = first * kTileColumns, columns = least(last * kTileColumns, t.N) - n;
     if (packed_b && panels_a == 1) return {};  // a stream, which the hardware sees
     if (packed_b) return {panel_of(first, k), (last - first) * kTileColumns * depth(k) * 4, 0, 1};
-    const char* const at = v.as<const char>() + (k * v.stride[0] + n * v.stride[1]) * bytes;
-    if (v.stride[1] == 1) return {at, columns * bytes, v.stride[0] * bytes, depth(k)};
-    if (v.stride[0] == 1) return {at, depth(k) * bytes, v.stride[1] * bytes, columns};
-    return {};
+    return b.source(first, last, k, depth(k));
   }
   HF_INLINE const float* panel_of(int64_t panel, int64_t k) const { return packed_b + (panels_b * k + panel * depth(k)) * kTileColumns; }
 
@@ -172,29 +191,19 @@ struct Product {
     const int64_t n = panel * kTileColumns, count = depth(k), begin = k * v.stride[0] + n * v.stride[1];
     const bool whole = n + kTileColumns <= t.N;
     Ahead nothing;
-    if (whole && v.stride[0] == 1) {
+    if (whole && v.stride[0] == 1 && !pairs) {
       const int64_t next = halves(height) * kLanes * v.stride[1], turn = more ? next - count : k + count < K ? 0 : next - K;
       if (v.dtype == DType::kBF16) along_k_of<uint16_t>(height)(count, of_a, v.as<const uint16_t>() + begin, v.stride[1], more ? packed : nullptr, tile, turn);
       else along_k_of<float>(height)(count, of_a, v.as<const float>() + begin, v.stride[1], more ? packed : nullptr, tile, turn);
     } else {
       b.pack_panels(packed, panel, panel + 1, k, count);
-      kernel_of(height)(count, of_a, packed, tile, nothing);
+      kernel_of(height, pairs)(count, of_a, packed, tile, nothing);
     }
   }
 
   // Whether kernel_of_a can pack panel p of A.
   HF_INLINE bool packs_under_tile(int64_t p) const {
-    return (a.view.stride[0] == 1 || a.view.stride[1] == 1) && a.view.dtype == DType::kF32 && (p + 1) * height <= t.M && !t.upper;
-  }
-
-  // What panel p of A is packed from at depth k.
-  HF_INLINE Ahead rows_of(int64_t p, int64_t k) const {
-    const View& v = a.view;
-    const int64_t bytes = dtype_bytes(v.dtype), m = p * height, rows = least(height, t.M - m);
-    const char* const at = v.as<const char>() + (m * v.stride[0] + k * v.stride[1]) * bytes;
-    if (v.stride[1] == 1) return {at, depth(k) * bytes, v.stride[0] * bytes, rows};
-    if (v.stride[0] == 1) return {at, rows * bytes, v.stride[1] * bytes, depth(k)};
-    return {};
+    return (a.view.stride[0] == 1 || a.view.stride[1] == 1) && a.view.dtype == DType::kF32 && (p + 1) * height <= t.M && !t.upper && !pairs;
   }
 
   // Panel p of A and columns [q, end) of B along n at depth k, up to kLongRun panels, left packed if somebody will read them again: a few rows at a
@@ -227,11 +236,11 @@ struct Product {
   // While tiles run they fetch what comes next, each thing when it is soon needed.
   HF_NOINLINE void multiply(const Part& part, const Shelf& shelf) const {
     alignas(64) float run_of_b[2 * kRunPanels * kTileColumns * kMaxDepth], own[kTileRows * kMaxDepth];
-    const Kernel run_kernel = kernel_of(height);
+    const Kernel run_kernel = kernel_of(height, pairs);
     const bool a_along_k = a.view.stride[1] == 1;
     const OfA of_a = a_along_k ? of_a_of<true>(height) : of_a_of<false>(height);
     const int64_t panels = part.a1 - part.a0;
-    const bool single = panels == 1, along_n = !packed_b && b.view.stride[1] == 1 && b.view.dtype == DType::kF32;
+    const bool single = panels == 1, along_n = !packed_b && b.view.stride[1] == 1 && b.view.dtype == DType::kF32 && !pairs;
     const int64_t run_panels = single ? (along_n ? kLongRun : 1) : (panels * height < kManyRows ? 1 : 2) * kRunPanels * kMaxDepth / block;
     const auto panel_at = [&](int64_t i) __attribute__((always_inline)) { return part.a0 + (part.turn + i) % panels; };
     for (int64_t q = part.b0; q < part.b1; q += run_panels)
@@ -253,7 +262,7 @@ struct Product {
           Ahead a_from, a_to, nothing;
           if (i + 1 < panels) {
             const int64_t next = panel_at(i + 1);
-            if (!shelf.ready(next, k)) a_from = rows_of(next, k);
+            if (!shelf.ready(next, k)) a_from = a.source(next, next + 1, k, count);
             a_to = {shelf.place(next, k, count), height * count * 4, 0, 1};
           }
           const auto b_at = [&](int64_t panel) __attribute__((always_inline)) { return run_of_b + (single ? 0 : panel - q) * kTileColumns * count; };
@@ -313,14 +322,14 @@ struct Product {
   }
 };
 
-const float* packed_panels(const GemmArgs& g) {
+PackedHeader header_of(const View& b, bool pairs) { return {{'h', 'f', ' ', 'g', 'e', 'm', 'm', pairs ? '2' : '1'}, kTileColumns, b.shape[0], b.shape[1]}; }
+
+const float* packed_panels(const GemmArgs& g, bool pairs) {
   const int64_t K = g.b.shape[0], N = g.b.shape[1];
-  PackedHeader header;
-  const bool large_enough = g.packed_b.bytes() >= gemm_packed_bytes(K, N);
-  if (large_enough) __builtin_memcpy(&header, g.packed_b.data, sizeof header);
-  HF_CHECK(large_enough && !__builtin_memcmp(header.tag, "hf gemm", 8) && header.tile_columns == kTileColumns && header.depth == K && header.columns == N,
-           ErrorCode::kInvalidArg, "gemm: packed_b was not made by gemm_pack on this backend from a matrix of %lld x %lld; pack it again",
-           static_cast<long long>(K), static_cast<long long>(N));
+  const PackedHeader header = header_of(g.b, pairs);
+  HF_CHECK(g.packed_b.bytes() >= gemm_packed_bytes(K, N) && !__builtin_memcmp(g.packed_b.data, &header, sizeof header), ErrorCode::kInvalidArg,
+           "gemm: packed_b was not made by gemm_pack on this backend, in this math, from a matrix of %lld x %lld; pack it again", static_cast<long long>(K),
+           static_cast<long long>(N));
   return g.packed_b.as<const float>() + kHeaderFloats;
 }
 
@@ -350,16 +359,17 @@ void run(const GemmArgs& g, Run& r) {
   if (M == 0 || N == 0) return;
   const Target t = {g.c.as<float>(), g.c.stride[0], M, N, static_cast<float>(g.alpha), g.accumulate, g.triangle == Triangle::kUpper,
                     g.bias.as<const float>(), g.residual.as<const float>(), g.residual.stride[0]};
-  Product(t, g.a, g.b, g.packed_b ? packed_panels(g) : nullptr).run(r);
+  const bool pairs = in_pairs(r);
+  Product(t, g.a, g.b, g.packed_b ? packed_panels(g, pairs) : nullptr, pairs).run(r);
 }
 
 void run(const GemmPackArgs& g, Run& r) {
-  const int64_t K = g.b.shape[0], N = g.b.shape[1];
-  const PackedHeader header = {"hf gemm", kTileColumns, K, N};
+  const bool pairs = in_pairs(r);
+  const PackedHeader header = header_of(g.b, pairs);
   __builtin_memcpy(g.packed.data, &header, sizeof header);
   float* const out = g.packed.as<float>() + kHeaderFloats;
-  const Operand operand = operand_b(g.b);
-  const int64_t block = depth_block(K), panels = operand.panels();
+  const Operand operand = operand_b(g.b, pairs);
+  const int64_t K = operand.depth(), block = depth_block(K), panels = operand.panels();
   parallel_for(r, divide_up(panels, kPackGroup), [&](int64_t task) {
     const int64_t p0 = task * kPackGroup, p1 = least(p0 + kPackGroup, panels);
     for (int64_t k = 0; k < K; k += block) {

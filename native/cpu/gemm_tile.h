@@ -1,5 +1,5 @@
 // The register tiles of gemm.cc: R × kTileColumns sums, each one chain of fused multiply-adds in the order of k, whichever way B is read.
-//   kernel           both operands packed
+//   kernel           both operands packed, as floats or as pairs of bfloat16 (pack_pairs.h)
 //   kernel_of_a      A as it lies, left packed behind for the panels of B that follow
 //   kernel_along_n   B as it lies, rows along n, left packed behind for the panels of A that follow
 //   kernel_along_k   B as it lies, columns along k (a weight (N,K), used as its transpose): squares are transposed in registers
@@ -7,7 +7,7 @@
 // and cache misses is hidden.
 #pragma once
 
-#include "cpu/pack.h"
+#include "cpu/pack_pairs.h"
 
 namespace hf::HF_ISA {
 namespace {
@@ -69,13 +69,13 @@ struct Tile {
 };
 
 // One k: a (R), a row of B.
-template <int R>
+template <bool kPairs = false, int R>
 HF_INLINE void add_row(Floats (&chain)[R][2], const float* a, Floats b0, Floats b1) {
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
     const Floats x = broadcast(a[i]);
-    chain[i][0] = multiply_add(x, b0, chain[i][0]);
-    chain[i][1] = multiply_add(x, b1, chain[i][1]);
+    chain[i][0] = kPairs ? dot(x, b0, chain[i][0]) : multiply_add(x, b0, chain[i][0]);
+    chain[i][1] = kPairs ? dot(x, b1, chain[i][1]) : multiply_add(x, b1, chain[i][1]);
   }
 }
 
@@ -86,7 +86,7 @@ HF_INLINE void prefetch_panel(const float* row) {
 }
 
 // a (depth, R), b (depth, kTileColumns).
-template <int R>
+template <int R, bool kPairs>
 HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, const Tile& tile, Ahead& ahead) {
   Floats chain[R][2];
   tile.begin(chain);
@@ -97,7 +97,7 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
     prefetch_panel(b + k * kTileColumns);
     next.fetch();
     __builtin_prefetch(a + k * R + 208);  // of A, the L1 cache loses some while B passes through
-    add_row(chain, a + k * R, b0, b1);
+    add_row<kPairs>(chain, a + k * R, b0, b1);
   }
   ahead = next;
   tile.finish(chain, 0);
@@ -228,11 +228,11 @@ template <class Element>
 using AlongK = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* packed, const Tile& tile, int64_t turn);
 
 template <int R = kTileRows>
-HF_INLINE Kernel kernel_of(int64_t rows) {
+HF_INLINE Kernel kernel_of(int64_t rows, bool pairs = false) {
   if constexpr (R > 1) {
-    if (rows < R) return kernel_of<R - 1>(rows);
+    if (rows < R) return kernel_of<R - 1>(rows, pairs);
   }
-  return &kernel<R>;
+  return pairs && kHasPairs ? &kernel<R, kHasPairs> : &kernel<R, false>;
 }
 template <bool kAlongK, int R = kTileRows>
 HF_INLINE OfA of_a_of(int64_t rows) {

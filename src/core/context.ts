@@ -20,7 +20,8 @@ export interface ContextOptions {
   readonly seed?: number;
   /**
    * 'fp64' runs the plain reference in double: slow, exact, for small models (CPU). 'tf32' and 'bf16' round the operands of matrix products for the
-   * tensor cores and still add in float32 (CUDA). Default 'fp32'.
+   * tensor cores and still add in float32 (CUDA). 'bf16' does so on a CPU with AVX512_BF16, too, where it pays if `headfirst bench gemm` shows more
+   * bfloat16 than float32 GFLOP/s (AMD since Zen 4; not Intel's Xeons without AMX). Default 'fp32'.
    */
   readonly math?: 'fp32' | 'fp64' | 'tf32' | 'bf16';
 }
@@ -91,12 +92,13 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) fail('ERR_INVALID_ARG', `createContext: threads must be a positive integer, got ${threads}`);
   if (!(Number.isSafeInteger(seed) && seed >= 0)) fail('ERR_INVALID_ARG', `createContext: seed must be a non-negative integer, got ${seed}`);
   if (!['fp32', 'fp64', 'tf32', 'bf16'].includes(math)) fail('ERR_INVALID_ARG', `createContext: math must be 'fp32', 'fp64', 'tf32' or 'bf16', got '${String(math)}'`);
-  if (!onCuda && (math === 'tf32' || math === 'bf16')) fail('ERR_UNSUPPORTED', `createContext: math '${math}' is not available on the CPU; use 'fp32' or 'fp64'`);
+  if (!onCuda && math === 'tf32') fail('ERR_UNSUPPORTED', "createContext: math 'tf32' is not available on the CPU; use 'fp32' or 'fp64'");
+  if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot) fail('ERR_UNSUPPORTED', `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`);
   if (onCuda && math === 'fp64') fail('ERR_UNSUPPORTED', `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`);
   const index = Number(device.split(':')[1] ?? 0);
   const native = onCuda
     ? new addon.Context({ backend: 'cuda', deviceIndex: index, math: math as 'fp32' | 'tf32' | 'bf16', ...(threads ? { threads } : {}) })
-    : new addon.Context({ ...(math === 'fp64' ? { backend: 'reference64' as const } : {}), ...(threads ? { threads } : {}) });
+    : new addon.Context({ ...(math === 'fp64' ? { backend: 'reference64' as const } : math === 'bf16' ? { math } : {}), ...(threads ? { threads } : {}) });
   const name = addon.cuda.devices[index]?.name;
   const reason = onCuda ? `cuda: ${name}, ${device === 'auto' ? 'the first device' : 'asked for'}`
     : device !== 'auto' ? 'cpu: asked for'

@@ -30,7 +30,7 @@ export interface FieldDescription {
 
 export type BackendName = 'reference32' | 'reference64' | 'base' | 'avx2' | 'avx512' | 'cuda';
 
-/** How matrix products of backend 'cuda' are done: exactly, or with operands rounded for the tensor cores. The CPU ignores it. */
+/** How matrix products are done: exactly, or with rounded operands: for the tensor cores (backend 'cuda'), or in 'bf16' for AVX512_BF16 ('avx512', where the processor has it). Other backends ignore it. */
 export type NativeMath = 'fp32' | 'tf32' | 'bf16';
 
 export type KernelValue = NativeArray | ArrayView | number | boolean | string | null | undefined;
@@ -366,6 +366,8 @@ export interface NativeAddon {
     readonly backends: readonly BackendName[];
     readonly best: BackendName;
     readonly threads: number;
+    /** Whether the best kernels do products in bf16 math by the processor's own instruction (AVX512_BF16). */
+    readonly bf16Dot: boolean;
     /** Which BLAS takes large plain products (HEADFIRST_BLAS), or why none. Opens the library on the first call. */
     blas(): string;
   };

@@ -17,6 +17,8 @@ export interface OpCase {
   readonly objective?: (base: KernelResult, args: CaseArgs) => (result: KernelResult) => number;
   /** Not run through finite differences: too large, or not differentiable there. */
   readonly skipGradient?: string;
+  /** Benchmarks only: the math to run it in, where the machine has it. Operands are bfloat16 already, so that it is as exact as any. */
+  readonly math?: 'bf16';
 }
 
 export interface Invariant {

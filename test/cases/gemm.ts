@@ -130,6 +130,7 @@ export const gemm = defineCases({
   ],
   bench: [plain(1024, 1024, 1024), plain(2048, 768, 768), plain(64, 512, 512),
     { name: '1024×1024×1024, bfloat16', args: (r) => ({ a: { ...r.normal([1024, 1024]), bfloat16: true }, b: { ...r.normal([1024, 1024]), bfloat16: true } }) },
+    { name: '1024×1024×1024, math bf16', math: 'bf16', args: (r) => ({ a: { ...r.normal([1024, 1024]), bfloat16: true }, b: { ...r.normal([1024, 1024]), bfloat16: true } }) },
     { name: '4×4096×4096, by columns', args: (r) => ({ a: r.normal([4, 4096]), b: lay(r.normal([4096, 4096]), 'columns') }) },
     { name: '8×4096×4096', args: (r) => ({ a: r.normal([8, 4096]), b: r.normal([4096, 4096]) }) }],
 });

@@ -7,7 +7,7 @@ import { derivedArgs, entry, hasEntry, isTensorField, numbers, prepare, relative
 import { Random, type RealTensor } from './random.js';
 import type { BackendName, KernelResult } from '../../src/native/types.js';
 
-const seedOf = (text: string) => [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
+export const seedOf = (text: string) => [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
 
 /** The accuracy rule: at most twice the naive float32 evaluation's error plus 1e-6. */
 const allowed = (naive: number) => 2 * naive + 1e-6;

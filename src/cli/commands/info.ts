@@ -23,7 +23,7 @@ export const info = (): Command => new Command('info')
       `headfirst ${version} · Node.js ${facts.node} · ${facts.platform}`,
       `addon      ${loadedPath}`,
       ...probes.filter((probe) => !probe.loads && probe.path !== undefined).map((probe) => `broken     ${probe.source}: ${probe.problem}`),
-      `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads`,
+      `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads${addon.cpu.bf16Dot ? ', math bf16 by AVX512_BF16' : ''}`,
       `blas       ${blas}`,
       ...facts.backends.map((b) => `${b.name.padEnd(10)} ${b.available ? 'available' : 'not available'}: ${b.reason}`),
       ...(addon.cuda.built ? [`cuda       kernels for ${addon.cuda.architectures}; ${runs.length > 0 ? `passed on ${[...new Set(runs.map((run) => run.gpu))].join(', ')}` : 'not yet run on hardware'}`] : []),
