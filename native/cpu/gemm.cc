@@ -23,6 +23,7 @@ constexpr int64_t kPartFloats = 1152 * kMaxDepth;      // of A packed at a time:
 constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // between two looks at whether anybody waits
 constexpr int64_t kRunPanels = 128 / kTileColumns;     // 256 KiB at full depth; twice as many for kManyRows, whose pages in C are visited less often
 constexpr int64_t kManyRows = 128;
+constexpr int64_t kLongSlice = 16384 / kTileColumns;   // for a single panel of A: less work, longer pieces
 constexpr int64_t kLongRun = 1024 / kTileColumns;      // of B along n, when each panel is read once: kPieceRows pieces of 4 KiB
 constexpr int64_t kPieceRows = 32;
 constexpr int64_t kPackGroup = 8;                      // panels per task of gemm_pack
@@ -285,7 +286,7 @@ struct Product {
   }
 
   void run(Run& r) const {
-    const int64_t part_rows = divide_up(panels_a, divide_up(panels_a, kPartFloats / (block * height))), wanted = r.threads > 1 ? 4 * r.threads : 1;
+    const int64_t part_rows = divide_up(panels_a, divide_up(panels_a, kPartFloats / (block * height))), wanted = r.threads > 1 ? (panels_a > 1 ? 4 : 2) * r.threads : 1;
     // So much of A's depth is packed at once: few sections for threads to wait at. All of a single panel: B is read in the order it lies in.
     const int64_t blocks = kPartFloats / (part_rows * height * block), deep = panels_a == 1 ? K : blocks > 1 ? blocks * block : block;
     int64_t k = 0;
@@ -296,8 +297,9 @@ struct Product {
         Scratch scratch(r);
         const Shelf shelf = {scratch.allocate<float>((a1 - a0) * height * (k1 - k)), scratch.allocate<uint8_t>(states), a0, a1, k, block, height};
         __builtin_memset(shelf.states, Shelf::kMissing, static_cast<size_t>(states));
-        for (int64_t b0 = 0; b0 < panels_b; b0 += kSlicePanels) {
-          const int64_t b1 = least(b0 + kSlicePanels, panels_b);
+        const int64_t slice = panels_a > 1 ? kSlicePanels : kLongSlice;
+        for (int64_t b0 = 0; b0 < panels_b; b0 += slice) {
+          const int64_t b1 = least(b0 + slice, panels_b);
           // Columns first: then B is packed once. Tasks of equal size, or the last ones wait.
           const int64_t column_tasks = shares(wanted, (b1 - b0) / kRunPanels), row_tasks = shares(wanted / column_tasks, (a1 - a0) / kTaskPanels);
           const int64_t per_row = divide_up(a1 - a0, row_tasks), per_column = divide_up(b1 - b0, column_tasks);
