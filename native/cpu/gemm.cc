@@ -26,6 +26,7 @@ constexpr int64_t kManyRows = 128;
 constexpr int64_t kLongSlice = 16384 / kTileColumns;   // for a single panel of A: less work, longer pieces
 constexpr int64_t kLongRun = 1024 / kTileColumns;      // of B along n, when each panel is read once: kPieceRows pieces of 4 KiB
 constexpr int64_t kPieceRows = 32;
+constexpr int64_t kFewPanels = 2;                      // of A, that are multiplied piece by piece
 constexpr int64_t kPackGroup = 8;                      // panels per task of gemm_pack
 constexpr int64_t kTaskPanels = 8;                     // of A per task, at least, and kRunPanels of B
 
@@ -202,51 +203,68 @@ struct Product {
     }
   }
 
+  HF_NOINLINE void pack_panel_of_a(const Shelf& shelf, const Shelf::Panel& panel, int64_t p, int64_t k) const {
+    a.pack_panels(panel.packed, p, p + 1, k, depth(k));
+    shelf.publish(panel, p, k);
+  }
+  HF_INLINE const float* packed_panel(const Shelf& shelf, int64_t p, int64_t k, float* own) const {
+    const Shelf::Panel panel = shelf.take(p, k, depth(k), own);
+    if (panel.state != Shelf::kReady) pack_panel_of_a(shelf, panel, p, k);
+    return panel.packed;
+  }
+
   // Whether kernel_of_a can pack panel p of A.
   HF_INLINE bool packs_under_tile(int64_t p) const {
     return (a.view.stride[0] == 1 || a.view.stride[1] == 1) && a.view.dtype == DType::kF32 && (p + 1) * height <= t.M && !t.upper && !pairs;
   }
 
-  // Panel p of A and columns [q, end) of B along n at depth k, up to kLongRun panels, left packed if somebody will read them again: a few rows at a
-  // time in long pieces, as memory pages lie.
-  HF_NOINLINE void read_along_n(int64_t p, int64_t q, int64_t end, int64_t k, const float* of_a, float* packed) const {
-    alignas(64) float chains[kLongRun * kTileRows * kTileColumns], lines[kPieceRows * kTileColumns];
+  // `few` panels of A from p on and columns [q, end) of B along n at depth k, up to kLongRun panels: a few rows at a time in long pieces, as memory
+  // pages lie. B is left packed if somebody will read it again.
+  HF_NOINLINE void read_along_n(int64_t p, int64_t few, int64_t q, int64_t end, int64_t k, const float* const* of_a, float* packed) const {
+    alignas(64) float chains[kFewPanels * kLongRun * kTileRows * kTileColumns], lines[kPieceRows * kTileColumns];
     const Kernel run_kernel = kernel_of(height);
     const AlongN along_n = along_n_of(height);
     const View& v = b.view;
-    const int64_t count = depth(k), m = p * height;
-    const auto chain_of = [&](int64_t panel) __attribute__((always_inline)) { return chains + (panel - q) * height * kTileColumns; };
+    const int64_t count = depth(k);
+    const auto chain_of = [&](int64_t i, int64_t panel) __attribute__((always_inline)) { return chains + (i * (end - q) + panel - q) * height * kTileColumns; };
     for (int64_t done = 0; done == 0 || done < count; done += kPieceRows) {
       const int64_t rows = least(kPieceRows, count - done), row = k + done;
       Ahead ahead(v.as<const float>() + (row + rows) * v.stride[0] + q * kTileColumns, (end - q) * kTileColumns * 4, v.stride[0] * 4, least(kPieceRows, K - row - rows));
       for (int64_t panel = q; panel < end; ++panel) {
-        const Tile tile = {chain_of(panel), kTileColumns, 1, done ? Leave::kResume : Leave::kChain};
-        float* const to = packed ? packed + ((panel - q) * count + done) * kTileColumns : nullptr;
-        if ((panel + 1) * kTileColumns <= t.N) {
-          along_n(rows, of_a + done * height, v.as<const float>() + row * v.stride[0] + panel * kTileColumns, v.stride[0], to, tile, ahead);
-        } else {
-          b.pack_panels(to ? to : lines, panel, panel + 1, row, rows);
-          run_kernel(rows, of_a + done * height, to ? to : lines, tile, ahead);
-        }
+        const auto tile_of = [&](int64_t i) __attribute__((always_inline)) { return Tile{chain_of(i, panel), kTileColumns, 1, done ? Leave::kResume : Leave::kChain}; };
+        float* const to = packed ? packed + ((panel - q) * count + done) * kTileColumns : lines;
+        const bool whole = (panel + 1) * kTileColumns <= t.N, again = packed || few > 1;
+        if (whole) along_n(rows, of_a[0] + done * height, v.as<const float>() + row * v.stride[0] + panel * kTileColumns, v.stride[0], again ? to : nullptr, tile_of(0), ahead);
+        else b.pack_panels(to, panel, panel + 1, row, rows);
+        for (int64_t i = whole; i < few; ++i) run_kernel(rows, of_a[i] + done * height, to, tile_of(i), ahead);
       }
     }
-    for (int64_t panel = q; panel < end; ++panel)
-      t.finish(chain_of(panel), m, panel * kTileColumns, least(t.M - m, height), least(t.N - panel * kTileColumns, kTileColumns), k == 0);
+    for (int64_t i = 0; i < few; ++i)
+      for (int64_t panel = q; panel < end; ++panel) {
+        const int64_t m = (p + i) * height, n = panel * kTileColumns;
+        t.finish(chain_of(i, panel), m, n, least(t.M - m, height), least(t.N - n, kTileColumns), k == 0);
+      }
   }
 
   // While tiles run they fetch what comes next, each thing when it is soon needed.
   HF_NOINLINE void multiply(const Part& part, const Shelf& shelf) const {
-    alignas(64) float run_of_b[2 * kRunPanels * kTileColumns * kMaxDepth], own[kTileRows * kMaxDepth];
+    alignas(64) float run_of_b[2 * kRunPanels * kTileColumns * kMaxDepth], own[kFewPanels * kTileRows * kMaxDepth];
     const Kernel run_kernel = kernel_of(height, pairs);
     const bool a_along_k = a.view.stride[1] == 1;
     const OfA of_a = a_along_k ? of_a_of<true>(height) : of_a_of<false>(height);
     const int64_t panels = part.a1 - part.a0;
     const bool single = panels == 1, along_n = !packed_b && b.view.stride[1] == 1 && b.view.dtype == DType::kF32 && !pairs;
-    const int64_t run_panels = single ? (along_n ? kLongRun : 1) : (panels * height < kManyRows ? 1 : 2) * kRunPanels * kMaxDepth / block;
+    const int64_t run_panels = along_n && panels <= kFewPanels ? kLongRun : single ? 1 : (panels * height < kManyRows ? 1 : 2) * kRunPanels * kMaxDepth / block;
     const auto panel_at = [&](int64_t i) __attribute__((always_inline)) { return part.a0 + (part.turn + i) % panels; };
     for (int64_t q = part.b0; q < part.b1; q += run_panels)
       for (int64_t k = part.k0; k == part.k0 || k < part.k1; k += block) {  // once for K = 0, too
         const int64_t count = depth(k), end = least(q + run_panels, part.b1);
+        if (along_n && panels <= kFewPanels) {
+          const float* of_few[kFewPanels];
+          for (int64_t i = 0; i < panels; ++i) of_few[i] = packed_panel(shelf, part.a0 + i, k, own + i * kTileRows * kMaxDepth);
+          read_along_n(part.a0, panels, q, end, k, of_few, nullptr);
+          continue;
+        }
         Ahead b_next;
         if (k + block < part.k1) b_next = source(q, end, k + block);
         else if (end < part.b1) b_next = source(end, least(end + run_panels, part.b1), part.k0);
@@ -256,10 +274,7 @@ struct Product {
           const bool reads_b = !packed_b && i == 0;
           const Shelf::Panel rows = shelf.take(p, k, count, own);
           const bool missing = rows.state != Shelf::kReady, reads_a = missing && !reads_b && packs_under_tile(p);
-          if (missing && !reads_a) {
-            a.pack_panels(rows.packed, p, p + 1, k, count);
-            shelf.publish(rows, p, k);
-          }
+          if (missing && !reads_a) pack_panel_of_a(shelf, rows, p, k);
           Ahead a_from, a_to, nothing;
           if (i + 1 < panels) {
             const int64_t next = panel_at(i + 1);
@@ -269,7 +284,7 @@ struct Product {
           const auto b_at = [&](int64_t panel) __attribute__((always_inline)) { return run_of_b + (single ? 0 : panel - q) * kTileColumns * count; };
           if (reads_b && along_n) {
             for (int64_t panel = q; panel < end; panel += kLongRun)
-              read_along_n(p, panel, least(panel + kLongRun, end), k, rows.packed, single ? nullptr : b_at(panel));
+              read_along_n(p, 1, panel, least(panel + kLongRun, end), k, &rows.packed, b_at(panel));
             continue;
           }
           for (int64_t panel = q; panel < end; ++panel)

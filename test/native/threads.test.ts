@@ -15,6 +15,8 @@ describe.each(cpuBackends)('%s: a product has the same bits on any number of thr
     ['rows of A along k', 30, 520, 600, false, false],
     ['columns of A along m', 30, 520, 600, true, false],
     ['B along k', 45, 96, 1200, false, true],
+    ['one or two panels of A', 12, 520, 2100, false, false],
+    ['two panels of A, four', 20, 520, 2100, true, false],
     ['rows and columns shared out', 300, 80, 300, false, true],
   ] as const)('%s', (_, M, K, N, columnsOfA, columnsOfB) => {
     const random = new Random(5);
