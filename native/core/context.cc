@@ -13,7 +13,7 @@ void Context::submit(Job job) {
   std::lock_guard<std::mutex> lock(mutex_);
   HF_CHECK(!closed_, ErrorCode::kDisposed, "the context was disposed; make a new one with createContext()");
   queue_.push_back(std::move(job));
-  if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  if (!thread_.joinable()) thread_.start([this] { loop(); });
   wake_.notify_one();
 }
 

@@ -7,12 +7,12 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "core/arena.h"
 #include "core/buffer.h"
 #include "core/job.h"
 #include "core/run.h"
+#include "core/thread.h"
 
 namespace hf {
 
@@ -59,7 +59,7 @@ class Context {
   std::deque<Job> queue_;
   std::shared_ptr<JobControl> running_;
   bool closed_ = false;
-  std::thread thread_;  // started by the first job
+  Thread thread_;  // started by the first job
 };
 
 }  // namespace hf

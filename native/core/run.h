@@ -85,7 +85,7 @@ void checkpoint(Run& run);
 void report_progress(Run& run, int64_t done, int64_t total);
 
 // Calls fn(context, task) for every task in [0, tasks), on up to run.threads threads. Which thread runs a task is not
-// defined, so a caller keeps results independent of it: partitions depend on shapes only, never on the thread count.
+// defined, so a caller keeps results independent of it: what is summed in which order depends on shapes only, never on the thread count.
 void run_tasks(Run& run, int64_t tasks, void (*fn)(void* context, int64_t task), void* context);
 
 template <class Body>

@@ -8,9 +8,9 @@
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 #include "core/run.h"
+#include "core/thread.h"
 
 namespace hf {
 namespace {
@@ -36,9 +36,10 @@ class ThreadPool {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       const int helpers = static_cast<int>(std::min<int64_t>(threads, tasks)) - 1;
-      while (static_cast<int>(workers_.size()) < helpers) {
-        workers_.emplace_back([this, id = static_cast<int>(workers_.size())] { work(id); });
-        workers_.back().detach();
+      for (; workers_ < helpers; ++workers_) {
+        Thread worker;
+        worker.start([this, id = workers_] { work(id); });
+        worker.detach();
       }
       fn_ = fn, context_ = context, error_ = nullptr;
       team_ = helpers + 1;
@@ -114,11 +115,10 @@ class ThreadPool {
 
   std::mutex owner_, mutex_, error_mutex_;
   std::condition_variable wake_;
-  std::vector<std::thread> workers_;
   std::atomic<uint64_t> generation_{0};
   std::deque<Share> shares_;  // one for each member of the team, the caller's first
   std::atomic<int> active_{0};  // workers on the present job; grows under mutex_ while helpers_ lets them in
-  int helpers_ = 0, team_ = 1;
+  int workers_ = 0, helpers_ = 0, team_ = 1;
   void (*fn_)(void*, int64_t) = nullptr;
   void* context_ = nullptr;
   std::exception_ptr error_;

@@ -135,7 +135,7 @@ bool blas_gemm(const GemmArgs& g, Run& run) {
     fail(ErrorCode::kBackendUnavailable,
          "gemm: HEADFIRST_BLAS must name a BLAS with the C interface (cblas_sgemm), such as libopenblas.so.0 or its path, got '%s': %s; unset it for the built-in kernels",
          lib.wanted.c_str(), lib.problem.c_str());
-  if (!lib.sgemm || !takes(g) || run.math != Math::kExact) return false;
+  if (!lib.sgemm || !takes(g) || (run.math == Math::kBf16 && run.backend == Backend::kCpuAvx512 && has_bf16_dot())) return false;
   const int64_t M = g.c.shape[0], N = g.c.shape[1], K = g.a.shape[1];
   const bool added_first = g.bias || g.residual;
   if (added_first) add_first(g, run);

@@ -13,17 +13,20 @@
 //
 // An element's sum: one chain of fused multiply-adds in the order of k per depth block, then c = alpha · chain + c. Depth blocks
 // depend on K only. So an element's bits depend on neither M, N, the tile it falls into, packed_b nor the number of threads.
-#include "core/cpu.h"
 #include "cpu/gemm_tile.h"
+
+namespace hf {
+bool has_bf16_dot();  // core/cpu.h, which uses the C++ library
+}
 
 namespace hf::HF_ISA {
 namespace {
 
 constexpr int64_t kPartFloats = 1152 * kMaxDepth;      // of A packed at a time: 2.25 MiB
-constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // between two looks at whether anybody waits
+constexpr int64_t kSlicePanels = 2048 / kTileColumns;  // between two looks at whether anybody waits: a few 10 ms
 constexpr int64_t kRunPanels = 128 / kTileColumns;     // 256 KiB at full depth; twice as many for kManyRows, whose pages in C are visited less often
 constexpr int64_t kManyRows = 128;
-constexpr int64_t kLongSlice = 16384 / kTileColumns;   // for a single panel of A: less work, longer pieces
+constexpr int64_t kSliceFloats = int64_t{1} << 25;     // the same for a single panel of A, of B: less work, longer pieces
 constexpr int64_t kLongRun = 1024 / kTileColumns;      // of B along n, when each panel is read once: kPieceRows pieces of 4 KiB
 constexpr int64_t kPieceRows = 32;
 constexpr int64_t kFewPanels = 2;                      // of A, that are multiplied piece by piece
@@ -312,15 +315,21 @@ struct Product {
         Scratch scratch(r);
         const Shelf shelf = {scratch.allocate<float>((a1 - a0) * height * (k1 - k)), scratch.allocate<uint8_t>(states), a0, a1, k, block, height};
         __builtin_memset(shelf.states, Shelf::kMissing, static_cast<size_t>(states));
-        const int64_t slice = panels_a > 1 ? kSlicePanels : kLongSlice;
+        const int64_t slice = panels_a > 1 ? kSlicePanels / (pairs ? 2 : 1) : least(kSliceFloats / (kTileColumns * (K + 1)) + 1, 8 * kSlicePanels);
         for (int64_t b0 = 0; b0 < panels_b; b0 += slice) {
           const int64_t b1 = least(b0 + slice, panels_b);
-          // Columns first: then B is packed once. Tasks of equal size, or the last ones wait.
-          const int64_t column_tasks = shares(wanted, (b1 - b0) / kRunPanels), row_tasks = shares(wanted / column_tasks, (a1 - a0) / kTaskPanels);
+          // Columns first: then B is packed once. Tasks of equal size, or the last ones wait, if that leaves something to do for every thread.
+          const int64_t most_columns = divide_up(b1 - b0, kRunPanels), most_rows = (a1 - a0) / kTaskPanels;
+          int64_t column_tasks = shares(wanted, most_columns), row_tasks = shares(wanted / column_tasks, most_rows);
+          if (column_tasks * row_tasks < r.threads) {
+            column_tasks = least(wanted, most_columns);
+            row_tasks = most_rows ? least(divide_up(wanted, column_tasks), most_rows) : 1;
+          }
           const int64_t per_row = divide_up(a1 - a0, row_tasks), per_column = divide_up(b1 - b0, column_tasks);
+          row_tasks = divide_up(a1 - a0, per_row), column_tasks = divide_up(b1 - b0, per_column);  // none of them empty
           checkpoint(r);
           parallel_for(r, row_tasks * column_tasks, [&](int64_t task) {
-            const int64_t a = least(a0 + task / column_tasks * per_row, a1), b = least(b0 + task % column_tasks * per_column, b1), end = least(a + per_row, a1);
+            const int64_t a = a0 + task / column_tasks * per_row, b = b0 + task % column_tasks * per_column, end = least(a + per_row, a1);
             // Threads that go through the same rows begin apart, so that each finds packed what the other left. A triangle's first rows reach every
             // column that the others do: they have to be first.
             const int64_t turn = t.upper ? 0 : (end - a) * task / (row_tasks * column_tasks), reached = t.upper ? a * height / kTileColumns : b;

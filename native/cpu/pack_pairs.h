@@ -11,7 +11,7 @@ namespace {
 #if defined(__AVX512F__)
 constexpr bool kHasPairs = true;
 
-// c + a.low · b.low + a.high · b.high, rounded after each.
+// c + a.low · b.low + a.high · b.high, one after the other, rounded after each.
 HF_INLINE Floats dot(Floats a, Floats b, Floats c) {
   asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
   return c;
@@ -47,7 +47,10 @@ HF_INLINE Floats pairs_across_k(const uint16_t* low, const uint16_t* high, int64
   return reinterpret_cast<Floats>(even | odd);
 }
 
-HF_INLINE uint16_t narrow_one(float x) { return to_bf16(x); }
+HF_INLINE uint16_t narrow_one(float x) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
+  return bits & 0x7f800000 ? to_bf16(x) : static_cast<uint16_t>(bits >> 16 & 0x8000);
+}
 HF_INLINE uint16_t narrow_one(uint16_t x) { return x; }
 
 // out[k · width + w] = the words of source[w · step_w + 2k · step_k] for w < width, zero for w ≥ count_w. `numbers` along k are left from here on.

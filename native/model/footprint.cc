@@ -42,7 +42,7 @@ int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
   return 3 * w.C + w.attention + *std::max_element(std::begin(branches), std::end(branches));
 }
 
-int64_t packed_bytes(int64_t M, int64_t K) { return 4 * std::min<int64_t>((M + 14) * K, 1152 * 512); }
+int64_t packed_bytes(int64_t M, int64_t K) { return 4 * (M <= 14 ? M * K : std::min<int64_t>((M + 14) * K, 1152 * 512)); }
 
 int64_t product_bytes(const ModelSpec& s, int64_t rows, bool backward) {
   const Widths w(s);

@@ -93,6 +93,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   if (!(Number.isSafeInteger(seed) && seed >= 0)) fail('ERR_INVALID_ARG', `createContext: seed must be a non-negative integer, got ${seed}`);
   if (!['fp32', 'fp64', 'tf32', 'bf16'].includes(math)) fail('ERR_INVALID_ARG', `createContext: math must be 'fp32', 'fp64', 'tf32' or 'bf16', got '${String(math)}'`);
   if (!onCuda && math === 'tf32') fail('ERR_UNSUPPORTED', "createContext: math 'tf32' is not available on the CPU; use 'fp32' or 'fp64'");
+  if (!onCuda && math === 'bf16' && device !== 'cpu') fail('ERR_UNSUPPORTED', `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'`);
   if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot) fail('ERR_UNSUPPORTED', `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`);
   if (onCuda && math === 'fp64') fail('ERR_UNSUPPORTED', `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`);
   const index = Number(device.split(':')[1] ?? 0);

@@ -756,8 +756,9 @@ export interface Kernels {
    *   C = alpha · A B (+ bias, per column) (+ residual)        or, with accumulate,  C += alpha · A B (+ bias) (+ residual)
    * a (M,K), b (K,N): any strides, so every transpose is a view. c (M,N): rows may be apart.
    * triangle: only entries n ≥ m are computed, the others are neither read nor written (Gram matrices; M = N).
-   * a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's type.
-   * packed_b: b as gemm_pack lays it out, made once and used many times (decoding). It is valid for the backend that made it; b is
+   * a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's type. In bf16 math both are bfloat16, rounded
+   * if they have to be.
+   * packed_b: b as gemm_pack lays it out, made once and used many times (decoding). It is valid for the backend and the math that made it; b is
    *   still needed for its shape and by backends that do not pack. The sum over k is taken in the same order with and without it,
    *   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of
    *   cuBLAS, docs/cuda.md, or of the BLAS that HEADFIRST_BLAS names, docs/linking.md).

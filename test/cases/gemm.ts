@@ -43,7 +43,7 @@ export const gemm = defineCases({
     ...edges.map(([M, K, N]) => plain(M, K, N)),
     ...strided(3, 37, 21), ...strided(8, 400, 70), ...strided(45, 401, 67),
     plain(9, 40, 2100), plain(30, 40, 2100),
-    plain(3, 1100, 1100), plain(1300, 512, 33), plain(30, 1040, 40),
+    plain(3, 1100, 1100), plain(1300, 512, 33), plain(30, 1040, 40), plain(1000, 1100, 40),
     { name: 'more rows than a slice', args: (r) => ({ a: lay(r.normal([2100, 9]), 'columns'), b: r.normal([9, 17]) }) },
     { name: 'empty rows', args: (r) => ({ a: r.normal([0, 4]), b: r.normal([4, 3]) }) },
     { name: 'empty columns', args: (r) => ({ a: r.normal([4, 4]), b: r.normal([4, 0]) }) },

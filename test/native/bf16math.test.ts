@@ -3,9 +3,9 @@
  * invariant of gemm has to hold; with others they are those of the rounded operands.
  */
 import { spawnSync } from 'node:child_process';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
-import { createContext, Model, policyGradient, type Sample, Tensor } from '../../src/index.js';
+import { type Context, createContext, Model, policyGradient, type Sample, Tensor } from '../../src/index.js';
 import { addon } from '../../src/native/addon.js';
 import type { CaseArgs } from '../cases/define.js';
 import { gemm } from '../cases/gemm.js';
@@ -45,6 +45,14 @@ describe.skipIf(!addon.cpu.bf16Dot)('math bf16 on a processor with AVX512_BF16 (
     invariant.check((name, args) => runCase(entry(name), args, 'avx512', bf16), new Random(seedOf(invariant.name)), 'float32');
   });
 
+  it('subnormal operands are zeros, however they lie', () => {
+    for (const layout of [undefined, 'columns', 'spread'] as const) {
+      const a: RealTensor = { data: new Float64Array(40 * 20).fill(2 ** -126 - 2 ** -136), shape: [40, 20], ...(layout ? { layout } : {}) };
+      const b: RealTensor = { data: new Float64Array(20 * 40).fill(2 ** 100), shape: [20, 40] };
+      expect(numbers(runCase(op, { a, b }, 'avx512', bf16)['c']!).every((c) => c === 0), layout).toBe(true);
+    }
+  });
+
   it('refuses what gemm_pack made in another math', () => {
     const b = new Random(3).normal([16, 40]);
     const a = new Random(4).normal([2, 16]);
@@ -53,15 +61,19 @@ describe.skipIf(!addon.cpu.bf16Dot)('math bf16 on a processor with AVX512_BF16 (
     expect(() => runCase(op, { a, b, packed_b: { data: panels, shape: [panels.length] } }, 'avx512', bf16)).toThrow('in this math');
   });
 
-  describe('an engine', async () => {
-    const [context, plain] = await Promise.all([createContext({ device: 'cpu', math: 'bf16', threads: 2 }), createContext({ device: 'cpu', threads: 1 })]);
+  describe('an engine', () => {
+    let context: Context;
+    let plain: Context;
+    beforeAll(async () => {
+      [context, plain] = await Promise.all([createContext({ device: 'cpu', math: 'bf16', threads: 2 }), createContext({ device: 'cpu', threads: 1 })]);
+    });
     const samples: Sample[] = [{ inputIds: [3, 14, 15, 9, 26, 5, 35], scoreFrom: 2 }, { inputIds: [8, 9, 7, 9], scoreFrom: 1 }];
     const coefficients = Float32Array.from({ length: 8 }, (_, i) => Math.cos(i + 1));
     const distance = (actual: ArrayLike<number>, expected: ArrayLike<number>) =>
       relativeError({ data: Float64Array.from(actual), shape: [actual.length] }, { data: Float64Array.from(expected), shape: [expected.length] });
 
     it.each(goldenFamilies)('%s: gradients within 3 % of float32’s, and not the same', async (name) => {
-      const gradients = async (c: typeof context) => {
+      const gradients = async (c: Context) => {
         const model = await Model.fromPretrained(golden(name), { context: c });
         await model.accumulateGradients(samples, { loss: 'clip', advantages: coefficients });
         return (await Promise.all(model.parameters().map(async (p) => [...await model.getGradient(p.name)]))).flat();
@@ -85,7 +97,7 @@ describe.skipIf(!addon.cpu.bf16Dot)('math bf16 on a processor with AVX512_BF16 (
       const hidden = Float32Array.from(random.normal([N, C]).data);
       const weight = Float32Array.from(random.normal([V, C]).data, (x) => 0.2 * x);
       const targets = random.integers([N], 0, V).data;
-      const run = async (c: typeof context) => {
+      const run = async (c: Context) => {
         const { gradHidden, gradWeight, logps, entropy } = await policyGradient({
           hidden: Tensor.from(c, hidden, [N, C]), weight: Tensor.from(c, weight, [V, C]), targets, coefficients: new Float32Array(N).fill(1 / N), gradHidden: true, gradWeight: true,
         });
