@@ -188,7 +188,7 @@ async function runPeer(script: readonly string[], threads: number): Promise<Peer
 export async function benchWorkloads(wanted: (name: string) => boolean, { threads, limits, peak, rates, peer, rounds, report }: Settings): Promise<void> {
   for (const workload of workloads) {
     const { math = 'fp32' } = workload;
-    if (!wanted(workload.name) || (math === 'bf16' && !rates.bf16Flops)) continue;
+    if (!wanted(workload.name) || (math === 'bf16' && !(addon.cpu.bf16Dot && rates.bf16Flops))) continue;
     const context = await createContext({ device: 'cpu', threads, math });
     const exact = await createContext({ device: 'cpu', math: 'fp64' });
     const error = distance(await workload.check(context), await workload.check(exact));

@@ -12,8 +12,8 @@ Context::~Context() { abandon(); }
 void Context::submit(Job job) {
   std::lock_guard<std::mutex> lock(mutex_);
   HF_CHECK(!closed_, ErrorCode::kDisposed, "the context was disposed; make a new one with createContext()");
+  if (!thread_.joinable()) thread_.start([this] { loop(); });  // first: if the system has no thread for it, the job is refused, not kept
   queue_.push_back(std::move(job));
-  if (!thread_.joinable()) thread_.start([this] { loop(); });
   wake_.notify_one();
 }
 

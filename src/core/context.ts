@@ -21,7 +21,7 @@ export interface ContextOptions {
   /**
    * 'fp64' runs the plain reference in double: slow, exact, for small models (CPU). 'tf32' and 'bf16' round the operands of matrix products for the
    * tensor cores and still add in float32 (CUDA). 'bf16' does so on a CPU with AVX512_BF16, too, where it pays if `headfirst bench gemm` shows more
-   * bfloat16 than float32 GFLOP/s (AMD since Zen 4; not Intel's Xeons without AMX). Default 'fp32'.
+   * bfloat16 than float32 GFLOP/s (docs/architecture.md, Decisions). Default 'fp32'.
    */
   readonly math?: 'fp32' | 'fp64' | 'tf32' | 'bf16';
 }

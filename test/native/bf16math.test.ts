@@ -109,6 +109,10 @@ describe.skipIf(!addon.cpu.bf16Dot)('math bf16 on a processor with AVX512_BF16 (
   });
 });
 
+it.skipIf(addon.cuda.devices.length > 0)('bf16 math on the CPU is not chosen by itself (skipped with a GPU)', async () => {
+  await expect(createContext({ math: 'bf16' })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining("ask for device 'cpu'") as string });
+});
+
 it('a context in bf16 math is refused where the kernels in use lack the instruction', () => {
   const source = `import { createContext } from '${new URL('../../dist/index.js', import.meta.url).href}'; await createContext({ device: 'cpu', math: 'bf16' }).then(() => console.log('made'), (e) => console.log(e.code, e.message))`;
   const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', source], { encoding: 'utf8', env: { ...process.env, HEADFIRST_ISA: 'base' } });

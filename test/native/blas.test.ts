@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, vi } from 'vitest';
 
+import { addon } from '../../src/native/addon.js';
 import type { CaseArgs } from '../cases/define.js';
 import { gemm } from '../cases/gemm.js';
 import { packedBytes } from '../cases/gemm_pack.js';
@@ -121,6 +122,9 @@ describe('what stays with the built-in kernels', () => {
     expect(numbers(result['d_hidden']!).some((x) => x !== 0)).toBe(true);
     expect(made).toEqual([]);
   });
+
+  it.skipIf(!addon.cpu.bf16Dot)('products in bf16 math by AVX512_BF16 (skipped without)', () =>
+    expect(logged(() => runCase(entry('gemm'), { a, b }, 'avx512', { math: 'bf16' })).products).toEqual([]));
 
   it('other backends', () => expect(logged(() => runCase(entry('gemm'), { a, b }, 'reference32')).products).toEqual([]));
 });
