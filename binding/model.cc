@@ -56,7 +56,7 @@ ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
       const std::shared_ptr<Context>& context = ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");
       object_ = std::make_shared<Model>(context, model_spec_of(info[1]));
     }
-    adjust_memory(info.Env(), object_->weights().bytes());
+    adjust_memory(info.Env(), object_->weight_bytes());
   });
 }
 
@@ -292,6 +292,7 @@ Napi::Value ModelHandle::footprint(const Napi::CallbackInfo& info) {
     const SampleSizes sizes{options.integer("sequences"), options.integer("sequenceLength"), options.integer("scoredLength")};
     const int64_t prompts = options.integer("prompts");
     Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("weights", double(model.weight_bytes()));
     result.Set("accumulate", double(accumulate_bytes(model, sizes, how, {options.flag("classifier"), options.flag("body"), int(options.integer("lowestLayer"))})));
     result.Set("score", double(score_bytes(model, sizes)));
     result.Set("generate", prompts > 0 ? double(generate_bytes(model, prompts, options.integer("promptLength"), g)) : 0.0);
@@ -300,7 +301,7 @@ Napi::Value ModelHandle::footprint(const Napi::CallbackInfo& info) {
 }
 
 void ModelHandle::release(Napi::Env env) {
-  if (object_) adjust_memory(env, -object_->weights().bytes());
+  if (object_) adjust_memory(env, -object_->weight_bytes());
   object_ = nullptr;
 }
 void ModelHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }

@@ -26,8 +26,9 @@ export function sourceHash() {
 /** 'gemm_kernel, tf32, 64 rows' of a mangled name: the kernel and what tells its instances apart. */
 function kernelName(mangled) {
   const [, name, rest] = /([a-z][a-z_]*_kernel)(.*)/.exec(mangled);
-  const math = /4MathE(\d)/.exec(rest), shape = /BlockShapeILi(\d+)/.exec(rest), factor = /6FactorE(\d)/.exec(rest), dims = /^ILi(\d+)E/.exec(rest);
-  return [name, math && ['exact', 'tf32', 'bf16'][Number(math[1])], shape && `${shape[1]} rows`, dims && `D ${dims[1]}`, factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])]].filter(Boolean).join(', ');
+  const math = /4MathE(\d)/.exec(rest), shape = /BlockShapeILi(\d+)/.exec(rest), factor = /6FactorE(\d)/.exec(rest), kind = /14ActivationKindE(\d)/.exec(rest), dims = /^ILi(\d+)E/.exec(rest);
+  return [name, math && ['exact', 'tf32', 'bf16'][Number(math[1])], shape && `${shape[1]} rows`, dims && `D ${dims[1]}`, factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])],
+    kind && ['gelu', 'gelu_new', 'silu_gate', 'relu'][Number(kind[1])], kind && /ELb1E/.test(rest) && 'to bf16'].filter(Boolean).join(', ');
 }
 
 async function compile(file) {

@@ -38,7 +38,8 @@ class Context {
   int threads() const noexcept { return threads_; }
   Math math() const noexcept { return math_; }
   const std::shared_ptr<Device>& device() const noexcept { return counter_->device; }
-  DType real() const noexcept { return backend_ == Backend::kReference64 ? DType::kF64 : DType::kF32; }
+  DType real() const noexcept { return real_type(backend_); }
+  DType stored() const noexcept { return stored_type(backend_, math_); }
   const std::shared_ptr<MemoryCounter>& counter() const noexcept { return counter_; }
   // Scratch bytes of the latest jobs, and the most since the last call.
   int64_t arena_bytes() const noexcept { return arena_bytes_.load(std::memory_order_relaxed); }

@@ -17,6 +17,10 @@ constexpr int kBackendCount = 6;
 // has it. Sums are float32 in any case. Other columns of the CPU ignore it.
 enum class Math : int32_t { kExact, kTf32, kBf16 };
 
+HF_INLINE DType real_type(Backend backend) { return backend == Backend::kReference64 ? DType::kF64 : DType::kF32; }
+// What activations between matrix products, and weights for them, are stored in: in bf16 math a device's products would round them in any case.
+HF_INLINE DType stored_type(Backend backend, Math math) { return backend == Backend::kCuda && math == Math::kBf16 ? DType::kBF16 : real_type(backend); }
+
 class Arena;
 class Device;
 class JobControl;
@@ -30,9 +34,8 @@ struct Run {
   Arena* device_arena = nullptr;  // for the device's share
   JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
 
-  // What activations between matrix products are stored in: in bf16 math the products would round them in any case.
-  HF_INLINE DType stored() const { return backend == Backend::kCuda && math == Math::kBf16 ? DType::kBF16 : real(); }
-  HF_INLINE DType real() const { return backend == Backend::kReference64 ? DType::kF64 : DType::kF32; }
+  HF_INLINE DType stored() const { return stored_type(backend, math); }
+  HF_INLINE DType real() const { return real_type(backend); }
 };
 
 struct ArenaMark {

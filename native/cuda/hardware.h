@@ -107,6 +107,12 @@ HF_DEVICE float exp2_approximate(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// 1 / x within one unit in the last place; results below the normal numbers are 0.
+HF_DEVICE float reciprocal_approximate(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 
 // Four matrices of 8 rows of 16 bytes (8 bfloat16), a warp: lane l names row l % 8 of matrix l / 8, which starts at a multiple of 16 bytes. Lane 4 g + t gets
 // word t of row g of each matrix; transposed, the numbers g of rows 2t and 2t + 1. So a tile with the summed index along its rows, or down its

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "kernels/op_table.h"
 
 namespace hf {
 namespace {
@@ -78,7 +79,7 @@ Model::Model(std::shared_ptr<Context> context, ModelSpec spec) : context_(std::m
     size_ += size;
   }
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
-  if (s.bfloat16) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
+  if (s.bfloat16 || context_->stored() == DType::kBF16) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   trainable_.assign(parameters_.size(), true);
   wire();
 }
@@ -87,14 +88,14 @@ Model::Model(const Model& other)
     : context_(other.context_), spec_(other.spec_), parameters_(other.parameters_), size_(other.size_), trainable_(other.parameters_.size(), true) {
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
   copy_memory(context_->device().get(), weights_.view.data, other.weights_.view.data, weights_.view.bytes());
-  if (spec_.bfloat16) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
+  if (other.rounded_.buffer) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   wire();
   for (size_t i = 0; i < parameters_.size(); ++i)
     if (rounded(int(i))) copy_memory(context_->device().get(), operand(int(i)).data, other.operand(int(i)).data, operand(int(i)).bytes());
 }
 
 bool Model::rounded(int parameter) const {
-  if (!spec_.bfloat16) return false;
+  if (!rounded_.buffer) return false;
   switch (parameters_[parameter].spec.role) {
     case Role::kQ:
     case Role::kK:
@@ -112,14 +113,14 @@ bool Model::rounded(int parameter) const {
 
 void Model::refresh(int parameter, Run& run) {
   if (!rounded(parameter)) return;
-  Scratch scratch(run);
+  if (run.device) {  // whose copies round
+    CopyArgs args;
+    args.x = weight(parameter).split_last(1), args.y = operand(parameter).split_last(1);
+    return dispatch(args, run);
+  }
   const int64_t count = parameters_[parameter].size;
-  // A device's numbers are rounded on the host.
-  const View source = run.device ? host_tensor(run, DType::kF32, count) : weight(parameter);
-  const View target = run.device ? host_tensor(run, DType::kBF16, count) : operand(parameter);
-  if (run.device) copy_numbers(run, source, weight(parameter));
-  const float* from = source.as<float>();
-  uint16_t* to = target.as<uint16_t>();
+  const float* from = weight(parameter).as<float>();
+  uint16_t* to = operand(parameter).as<uint16_t>();
   constexpr int64_t kChunk = 1 << 18;
   parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
     for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count); ++i) {
@@ -127,7 +128,6 @@ void Model::refresh(int parameter, Run& run) {
       to[i] = uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
     }
   });
-  if (run.device) copy_numbers(run, operand(parameter), target);
 }
 
 std::shared_ptr<Model> Model::clone() const { return std::shared_ptr<Model>(new Model(*this)); }

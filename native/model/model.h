@@ -72,8 +72,10 @@ class Model {
 
   // The whole flat vector (P), and one parameter of it in its own shape.
   View weights() const { return weights_.view; }
+  int64_t weight_bytes() const { return weights_.view.bytes() + (rounded_.buffer ? rounded_.view.bytes() : 0); }  // with the rounded copies
   View weight(int parameter) const { return view_in(weights_.view, parameter); }
-  // What matrix products multiply by: the weight itself, or its rounded copy, which refresh() renews after a change.
+  // What matrix products multiply by: the weight itself, or its copy rounded to bfloat16 (a bfloat16 model, or what a device's products would round at
+  // every call), which refresh() renews after a change.
   View operand(int parameter) const { return rounded(parameter) ? view_in(rounded_.view, parameter) : weight(parameter); }
   View classifier_operand() const { return operand(classifier_); }
   void refresh(int parameter, Run& run);
@@ -107,7 +109,7 @@ class Model {
   ModelSpec spec_;
   std::vector<Parameter> parameters_;
   int64_t size_ = 0;
-  Tensor weights_, gradients_, rounded_;
+  Tensor weights_, gradients_, rounded_;  // rounded_ absent: products read the weights
   std::vector<bool> trainable_, written_;  // written_: gradients that may not be zero
   int embedding_ = -1, position_ = -1, classifier_ = -1;
   NormWeights final_norm_;

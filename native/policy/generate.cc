@@ -39,8 +39,7 @@ class Decoder {
     }
     classifier_.weight = model.classifier_operand();
     prefill(ids, offsets, first_prompt, last_prompt);
-    if (run.stored() != run.real()) round_weights();
-    else if (packs_weights(model, options)) pack();
+    if (packs_weights(model, options)) pack();
   }
 
   void decode() {
@@ -67,33 +66,19 @@ class Decoder {
   }
 
  private:
-  template <class Body>
-  void each_linear(const Body& body) {
-    for (LayerLinears& l : linears_) {
-      for (Linear& linear : l.qkv) body(linear);
-      for (Linear& linear : l.mlp_in) body(linear);
-      body(l.attention_out), body(l.mlp_down);
-    }
-    body(classifier_);
-  }
   void pack() {
-    each_linear([&](Linear& linear) {
+    const auto pack = [&](Linear& linear) {
       GemmPackArgs args;
       args.b = linear.weight.transposed();
       args.packed = linear.packed = arena_tensor(run_, DType::kU8, gemm_packed_bytes(linear.in(), linear.out()));
       dispatch(args, run_);
-    });
-  }
-  // Products would round the weights at every step.
-  void round_weights() {
-    each_linear([&](Linear& linear) {
-      View& w = linear.weight;
-      if (w.dtype == run_.stored()) return;
-      const bool by_rows = w.stride[1] == 1;
-      const View from = by_rows ? w : w.transposed(), to = arena_tensor(run_, run_.stored(), from.shape[0], from.shape[1]);
-      copy_rows(from, to, run_);
-      w = by_rows ? to : to.transposed();
-    });
+    };
+    for (LayerLinears& l : linears_) {
+      for (Linear& linear : l.qkv) pack(linear);
+      for (Linear& linear : l.mlp_in) pack(linear);
+      pack(l.attention_out), pack(l.mlp_down);
+    }
+    pack(classifier_);
   }
 
   View indices(int64_t n) { return arena_tensor(run_, DType::kI32, n); }

@@ -50,7 +50,6 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
   const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
   const classifierOnly = trainable.every((p) => p.role === 'classifier');
   const real = model.context.math === 'fp64' ? 8 : 4;
-  const weights = (model.dtype === 'bfloat16' ? real + 2 : real) * model.native.size;
   const gradients = real * trainable.reduce((sum, p) => sum + p.size, 0);
   const phases = model.native.footprint({
     sequences, sequenceLength, scoredLength, ...(maxTokens ? { maxTokens } : {}), gradientCheckpointing, exactKl: reference === 'exact',
@@ -58,11 +57,11 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
     lowestLayer: trainable.reduce((lowest, p) => (/^(final_norm|classifier)/.test(p.role) ? lowest : Math.min(lowest, Math.max(p.layer, 0))), model.spec.layers),
     ...(sampling ?? { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 }),
   });
+  const { weights, accumulate: activations, score: scoring, generate: sampled } = phases;
   const held = {
     weights, gradients, optimizer: 2 * gradients, reference: reference ? weights : 0,
     features: classifierOnly && sampling ? real * sequences * scoredLength * model.spec.hiddenSize : 0,
   };
-  const { accumulate: activations, score: scoring, generate: sampled } = phases;
   const throughout = Object.values(held).reduce((a, b) => a + b);
   return { bytes: throughout + Math.max(activations, sampling || reference ? scoring : 0, sampled), ...held, activations, scoring, sampling: sampled };
 }

@@ -325,8 +325,8 @@ export interface NativeModel {
     onProgress?: NativeProgress,
   ): NativeJob<NativeScores>;
   generate(prompts: PackedSequences, options: NativeGenerateOptions, onProgress?: NativeProgress): NativeJob<NativeCompletions>;
-  /** Bytes of the arena that accumulate(), score() and generate() take at their peaks (native/policy/footprint.h). */
-  footprint(options: NativeFootprint): { accumulate: number; score: number; generate: number };
+  /** Bytes of the weights, and of the arena that accumulate(), score() and generate() take at their peaks (native/policy/footprint.h). */
+  footprint(options: NativeFootprint): { weights: number; accumulate: number; score: number; generate: number };
   planGram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions): NativeGramPlan;
   /** One matrix (F1 · F2 numbers) per entry of the split: [total] | [representation, gradient, cross] | [...parameters, classifier use, cross]. */
   gram(first: NativeFunctions, second: NativeFunctions | null, options: NativeGramOptions, onProgress?: NativeProgress): NativeJob<Float64Array[]>;

@@ -66,12 +66,34 @@ describe.skipIf(onHardware)('products that go to cuBLAS', () => {
     expect(check({ a: { ...a, bfloat16: true }, b: { ...b, bfloat16: true, layout: 'columns' } }, 'bf16')).toMatchObject({ operands: 'bf16', transposed: [1, 0] });
   });
 
-  it.each(['tf32', 'bf16'] as const)('%s: alpha, bias, residual, accumulate', (math) => {
-    const [bias, residual, c] = [random.normal([N]), random.normal([M, N]), random.normal([M, N])];
-    expect(check({ a, b, alpha: -0.5, bias, residual }, math)).toMatchObject({ bias: true, c: 'other' });
-    expect(check({ a, b, residual }, math, true)).toMatchObject({ bias: false, c: 'other' });
+  const [bias, residual, c] = [random.normal([N]), random.normal([M, N]), random.normal([M, N])];
+  it.each(['tf32', 'bf16'] as const)('%s: alpha, bias, accumulate', (math) => {
+    expect(check({ a, b, alpha: -0.5, bias }, math)).toMatchObject({ bias: true, c: 'none' });
     expect(check({ a, b, c, accumulate: true, alpha: 2 }, math)).toMatchObject({ bias: false, c: 'd' });
     expect(check({ a, b, c, accumulate: true, bias }, math)).toMatchObject({ bias: true, c: 'd' });
+  });
+
+  it('a residual as C: in tf32, and of a long bf16 product', () => {
+    expect(check({ a, b, alpha: -0.5, bias, residual }, 'tf32')).toMatchObject({ bias: true, c: 'other' });
+    expect(check({ a, b, residual }, 'tf32', true)).toMatchObject({ bias: false, c: 'other' });
+    const long = { a: random.normal([130, 2100]), b: random.normal([2100, 130]), bias: random.normal([130]), residual: random.normal([130, 130]) };
+    expect(check(long, 'bf16')).toMatchObject({ bias: true, c: 'other' });
+  });
+
+  it('a residual after a short bf16 product, with the bias', () => {
+    expect(check({ a, b, alpha: -0.5, bias, residual }, 'bf16')).toMatchObject({ bias: false, c: 'none' });
+    expect(check({ a, b, residual }, 'bf16', true)).toMatchObject({ bias: false, c: 'none' });
+    const odd = random.normal([K, 307]);  // rows that are not aligned
+    expect(check({ a, b: odd, bias: random.normal([307]), residual: random.normal([M, 307]) }, 'bf16')).toMatchObject({ bias: false, c: 'none' });
+  });
+
+  it('a gradient of a weight with fewer rows than columns as its transpose', () => {
+    const [out, input, rows] = [141, 275, 1000];
+    const d = { ...random.normal([out, rows]), layout: 'columns' as const }, x = random.normal([rows, input]), gradient = random.normal([out, input]);
+    for (const padded of [false, true])
+      expect(check({ a: d, b: x, c: gradient, accumulate: true, alpha: -2 }, 'bf16', padded)).toMatchObject({ m: out, n: input, k: rows, transposed: [0, 1], c: 'none' });
+    const wide = { ...random.normal([input, rows]), layout: 'columns' as const };
+    expect(check({ a: wide, b: random.normal([rows, out]), c: random.normal([input, out]), accumulate: true }, 'bf16')).toMatchObject({ m: out, n: input, c: 'd' });
   });
 });
 

@@ -180,6 +180,7 @@ uint32_t to_f16x2(float low, float high);
 float2 from_f16x2(uint32_t bits);
 
 inline float exp2_approximate(float x) { return exp2f(x); }
+inline float reciprocal_approximate(float x) { return 1.0f / x; }
 
 void ldmatrix_x4(uint32_t (&out)[2][2], Shared<uint32_t> row);
 void ldmatrix_x4_trans(uint32_t (&out)[2][2], Shared<uint32_t> row);
