@@ -36,6 +36,7 @@ Napi::Object cuda_info(Napi::Env env) {
     device.Set("name", d.name);
     device.Set("computeCapability", std::to_string(d.major) + "." + std::to_string(d.minor));
     device.Set("bytes", double(d.bytes));
+    if (!d.problem.empty()) device.Set("problem", d.problem);
     devices.Set(devices.Length(), device);
   }
   cuda.Set("devices", devices);

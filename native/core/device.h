@@ -39,11 +39,12 @@ struct CudaDevice {
   std::string name;      // 'NVIDIA H200'
   int major, minor;      // compute capability
   int64_t bytes;         // of memory
+  std::string problem;   // why the kernels do not run there; empty: they do
 };
 struct CudaStatus {
   bool built = false;
   std::string architectures;        // that kernels were compiled for: 'sm_80 sm_90a compute_80'
-  std::vector<CudaDevice> devices;  // usable ones
+  std::vector<CudaDevice> devices;  // in the driver's order; empty when none of them is usable
   std::string reason;               // why there is none, or which driver serves them
 };
 const CudaStatus& cuda_status();

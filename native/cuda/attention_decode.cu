@@ -133,10 +133,9 @@ void run(const AttentionDecodeArgs& args, Run& r) {
     p.slots = a.slots.as<const int32_t>(), p.lengths = a.lengths.as<const int32_t>();
     p.y = heads_of(a.y);
     p.rows = int(a.q.shape[1] / a.cache_k.shape[2]), p.dims = int(a.q.shape[2]), p.depth = (p.dims + 3) / 4 * 4, p.scale = float(a.scale);
-    constexpr int kMost = 163 << 10;  // bytes of a block on sm_80
     const int shared = 4 * decode_shared(p.rows, p.depth) + 64;  // pieces begin at multiples of 16 bytes
-    HF_CHECK(shared <= kMost, ErrorCode::kUnsupported, "attention_decode: %d query heads a key head of %d numbers need %d bytes of shared memory on CUDA, which has %d", p.rows,
-             p.dims, shared, kMost);
+    HF_CHECK(shared <= kBlockShared, ErrorCode::kUnsupported, "attention_decode: %d query heads a key head of %d numbers need %d bytes of shared memory on CUDA, which has %d", p.rows,
+             p.dims, shared, kBlockShared);
     launch("attention_decode", decode_kernel, dim3(unsigned(a.q.shape[0]), unsigned(a.cache_k.shape[2])), kDecodeThreads, shared, stream, p);
   });
 }

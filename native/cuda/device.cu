@@ -8,6 +8,13 @@
 namespace hf {
 namespace {
 
+std::string problem_of(const cudaDeviceProp& p) {
+  if (p.major < 8) return "it has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) + ", but kernels need 8.0 or higher";
+  if (p.sharedMemPerBlockOptin < size_t(cuda::kBlockShared))
+    return "it gives a block " + std::to_string(p.sharedMemPerBlockOptin >> 10) + " KiB of shared memory, but kernels need " + std::to_string(cuda::kBlockShared >> 10);
+  return "";
+}
+
 CudaStatus look() {
   CudaStatus status;
   status.built = true;
@@ -28,16 +35,16 @@ CudaStatus look() {
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    status.devices.push_back({properties.name, properties.major, properties.minor, int64_t(properties.totalGlobalMem)});
+    status.devices.push_back({properties.name, properties.major, properties.minor, int64_t(properties.totalGlobalMem), problem_of(properties)});
   }
-  bool usable = false;
-  for (const CudaDevice& d : status.devices) usable = usable || d.major >= 8;
-  if (!usable) {
-    status.reason = "kernels need compute capability 8.0 or higher, and the devices here have less";
-    status.devices.clear();
-  } else {
-    status.reason = "CUDA driver for " + version;
+  status.reason = "CUDA driver for " + version;
+  std::string problems;
+  for (const CudaDevice& d : status.devices) {
+    if (d.problem.empty()) return status;
+    problems += (problems.empty() ? "" : "; ") + d.name + ": " + d.problem;
   }
+  status.reason = "no device is usable: " + problems;
+  status.devices.clear();
   return status;
 }
 
@@ -54,8 +61,7 @@ std::shared_ptr<Device> open_cuda(int index) {
   HF_CHECK(index >= 0 && index < int(status.devices.size()), ErrorCode::kBackendUnavailable, "cuda: there is no device %d; this machine has %zu",
            index, status.devices.size());
   const CudaDevice& device = status.devices[size_t(index)];
-  HF_CHECK(device.major >= 8, ErrorCode::kBackendUnavailable, "cuda: device %d (%s) has compute capability %d.%d, but kernels need 8.0 or higher", index,
-           device.name.c_str(), device.major, device.minor);
+  HF_CHECK(device.problem.empty(), ErrorCode::kBackendUnavailable, "cuda: device %d (%s) is not usable: %s", index, device.name.c_str(), device.problem.c_str());
   return std::make_shared<cuda::Stream>(index);
 }
 

@@ -19,13 +19,8 @@ __global__ void __launch_bounds__(kThreads) pack_kernel(PackSources sources, int
   if (row >= rows) return;
   const Rows from = s.from.rows(row, head);
   const Four low = from.load(0, d, dims), high = from.load(0, d + 4, dims);
-  Words4 out;
-#pragma unroll
-  for (int k = 0; k < 2; ++k) {
-    out.v[k] = to_bf16x2(s.factor * low.v[2 * k], s.factor * low.v[2 * k + 1]);
-    out.v[2 + k] = to_bf16x2(s.factor * high.v[2 * k], s.factor * high.v[2 * k + 1]);
-  }
-  *reinterpret_cast<Words4*>(s.to + (head * rows + row) * (D / 2) + d / 2) = out;
+  const auto pair = [&](const Four& x, int i) { return to_bf16x2(s.factor * x.v[i], s.factor * x.v[i + 1]); };
+  store_whole(s.to + (head * rows + row) * (D / 2) + d / 2, make_uint4(pair(low, 0), pair(low, 2), pair(high, 0), pair(high, 2)));
 }
 
 // Online softmax: p.c > 0 here, the sign of the scale is in the packed q.

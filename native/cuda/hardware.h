@@ -101,6 +101,11 @@ HF_DEVICE float2 from_f16x2(uint32_t bits) {
   return out;
 }
 
+// 8 or 16 bytes in one store, which nvcc takes apart at times.
+HF_DEVICE void store_whole(void* to, uint2 x) { asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(x.x), "r"(x.y) : "memory"); }
+HF_DEVICE void store_whole(void* to, uint4 x) { asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory"); }
+HF_DEVICE void store_whole(void* to, float4 x) { asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory"); }
+
 // 2 to the x within two units in the last place; results below the normal numbers are 0.
 HF_DEVICE float exp2_approximate(float x) {
   float y;

@@ -146,7 +146,7 @@ struct TileLogits {
     return {{most + low.x, most + low.y, most + high.x, most + high.y}};
   }
   HF_DEVICE void store(int64_t n, int64_t v, int64_t, const Four& x) const {
-    *reinterpret_cast<uint2*>(z + n * step + v) = make_uint2(to_bf16x2(x.v[0], x.v[1]), to_bf16x2(x.v[2], x.v[3]));
+    store_whole(z + n * step + v, make_uint2(to_bf16x2(x.v[0], x.v[1]), to_bf16x2(x.v[2], x.v[3])));
   }
 };
 

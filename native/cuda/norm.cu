@@ -1,4 +1,4 @@
-// Layer and RMS norm. A row belongs to a warp (up to 1,024 columns) or to a block, whose threads hold their numbers of it, and of the gain and bias, in
+// Layer and RMS norm. A row belongs to a warp (up to 768 columns) or to a block, whose threads hold their numbers of it, and of the gain and bias, in
 // registers, four at a time, so that memory sees it once and is waited for once; rows of more than 4,096 columns are read again for each use. Shared memory: 8 floats. Memory bound: forward 8 bytes a
 // number for about 7 operations.
 #include "cuda/rows.h"
@@ -183,7 +183,7 @@ void with_row(int64_t columns, const Body& body) {
   if (columns <= 128) return body(RowTag<kWarp, 1>{});
   if (columns <= 512) return body(RowTag<kWarp, 4>{});
   if (columns <= 768) return body(RowTag<kWarp, 6>{});
-  if (columns <= 1024) return body(RowTag<kWarp, 8>{});
+  if (columns <= kStep) return body(RowTag<kThreads, 1>{});  // a warp would hold too many registers
   if (columns <= 2 * kStep) return body(RowTag<kThreads, 2>{});
   if (columns <= 4 * kStep) return body(RowTag<kThreads, 4>{});
   body(RowTag<kThreads, 0>{});

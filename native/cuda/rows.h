@@ -48,7 +48,7 @@ struct Rows {
     if (bf16) {
       uint16_t* p = static_cast<uint16_t*>(data) + n * step + c;
       if (aligned && c + 4 <= count) {
-        *reinterpret_cast<uint2*>(p) = make_uint2(to_bf16x2(x.v[0], x.v[1]), to_bf16x2(x.v[2], x.v[3]));
+        store_whole(p, make_uint2(to_bf16x2(x.v[0], x.v[1]), to_bf16x2(x.v[2], x.v[3])));
       } else {
 #pragma unroll
         for (int i = 0; i < 4; ++i)
@@ -58,7 +58,7 @@ struct Rows {
     }
     float* p = row(n) + c;
     if (aligned && c + 4 <= count) {
-      *reinterpret_cast<float4*>(p) = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
+      store_whole(p, make_float4(x.v[0], x.v[1], x.v[2], x.v[3]));
     } else {
 #pragma unroll
       for (int i = 0; i < 4; ++i)

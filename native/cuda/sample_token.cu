@@ -194,7 +194,7 @@ class Row {
     const double all = measure(kept, key, by_count);
     const double one = by_count ? 1.0 : weight_of_key(key);
     int64_t ties = 0;
-    while (reached < enough && (ties == 0 || reached < all)) reached += one, ++ties;
+    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached))) reached += one, ++ties;
     const auto tied = [&](int32_t v, float z) { return ordered(z) == key && kept.contains(key, v) ? 1.0 : 0.0; };
     sum(all_, tied);
     return {key, find(double(ties) - 0.5, tied)};

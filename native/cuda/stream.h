@@ -17,6 +17,8 @@ namespace hf::cuda {
 
 class Blas;
 
+constexpr int kBlockShared = 163 << 10;  // bytes of shared memory that a block may have: sm_80's, less than sm_90's; sm_86, sm_89 and sm_120 have 99 KiB
+
 class Stream final : public Device {
  public:
   explicit Stream(int index);

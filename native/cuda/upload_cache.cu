@@ -1,5 +1,6 @@
 #include "cuda/upload_cache.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "cuda/stream.h"
@@ -7,16 +8,29 @@
 namespace hf::cuda {
 namespace {
 
+// Four chains beside each other: one waits for its multiplication.
 uint64_t hash_of(const void* data, int64_t bytes) {
+  constexpr int64_t kChains = 4, kWord = 8;
   const char* p = static_cast<const char*>(data);
-  uint64_t hash = 0x9e3779b97f4a7c15ull ^ uint64_t(bytes);
-  for (int64_t i = 0; i < bytes; i += 8) {
+  uint64_t hash[kChains] = {0x9e3779b97f4a7c15ull ^ uint64_t(bytes), 0xbf58476d1ce4e5b9ull, 0x94d049bb133111ebull, 0xd6e8feb86659fd93ull};
+  const auto mix = [&](int64_t chain, uint64_t word) {
+    hash[chain] = (hash[chain] ^ word) * 0xff51afd7ed558ccdull;
+    hash[chain] ^= hash[chain] >> 32;
+  };
+  int64_t i = 0;
+  for (; i + kChains * kWord <= bytes; i += kChains * kWord)
+    for (int64_t chain = 0; chain < kChains; ++chain) {
+      uint64_t word;
+      std::memcpy(&word, p + i + chain * kWord, kWord);
+      mix(chain, word);
+    }
+  for (; i < bytes; i += kWord) {
     uint64_t word = 0;
-    std::memcpy(&word, p + i, size_t(bytes - i < 8 ? bytes - i : 8));
-    hash = (hash ^ word) * 0xff51afd7ed558ccdull;
-    hash ^= hash >> 32;
+    std::memcpy(&word, p + i, size_t(std::min(bytes - i, kWord)));
+    mix(0, word);
   }
-  return hash;
+  for (int64_t chain = 1; chain < kChains; ++chain) mix(0, hash[chain]);
+  return hash[0];
 }
 
 }  // namespace

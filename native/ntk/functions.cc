@@ -133,7 +133,8 @@ int64_t FunctionBlock::slice_width() const {
 
 View FunctionBlock::output_gradient(int64_t first, int64_t width, DType dtype) const {
   const int64_t R = hidden.shape[0];
-  const View g = arena_tensor(run, dtype, R, width);
+  // On a device in rows that products take as they are (16 bytes of bfloat16), whatever the vocabulary.
+  const View g = arena_tensor(run, dtype, R, run.device ? (width + 7) / 8 * 8 : width).slice(1, 0, width);
   Scratch scratch(run);
   const bool rounded = dtype != run.real();
   const View z = rounded ? arena_tensor(run, run.real(), R, width) : g;

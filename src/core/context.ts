@@ -28,7 +28,7 @@ export interface ContextOptions {
 
 function cudaReason(): string {
   const { devices, reason, architectures } = addon.cuda;
-  return devices.length > 0 ? `${devices.map((d) => `${d.name} (${d.computeCapability})`).join(', ')}; kernels for ${architectures}; ${reason}` : reason;
+  return devices.length > 0 ? `${devices.map((d) => `${d.name} (${d.computeCapability}${d.problem ? `, not usable: ${d.problem}` : ''})`).join(', ')}; kernels for ${architectures}; ${reason}` : reason;
 }
 
 /** What this build can run on this machine. */
@@ -96,12 +96,12 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   if (!onCuda && math === 'bf16' && device !== 'cpu') fail('ERR_UNSUPPORTED', `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'`);
   if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot) fail('ERR_UNSUPPORTED', `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`);
   if (onCuda && math === 'fp64') fail('ERR_UNSUPPORTED', `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`);
-  const index = Number(device.split(':')[1] ?? 0);
+  const index = Number(device.split(':')[1] ?? addon.cuda.devices.findIndex((d) => d.problem === undefined));
   const native = onCuda
     ? new addon.Context({ backend: 'cuda', deviceIndex: index, math: math as 'fp32' | 'tf32' | 'bf16', ...(threads ? { threads } : {}) })
     : new addon.Context({ ...(math === 'fp64' ? { backend: 'reference64' as const } : math === 'bf16' ? { math } : {}), ...(threads ? { threads } : {}) });
   const name = addon.cuda.devices[index]?.name;
-  const reason = onCuda ? `cuda: ${name}, ${device === 'auto' ? 'the first device' : 'asked for'}`
+  const reason = onCuda ? `cuda: ${name}, ${device === 'auto' ? 'the first usable device' : 'asked for'}`
     : device !== 'auto' ? 'cpu: asked for'
     : !cuda ? `cpu: ${addon.cuda.reason}`
     : math === 'fp64' ? `cpu: math 'fp64' is the CPU's`

@@ -375,7 +375,8 @@ export interface NativeAddon {
     /** Whether this build has CUDA kernels, and for which architectures. */
     readonly built: boolean;
     readonly architectures: string;
-    readonly devices: readonly { readonly name: string; readonly computeCapability: string; readonly bytes: number }[];
+    /** In the driver's order; `problem` says why the kernels do not run on one. Empty when they run on none. */
+    readonly devices: readonly { readonly name: string; readonly computeCapability: string; readonly bytes: number; readonly problem?: string }[];
     /** Why there is no usable device, or which driver serves them. */
     readonly reason: string;
     /** Which cuBLASLt plain products use, or why none. Looks for the library on the first call. */

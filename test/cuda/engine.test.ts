@@ -187,10 +187,19 @@ describe.skipIf(onHardware)('errors', () => {
     await expect(createContext({ device: 'cuda', math: 'fp64' })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
   });
 
+  it('a device whose blocks have too little shared memory is not used, and said so', () => {
+    const said = inProcess({ HEADFIRST_EMULATED_SHARED: String(99 << 10) }, `
+      const asked = await attempt(() => createContext({ device: 'cuda' }));
+      const { device, reason } = await createContext();
+      console.log(JSON.stringify({ asked, device, reason }));`);
+    const why = 'no device is usable: emulated device: it gives a block 99 KiB of shared memory, but kernels need 163';
+    expect(said).toEqual({ asked: `ERR_BACKEND_UNAVAILABLE: createContext: device 'cuda' is not available: ${why}; use device 'cpu'`, device: 'cpu', reason: `cpu: ${why}` });
+  });
+
   it("'auto' takes the device once the kernels have passed on hardware (native/cuda/runs.json), and says so", async () => {
     const context = await createContext();
     expect(context.device).toBe('cuda');
-    expect(context.reason).toMatch(/^cuda: .+, the first device$/);
+    expect(context.reason).toMatch(/^cuda: .+, the first usable device$/);
     await expect(createContext({ math: 'fp64' })).resolves.toMatchObject({ device: 'cpu', reason: "cpu: math 'fp64' is the CPU's" });
   });
 });

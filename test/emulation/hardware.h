@@ -179,6 +179,8 @@ uint32_t to_bf16x2(float low, float high);
 uint32_t to_f16x2(float low, float high);
 float2 from_f16x2(uint32_t bits);
 
+template <class T>
+void store_whole(void* to, const T& x) { *static_cast<T*>(to) = x; }
 inline float exp2_approximate(float x) { return exp2f(x); }
 inline float reciprocal_approximate(float x) { return 1.0f / x; }
 

@@ -37,6 +37,7 @@ struct EmulatedDevice {
     return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
   }
   size_t total() const { return number("HEADFIRST_EMULATED_BYTES", size_t{1} << 31); }
+  size_t block_shared() const { return number("HEADFIRST_EMULATED_SHARED", 163 << 10); }
   void protect(int mode) const {
     for (const auto& [data, a] : allocations) mprotect(a.pages, a.length, mode);
   }
@@ -84,6 +85,7 @@ cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSu
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "emulated device");
   properties->totalGlobalMem = device().total(), properties->major = 8, properties->minor = 0;
+  properties->sharedMemPerBlockOptin = device().block_shared();
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int index) { return index == 0 ? device().sticky : cudaErrorInvalidValue; }

@@ -2,6 +2,7 @@
 // and copies only: at any other time its pages are closed, so host code that reads or writes it ends the process at once. Every allocation
 // ends at a closed page. Copies out of page-locked memory are made as late as a device may: when other work needs them or the host waits.
 //   HEADFIRST_EMULATED_BYTES   memory of the device (default 2^31)
+//   HEADFIRST_EMULATED_SHARED  shared memory that a block may ask for, in bytes (default 163 KiB, as sm_80)
 //   HEADFIRST_EMULATED_FAULT   the n-th launch from the start of the process fails, and the device with it
 #pragma once
 
@@ -21,7 +22,7 @@ constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0;
 using cudaStream_t = struct EmulatedStream*;
 struct cudaDeviceProp {
   char name[256];
-  size_t totalGlobalMem;
+  size_t totalGlobalMem, sharedMemPerBlockOptin;
   int major, minor, multiProcessorCount;
 };
 
