@@ -153,13 +153,14 @@ const memory = (name: string, shape: string, args: () => KernelArgs, label = nam
 });
 
 /** (M × K) (K × N) in every math, with float32 in memory, and once with bfloat16 there. */
-const products = (name: string, M: number, K: number, N: number, layout: 'forward' | 'input gradient' | 'weight gradient'): Line[] =>
-  (['bf16', 'bf16 in memory', 'tf32', 'fp32'] as const).map((form) => ({
+const forms = ['bf16', 'bf16 in memory', 'tf32', 'fp32'] as const;
+const products = (name: string, M: number, K: number, N: number, layout: 'forward' | 'input gradient' | 'weight gradient', more: () => KernelArgs = () => ({}), only: readonly (typeof forms)[number][] = forms): Line[] =>
+  only.map((form) => ({
     name: `gemm ${name} ${M} × ${K} × ${N}, ${form}`,
     measure() {
       const make = form === 'bf16 in memory' ? (rows: number, columns: number): ArrayView => ({ data: bfloat16s(rows * columns), shape: [rows, columns] }) : (rows: number, columns: number) => matrix(rows, columns);
       // As the engine stores them: weights (outputs, inputs), activations by rows.
-      const args = { a: layout === 'weight gradient' ? transposed(make(K, M)) : make(M, K), b: layout === 'forward' ? transposed(make(N, K)) : make(K, N), c: zeros(M, N) };
+      const args = { a: layout === 'weight gradient' ? transposed(make(K, M)) : make(M, K), b: layout === 'forward' ? transposed(make(N, K)) : make(K, N), c: zeros(M, N), ...more() };
       const seconds = op('gemm', args, form === 'bf16 in memory' ? 'bf16' : form), flops = 2 * M * K * N;
       return { seconds, note: `${teraflops(flops, seconds)}${form.startsWith('bf16') && ceilings.matmul ? `, ${((100 * flops) / median(seconds) / ceilings.matmul).toFixed(0)} % of the measured matmul rate` : ''}` };
     },
@@ -221,6 +222,11 @@ const rows: Record<string, readonly Line[]> = {
     ...products('MLP down', 16384, 3072, 768, 'forward'),
     ...products('MLP up, input gradient', 16384, 3072, 768, 'input gradient'),
     ...products('MLP up, weight gradient', 3072, 16384, 768, 'weight gradient'),
+    // What cuBLAS is slow at by itself (native/cuda/gemm.cu, Detour).
+    ...products('attention output, bias and residual', 16384, 768, 768, 'forward', () => ({ bias: numbers(768), residual: matrix(16384, 768) }), ['bf16 in memory']),
+    ...products('MLP down, bias and residual', 16384, 3072, 768, 'forward', () => ({ bias: numbers(768), residual: matrix(16384, 768) }), ['bf16 in memory']),
+    ...products('MLP up, weight gradient, added', 3072, 16384, 768, 'weight gradient', () => ({ accumulate: true }), ['bf16 in memory']),
+    ...products('MLP down, weight gradient, added', 768, 16384, 3072, 'weight gradient', () => ({ accumulate: true }), ['bf16 in memory']),
   ],
   policyGradient: [policyGradient(8192, true)],
   policyGradientForward: [policyGradient(16384, false)],
