@@ -150,7 +150,7 @@ export async function* record(trainer: Recordable, options: RecordOptions): Asyn
     const compute = (each: Model) => gram(each, probes.slice(0, kernelProbes), null, { signal });
     const now = await compute(of);
     firstKernel ??= options.origin ? await compute(origin) : now;
-    return { kernel: { effectiveRank: (await spectrum(now)).effectiveRank, alignment: (await kernelAlignment(firstKernel, now)).centred } };
+    return { kernel: { effectiveRank: (await spectrum(now, { signal })).effectiveRank, alignment: (await kernelAlignment(firstKernel, now)).centred } };
   };
   const measure = async (of: Model, step: number, stage: string, before?: Model): Promise<AnalysisRow> => {
     const began = performance.now();

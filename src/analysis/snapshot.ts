@@ -79,7 +79,7 @@ export async function snapshot(model: Model, given: readonly SnapshotSample[], o
     const traceOf = (k: Float64Array) => used.reduce((sum, _, i) => sum + k[i * n + i]!, 0);
     for (const [name, kernel] of Object.entries(components)) {
       if (name === 'cross' && kernel.every((x) => x === 0)) continue;
-      const { eigenvalues, effectiveRank } = await spectrum({ kernel, shape });
+      const { eigenvalues, effectiveRank } = await spectrum({ kernel, shape }, { signal });
       kernels.push({ name, rows: used.map((_, i) => [...kernel.subarray(i * n, (i + 1) * n)]), eigenvalues: [...eigenvalues], effectiveRank, share: traceOf(kernel) / traceOf(components.total) });
     }
   }

@@ -1,4 +1,8 @@
 /** Spectra, alignments, feature and diversity measures against closed forms. */
+import { once } from 'node:events';
+import type { Worker } from 'node:worker_threads';
+
+import { EigenvalueDecomposition, Matrix as DenseMatrix } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
 
 import { analysis, createContext, Model, ntk, type Sample, Tensor } from '../../src/index.js';
@@ -48,6 +52,43 @@ describe('spectrum', () => {
     await expect(analysis.spectrum({ data: [1, 2, 3], shape: [2, 2] })).rejects.toEqual(code('ERR_SHAPE'));
     await expect(analysis.spectrum({ data: [1, 2, 3, 4], shape: [2, 2] })).rejects.toThrow('symmetric');
     await expect(analysis.spectrum({ data: [1, NaN, NaN, 4], shape: [2, 2] })).rejects.toThrow('[0, 1] must be finite');
+  });
+});
+
+describe('a large spectrum', () => {
+  const n = 256;
+  const random = new Random(5);
+  const data = new Float64Array(n * n);
+  for (let i = 0; i < n; ++i) for (let j = 0; j <= i; ++j) data[i * n + j] = data[j * n + i] = random.gauss();
+  const kernel = { data, shape: [n, n] };
+  const nextWorker = async () => ((await once(process, 'worker')) as [Worker])[0];
+  const gone = -1; // the id of a thread that has ended
+
+  it('is the library’s to the bit, computed while the event loop goes on; the kernel stays the caller’s', async () => {
+    const started = nextWorker();
+    let ticks = 0;
+    const timer = setInterval(() => ++ticks, 1);
+    const { eigenvalues } = await analysis.spectrum(kernel);
+    clearInterval(timer);
+    expect(ticks).toBeGreaterThan(20);
+    expect((await started).threadId).toBe(gone);
+    expect(data.length).toBe(n * n);
+    expect(eigenvalues).toEqual(Float64Array.from(new EigenvalueDecomposition(DenseMatrix.from1DArray(n, n, data), { assumeSymmetric: true }).realEigenvalues).sort().reverse());
+  });
+
+  it('ends with the signal’s reason, and its thread with it', async () => {
+    const started = nextWorker();
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const running = analysis.effectiveRank(kernel, { signal: controller.signal });
+    const worker = await started;
+    await once(worker, 'online');
+    const began = performance.now();
+    setTimeout(() => controller.abort(reason), 30);
+    await expect(running).rejects.toBe(reason);
+    expect(performance.now() - began).toBeLessThan(130);
+    expect(worker.threadId).toBe(gone);
+    for (const given of [kernel, { data: [2], shape: [1, 1] }]) await expect(analysis.spectrum(given, { signal: controller.signal })).rejects.toBe(reason);
   });
 });
 

@@ -95,6 +95,12 @@ describe('a consumer', () => {
       console.log(JSON.stringify([shape, kernel[0] > 0, Math.abs(kernel[1] - kernel[2]) < 1e-9]));`);
     expect(output).toBe('[[2,2],true,true]');
   });
+  it('computes a large spectrum in a thread of its own, whatever the entry is', () => {
+    const body = 'const n = 70; analysis.spectrum({ data: Float64Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0)), shape: [n, n] }).then((s) => console.log(s.rank, s.trace));';
+    expect(script(`import { analysis } from 'headfirst'; ${body}`)).toBe('70 70');
+    expect(script(`const { analysis } = require('headfirst'); ${body}`, { name: 'script.cjs' })).toContain('70 70');
+    expect(run(process.execPath, ['--input-type=module', '-e', `import { analysis } from 'headfirst'; ${body}`]).output).toBe('70 70\n');
+  });
   it('runs in a worker thread and beside a second copy of the package', () => {
     cpSync(join(modules, 'headfirst'), join(project, 'second/node_modules/headfirst'), { recursive: true });
     cpSync(join(modules, platformPackage()), join(project, 'second/node_modules', platformPackage()), { recursive: true });

@@ -51,7 +51,8 @@ export const ntk = (): Command => new Command('ntk')
       `estimate · ${flopsText(estimate.flops)}, ${bytesText(estimate.bytes)} working memory in ${estimate.blocks} block${estimate.blocks === 1 ? '' : 's'}, ${bytesText(estimate.resultBytes)} result, about ${secondsText(estimate.seconds)} at ${flopsText(estimate.flopsPerSecond)}/s\n`);
     const progress = new Progress();
     const began = performance.now();
-    const result = await interruptible(commandLine(...process.argv.slice(2)), async (signal) => {
+    const again = commandLine(...process.argv.slice(2));
+    const result = await interruptible(again, async (signal) => {
       const job = { signal, onProgress: (done: number, total: number) => progress.update(what, done, total) };
       if (what === 'decompose') {
         const { shape, ...components } = await ntks.decompose(model, samples, null, { ...shared, ...job });
@@ -63,7 +64,12 @@ export const ntk = (): Command => new Command('ntk')
     const seconds = (performance.now() - began) / 1000;
     const n = result.shape[0]!;
     const trace = (k: Float64Array) => Array.from({ length: n }, (_, i) => k[i * n + i]!).reduce((a, b) => a + b, 0);
-    const spectra = what === 'spectrum' ? await spectrum({ kernel: result.matrices[0]!, shape: result.shape }) : undefined;
+    const spectra = what === 'spectrum' ? await interruptible(again, async (signal) => {
+      progress.update('eigenvalues', 0, n);
+      const found = await spectrum({ kernel: result.matrices[0]!, shape: result.shape }, { signal });
+      progress.update('eigenvalues', n, n);
+      return found;
+    }).finally(() => progress.end()) : undefined;
     const facts = {
       what, model: options.model, data: options.data, level: options.level, shape: result.shape, samples: samples.length,
       parts: result.names.map((name, i) => ({ name, trace: trace(result.matrices[i]!) })),
