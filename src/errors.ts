@@ -1,10 +1,19 @@
 /** The one way TypeScript code raises an error that callers can tell apart: TypeError | RangeError | Error with `.code`. */
 import { createRequire } from 'node:module';
 
+/**
+ * What went wrong, as `error.code`:
+ * ERR_INVALID_ARG (TypeError) a value or an option · ERR_DTYPE (TypeError) a type of numbers · ERR_SHAPE (RangeError) sizes that disagree ·
+ * ERR_OUT_OF_MEMORY (RangeError) memory or a byte budget · ERR_BUSY arrays or a trainer in use · ERR_DISPOSED an object after dispose() ·
+ * ERR_UNSUPPORTED what has no meaning or no implementation here · ERR_BACKEND_UNAVAILABLE a device or the addon · ERR_CUDA a call of CUDA ·
+ * ERR_IO a file or directory · ERR_CHECKPOINT a training state · ERR_REWARD a reward function · ERR_REMOTE a server ·
+ * ERR_ABORTED never reaches callers: a cancelled call rejects with its signal's reason.
+ */
 export type ErrorCode =
   | 'ERR_INVALID_ARG' | 'ERR_SHAPE' | 'ERR_DTYPE' | 'ERR_OUT_OF_MEMORY' | 'ERR_BACKEND_UNAVAILABLE' | 'ERR_CUDA' | 'ERR_BUSY'
   | 'ERR_DISPOSED' | 'ERR_UNSUPPORTED' | 'ERR_ABORTED' | 'ERR_IO' | 'ERR_CHECKPOINT' | 'ERR_REWARD' | 'ERR_REMOTE';
 
+/** Every error of this package; the message names the function, what was expected, what came, and the remedy. */
 export interface CodedError extends Error {
   readonly code: ErrorCode;
 }

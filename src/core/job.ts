@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 
 import type { NativeJob, NativeProgress } from '../native/types.js';
 
+/** What every asynchronous call takes: a way to cancel it and to watch it. */
 export interface JobOptions {
   /** Aborting rejects with the signal's reason within about 50 ms; state that outlives the call is left as it was. */
   readonly signal?: AbortSignal | undefined;

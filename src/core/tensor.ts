@@ -5,6 +5,10 @@ import { fail } from '../errors.js';
 import type { Context } from './context.js';
 import { type JobOptions, runJob } from './job.js';
 
+/**
+ * Numbers in a context's memory (on a GPU the device's), row-major, of a fixed shape and type: results of Model.forward(), features() and the
+ * like, or Tensor.from(). Memory goes back at dispose() or `using`, late by garbage collection; a job that uses it keeps it until it is done.
+ */
 export class Tensor {
   /** @internal */
   readonly native: NativeTensor;
@@ -22,16 +26,19 @@ export class Tensor {
     if (size !== data.length) fail('ERR_SHAPE', `Tensor.from: shape [${shape.join(', ')}] needs ${size} numbers, got ${data.length}`);
     return new Tensor(addon.Tensor.from(context.native, data, shape));
   }
+  /** Sizes, outermost first. */
   get shape(): readonly number[] {
     return this.native.shape;
   }
+  /** Type of the numbers: float64 in a context with math 'fp64', float32 in any other. */
   get dtype(): 'float32' | 'float64' {
     return this.native.dtype;
   }
-  /** A fresh typed array, row-major. */
+  /** The numbers, copied into a fresh typed array, row-major. @throws ERR_DISPOSED. */
   data(options?: JobOptions): Promise<RealArray> {
     return runJob(options, () => this.native.data());
   }
+  /** Gives the memory back; later calls fail with ERR_DISPOSED. */
   dispose(): void {
     this.native.dispose();
   }

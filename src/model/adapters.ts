@@ -14,6 +14,10 @@ import type { Family, HfConfig } from './families/index.js';
 import type { Model } from './model.js';
 import { readSafetensorsHeader, type StoredDtype, type TensorEntry, writeSafetensors } from './safetensors.js';
 
+/**
+ * LoRA adapters (Hu et al. 2021, 2106.09685) by peft's names, in camelCase or snake_case: y = W x + s · B A x, A [r, in], B [out, r], s = loraAlpha / r.
+ * The weights beside them are frozen.
+ */
 export interface PeftConfig {
   /** Rank of the adapters. Default 8. */
   readonly r?: number;

@@ -4,7 +4,10 @@ import type { PackedSamples, PackedSequences } from '../native/types.js';
 import type { Model } from './model.js';
 import { encodePrompt, type Prompt } from './tokenizer.js';
 
-/** f = Σ_{t ≥ scoreFrom} log π(inputIds[t] | inputIds[<t]); 1 ≤ scoreFrom < inputIds.length. */
+/**
+ * A sequence and the part of it that counts: f = Σ_{t ≥ scoreFrom} log π(inputIds[t] | inputIds[<t]); 1 ≤ scoreFrom < inputIds.length. Usually prompt
+ * and response, scored from the response's first token.
+ */
 export interface Sample {
   readonly inputIds: readonly number[];
   readonly scoreFrom: number;

@@ -3,12 +3,14 @@ import { createRequire } from 'node:module';
 
 import { fail } from '../errors.js';
 
+/** A turn of a conversation; the chat template decides which roles and further keys it knows. */
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;
   readonly [key: string]: unknown;
 }
 
+/** How a chat template writes messages (transformers' apply_chat_template). */
 export interface ChatOptions {
   /** End with what begins the assistant's turn. Default false. */
   readonly addGenerationPrompt?: boolean;

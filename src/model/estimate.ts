@@ -2,6 +2,7 @@
 import { fail, suggestion } from '../errors.js';
 import type { Model, Trainable } from './model.js';
 
+/** Sizes of one update, for Model.estimateTraining(). */
 export interface TrainingShape {
   /** Sequences of one update. */
   readonly sequences: number;

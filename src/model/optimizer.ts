@@ -5,9 +5,13 @@ import { addon } from '../native/addon.js';
 import type { NativeOptimizer, RealArray } from '../native/types.js';
 import type { Model } from './model.js';
 
+/** Settings of AdamW, by torch's names; the learning rate is given at each step. */
 export interface AdamWOptions {
+  /** Decay of the running averages of gradients and of their squares. Default [0.9, 0.999]. */
   readonly betas?: readonly [number, number];
+  /** Added to the root of the second moment. Default 1e-8. */
   readonly eps?: number;
+  /** Decoupled: p ← p (1 − lr · weightDecay), for every trainable parameter. Default 0 (torch: 0.01). */
   readonly weightDecay?: number;
   /** Learning-rate multipliers by parameter name, first match wins: e.g. [{ match: /lm_head/, learningRateMultiplier: 10 }]. */
   readonly groups?: readonly { readonly match: RegExp; readonly learningRateMultiplier: number }[];
@@ -22,13 +26,19 @@ export interface StoredNumbers {
   readonly dtype: string;
 }
 
+/** A copy of an optimizer's state, Float32Arrays or in a fp64 context Float64Arrays; zeros for what has never been trained. */
 export interface OptimizerState {
+  /** Updates made. */
   readonly step: number;
   /** By parameter name. */
   readonly expAvg: Readonly<Record<string, RealArray>>;
   readonly expAvgSq: Readonly<Record<string, RealArray>>;
 }
 
+/**
+ * torch.optim.AdamW over a model's trainable parameters (Loshchilov & Hutter 2019): accumulateGradients() adds gradients, step() uses them up. Holds
+ * two numbers a parameter in the context's memory; dispose() frees them.
+ */
 export class AdamW {
   readonly #model: Model;
   readonly #native: NativeOptimizer;
@@ -56,7 +66,7 @@ export class AdamW {
     return copy;
   }
 
-  /** Updates made so far. */
+  /** Updates made so far, the t of the bias corrections. */
   get stepCount(): number {
     return this.#native.stepCount;
   }
@@ -65,8 +75,9 @@ export class AdamW {
   }
 
   /**
-   * Clips the trainable parameters' gradients to `maxGradNorm` (0 = no clipping), updates, and zeroes the gradients.
-   * `applied` is false, and nothing changed, when a gradient is not finite.
+   * Clips the trainable parameters' gradients, all together, to the L2 norm `maxGradNorm` (default 0 = no clipping), makes one update and zeroes the
+   * gradients. `gradNorm` is the norm before clipping. When it is not finite, `applied` is false, and weights and moments are as they were.
+   * @throws ERR_INVALID_ARG for a learning rate that is not a number ≥ 0.
    */
   step(options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions): Promise<{ gradNorm: number; applied: boolean }> {
     if (!(options.learningRate >= 0)) fail('ERR_INVALID_ARG', `AdamW.step: learningRate must be a number ≥ 0, got ${options.learningRate}`);
@@ -85,6 +96,7 @@ export class AdamW {
   readMoment(name: string, which: Moment): Promise<RealArray> {
     return this.#native.readState(this.#index(name), which).promise;
   }
+  /** Sets one parameter's moment from the numbers of a file. @throws ERR_IO. */
   loadMoment(name: string, which: Moment, { path, offset, dtype }: StoredNumbers): Promise<void> {
     return this.#native.loadState(this.#index(name), which, path, offset, dtype).promise;
   }
@@ -92,6 +104,7 @@ export class AdamW {
     return this.#model.spec.parameters.findIndex((p) => p.name === name);
   }
 
+  /** A copy of the state, with loadState() on the same model as good as the original. */
   async state(): Promise<OptimizerState> {
     const expAvg: Record<string, RealArray> = {};
     const expAvgSq: Record<string, RealArray> = {};
@@ -102,6 +115,7 @@ export class AdamW {
     return { step: this.#native.stepCount, expAvg, expAvgSq };
   }
 
+  /** Replaces the state. @throws ERR_CHECKPOINT when it lacks a parameter of the model. */
   async loadState(state: OptimizerState): Promise<void> {
     for (const [index, { name }] of this.#model.spec.parameters.entries()) {
       const [m, v] = [state.expAvg[name], state.expAvgSq[name]];
@@ -112,6 +126,7 @@ export class AdamW {
     this.#native.stepCount = state.step;
   }
 
+  /** Frees the moments; the model stays. */
   dispose(): void {
     this.#native.dispose();
   }

@@ -27,7 +27,9 @@ export function withDtype(caller: string, spec: ModelSpec, dtype: ModelDtype | u
   return { ...spec, bfloat16: true };
 }
 
+/** How Model.fromPretrained() loads a directory. */
 export interface LoadOptions {
+  /** Default: a shared one, device 'auto', made on first use. */
   readonly context?: Context;
   /** Of computation; files may hold anything. Default 'float32'. */
   readonly dtype?: ModelDtype;
@@ -39,6 +41,7 @@ export interface LoadOptions {
   readonly adapter?: string;
 }
 
+/** How Model.savePretrained() writes a directory. */
 export interface SaveOptions {
   /** What the file stores; rounded to nearest even. Default 'F32'. */
   readonly dtype?: StoredDtype;

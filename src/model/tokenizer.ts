@@ -6,6 +6,7 @@ import type { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { fail } from '../errors.js';
 import { type ChatMessage, type ChatOptions, createChatTemplate, isChat, tokenText } from './chat.js';
 
+/** Text to token ids and back, as the model's tokenizer.json says. */
 export interface Tokenizer {
   /** Adds BOS and the like as the tokenizer's post-processor and tokenizer_config.json's add_bos_token say, unless told not to. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
@@ -13,6 +14,7 @@ export interface Tokenizer {
   decode(ids: readonly number[]): string;
   /** A conversation as the chat template writes it, in ids. @throws ERR_UNSUPPORTED when there is no template. */
   encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): number[];
+  /** Entries of the tokenizer; a model's vocabulary may be padded beyond it. */
   readonly vocabSize: number;
 }
 

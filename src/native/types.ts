@@ -28,6 +28,7 @@ export interface FieldDescription {
   readonly bfloat16?: boolean;
 }
 
+/** A column of the op table: plain loops in float32 or float64, CPU kernels by instruction set ('base': any processor), or CUDA. */
 export type BackendName = 'reference32' | 'reference64' | 'base' | 'avx2' | 'avx512' | 'cuda';
 
 /** How matrix products are done: exactly, or with rounded operands: for the tensor cores (backend 'cuda'), or in 'bf16' for AVX512_BF16 ('avx512', where the processor has it). Other backends ignore it. */
@@ -159,22 +160,35 @@ export interface PackedSamples extends PackedSequences {
   readonly rowOffsets: Int32Array;
 }
 
-/** The loss of op linear_policy_gradient (native/kernels/linear_policy_gradient.h); one number per scored row in each array. */
+/** The loss of op linear_policy_gradient (native/kernels/linear_policy_gradient.h has the equations); one number per scored row in each array. */
 export interface NativeLoss {
+  /** 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. 'clip': PPO's and GRPO's clipped ratio. 'cispo': its capped one. */
   readonly loss: 'coefficients' | 'clip' | 'cispo';
+  /** −∂L/∂logp. Absent: 0. */
   readonly coefficients?: RealArray;
+  /** −∂L/∂H, with any loss and whatever a row's weight. Absent: 0. */
   readonly entropyCoefficients?: RealArray;
   readonly advantages?: RealArray;
+  /** Of the policy that sampled; ρ = exp(logp − oldLogps). Absent: ρ = 1, on policy. */
   readonly oldLogps?: RealArray;
+  /** Of the reference policy, for kl 'k1', 'k2' and 'k3'. */
   readonly refLogps?: RealArray;
+  /** Mask and normaliser, e.g. 1/tokens. Absent: 1. */
   readonly weights?: RealArray;
+  /** Estimator of the penalty that beta weighs, d = logp − refLogps: d, d²/2, e^(−d) − 1 + d (default), or the sum over the vocabulary. */
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
+  /** One ρ per token (default), or per sequence: exp of the mean ('sequence', GSPO) or of the sum ('product', RLOO) of its log-ratios. */
   readonly importance?: 'token' | 'sequence' | 'product';
+  /** ρ is clipped to 1 − epsilonLow … 1 + epsilonHigh. Default 0.2 each; with 'cispo' epsilonHigh is the cap itself. */
   readonly epsilonLow?: number;
   readonly epsilonHigh?: number;
+  /** 'clip': caps ρ for bad tokens too. Default 0 = no cap. */
   readonly delta?: number;
+  /** Weight of the KL penalty. Default 0. */
   readonly beta?: number;
+  /** Weight of the entropy bonus, times a row's weight. Default 0. */
   readonly entropyCoef?: number;
+  /** Multiplies the KL estimator by ρ. Default false. */
   readonly klBiasCorrection?: boolean;
 }
 
@@ -204,14 +218,21 @@ export interface NativePolicyGradient extends NativeLoss {
 
 /** Per scored row. In a fp64 context these are Float64Arrays, typed as what they are everywhere else. */
 export interface NativeScores {
+  /** log π of the row's own token, nats. */
   logps: Float32Array;
+  /** Of the whole distribution, nats. */
   entropy: Float32Array;
+  /** Of the most likely token. */
   maxProb: Float32Array;
   /** The most likely token, where asked for. */
   argmax?: Int32Array;
+  /** The KL estimate, where there is a reference. */
   kl?: Float32Array;
+  /** ρ. */
   ratio?: Float32Array;
+  /** The row's share of L. */
   losses?: Float32Array;
+  /** −1 clipped low, +1 high, 0 not. */
   clipped?: Int32Array;
 }
 
