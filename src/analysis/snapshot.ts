@@ -17,7 +17,7 @@ import { spectrum } from './spectrum.js';
 
 export type SnapshotSample = Sample & { readonly advantage?: number; readonly label?: string };
 
-export interface SnapshotOptions extends JobOptions {
+export interface SnapshotOptions extends Pick<JobOptions, 'signal'> {
   /** The checkpoint that `model` became. */
   readonly after?: Model;
   /** η of the plain step; unused with `after`. Default 1e-3. */
@@ -26,6 +26,7 @@ export interface SnapshotOptions extends JobOptions {
   readonly kernelSamples?: number;
   /** States the step is explained at. Default 64. */
   readonly states?: number;
+  readonly onPhase?: (phase: 'kernel' | 'features' | 'step', done: number, total: number) => void;
 }
 
 export interface Snapshot {
@@ -58,8 +59,9 @@ const POINTS = 600;
 const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
 export async function snapshot(model: Model, given: readonly SnapshotSample[], options: SnapshotOptions = {}): Promise<Snapshot> {
-  const { after, learningRate = 1e-3, kernelSamples = 32, states: count = 64, signal } = options;
+  const { after, learningRate = 1e-3, kernelSamples = 32, states: count = 64, signal, onPhase } = options;
   for (const [name, value] of Object.entries({ kernelSamples, states: count })) if (!(Number.isInteger(value) && value >= 0)) fail('ERR_INVALID_ARG', `analysis.snapshot: ${name} must be an integer ≥ 0, got ${value}`);
+  if (after) checkSameModel(model, after);
   const problems: string[] = [];
   const limit = model.spec.maxPositions;
   const samples = given.filter(({ inputIds }) => inputIds.length <= limit);
@@ -74,7 +76,7 @@ export async function snapshot(model: Model, given: readonly SnapshotSample[], o
   if (used.length > 0 && used.length < samples.length) problems.push(`The kernel is that of the first ${used.length} of ${samples.length} samples.`);
   const kernels: Snapshot['kernels'][number][] = [];
   if (used.length > 0) {
-    const { shape, ...components } = await decompose(model, used, null, { signal });
+    const { shape, ...components } = await decompose(model, used, null, { signal, onProgress: (done, total) => onPhase?.('kernel', done, total) });
     const n = shape[0]!;
     const traceOf = (k: Float64Array) => used.reduce((sum, _, i) => sum + k[i * n + i]!, 0);
     for (const [name, kernel] of Object.entries(components)) {
@@ -83,22 +85,31 @@ export async function snapshot(model: Model, given: readonly SnapshotSample[], o
       kernels.push({ name, rows: used.map((_, i) => [...kernel.subarray(i * n, (i + 1) * n)]), eigenvalues: [...eigenvalues], effectiveRank, share: traceOf(kernel) / traceOf(components.total) });
     }
   }
+  const measures = after ? 3 : 2;
+  onPhase?.('features', 0, measures);
   const similarity = await featureSimilarity(model, samples, { signal });
+  onPhase?.('features', 1, measures);
   const sure = await confidence(model, samples, { signal });
+  onPhase?.('features', 2, measures);
   const norm = await classifierNorm(after ?? model, after ? model : undefined);
   const moved = after ? await featureDrift(model, after, samples, { signal }) : undefined;
+  if (after) onPhase?.('features', 3, measures);
 
   const states = statesOf(samples, count);
   let step: Snapshot['step'];
   if (states.length > 0) {
+    onPhase?.('step', 0, states.length);
     const update = after ? await moveOf(model, after) : ('gradient' as const);
     const e = await explainStep(model, after ? [] : samples.map((s) => ({ ...s, advantage: s.advantage ?? 1 })), states, {
-      update, layers: true, signal, ...(after ? {} : { learningRate, influences: { top: 3 } }),
+      update, layers: true, signal, onProgress: (done, total) => onPhase?.('step', Math.floor((states.length * done) / total), states.length), ...(after ? {} : { learningRate, influences: { top: 3 } }),
     });
     const pairs = e.probes.flatMap((p) => Array.from(p.predicted, (x, v) => [x, p.measured[v]!] as const));
     const size = (pick: (p: (typeof e.probes)[number]) => Float64Array) => Math.sqrt(e.probes.reduce((sum, p) => sum + pick(p).reduce((s, x) => s + x * x, 0), 0));
     const whole = size((p) => p.predicted);
-    const every = Math.max(1, Math.floor(e.probes.length / SHOWN_PROBES));
+    onPhase?.('step', states.length, states.length);
+    // Completions of one prompt have states in common: each is shown once.
+    const distinct = [...new Map(states.map((ids, i) => [ids.join(), i] as const)).values()];
+    const every = Math.max(1, Math.floor(distinct.length / SHOWN_PROBES));
     step = {
       kind: after ? 'pair' : 'ascent', ...(after ? {} : { learningRate }), states: states.length,
       relativeError: e.relativeError, r2: e.r2, signAgreement: e.signAgreement, entropy: e.entropy, maxProb: e.maxProb,
@@ -107,7 +118,10 @@ export async function snapshot(model: Model, given: readonly SnapshotSample[], o
         ...(['representation', 'gradient', 'cross'] as const).map((name) => ({ name: name as string, share: size((p) => p[name]) / whole })).filter(({ share }) => share > 0),
         ...e.probes[0]!.layers!.map(({ name }, l) => ({ name: `gradient: ${name}`, share: size((p) => p.layers![l]!.change) / whole })),
       ],
-      probes: e.probes.flatMap((p, i) => (i % every === 0 ? [{ label: text(states[i]!).replace(/\s+/g, ' ').slice(-32), token: text([p.target]), predicted: p.logp.predicted, measured: p.logp.measured, influences: p.influences ?? [] }] : [])).slice(0, SHOWN_PROBES),
+      probes: distinct.filter((_, i) => i % every === 0).slice(0, SHOWN_PROBES).map((i) => {
+        const { target, logp, influences = [] } = e.probes[i]!;
+        return { label: text(states[i]!).replace(/\s+/g, ' ').slice(-32), token: text([target]), predicted: logp.predicted, measured: logp.measured, influences };
+      }),
     };
   }
   return {
@@ -122,12 +136,18 @@ export async function snapshot(model: Model, given: readonly SnapshotSample[], o
   };
 }
 
-/** @throws ERR_SHAPE when the two are not checkpoints of one model. */
+/** @throws ERR_SHAPE */
+function checkSameModel(before: Model, after: Model): void {
+  const shapes = ({ spec }: Model) => new Map(spec.parameters.map(({ name, shape }) => [name, `[${shape.join(', ')}]`]));
+  const [from, to] = [shapes(before), shapes(after)];
+  for (const name of new Set([...from.keys(), ...to.keys()]))
+    if (from.get(name) !== to.get(name)) fail('ERR_SHAPE', `analysis.snapshot: after must be a checkpoint of the same model; '${name}' is ${from.get(name) ?? 'not'} in the first and ${to.get(name) ?? 'not'} in the second`);
+}
+
 async function moveOf(before: Model, after: Model): Promise<Record<string, Float64Array>> {
   const [from, to] = [await weightsOf(before), await weightsOf(after)];
   return Object.fromEntries(Object.entries(from).map(([name, weights]) => {
-    const now = to[name];
-    if (now?.length !== weights.length) fail('ERR_SHAPE', `analysis.snapshot: after must be a checkpoint of the same model; '${name}' has ${weights.length} numbers in one and ${now?.length ?? 'none'} in the other`);
+    const now = to[name]!;
     return [name, Float64Array.from(weights, (w, i) => now[i]! - w)];
   }));
 }

@@ -1,15 +1,5 @@
 /** Numbers for people. */
-
-const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P'];
-
-function scaled(value: number, base: number, unit: string): string {
-  let power = 0;
-  for (; value >= base && power < PREFIXES.length - 1; ++power) value /= base;
-  return `${value.toPrecision(3)} ${PREFIXES[power]!}${unit}`;
-}
-export const flopsText = (flops: number): string => scaled(flops, 1000, 'FLOP');
-export const bytesText = (bytes: number): string => scaled(bytes, 1000, 'B');
-export const secondsText = (seconds: number): string => (seconds < 1 ? `${(1000 * seconds).toPrecision(2)} ms` : seconds < 120 ? `${seconds.toPrecision(2)} s` : `${(seconds / 60).toPrecision(2)} min`);
+import { secondsText } from '../core/units.js';
 
 interface Facts {
   readonly shape: readonly number[];

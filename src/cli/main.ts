@@ -24,7 +24,7 @@ const commands = [demo, reproduce, train, evaluate, generate, ntk, analyze, repo
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };
-  return `headfirst: ${text.trim().replace(/^headfirst: /, '').replace(/\s*\n\s*/g, ' ')}${code ? ` [${code}]` : ''}`;
+  return `headfirst: ${text.trim().replace(/^headfirst: /, '')}${code ? ` [${code}]` : ''}`;
 }
 
 async function main(): Promise<number> {

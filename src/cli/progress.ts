@@ -14,12 +14,15 @@ export class Progress {
       this.#phase = phase;
       this.#began = Date.now();
       if (this.#live) {
-        this.#bar = new SingleBar({ format: '{phase} {bar} {value}/{total} · {detail} · {eta_formatted} left', stream: process.stderr, hideCursor: true, barsize: 24, etaBuffer: 30 }, Presets.rect);
-        this.#bar.start(total, 0, { phase, detail });
+        this.#bar = new SingleBar({ format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left', stream: process.stderr, hideCursor: true, barsize: 24, etaBuffer: 30 }, Presets.rect);
+        // What a resumed run has already is where the bar begins: it says nothing about the speed.
+        this.#bar.start(total, done, { phase, detail: '' });
       }
     }
-    this.#last = `${done}/${total}${detail ? ` · ${detail}` : ''}`;
-    this.#bar?.update(done, { phase, detail });
+    const text = detail && ` · ${detail}`;
+    this.#last = `${done}/${total}${text}`;
+    this.#bar?.setTotal(total);
+    this.#bar?.update(done, { phase, detail: text });
   }
   /** Closes the phase under way. */
   end(): void {

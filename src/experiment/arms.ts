@@ -20,11 +20,11 @@ export interface RunOptions {
   readonly plan: Plan;
   readonly seeds: readonly number[];
   readonly out: string;
-  /** Where base models are kept between runs. */
+  /** Where base models are: in the run, or in the study that its runs share. */
   readonly baseDirectory: string;
   readonly command: string;
   readonly environment: Readonly<Record<string, string | number>>;
-  /** Forget what `out` holds and begin again (base models are kept). */
+  /** Forget what `out` holds and begin again. */
   readonly fresh?: boolean;
   readonly signal?: AbortSignal;
   readonly onPhase?: (phase: string, done: number, total: number, metrics?: StepMetrics) => void;

@@ -4,7 +4,7 @@
  *
  *   <out>/summary.json metrics.jsonl analysis.jsonl report.html       what a reader opens; rewritten after every arm
  *   <out>/seed-0/<arm>/                                the trainer's own files, evaluations.json, model/
- *   <base directory>/<key>/                            base models, shared between runs with the same plan and seed
+ *   <base directory>/<key>/                            base models: in <out>/base-models, or beside the runs of a study that share them
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -180,7 +180,7 @@ function verdict(figures: readonly Figure[], rows: readonly Row[]): Verdict {
   const rewards = figure('reward').filter((c) => c.points.length >= STEPS_TO_JUDGE);
   const start = rows.find((row) => row.armIndex >= 0 && !rewards.some((c) => c.index === row.armIndex));
   const judged = rewards.map((c) => armVerdict(c, figure('entropy').find((e) => e.index === c.index), rows.findLast((row) => row.armIndex === c.index), start));
-  if (judged.length === 0) return { tone: 'none', headline: `Too short to judge: no arm has ${STEPS_TO_JUDGE} training steps yet.`, sentences: [] };
+  if (judged.length === 0) return { tone: 'none', headline: `Too short to judge: fewer than ${STEPS_TO_JUDGE} training steps.`, sentences: [] };
   const tones = judged.map(({ tone }) => tone);
   const tone = tones.includes('bad') ? 'bad' : tones.includes('warn') ? 'warn' : 'good';
   const best = rows.filter((row) => row.cells[0]).reduce<Row | undefined>((a, row) => (!a || row.cells[0]!.mean > a.cells[0]!.mean ? row : a), undefined);

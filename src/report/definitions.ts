@@ -36,7 +36,7 @@ export const DEFINITIONS = {
   kernelAlignment: { name: 'kernel alignment', text: 'Centred alignment (linear CKA) of the kernel of the probes with the first one: 1 = it has not turned.' },
   bestOfN: { name: 'best of n', text: 'Expected best reward among n samples of a prompt.' },
   claim: { name: 'claim', text: 'Of arXiv 2601.04670, with a criterion of parts: met in every run = reproduced, in none = not reproduced, else partly.' },
-  step: { name: 'step', text: 'One optimizer update. Every arm samples the same number of completions per step, so equal steps are equal budgets.' },
+  step: { name: 'step', text: 'One optimizer update. Where runs are compared, each samples the same number of completions per step, so equal steps are equal budgets.' },
   band: { name: 'band', text: 'One standard deviation over seeds on either side of their mean.' },
 } as const satisfies Record<string, Definition>;
 

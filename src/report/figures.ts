@@ -17,7 +17,11 @@ export const armColor = (index: number) => `var(--arm-${index % PALETTE.length},
 const color = (name: string, fallback: string) => `var(--${name}, ${fallback})`;
 const [MUTED, SURFACE, SHADE] = [color('muted', '#6b6a66'), color('surface', '#ffffff'), color('shade', '#d9631e')];
 export const [INK, LINE] = [color('ink', '#1d1c1a'), color('line', '#e3e1dc')];
-export const TEXT = { color: MUTED, fontFamily: 'inherit', fontSize: 12 };
+/** Named in full, also for labels that could inherit it: ECharts measures text in the font it is told of. */
+export const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif';
+export const TEXT = { color: MUTED, fontFamily: FONT, fontSize: 12 };
+/** Of every grid: labels of any length lie inside, with room on the left for a reader's font that is wider than the one they were measured in. */
+export const FRAME = { left: 16, outerBounds: { left: 16, right: 2, top: 0, bottom: 0 }, outerBoundsContain: 'axisLabel' };
 
 /** `kind` (read by client.ts) says how a number is put into words. */
 export const TOOLTIP = { confine: true, backgroundColor: SURFACE, borderColor: LINE, textStyle: { ...TEXT, color: INK } };
@@ -58,7 +62,7 @@ export function chartOption({ curves, markers }: Figure): ChartOption {
   const last = Math.max(...curves.flatMap(({ points }) => points.map((p) => p.x)));
   return {
     animation: false,
-    grid: { left: 44, right: 14, top: 12, bottom: 40 },
+    grid: { ...FRAME, right: 14, top: 12, bottom: 40 },
     tooltip: {
       ...TOOLTIP, trigger: 'axis', kind: 'curve', x: 'step',
       axisPointer: { type: 'line', lineStyle: { color: MUTED, type: 'solid', width: 1 } },
@@ -80,7 +84,7 @@ export function intervalOption(rows: readonly { readonly label: string; readonly
   const point = (value: number, label: string, symbolSize: number) => ({ value: [value, label], symbolSize });
   return {
     animation: false,
-    grid: { left: 150, right: 20, top: 12, bottom: 40 },
+    grid: { ...FRAME, right: 20, top: 12, bottom: 40 },
     xAxis: { ...AXIS, type: 'value', name, nameLocation: 'middle', nameGap: 24, nameTextStyle: TEXT, splitLine: { show: true, lineStyle: { color: LINE } } },
     yAxis: { ...AXIS, type: 'category', inverse: true, data: known.map(({ label }) => label) },
     series: [
@@ -97,9 +101,9 @@ export function intervalOption(rows: readonly { readonly label: string; readonly
 export const standalone = (option: ChartOption, title: string): ChartOption => ({
   ...option,
   backgroundColor: '#ffffff',
-  legend: { top: 32, left: 8, itemWidth: 14, itemHeight: 8, itemGap: 16, textStyle: { ...TEXT, fontFamily: 'sans-serif' }, data: (option['series'] as { name?: string }[]).flatMap(({ name }) => (name ? [name] : [])) },
+  legend: { top: 32, left: 8, itemWidth: 14, itemHeight: 8, itemGap: 16, textStyle: TEXT, data: (option['series'] as { name?: string }[]).flatMap(({ name }) => (name ? [name] : [])) },
   grid: { ...(option['grid'] as object), top: 84 },
-  title: { text: title, left: 8, top: 6, textStyle: { ...TEXT, fontFamily: 'sans-serif', color: INK, fontSize: 14, fontWeight: 600 } },
+  title: { text: title, left: 8, top: 6, textStyle: { ...TEXT, color: INK, fontSize: 14, fontWeight: 600 } },
 });
 
 export function renderSvg(option: ChartOption, width = 560, height = 240): string {

@@ -95,7 +95,7 @@ const noteHtml = (note: string) => escape(note).replace(/--[a-z-]+/g, '<code>$&<
 /** Of what this page shows. */
 function definitionsHtml({ figures, watched, columns, rows, seeds }: Content, snapshot: Snapshot | undefined): string {
   const panels = snapshot ? panelsOf(snapshot).map((p) => p.definition) : [];
-  const shown = new Set<DefinitionKey>([...panels, ...[...figures, ...watched].map((f) => f.definition), ...(rows.length > 0 ? columns.flatMap((c) => [c.definition, ...(c.qualifier ? [c.qualifier] : [])]) : []), 'step', ...(seeds > 1 ? (['band'] as const) : [])]);
+  const shown = new Set<DefinitionKey>([...panels, ...[...figures, ...watched].map((f) => f.definition), ...(rows.length > 0 ? columns.flatMap((c) => [c.definition, ...(c.qualifier ? [c.qualifier] : [])]) : []), ...(figures.length + watched.length > 0 ? (['step'] as const) : []), ...(seeds > 1 ? (['band'] as const) : [])]);
   return `<h2>Definitions</h2><dl>${[...shown].map((key) => `<dt>${escape(DEFINITIONS[key].name)}</dt><dd>${escape(DEFINITIONS[key].text)}</dd>`).join('')}</dl>`;
 }
 

@@ -1,7 +1,7 @@
 /** Drawings of a snapshot (analysis.json): kernels as heat maps, spectra, cosines by position, predicted against measured. Data only, as figures.ts. */
 import type { Snapshot } from '../analysis/snapshot.js';
 import type { DefinitionKey } from './definitions.js';
-import { armColor, type ChartOption, INK, LINE, TEXT, TOOLTIP } from './figures.js';
+import { armColor, type ChartOption, FRAME, INK, LINE, TEXT, TOOLTIP } from './figures.js';
 
 export interface Panel {
   readonly id: string;
@@ -14,7 +14,7 @@ export interface Panel {
 
 const COMPONENT_INDEX: Readonly<Record<string, number>> = { representation: 1, gradient: 2, cross: 4, total: 0 };
 const COMPONENT_DEFINITION: Readonly<Record<string, DefinitionKey>> = { representation: 'representation', gradient: 'gradient', cross: 'cross', total: 'total' };
-const LEGEND = { top: 0, itemWidth: 14, itemHeight: 8, itemGap: 18, textStyle: { ...TEXT, fontFamily: 'sans-serif' } };
+const LEGEND = { top: 0, itemWidth: 14, itemHeight: 8, itemGap: 18, textStyle: TEXT };
 const axis = (name: string, extra: object = {}) => ({
   type: 'value', name, nameLocation: 'middle', nameGap: 26, nameTextStyle: TEXT, axisLabel: { ...TEXT, hideOverlap: true }, axisLine: { lineStyle: { color: LINE } }, axisTick: { show: false }, splitLine: { lineStyle: { color: LINE } }, ...extra,
 });
@@ -32,13 +32,13 @@ function heatMap({ name, rows, share }: Snapshot['kernels'][number], samples: re
     id: `kernel-${name}`, title: `${name[0]!.toUpperCase()}${name.slice(1)}${name === 'total' ? '' : `: ${Math.round(100 * share)} % of the trace`}`, definition: COMPONENT_DEFINITION[name]!, height: 380,
     option: {
       animation: false,
-      grid: { left: 112, right: 10, top: 8, bottom: 44 },
+      grid: { ...FRAME, right: 10, top: 8, bottom: 44 },
       tooltip: { ...TOOLTIP, trigger: 'item', kind: 'kernel', labels: rows.map((_, i) => samples[i] ?? `#${i}`) },
       xAxis: { ...category, data: labels.map((_, i) => String(i)), axisLabel: { ...TEXT, fontSize: 10, hideOverlap: true } },
       yAxis: { ...category, inverse: true, data: labels, axisLabel: { ...TEXT, fontSize: 10, interval: 0, width: 100, overflow: 'truncate', ...(rows.length > 24 ? { interval: 'auto' } : {}) } },
       visualMap: {
         type: 'continuous', dimension: 2, min: -largest, max: largest, calculable: false, orient: 'horizontal', left: 'center', bottom: 0, itemHeight: 120, itemWidth: 9, textStyle: { ...TEXT, fontSize: 10 }, precision: 2,
-        text: [rounded(largest).toPrecision(2), rounded(-largest).toPrecision(2)], inRange: { color: ['#2a5bb8', '#a9c4ee', '#f4f2ee', '#f2b48f', '#c2451a'] },
+        text: [largest, -largest].map((value) => value.toLocaleString('en', { maximumSignificantDigits: 2 })), inRange: { color: ['#2a5bb8', '#a9c4ee', '#f4f2ee', '#f2b48f', '#c2451a'] },
       },
       series: [{ type: 'heatmap', data: rows.flatMap((row, i) => row.map((value, j) => [j, i, clamped(value), rounded(value)])), emphasis: { disabled: true } }],
     },
@@ -48,7 +48,7 @@ function heatMap({ name, rows, share }: Snapshot['kernels'][number], samples: re
 const spectra = ({ kernels }: Snapshot): Panel => ({
   id: 'spectra', title: 'Spectra', definition: 'spectrum', height: 260,
   option: {
-    animation: false, grid: { left: 52, right: 14, top: 30, bottom: 42 },
+    animation: false, grid: { ...FRAME, right: 14, top: 30, bottom: 42 },
     legend: LEGEND,
     tooltip: { ...TOOLTIP, trigger: 'axis', kind: 'curve', x: 'eigenvalue' },
     xAxis: axis('number of the eigenvalue', { min: 1, max: Math.max(2, ...kernels.map((k) => k.eigenvalues.length)), splitLine: { show: false } }),
@@ -67,7 +67,7 @@ function cosines({ cosines: all }: Snapshot, count = 5): Panel {
   return {
     id: 'cosines', title: 'Cosines of features, by position', definition: 'cosine', height: 260,
     option: {
-      animation: false, grid: { left: 52, right: 14, top: 30, bottom: 42 },
+      animation: false, grid: { ...FRAME, right: 14, top: 30, bottom: 42 },
       legend: LEGEND,
       tooltip: { ...TOOLTIP, trigger: 'axis', kind: 'curve', x: 'cosine' },
       xAxis: axis('cosine', { min: -1, max: 1, splitLine: { show: false } }),
@@ -86,7 +86,7 @@ function scatter({ points, relativeError, r2 }: Required<Snapshot>['step']): Pan
   return {
     id: 'prediction', title: `Predicted against measured: error ${(100 * relativeError).toPrecision(2)} %, R² ${r2.toFixed(3)}`, definition: 'prediction', height: 320,
     option: {
-      animation: false, grid: { left: 66, right: 16, top: 12, bottom: 44 },
+      animation: false, grid: { ...FRAME, right: 16, top: 12, bottom: 44 },
       tooltip: { ...TOOLTIP, trigger: 'item', kind: 'point' },
       xAxis: axis('measured Δ log π', range), yAxis: axis('', range),
       series: [
@@ -100,7 +100,7 @@ function scatter({ points, relativeError, r2 }: Required<Snapshot>['step']): Pan
 const parts = ({ parts: all }: Required<Snapshot>['step']): Panel => ({
   id: 'parts', title: 'Where the predicted change comes from', definition: 'parts', height: 40 + 26 * all.length,
   option: {
-    animation: false, grid: { left: 150, right: 26, top: 6, bottom: 40 },
+    animation: false, grid: { ...FRAME, right: 26, top: 6, bottom: 40 },
     tooltip: { ...TOOLTIP, trigger: 'item', kind: 'bar' },
     xAxis: axis('share of ‖predicted‖', { min: 0 }),
     yAxis: { type: 'category', inverse: true, data: all.map(({ name }) => name), axisLabel: TEXT, axisLine: { lineStyle: { color: LINE } }, axisTick: { show: false } },

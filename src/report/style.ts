@@ -1,5 +1,5 @@
 /** The page's style sheet. Light unless the reader's system is dark. */
-import { paletteCss } from './figures.js';
+import { FONT, paletteCss } from './figures.js';
 
 export const STYLE = `
 :root { color-scheme: light dark; --page: #f7f6f3; --surface: #ffffff; --ink: #1d1c1a; --muted: #6b6a66; --line: #e4e2dd; --shade: #d9631e;
@@ -7,7 +7,7 @@ export const STYLE = `
 @media (prefers-color-scheme: dark) { :root { --page: #141517; --surface: #1c1e21; --ink: #ecebe8; --muted: #a09f9a; --line: #303338; --shade: #f0a06e;
   --good: #4cc493; --warn: #e2b04a; --bad: #f0776f; --none: #a09f9a; ${paletteCss(true)} } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.55 ${FONT}; }
 main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 64px; }
 header { display: flex; flex-wrap: wrap; gap: 2px 16px; align-items: baseline; color: var(--muted); margin-bottom: 18px; }
 header h1 { font-size: 17px; margin: 0; color: var(--ink); font-weight: 650; }

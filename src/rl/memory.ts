@@ -1,18 +1,17 @@
 /** Will a run fit? Estimated from its options and its longest rows before the first step. */
 import { totalmem } from 'node:os';
 
+import { bytesText } from '../core/units.js';
 import { fail } from '../errors.js';
 import { isChat } from '../model/chat.js';
 import type { TrainingEstimate } from '../model/estimate.js';
-
-const gigabytes = (bytes: number): string => `${(bytes / 1e9).toPrecision(3)} GB`;
 
 /** "2.93 GB at its peak: weights 0.65 GB, …", largest parts only by name. */
 export function describeMemory(estimate: TrainingEstimate): string {
   const { bytes, weights, gradients, optimizer, reference, features, activations, scoring, sampling } = estimate;
   const phase = Math.max(activations, scoring, sampling);
   const parts = { weights, gradients, optimizer, reference, features, [phase === activations ? 'activations' : phase === sampling ? 'sampling' : 'scoring']: phase };
-  return `${gigabytes(bytes)} at its peak (${Object.entries(parts).filter(([, size]) => size > 0).map(([name, size]) => `${name} ${gigabytes(size)}`).join(', ')})`;
+  return `${bytesText(bytes)} at its peak (${Object.entries(parts).filter(([, size]) => size > 0).map(([name, size]) => `${name} ${bytesText(size)}`).join(', ')})`;
 }
 
 /** Of the machine, or of the container that holds this process. */
@@ -24,7 +23,7 @@ export function memoryLimit(): number {
 /** @throws ERR_OUT_OF_MEMORY when the estimate is beyond `limit`, with what would make it smaller. */
 export function checkMemory(caller: string, estimate: TrainingEstimate, limit = memoryLimit()): void {
   if (estimate.bytes <= limit) return;
-  fail('ERR_OUT_OF_MEMORY', `${caller}: this run needs ${describeMemory(estimate)}, got ${gigabytes(limit)} of memory; lower maxTokensInMemory, set gradientCheckpointing, shorten sequences, or train fewer parameters (trainable)`);
+  fail('ERR_OUT_OF_MEMORY', `${caller}: this run needs ${describeMemory(estimate)}, got ${bytesText(limit)} of memory; lower maxTokensInMemory, set gradientCheckpointing, shorten sequences, or train fewer parameters (trainable)`);
 }
 
 /** The rows that are longest in characters (or ids) are read to know the longest in tokens. */

@@ -33,7 +33,7 @@ export function checkStages(stages: readonly Stage[], model: Model, caller: stri
     if (model.peftConfig) model.trainableMask(stage.trainable);
     const needsClassifier = stage.trainable === 'classifier' || stage.trainable === 'body' || stage.classifierLearningRateMultiplier !== 1;
     if (model.tied && needsClassifier)
-      fail('ERR_UNSUPPORTED', `${caller}: stage '${stage.name}' treats the classifier apart, but in this tied model it is also the input embedding; load the model with untieClassifier: true`);
+      fail('ERR_UNSUPPORTED', `${caller}: stage '${stage.name}' treats the classifier apart, but in this tied model it is also the input embedding; load the model with untieClassifier: true (--untie on the command line)`);
   }
 }
 

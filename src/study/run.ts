@@ -1,4 +1,8 @@
-/** The study carried out: every run on every seed, one seed after the other, so that whatever is finished is balanced. Resumable. */
+/**
+ * The study carried out: every run on every seed, one seed after the other, so that whatever is finished is balanced. Resumable. Runs of one task
+ * share their base models, <out>/base-models.
+ */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { RunOptions } from '../experiment/arms.js';
@@ -19,7 +23,9 @@ export const NOTES = [
 export async function runStudy(options: StudyOptions): Promise<Claim[]> {
   const { out, seeds, size } = options;
   const runs = studyRuns(size);
-  const each = runs.map((run): RunOptions => ({ ...options, plan: run.plan, out: join(out, run.id), baseDirectory: join(out, 'base-models') }));
+  const baseDirectory = join(out, 'base-models');
+  const each = runs.map((run): RunOptions => ({ ...options, plan: run.plan, out: join(out, run.id), baseDirectory }));
+  if (options.fresh) rmSync(baseDirectory, { recursive: true, force: true });
   each.forEach(claimDirectory);
   const arms = runs.reduce((sum, { plan }) => sum + plan.arms.length, 0) * seeds.length;
   const done = () => each.reduce((sum, own) => sum + new Set(recordsOf(own).filter((r) => r.arm !== 'base').map((r) => `${r.arm} ${r.seed}`)).size, 0);
@@ -31,6 +37,7 @@ export async function runStudy(options: StudyOptions): Promise<Claim[]> {
       await writeRun(own, () => NOTES);
     }
   }
+  options.onPhase?.('arms', done(), arms);
   const claims = await writeStudy(options);
   for (const own of each) await writeRun(own, () => NOTES, claims.map(summaryOf));
   return claims;

@@ -1,10 +1,13 @@
 import { Command } from 'commander';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { io } from '../../core/files.js';
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson } from '../options.js';
+import { adapterOption, commandLine, integer, printJson, threadsOption } from '../options.js';
+import { Progress } from '../progress.js';
+import { writeResult, writeSummary } from '../summary.js';
 import { environmentOf } from '../version.js';
 
 interface Options {
@@ -15,6 +18,7 @@ interface Options {
   readonly states: number;
   readonly out: string;
   readonly untie?: boolean;
+  readonly adapter?: string;
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -29,7 +33,8 @@ export const analyze = (): Command => new Command('analyze')
   .option('--states <n>', 'states the step is explained at', integer(0), 64)
   .option('--out <dir>', 'where analysis.json and report.html go', join('runs', 'analysis'))
   .option('--untie', 'give a tied model a classifier of its own first')
-  .option('--threads <n>', 'processors to use (default: all)', integer(1))
+  .addOption(adapterOption().conflicts('after'))
+  .addOption(threadsOption())
   .option('--json', 'print the analysis as JSON')
   .action(async (directory: string, options: Options) => {
     const [{ createContext }, { Model }, { snapshot }, { readSamples }, { readJsonLines }, { report }] = await Promise.all([
@@ -37,24 +42,26 @@ export const analyze = (): Command => new Command('analyze')
     const learningRate = Number(options.learningRate);
     if (!(learningRate > 0)) fail('ERR_INVALID_ARG', `analyze: --learning-rate must be a number > 0, got '${options.learningRate}'`);
     using context = await createContext(options.threads ? { threads: options.threads } : {});
-    const load = (path: string) => Model.fromPretrained(path, { context, untieClassifier: options.untie === true });
+    await io('analyze', 'write', options.out, () => mkdir(options.out, { recursive: true }));
+    const load = (path: string) => Model.fromPretrained(path, { context, untieClassifier: options.untie === true, ...(options.adapter ? { adapter: options.adapter } : {}) });
     using model = await load(directory);
     using after = options.after ? await load(options.after) : undefined;
     const rows = await readJsonLines<{ advantage?: unknown; label?: unknown }>(options.data);
-    const samples = rows.length === 0 ? [] : (await readSamples(model, options.data)).map((sample, i) => {
+    const samples = rows.length === 0 ? [] : (await readSamples(model, options.data, Infinity)).map((sample, i) => {
       const { advantage, label } = rows[i]!;
-      return { ...sample, ...(typeof advantage === 'number' ? { advantage } : {}), ...(typeof label === 'string' ? { label } : {}) };
+      const bad = (what: string, value: unknown) => fail('ERR_INVALID_ARG', `${options.data}: row ${i + 1} must have ${what}, got ${JSON.stringify(value)}`);
+      if (advantage !== undefined && typeof advantage !== 'number') bad('a number as its advantage', advantage);
+      if (label !== undefined && typeof label !== 'string') bad('a text as its label', label);
+      return { ...sample, ...(advantage === undefined ? {} : { advantage: advantage as number }), ...(label === undefined ? {} : { label: label as string }) };
     });
     const argv = commandLine(...process.argv.slice(2));
-    const result = await interruptible(argv, (signal) => snapshot(model, samples, { ...(after ? { after } : {}), learningRate, kernelSamples: options.kernel, states: options.states, signal }));
+    const progress = new Progress();
+    const result = await interruptible({ again: argv }, (signal) => snapshot(model, samples, {
+      ...(after ? { after } : {}), learningRate, kernelSamples: options.kernel, states: options.states, signal, onPhase: (phase, done, total) => progress.update(phase, done, total),
+    })).finally(() => progress.end());
     const page = join(options.out, 'report.html');
-    try {
-      mkdirSync(options.out, { recursive: true });
-      writeFileSync(join(options.out, 'analysis.json'), JSON.stringify(result));
-      writeFileSync(join(options.out, 'summary.json'), JSON.stringify({ title: `Analysis of ${directory}${options.after ? ` → ${options.after}` : ''}`, created: new Date().toISOString(), command: argv, environment: environmentOf(context) }));
-    } catch (error) {
-      fail('ERR_IO', `analyze: ${options.out} cannot be written (${(error as Error).message}); choose another --out`, error);
-    }
+    writeResult('analyze', options.out, 'analysis.json', result);
+    writeSummary('analyze', options.out, { title: `Analysis of ${directory}${options.after ? ` → ${options.after}` : ''}`, command: argv, environment: environmentOf(context) });
     await report.write(options.out, page);
     if (options.json) printJson(result);
     else process.stdout.write(`${report.terminal(options.out)}\n\nReport: ${page}\n`);

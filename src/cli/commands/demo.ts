@@ -1,9 +1,9 @@
 import { Command, Option } from 'commander';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 
 import type { NoisyAdderVariant } from '../../tasks/noisyAdder.js';
 import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson } from '../options.js';
+import { commandLine, integer, printJson, threadsOption } from '../options.js';
 import { environmentOf } from '../version.js';
 import { glance, Progress } from '../progress.js';
 
@@ -25,8 +25,8 @@ export const demo = (): Command => new Command('demo')
   .option('--controls', 'also train the controls: one stage with a larger learning rate on the classifier, or on everything')
   .option('--quick', 'a few steps of everything: seconds, meaningless numbers')
   .option('--out <dir>', 'where the run goes; one that was stopped goes on from there (default: runs/demo…)')
-  .option('--fresh', 'forget what --out holds and begin again')
-  .option('--threads <n>', 'processors to use (default: all)', integer(1))
+  .option('--fresh', 'forget what --out holds, base models too, and begin again')
+  .addOption(threadsOption())
   .option('--json', 'print the summary as JSON')
   .action(async (options: Options) => {
     const [{ createContext }, { makePlan }, { runDemo }, { report }] = await Promise.all([
@@ -36,8 +36,8 @@ export const demo = (): Command => new Command('demo')
     const progress = new Progress();
     const context = await createContext(options.threads ? { threads: options.threads } : {});
     try {
-      const summary = await interruptible(commandLine(...argv), (signal) => runDemo({
-        context, out, signal, command: commandLine(...argv), environment: environmentOf(context), baseDirectory: join(dirname(out), 'base-models'),
+      const summary = await interruptible({ goOn: commandLine(...argv) }, (signal) => runDemo({
+        context, out, signal, command: commandLine(...argv), environment: environmentOf(context), baseDirectory: join(out, 'base-models'),
         plan: makePlan(options.task, options.quick ? 'quick' : 'full', options.controls === true), seeds: Array.from({ length: options.seeds }, (_, seed) => seed),
         fresh: options.fresh === true, onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
       })).finally(() => progress.end());

@@ -1,8 +1,10 @@
 import { Argument, Command, Option } from 'commander';
 
-import { analysisText, bytesText, flopsText, secondsText } from '../figures.js';
+import { bytesText, flopsText, secondsText } from '../../core/units.js';
+import { fail } from '../../errors.js';
+import { analysisText } from '../figures.js';
 import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson } from '../options.js';
+import { checkWritable, commandLine, integer, pattern, printJson, threadsOption } from '../options.js';
 import { Progress } from '../progress.js';
 import { environmentOf } from '../version.js';
 
@@ -12,9 +14,9 @@ interface Options {
   readonly model: string;
   readonly data: string;
   readonly level: 'sequence' | 'token';
-  readonly implementation: 'auto' | 'jacobian-contraction' | 'ntk-vector-products' | 'structured-derivatives';
+  readonly implementation?: 'auto' | 'jacobian-contraction' | 'ntk-vector-products' | 'structured-derivatives';
   readonly parts?: boolean;
-  readonly params?: string;
+  readonly params?: RegExp;
   readonly math: 'fp32' | 'fp64';
   readonly maxBytes?: number;
   readonly threads?: number;
@@ -29,29 +31,32 @@ export const ntk = (): Command => new Command('ntk')
   .requiredOption('--data <file>', 'samples.jsonl: rows {"prompt", "completion"} or {"inputIds", "scoreFrom"}')
   .addOption(new Option('--level <level>', 'one function per sample, or per scored token').choices(['sequence', 'token']).default('sequence'))
   .option('--parts', 'gram: also one kernel per parameter')
-  .option('--params <regexp>', 'only parameters whose name matches')
-  .addOption(new Option('--implementation <name>', 'gram: how').choices(['auto', 'structured-derivatives', 'jacobian-contraction', 'ntk-vector-products']).default('auto'))
+  .option('--params <regexp>', 'only parameters whose name matches', pattern)
+  .addOption(new Option('--implementation <name>', 'gram, spectrum: how (default: auto)').choices(['auto', 'structured-derivatives', 'jacobian-contraction', 'ntk-vector-products']))
   .addOption(new Option('--math <mode>', 'fp64: the plain reference in double, for small models').choices(['fp32', 'fp64']).default('fp32'))
   .option('--max-bytes <n>', 'working memory and result stay within this (default: half of the free memory)', integer(1))
-  .option('--threads <n>', 'processors to use (default: all)', integer(1))
+  .addOption(threadsOption())
   .option('--out <file.npy>', 'write the kernel ([n, n]; with --parts or decompose [parts, n, n]) for numpy.load, and names and figures beside it as .json')
   .option('--json', 'print everything as JSON')
   .action(async (what: What, options: Options) => {
+    if (options.parts && what !== 'gram') fail('ERR_INVALID_ARG', `ntk ${what}: there are no --parts; use ntk gram --parts, or leave it out`);
+    if (options.implementation && what === 'decompose') fail('ERR_INVALID_ARG', 'ntk decompose: there is no choice of --implementation; leave it out');
+    if (options.out) await checkWritable('ntk', options.out);
     const [{ createContext }, { Model }, ntks, { spectrum }, { readSamples }, { writeNpy }, files] = await Promise.all([
       import('../../core/context.js'), import('../../model/model.js'), import('../../ntk/index.js'), import('../../analysis/spectrum.js'), import('../samples.js'),
       import('../../core/npy.js'), import('../../core/files.js')]);
     using context = await createContext({ math: options.math, ...(options.threads ? { threads: options.threads } : {}) });
     using model = await Model.fromPretrained(options.model, { context });
     const samples = await readSamples(model, options.data);
-    const shared = { level: options.level, ...(options.params ? { params: new RegExp(options.params) } : {}), ...(options.maxBytes ? { maxBytes: options.maxBytes } : {}) };
-    const gramOptions = { ...shared, implementation: options.implementation, parts: what === 'gram' && options.parts === true };
+    const shared = { level: options.level, ...(options.params ? { params: options.params } : {}), ...(options.maxBytes ? { maxBytes: options.maxBytes } : {}) };
+    const gramOptions = { ...shared, implementation: options.implementation ?? 'auto', parts: what === 'gram' && options.parts === true };
     const estimate = await ntks.estimate(model, samples, null, gramOptions);
     const forms = (form: string) => estimate.choices.filter((c) => c.form === form).length;
     process.stderr.write(`${estimate.shape[0]} functions of ${samples.length} samples · ${estimate.implementation}${estimate.choices.length ? ` (${forms('ghost')} matrices in ghost form, ${forms('blocked')} in blocked form)` : ''}\n` +
       `estimate · ${flopsText(estimate.flops)}, ${bytesText(estimate.bytes)} working memory in ${estimate.blocks} block${estimate.blocks === 1 ? '' : 's'}, ${bytesText(estimate.resultBytes)} result, about ${secondsText(estimate.seconds)} at ${flopsText(estimate.flopsPerSecond)}/s\n`);
     const progress = new Progress();
     const began = performance.now();
-    const again = commandLine(...process.argv.slice(2));
+    const again = { again: commandLine(...process.argv.slice(2)) };
     const result = await interruptible(again, async (signal) => {
       const job = { signal, onProgress: (done: number, total: number) => progress.update(what, done, total) };
       if (what === 'decompose') {

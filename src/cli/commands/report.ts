@@ -5,7 +5,7 @@ import { printJson } from '../options.js';
 
 export const report = (): Command => new Command('report')
   .description('make report.html from a run directory, and print its summary')
-  .argument('<run>', 'directory with summary.json and metrics.jsonl')
+  .argument('<run>', 'directory of a run of demo, reproduce, train or analyze')
   .option('--out <file>', 'where the page goes (default: report.html in the run)')
   .option('--svg <dir>', 'also every figure as an SVG file')
   .option('--json', 'print what was read as JSON')

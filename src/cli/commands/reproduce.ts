@@ -20,7 +20,7 @@ export const reproduce = (): Command => new Command('reproduce')
   .option('--seeds <n>', 'base models, each with every arm (default: 5; 2 with --quick)', integer(1))
   .option('--quick', 'a few steps of everything: minutes, meaningless numbers')
   .option('--out <dir>', 'where the study goes; one that was stopped goes on from there (default: runs/study or runs/study-quick)')
-  .option('--fresh', 'forget what --out holds and begin again')
+  .option('--fresh', 'forget what --out holds, base models too, and begin again')
   .option('--threads <n>', 'processors to use; times are compared as processor time, which is wall time for one thread only', integer(1), 1)
   .option('--json', 'print the claims as JSON')
   .action(async (options: Options) => {
@@ -30,7 +30,7 @@ export const reproduce = (): Command => new Command('reproduce')
     const command = commandLine(...process.argv.slice(2).filter((word) => word !== '--fresh'));
     const progress = new Progress();
     using context = await createContext({ threads: options.threads });
-    const claims = await interruptible(command, (signal) => runStudy({
+    const claims = await interruptible({ goOn: command }, (signal) => runStudy({
       context, out, seeds, signal, command, environment: environmentOf(context), size: options.quick ? 'quick' : 'full', fresh: options.fresh === true,
       onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
     })).finally(() => progress.end());

@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { camelCaseKeys } from '../../core/names.js';
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { collect, commandLine, printJson, real } from '../options.js';
+import { collect, commandLine, printJson, real, threadsOption } from '../options.js';
 import { glance, Progress } from '../progress.js';
+import { writeSummary } from '../summary.js';
+import { environmentOf } from '../version.js';
 
 interface Options {
   readonly model: string;
@@ -19,7 +21,8 @@ interface Options {
   readonly method: 'grpo' | 'cfrl' | 'rloo' | 'ppo' | 'sft';
   readonly config?: string;
   readonly set?: readonly string[];
-  readonly out: string;
+  readonly out?: string;
+  readonly threads?: number;
   readonly resume?: boolean;
   readonly untie?: boolean;
   readonly json?: boolean;
@@ -60,15 +63,24 @@ export const train = (): Command => new Command('train')
   .addOption(new Option('--rollout-api <name>', 'what it speaks: vLLM’s OpenAI route or SGLang’s /generate').choices(['vllm', 'sglang']).default('vllm'))
   .option('--config <file>', 'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters, bf16 true multiplies in bfloat16')
   .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
-  .option('--out <dir>', 'where metrics, checkpoints, the model and the report go', join('runs', 'train'))
+  .option('--out <dir>', 'where metrics, checkpoints, the model and the report go (default: output_dir of --config, or runs/train)')
   .option('--resume', 'go on from the last checkpoint in --out')
   .option('--untie', 'give a tied model a classifier of its own (cfrl needs one)')
+  .addOption(threadsOption())
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
-      import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js')]);
-    const { out } = options;
-    const config: Record<string, unknown> = { ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)), outputDir: out };
+    const [{ createContext }, { Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
+      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js')]);
+    const config = camelCaseKeys({ ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)) }) as Record<string, unknown>;
+    const { peftConfig, bf16 = false, outputDir, ...trainerConfig } = config;
+    const given = (name: string, value: unknown, what: string) => fail('ERR_INVALID_ARG', `train: ${name} must be ${what}, got ${JSON.stringify(value)}`);
+    if (typeof bf16 !== 'boolean') given('bf16', bf16, 'true or false');
+    if (peftConfig !== undefined && (typeof peftConfig !== 'object' || peftConfig === null || Array.isArray(peftConfig))) given('peftConfig', peftConfig, 'an object like {"r": 8, "lora_alpha": 16}');
+    if (outputDir !== undefined && (typeof outputDir !== 'string' || outputDir === '')) given('outputDir', outputDir, 'a directory');
+    if (options.out !== undefined && outputDir !== undefined && options.out !== outputDir) fail('ERR_INVALID_ARG', `train: --out ${options.out} and outputDir ${String(outputDir)} disagree; give one of them`);
+    const out = options.out ?? (outputDir as string | undefined) ?? join('runs', 'train');
+    if ((options.evalSplit ?? options.evalData) !== undefined && config['evalSteps'] === undefined)
+      fail('ERR_INVALID_ARG', 'train: held-out rows are evaluated every evalSteps steps, which is not given; add --set evalSteps=10, or leave --eval-data and --eval-split out');
     if (options.method === 'sft' && options.rollouts !== undefined) fail('ERR_INVALID_ARG', 'train: --method sft samples nothing; leave --rollouts out');
     if (options.method === 'sft' ? options.reward : !options.reward) fail('ERR_INVALID_ARG', `train: --method ${options.method} ${options.reward ? 'takes no --reward' : 'needs a --reward'}`);
     const rewardFuncs = await Promise.all((options.reward ?? []).map((spec) => loadReward(spec)));
@@ -77,15 +89,15 @@ export const train = (): Command => new Command('train')
     const { train: trainDataset, test: evalDataset } = options.evalSplit === undefined
       ? { train: rows, test: options.evalData === undefined ? undefined : await read(options.evalData) }
       : trainTestSplit(rows, { testSize: options.evalSplit, ...(typeof config['seed'] === 'number' ? { seed: config['seed'] } : {}) });
-    const { peftConfig, bf16, ...trainerConfig } = camelCaseKeys(config) as Record<string, unknown>;
-    using model = await Model.fromPretrained(options.model, { untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}), ...(bf16 === true ? { dtype: 'bfloat16' } : {}) });
+    using context = await createContext(options.threads ? { threads: options.threads } : {});
+    using model = await Model.fromPretrained(options.model, { context, untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}), ...(bf16 ? { dtype: 'bfloat16' } : {}) });
     const rollouts = options.rollouts === undefined ? undefined : (options.rolloutApi === 'sglang' ? sglangRollouts : openAIRollouts)({ url: options.rollouts });
-    const common = { model, trainDataset, evalDataset, config: trainerConfig };
+    const common = { model, trainDataset, evalDataset, config: { ...trainerConfig, outputDir: out } };
     const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs, rollouts });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
-    const result = await interruptible(again, (signal) => trainer.train({
+    const result = await interruptible({ goOn: again }, (signal) => trainer.train({
       signal, resumeFrom: options.resume ? 'latest' : undefined,
       onProgress: ({ step, totalSteps, stage, metrics }) => progress.update(stage, step, totalSteps, glance(metrics)),
     })).finally(() => progress.end());
@@ -93,6 +105,7 @@ export const train = (): Command => new Command('train')
     await model.savePretrained(saved);
     if (peftConfig) await model.saveAdapter(join(out, 'adapter'));
     const page = join(out, 'report.html');
+    writeSummary('train', out, { title: `${options.method} from ${options.model}`, command: commandLine(...process.argv.slice(2)), environment: environmentOf(context) });
     await report.write(out, page);
     if (options.json) printJson({ ...result, model: saved, report: page });
     else process.stdout.write(`${report.terminal(out)}\n\nModel: ${saved}\nReport: ${page}\n`);
