@@ -20,7 +20,7 @@ const browser = ['chromium', 'chromium-browser', 'google-chrome'].find((name) =>
   }
 });
 
-interface Seen { readonly width: number; readonly scrollWidth: number; readonly figures: number; readonly drawn: number; readonly words: number; readonly errors: readonly string[] }
+interface Seen { readonly width: number; readonly scrollWidth: number; readonly figures: number; readonly drawn: number; readonly cut: readonly string[]; readonly words: number; readonly errors: readonly string[] }
 
 /** The page in a frame of the given width: a headless window is never narrower than 500 pixels. */
 async function look(page: string, directory: string, width: number, dark: boolean): Promise<Seen> {
@@ -31,7 +31,8 @@ async function look(page: string, directory: string, width: number, dark: boolea
       const { document: page } = frame.contentWindow;
       const charts = [...page.querySelectorAll('figure .chart')];
       document.getElementById('seen').textContent = JSON.stringify({
-        width: ${width}, scrollWidth: page.documentElement.scrollWidth, figures: charts.length, words: page.body.innerText.split(/\\s+/).length,
+        width: ${width}, scrollWidth: page.documentElement.scrollWidth, figures: charts.length,
+        cut: charts.flatMap((c) => [...c.querySelectorAll('svg text')].filter((t) => t.getBoundingClientRect().left < c.getBoundingClientRect().left).map((t) => t.textContent)), words: page.body.innerText.split(/\\s+/).length,
         drawn: charts.filter((c) => c.querySelectorAll('svg path').length > 3 && c.querySelector('svg').getBoundingClientRect().width > 200).length });
     }, 800));</script></body>`);
   const { stdout, stderr } = await promisify(execFile)(browser!, ['--headless', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files', '--enable-logging=stderr', '--virtual-time-budget=6000',
@@ -51,12 +52,13 @@ describe(`in a browser${browser ? '' : ' (skipped: there is no chromium on this 
     const directory = whole();
     const page = join(directory, 'report.html');
     await report.write(directory, page);
-    const { figures, drawn, scrollWidth, errors } = await look(page, directory, width, dark);
+    const { figures, drawn, cut, scrollWidth, errors } = await look(page, directory, width, dark);
     expect(errors).toEqual([]);
     expect(scrollWidth).toBeLessThanOrEqual(width);
     // Training 7, watched 8, snapshot: scatter, parts, three kernels, spectra, cosines.
     expect(figures).toBe(7 + 8 + 7);
     expect(drawn).toBe(figures);
+    expect(cut).toEqual([]);
   }, 120_000);
 
   it.skipIf(!browser)('broken runs are pages that say so, without errors', async () => {

@@ -1,12 +1,13 @@
 /** The command line as a user meets it: the built program in a process of its own. */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
+import { bytesText, secondsText } from '../../src/core/units.js';
 import type { RunSummary } from '../../src/report/index.js';
 import { needsSharedData, sharedData, temporaryDirectory, withoutSharedData } from '../helpers/files.js';
 
@@ -43,6 +44,16 @@ describe('usage', () => {
     [['train', '--model', 'x', '--data', 'x', '--reward', 'mth'], 1, /Did you mean 'math'\? \[ERR_INVALID_ARG\]\n$/],
     [['train', '--model', 'x', '--data', 'x'], 1, /needs a --reward \[ERR_INVALID_ARG\]\n$/],
     [['train', '--method', 'sft', '--model', 'x', '--data', 'x', '--reward', 'math'], 1, /takes no --reward/],
+    [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--set', 'bf16=True'], 1, /bf16 must be true or false, got "True"/],
+    [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--set', 'peft_config=8'], 1, /peftConfig must be an object .*, got 8/],
+    [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--out', 'a', '--set', 'output_dir=b'], 1, /--out a and outputDir b disagree/],
+    [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--eval-split', '0.2'], 1, /every evalSteps steps, which is not given/],
+    [['ntk', 'decompose', '--model', 'x', '--data', 'x', '--implementation', 'jacobian-contraction'], 1, /no choice of --implementation/],
+    [['ntk', 'spectrum', '--model', 'x', '--data', 'x', '--parts'], 1, /there are no --parts/],
+    [['ntk', 'gram', '--model', 'x', '--data', 'x', '--params', '('], 2, /option '--params <regexp>' argument '\(' is invalid. Invalid regular expression/],
+    [['ntk', 'gram', '--model', 'x', '--data', 'x', '--out', 'no/such/k.npy'], 1, /ntk: cannot write no\/such\/k.npy: .* \[ERR_IO\]/],
+    [['eval', '--model', 'x', '--data', 'examples/stories.jsonl', '--reward', 'math', '--completions', 'no/such/c.jsonl'], 1, /eval: cannot write no\/such\/c.jsonl: .* \[ERR_IO\]/],
+    [['generate', '--model', 'x', '--prompt', 'x', '--top-p', '2'], 2, /must be a number from 0 to 1/],
   ])('%j exits with %i and one plain line', async (args, code, said) => {
     const { code: got, out, err } = await headfirst(args);
     expect(err).toMatch(said);
@@ -84,6 +95,8 @@ describe('demo', () => {
     const lines = readFileSync(join(straight, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { arm: string; seed: number; step: number });
     expect(lines.map(({ arm, step }) => `${arm} ${step}`)).toEqual(['standard', 'cf'].flatMap((arm) => Array.from({ length: 8 }, (_, i) => `${arm} ${i + 1}`)));
     expect(readFileSync(join(straight, 'report.html'), 'utf8')).toContain('A quick run checks that everything works');
+    expect(readdirSync(directory)).toEqual(['stopped', 'straight']);
+    expect(readdirSync(join(straight, 'base-models'))).toHaveLength(1);
 
     // Done already: nothing is trained again, and another plan is not mixed in.
     const again = await headfirst(['demo', '--quick', '--out', straight]);
@@ -104,9 +117,10 @@ describe('train and generate' + needsSharedData, () => {
       '--set', 'per_device_train_batch_size=8', '--set', 'numGenerations=4', '--set', 'max_completion_length=16', '--set', 'stop=[1]', '--set', 'saveSteps=1'];
     const first = await headfirst([...args, '--set', 'maxSteps=2']);
     expect(first.code, first.err).toBe(0);
-    expect(first.err).toMatch(/^Memory: about 0\.0\d+ GB at its peak \(weights /m);
+    expect(first.err).toMatch(/^Memory: about [\d.]+ MB at its peak \(weights [\d.]+ MB, /m);
     expect(first.out).toContain(`Model: ${join(out, 'model')}`);
     expect(existsSync(join(out, 'report.html'))).toBe(true);
+    expect(JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8'))).toMatchObject({ command: expect.stringMatching(/^headfirst train --model /), environment: { node: process.versions.node } });
 
     const prompt = 'Once upon a time';
     const { out: json } = await headfirst(['generate', '--model', join(out, 'model'), '--prompt', prompt, '--max-new-tokens', '8', '--temperature', '0', '--samples', '2', '--json']);
@@ -134,7 +148,11 @@ describe('train and generate' + needsSharedData, () => {
     const trained = await headfirst([...args, '--out', out]);
     expect(trained.code, trained.err).toBe(0);
     expect(JSON.parse(readFileSync(join(out, 'adapter/adapter_config.json'), 'utf8'))).toMatchObject({ r: 2, lora_alpha: 4 });
-    expect(existsSync(join(out, 'model/model.safetensors'))).toBe(true);
+    const greedy = ['--prompt', 'Once upon a time', '--max-new-tokens', '8', '--temperature', '0', '--threads', '1', '--json'];
+    const ids = ({ out: json }: Outcome) => (JSON.parse(json) as { completionIds: number[]; logps: number[] }[])[0]!;
+    const [merged, beside] = [ids(await headfirst(['generate', '--model', join(out, 'model'), ...greedy])), ids(await headfirst(['generate', '--model', sharedData('stories260K'), '--adapter', join(out, 'adapter'), ...greedy]))];
+    expect(beside.completionIds).toEqual(merged.completionIds);
+    beside.logps.forEach((logp, i) => expect(logp).toBeCloseTo(merged.logps[i]!, 5));
 
     const asked: string[] = [];
     const server = createServer((request, response) => {
@@ -152,4 +170,38 @@ describe('train and generate' + needsSharedData, () => {
       server.close();
     }
   });
+});
+
+describe('samples' + needsSharedData, () => {
+  const model = () => sharedData('stories260K');
+  it.skipIf(withoutSharedData).each([
+    [{ prompt: 'Once', completion: ' there', advantage: '0.5' }, /: row 2 must have a number as its advantage, got "0.5"/],
+    [{ inputIds: [1, 2, 512], scoreFrom: 1 }, /: row 2 has token 512; the model's are 0 to 511/],
+    [{ inputIds: [1, 2], scoreFrom: 2 }, /: row 2 must have 1 ≤ scoreFrom < 2/],
+  ])('%j is refused by file and row', async (row, said) => {
+    const directory = temporaryDirectory();
+    const data = join(directory, 'samples.jsonl');
+    writeFileSync(data, [{ prompt: 'Once', completion: ' upon' }, row].map((r) => JSON.stringify(r)).join('\n'));
+    const { code, err } = await headfirst(['analyze', model(), '--data', data, '--out', join(directory, 'out')]);
+    expect(err).toMatch(said);
+    expect(code).toBe(1);
+  });
+
+  it.skipIf(withoutSharedData)('a stop where there is no checkpoint does not promise one; a sample beyond the context is named', async () => {
+    const directory = temporaryDirectory();
+    const [data, long] = [join(directory, 'samples.jsonl'), join(directory, 'long.jsonl')];
+    const ids = Array.from({ length: 400 }, (_, i) => 1 + (i % 500));
+    writeFileSync(data, Array.from({ length: 4 }, () => JSON.stringify({ inputIds: ids, scoreFrom: 1 })).join('\n'));
+    writeFileSync(long, JSON.stringify({ inputIds: [...ids, ...ids], scoreFrom: 1 }));
+    const stopped = await headfirst(['analyze', model(), '--data', data, '--out', join(directory, 'out')], /kernel · /);
+    expect(stopped.code).toBe(130);
+    expect(stopped.err).toContain(`Stopped; there is no checkpoint. From the beginning: headfirst analyze ${model()} --data ${data}`);
+    expect(stopped.err).not.toContain('after writing');
+    expect((await headfirst(['ntk', 'gram', '--model', model(), '--data', long])).err).toMatch(/long.jsonl: row 1 has 800 tokens, more than the model's context of 512/);
+  });
+});
+
+it('quantities have no exponents', () => {
+  expect([0.00042, 0.13, 0.61, 3.14, 119, 9e3].map(secondsText)).toEqual(['0.42 ms', '130 ms', '610 ms', '3.1 s', '119 s', '150 min']);
+  expect([12, 999.7e3, 1.04e6, 2.5e9].map(bytesText)).toEqual(['12.0 B', '1.00 MB', '1.04 MB', '2.50 GB']);
 });

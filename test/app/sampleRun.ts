@@ -57,7 +57,7 @@ export const analysisLines = (arms = ['standard', 'cf'], seeds = [0, 1, 2]): obj
 /** analysis.json as headfirst analyze writes it. */
 export function snapshotOf(n = 6): Snapshot {
   const random = new Random(4);
-  const kernel = (name: string, share: number) => ({ name, share, effectiveRank: 3, eigenvalues: Array.from({ length: n }, (_, i) => 10 / (i + 1)), rows: Array.from({ length: n }, (_, i) => Array.from({ length: n }, (_, j) => (i === j ? 5 : random.uniform() - 0.4))) });
+  const kernel = (name: string, share: number) => ({ name, share, effectiveRank: 3, eigenvalues: Array.from({ length: n }, (_, i) => 1e6 / (i + 1)), rows: Array.from({ length: n }, (_, i) => Array.from({ length: n }, (_, j) => (i === j ? 5 : random.uniform() - 0.4))) });
   const change = { before: 0.6, representation: -0.01, gradient: -0.02, cross: 0, predicted: -0.03, measured: -0.031 };
   return {
     samples: Array.from({ length: n }, (_, i) => `#${i} a sample with a rather long label <that> could be markup`),
