@@ -1,6 +1,7 @@
 /** JSON over HTTP to a server that may be slow, busy or broken: so many requests at once, each timed out and tried again. */
 import { codedError, type ErrorCode, fail } from '../errors.js';
 
+/** How often and how patiently a server is asked. Times in milliseconds. */
 export interface HttpOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** For one try of one request. Default 60,000. */

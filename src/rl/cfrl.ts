@@ -10,6 +10,11 @@ import { resolveStages } from './stages.js';
 const bodyLeads = ({ 'growth/gradient': body, 'growth/representation': classifier }: Readonly<Record<string, number | null>>, ratio: number): boolean =>
   typeof body === 'number' && typeof classifier === 'number' && body >= ratio * classifier;
 
+/**
+ * Classifier-first RL (2601.04670): GRPOTrainer whose stage 1 trains the classifier W alone for classifierSteps, before stage 2 trains what `trainable`
+ * says for maxSteps. Each stage has a fresh optimizer and schedule. Compare it with standard RL both at maxSteps and at the sum of both stages.
+ * @throws as GRPOTrainer; ERR_UNSUPPORTED on a tied model: load it with untieClassifier: true.
+ */
 export class CFRLTrainer extends GRPOTrainer {
   constructor(args: GRPOTrainerArguments<CFRLConfig>) {
     const { classifierSteps, classifierLearningRate, switchRatio, ...config }: ResolvedCFRLConfig = resolveConfig('CFRLConfig', args.config);

@@ -222,16 +222,43 @@ const all = () => (made ??= makeSchemas());
 
 type All = ReturnType<typeof makeSchemas>;
 type Schemas = All['schemas'];
+/**
+ * Options of GRPOTrainer: TRL's GRPOConfig in camelCase (snake_case works too) with TRL's defaults; docs/training.md goes through them, and
+ * `configOptions` lists their names. Unknown names and impossible values are refused with ERR_INVALID_ARG.
+ */
 export type GRPOConfig = z.input<Schemas['GRPOConfig']>;
+/**
+ * GRPOConfig and stage 1: classifierSteps (default 20, before the maxSteps of stage 2), classifierLearningRate (default 10 × learningRate) and
+ * switchRatio, which may end it earlier (docs/training.md).
+ */
 export type CFRLConfig = z.input<Schemas['CFRLConfig']>;
+/**
+ * GRPOConfig with the defaults of TRL's RLOOTrainer: numGenerations 2, leave-one-out advantages, KL of weight beta 0.05 in the reward, one ratio per
+ * completion.
+ */
 export type RLOOConfig = z.input<Schemas['RLOOConfig']>;
+/**
+ * GRPOConfig with the defaults of TRL's PPOTrainer: a value head and GAE, numIterations 4 (num_ppo_epochs), beta 0.05 (kl_coef) in the reward,
+ * learningRate 3e-6, temperature 0.7, completions of at most 53 tokens.
+ */
 export type PPOConfig = z.input<Schemas['PPOConfig']>;
+/**
+ * Options of SFTTrainer, by TRL's names where TRL has them; `mode` chooses fine-tuning ('ft', default), linear probing ('lp') or both in turn
+ * ('lp_ft', 2202.10054).
+ */
 export type SFTConfig = z.input<Schemas['SFTConfig']>;
-/** With defaults filled in. */
+/** GRPOConfig with defaults filled in; RLOO's and PPO's have the same form. */
 export type ResolvedGRPOConfig = z.output<Schemas['GRPOConfig']>;
+/** CFRLConfig with defaults filled in. */
 export type ResolvedCFRLConfig = z.output<Schemas['CFRLConfig']>;
+/** SFTConfig with defaults filled in. */
 export type ResolvedSFTConfig = z.output<Schemas['SFTConfig']>;
+/** What all trainers' options have in common, defaults filled in: output, length of the run, schedule, optimizer, what trains, checkpoints. */
 export type CommonConfig = Omit<ResolvedSFTConfig, 'maxLength' | 'completionOnlyLoss' | 'mode' | 'lpSteps' | 'lpLearningRate'>;
+/**
+ * One entry of the option `stages`: name, steps, trainable ('all', 'classifier', 'body' or a pattern of parameter names), learningRate; schedule and
+ * multiplier are the trainer's unless given.
+ */
 export type StageConfig = z.output<All['stage']>;
 export type LrScheduler = z.output<All['scheduler']>;
 export type LrSchedulerKwargs = z.output<All['schedulerKwargs']>;
@@ -250,7 +277,10 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   packing: 'sequences are packed without padding by themselves', datasetTextField: "rows have 'text', 'messages', or 'prompt' and 'completion'", useCpu: 'the context decides: createContext({ device })', dataloaderNumWorkers: 'rows are read before training',
 };
 
-/** @throws ERR_INVALID_ARG naming the option, what it must be, and for an unknown one the nearest known name. */
+/**
+ * A config as a trainer will use it: snake_case names in camelCase, defaults filled in, values checked alone and together.
+ * @throws ERR_INVALID_ARG naming the option, what it must be, and for an unknown one the nearest known name.
+ */
 export function resolveConfig<Name extends keyof Schemas>(name: Name, config: unknown): z.output<Schemas[Name]> {
   const known = configOptions(name);
   const input = camelCaseKeys(config ?? {});

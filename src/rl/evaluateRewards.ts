@@ -20,8 +20,10 @@ import { rewardInput, type Rollout, sample } from './rollout.js';
 import { Stream } from './streams.js';
 import type { PromptRow, RewardFunc } from './types.js';
 
+/** How evaluateRewards() samples and judges. */
 export interface RewardEvaluationOptions extends JobOptions {
   readonly rows: readonly PromptRow[];
+  /** The first one says who is right (at least 1); `reward` and best@k are about the weighted sum. */
   readonly rewardFuncs: RewardFunc | readonly RewardFunc[];
   readonly rewardWeights?: readonly number[];
   /** Samples per prompt. Default 8; 0: greedy only. */
@@ -30,10 +32,12 @@ export interface RewardEvaluationOptions extends JobOptions {
   readonly maxCompletionLength?: number;
   /** Of the samples. Default 1. */
   readonly temperature?: number;
+  /** Of the samples: as GenerateOptions'. Defaults: everything may be drawn. */
   readonly topP?: number;
   readonly topK?: number;
   readonly minP?: number | null;
   readonly stop?: (number | string)[];
+  /** Default 42. */
   readonly seed?: number;
   readonly chatTemplateKwargs?: Record<string, unknown>;
   /** The answer that a completion votes for, undefined for none. Default: the final answers, equal when they are the same mathematics. */
@@ -42,11 +46,13 @@ export interface RewardEvaluationOptions extends JobOptions {
   readonly rollouts?: RolloutSource;
   /** Prompts at a time; changes no result. Default 32. */
   readonly batchSize?: number;
+  /** For each call of a reward function. Default 120,000. */
   readonly rewardTimeoutMs?: number;
   /** Called with every completion. */
   readonly onCompletion?: (record: EvaluatedCompletion) => void;
 }
 
+/** What onCompletion gets. */
 export interface EvaluatedCompletion {
   /** Of the row. */
   readonly index: number;
@@ -71,7 +77,10 @@ export function chances(first: Float64Array, totals: Float64Array, n: number): R
   ]));
 }
 
-/** @throws ERR_REWARD, ERR_REMOTE, ERR_INVALID_ARG as the trainer. */
+/**
+ * A model on held-out rows by the rewards it is trained with: one greedy completion per prompt, then `samples` sampled ones.
+ * @throws ERR_REWARD, ERR_REMOTE, ERR_INVALID_ARG as the trainer.
+ */
 export async function evaluateRewards(model: Model, options: RewardEvaluationOptions): Promise<RewardEvaluation> {
   const caller = 'evaluateRewards';
   const { rows, samples: n = 8, batchSize = 32, signal, onProgress, onCompletion, answers = answerKeys } = options;

@@ -28,8 +28,11 @@ import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } fr
 import type { PromptRow, RewardFunc } from './types.js';
 import { ValueHead, type ValueHeadState, valueLoss } from './valueHead.js';
 
+/** What GRPOTrainer and its kin are made from. */
 export interface GRPOTrainerArguments<Config = GRPOConfig> extends TrainerArguments<PromptRow> {
+  /** One or several; their weighted sum (rewardWeights, default 1 each) is the reward. Those of this package, or your own (RewardFunc). */
   readonly rewardFuncs: RewardFunc | readonly RewardFunc[];
+  /** Options of the method; those left out have TRL's defaults. */
   readonly config?: Config | undefined;
   /** For the KL penalty. Default: a copy of the model as it is when training starts. */
   readonly refModel?: Model | undefined;
@@ -103,6 +106,13 @@ const concatenate = (parts: readonly Float32Array[]): Float32Array => {
   return out;
 };
 
+/**
+ * Policy-gradient post-training: a step samples numGenerations completions of each prompt, rewards them, turns rewards into advantages and makes
+ * numIterations clipped updates. GRPO (2402.03300) as TRL has it, and by options Dr. GRPO, DAPO, CISPO, GSPO, REINFORCE, REINFORCE++
+ * (docs/training.md). The model trains in place. train() runs to the end, steps() step by step; with an outputDir metrics, completions and
+ * checkpoints are written, and a run resumes bit for bit. dispose() frees the optimizer and the reference copy, not the model.
+ * @throws ERR_INVALID_ARG (options, rewards, data set), ERR_UNSUPPORTED (a stage that treats a tied model's classifier apart).
+ */
 export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   protected readonly rewards: readonly NamedReward[];
   /** Prompts per rollout. */

@@ -2,12 +2,14 @@
 import { type PPOConfig, resolveConfig, type RLOOConfig } from './config.js';
 import { GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
 
+/** PPO (1707.06347) with a value head on φ and generalised advantages (1506.02438), under TRL's PPOTrainer's defaults. @throws as GRPOTrainer. */
 export class PPOTrainer extends GRPOTrainer {
   constructor(args: GRPOTrainerArguments<PPOConfig>) {
     super({ ...args, config: undefined }, resolveConfig('PPOConfig', args.config));
   }
 }
 
+/** REINFORCE with a leave-one-out baseline (2402.14740), under TRL's RLOOTrainer's defaults. @throws as GRPOTrainer. */
 export class RLOOTrainer extends GRPOTrainer {
   constructor(args: GRPOTrainerArguments<RLOOConfig>) {
     super({ ...args, config: undefined }, resolveConfig('RLOOConfig', args.config));

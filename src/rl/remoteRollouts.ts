@@ -8,6 +8,7 @@ import { fail } from '../errors.js';
 import type { Completion } from '../model/generate.js';
 import type { Model } from '../model/model.js';
 
+/** What a RolloutSource is asked for: GenerateOptions with every value given. */
 export interface RolloutRequest {
   readonly maxNewTokens: number;
   readonly temperature: number;
@@ -30,6 +31,7 @@ export interface RolloutSource {
   syncWeights?(model: Model, step: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** How a sampling server is reached. */
 export interface RemoteRolloutOptions extends HttpOptions {
   /** The server, e.g. http://host:8000; routes are added. */
   readonly url: string;
@@ -37,6 +39,7 @@ export interface RemoteRolloutOptions extends HttpOptions {
   readonly model?: string;
   /** Further fields of every request. */
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** How the server gets new weights, e.g. sglangWeightSync(). Absent: it keeps those it has, and the difference is only measured and weighed. */
   readonly syncWeights?: RolloutSource['syncWeights'];
 }
 

@@ -20,7 +20,9 @@ type Tokens = string | readonly number[];
  */
 export type SFTRow = Sample | { readonly prompt: Tokens; readonly completion: Tokens } | { readonly prompt: Chat; readonly completion: Chat } | { readonly messages: Chat } | { readonly text: string };
 
+/** What SFTTrainer is made from. */
 export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
+  /** Those left out have the defaults of TRL's SFTTrainer. */
   readonly config?: SFTConfig | undefined;
 }
 
@@ -33,6 +35,11 @@ function stagesOf({ mode, trainable, learningRate, lpSteps, lpLearningRate = lea
   return mode === 'lp' ? [probe] : mode === 'lp_ft' ? [probe, tune] : [tune];
 }
 
+/**
+ * Supervised training of a model in place: the mean negative log-likelihood of a step's scored tokens (perDeviceTrainBatchSize ×
+ * gradientAccumulationSteps rows). Modes: fine-tuning, linear probing of the classifier, and the two in turn (LP-FT, 2202.10054).
+ * @throws ERR_INVALID_ARG (options, a row without a token to learn), ERR_UNSUPPORTED (text without a tokenizer; the classifier apart in a tied model).
+ */
 export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   readonly #batchSize: number;
 

@@ -5,9 +5,11 @@ import type { AdamWOptions } from '../model/optimizer.js';
 import type { CommonConfig, StageConfig } from './config.js';
 import type { Schedule } from './schedule.js';
 
+/** A phase of a run: what trains in it, for how many steps, at which learning rate. It begins with a fresh optimizer. */
 export interface Stage extends Schedule {
   readonly name: string;
   readonly trainable: Trainable;
+  /** The classifier's learning rate is this multiple of the others'. */
   readonly classifierLearningRateMultiplier: number;
   /** Ends the stage before its last step, judging by a step's metrics; growth/* are among them at every fourth step of a stage that has this. */
   readonly endsWhen?: (metrics: Readonly<Record<string, number | null>>) => boolean;

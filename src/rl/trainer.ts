@@ -16,9 +16,12 @@ import { learningRateAt } from './schedule.js';
 import { checkStages, optimizerOptions, type Stage } from './stages.js';
 import type { Dataset, StepMetrics, TrainOptions, TrainResult } from './types.js';
 
+/** What every trainer is made from. */
 export interface TrainerArguments<Row> {
+  /** Trained in place. */
   readonly model: Model;
   readonly trainDataset: Dataset<Row>;
+  /** Held-out rows, for evaluate() and every evalSteps steps. */
   readonly evalDataset?: readonly Row[] | undefined;
   /** Default: the model's own. Needed for text only. */
   readonly tokenizer?: Tokenizer | undefined;
@@ -46,9 +49,11 @@ export interface StepOutcome {
 const FRESH: TrainerState = { step: 0, stage: 0, stageStep: 0, rows: 0, completions: 0, numTokens: 0 };
 
 export abstract class Trainer<Row, Config extends CommonConfig> {
+  /** The model given, which trains in place. */
   readonly model: Model;
   /** With defaults filled in. */
   readonly config: Config;
+  /** The phases of the run, one after the other; one, unless the method or the option `stages` says otherwise. */
   readonly stages: readonly Stage[];
   protected readonly sampler: Sampler<Row>;
   protected readonly evalDataset: readonly Row[] | undefined;
@@ -78,7 +83,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   protected abstract accumulate(context: StepContext): Promise<StepOutcome>;
   /** Sizes of the largest update. */
   protected abstract shape(): Omit<TrainingShape, 'trainable' | 'maxTokens' | 'gradientCheckpointing'>;
-  /** Metrics of the evalDataset, keys beginning with 'eval_'. Changes nothing. */
+  /** Metrics of the evalDataset, keys beginning with 'eval_'. Changes nothing. @throws ERR_INVALID_ARG without one. */
   abstract evaluate(options?: { readonly signal?: AbortSignal | undefined }): Promise<Record<string, number | null>>;
   /** Before the first step and before a checkpoint is loaded: the model is as it was given. */
   protected async setUp(): Promise<void> {}
@@ -91,9 +96,11 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     return undefined;
   }
 
+  /** Optimizer steps made, in all stages. */
   get step(): number {
     return this.#state.step;
   }
+  /** Optimizer steps of the whole run; a stage that ends early (switchRatio) leaves some of them out. */
   get totalSteps(): number {
     return this.stages.reduce((sum, stage) => sum + stage.steps, 0);
   }
@@ -105,7 +112,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     return this.#tokenizer !== undefined;
   }
 
-  /** What the run will hold in memory in the stage that needs most, when every sequence is as long as options and rows allow. */
+  /** What the run will hold in memory in the stage that needs most, when every sequence is as long as options and rows allow; bytes. */
   estimateMemory(): TrainingEstimate {
     const { maxTokensInMemory, gradientCheckpointing } = this.config;
     const shape = { ...this.shape(), gradientCheckpointing, ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}) };

@@ -46,6 +46,7 @@ export interface StepMetrics {
   readonly [key: string]: number | null | string | readonly string[];
 }
 
+/** What train()'s onProgress gets after every step. */
 export interface TrainProgress {
   readonly step: number;
   readonly totalSteps: number;
@@ -53,6 +54,7 @@ export interface TrainProgress {
   readonly metrics: StepMetrics;
 }
 
+/** How a trainer's train() and steps() run. */
 export interface TrainOptions {
   /**
    * Aborting undoes the step under way; with an outputDir the run then writes a checkpoint of the last whole step. The call rejects
@@ -64,9 +66,11 @@ export interface TrainOptions {
   readonly resumeFrom?: string | undefined;
 }
 
+/** What a finished train() gives. */
 export interface TrainResult {
   /** Optimizer steps made in all stages. */
   readonly steps: number;
+  /** Of the last step made by this trainer object; undefined when it made none. */
   readonly metrics: StepMetrics | undefined;
   /** The last checkpoint written, if any. */
   readonly checkpoint: string | undefined;

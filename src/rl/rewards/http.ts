@@ -10,7 +10,9 @@ import { named } from './named.js';
 /** What one request is about. */
 export type RewardRequest = Pick<RewardInput, 'prompts' | 'completions'> & Readonly<Record<string, readonly unknown[]>>;
 
+/** How a reward server is asked. */
 export interface HttpRewardOptions extends HttpOptions {
+  /** Where requests are posted. */
   readonly url: string;
   /** In metrics. Default 'http_reward'. */
   readonly name?: string;
@@ -20,7 +22,7 @@ export interface HttpRewardOptions extends HttpOptions {
   readonly columns?: readonly string[];
   /** The body of a request. Default: what it is about. */
   readonly request?: (about: RewardRequest) => unknown;
-  /** The rewards in an answer. */
+  /** The rewards in an answer, one number or null per completion. Default: its `rewards`, or the answer itself. */
   readonly response?: (answer: unknown) => unknown;
 }
 
@@ -33,7 +35,10 @@ function readRewards(answer: unknown, expected: number): (number | null)[] {
   return answer as (number | null)[];
 }
 
-/** @throws ERR_REWARD after the last try: the server's answer and how often it was asked. */
+/**
+ * A reward model served elsewhere (ArmoRM and the like): a POST of { prompts, completions, <columns> } is answered by { rewards: [number | null, …]
+ * }, or by the bare array, in the order of the completions. @throws ERR_REWARD after the last try: the server's answer and how often it was asked.
+ */
 export function httpReward({ url, name = 'http_reward', batchSize = 32, columns = [], request = (about) => about, response, ...http }: HttpRewardOptions): RewardFunc {
   const client = createHttpClient(`reward function '${name}'`, 'ERR_REWARD', http);
   const rewardsOf = response ?? ((answer: unknown) => (answer as { rewards?: unknown } | null)?.rewards ?? answer);

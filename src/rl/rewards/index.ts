@@ -14,6 +14,7 @@ export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
 export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repetition.js';
 
+/** Built-in rewards by the name that loadReward() and the command line's --reward take, with the text after ':' as argument. */
 export const builtinRewards: Readonly<Record<string, (argument?: string) => RewardFunc>> = {
   math: (column) => mathReward(column === undefined ? {} : { answerColumn: column }),
   regex: (pattern) => regexReward(pattern ?? ''),

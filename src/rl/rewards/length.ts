@@ -3,6 +3,7 @@ import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { named } from './named.js';
 
+/** Options of lengthReward(). */
 export interface LengthRewardOptions {
   /** Tokens, the stop token included. Default 100. */
   readonly target?: number;
@@ -14,6 +15,7 @@ export function lengthReward({ target = 100 }: LengthRewardOptions = {}): Reward
   return named('length', ({ completionIds }) => completionIds.map((ids) => Math.max(0, 1 - Math.abs(ids.length - target) / target)));
 }
 
+/** Lengths of softOverlongPunishment(), in tokens; 0 ≤ softPunishCache ≤ maxCompletionLength. */
 export interface SoftOverlongOptions {
   /** L_max, tokens. */
   readonly maxCompletionLength: number;

@@ -11,12 +11,16 @@ function valueOf(text: string): MathValue | undefined {
   return answer === undefined ? undefined : parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? '');
 }
 
+/** Options of mathReward(). */
 export interface MathRewardOptions {
   /** The column with the right answer: a number, an answer, or a text that ends in one. Default 'answer'. */
   readonly answerColumn?: string;
 }
 
-/** Null for a row whose answer cannot be read. What counts as the same is in mathValue.ts. */
+/**
+ * 1 when a completion's final answer (after `####`, in `\boxed{}`, or its last number) is the row's as mathematics, so 1/2 equals 0.5; else 0. Null
+ * for a row whose answer cannot be read. @throws ERR_REWARD when the data set has no such column.
+ */
 export function mathReward({ answerColumn = 'answer' }: MathRewardOptions = {}): RewardFunc {
   return named('math', (input) => {
     const answers = input[answerColumn] as readonly unknown[] | undefined;

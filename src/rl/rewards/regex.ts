@@ -1,8 +1,12 @@
-/** 1 when the completion matches a pattern. */
+/** A reward for form, by regular expression. */
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { named } from './named.js';
 
+/**
+ * 1 when the completion's text matches anywhere, else 0. A string is a pattern with flag u; of a RegExp the flags g and y are dropped.
+ * @throws ERR_INVALID_ARG for an empty or broken pattern.
+ */
 export function regexReward(pattern: string | RegExp): RewardFunc {
   if (typeof pattern === 'string' && pattern === '') fail('ERR_INVALID_ARG', "regexReward: the pattern must not be empty; on a command line write 'regex:<pattern>'");
   let regex: RegExp;

@@ -1,11 +1,9 @@
-/**
- * `maxPenalty` times the share of a completion's token n-grams that it has written before: (1 − different / all), 0 for one shorter than n
- * (2502.03373, appendix C.2; TRL's get_repetition_penalty_reward). Needs no tokenizer.
- */
+/** A penalty on repeating oneself. */
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { named } from './named.js';
 
+/** Options of repetitionPenaltyReward(). */
 export interface RepetitionPenaltyOptions {
   /** n. Default 3. */
   readonly ngramSize?: number;
@@ -13,6 +11,10 @@ export interface RepetitionPenaltyOptions {
   readonly maxPenalty?: number;
 }
 
+/**
+ * `maxPenalty` times the share of a completion's token n-grams that it has written before: (1 − different / all), 0 for one shorter than n
+ * (2502.03373, appendix C.2; TRL's get_repetition_penalty_reward). Needs no tokenizer.
+ */
 export function repetitionPenaltyReward({ ngramSize = 3, maxPenalty = -1 }: RepetitionPenaltyOptions = {}): RewardFunc {
   if (!(Number.isInteger(ngramSize) && ngramSize >= 1)) fail('ERR_INVALID_ARG', `repetitionPenaltyReward: ngramSize must be a positive integer, got ${ngramSize}`);
   if (!(maxPenalty <= 0 && Number.isFinite(maxPenalty))) fail('ERR_INVALID_ARG', `repetitionPenaltyReward: maxPenalty must be a number ≤ 0, got ${maxPenalty}`);
