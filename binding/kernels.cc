@@ -10,6 +10,7 @@
 #include "kernels/op_table.h"
 #include "kernels/rates.h"
 #include "objects.h"
+#include "options.h"
 #include "views.h"
 
 namespace hf::binding {
@@ -61,7 +62,10 @@ class Reader {
   // `borrowed`, if given, collects the typed arrays that the views point into, for a call that outlives this function.
   Reader(const char* op, Napi::Object object, DType real, std::vector<Napi::TypedArray>* borrowed = nullptr)
       : op_(op), object_(object), real_(real), dims_(op), borrowed_(borrowed) {}
-  void in(const char* name, View& view, const char* dims, unsigned = 0) { read(name, view, dims); }
+  void in(const char* name, View& view, const char* dims, unsigned flags = 0) {
+    read(name, view, dims);
+    sound_ = sound_ && (view ? view.rank == DimTable::rank_of(dims) : (flags & kOptional) != 0);
+  }
   void out(const char* name, View& view, const char* dims, unsigned flags = 0) { output(name, view, dims, flags); }
   void inout(const char* name, View& view, const char* dims, unsigned flags = 0) { output(name, view, dims, flags); }
   void number(const char* name, double& value) {
@@ -84,16 +88,7 @@ class Reader {
   void choice(const char* name, E& value, const char* const* names, int count) {
     Napi::Value given = get(name);
     if (given.IsUndefined()) return;
-    const std::string text = given.IsString() ? given.As<Napi::String>().Utf8Value() : std::string("something that is not a string");
-    std::string all;
-    for (int i = 0; i < count; ++i) {
-      if (text == names[i]) {
-        value = static_cast<E>(i);
-        return;
-      }
-      all += (i ? ", '" : "'") + std::string(names[i]) + "'";
-    }
-    fail(ErrorCode::kInvalidArg, "%s: %s must be one of %s, got '%s'", op_, name, all.c_str(), text.c_str());
+    value = choice_of<E>(op_, name, given.IsString() ? given.As<Napi::String>().Utf8Value() : std::string("something that is not a string"), names, count);
   }
   // Unknown names would be silently ignored options.
   void finish() {
@@ -155,6 +150,7 @@ class Reader {
       int length = 0;
       while (c[length] && c[length] != ' ') ++length;
       shape[rank] = dims_.size_of(c, length);
+      if (shape[rank] < 0 && !sound_) return;  // validate() says what is wrong with the input
       HF_CHECK(shape[rank] >= 0, ErrorCode::kInvalidArg, "%s: %s of shape (%s) is required: its size does not follow from the inputs", op_, p.name,
                p.dims);
       ++rank;
@@ -173,6 +169,7 @@ class Reader {
   DimTable dims_;
   std::vector<const char*> known_;
   std::vector<Pending> pending_;
+  bool sound_ = true;  // required inputs are there, with the rank that they must have
   std::vector<Napi::TypedArray>* borrowed_;
 };
 
@@ -373,6 +370,7 @@ Napi::Value call_async(const Napi::CallbackInfo& info) {
     // The lease outlives the conversion: settle() holds both.
     const Lease* held = lease.get();
     return data.submit(context, info[2], [args, fn, held](Run& run) -> Convert {
+      run.one_op = true;
       fn(args, run);
       return [held](Napi::Env) -> Napi::Value { return held->keep.Value().Get(uint32_t(0)); };
     }, lease);

@@ -10,6 +10,17 @@
 
 namespace hf::binding {
 
+// The entry of an enum that a text names.
+template <class E>
+E choice_of(const char* function, const char* name, const std::string& text, const char* const* names, int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) {
+    if (text == names[i]) return static_cast<E>(i);
+    all += (i ? ", '" : "'") + std::string(names[i]) + "'";
+  }
+  fail(ErrorCode::kInvalidArg, "%s: %s must be one of %s, got '%s'", function, name, all.c_str(), text.c_str());
+}
+
 class Options {
  public:
   Options(const char* function, Napi::Value value) : function_(function) {
@@ -40,10 +51,7 @@ class Options {
   }
   template <class E>
   E choice(const char* name, const char* const* names, int count) const {
-    const std::string value = text(name);
-    for (int i = 0; i < count; ++i)
-      if (value == names[i]) return static_cast<E>(i);
-    fail(ErrorCode::kInvalidArg, "%s: %s has no choice '%s'", function_, name, value.c_str());
+    return choice_of<E>(function_, name, text(name), names, count);
   }
   std::vector<int32_t> indices(const char* name) const {
     const Napi::Value value = get(name);

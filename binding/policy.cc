@@ -98,6 +98,7 @@ Napi::Value policy_gradient(const Napi::CallbackInfo& info) {
     shapes.backend = context->backend();
     validate(a, shapes, /*check_overlap=*/false);
     return EnvData::of(info.Env()).submit(context, info[2], [call, context](Run& run) -> Convert {
+      run.one_op = true;
       dispatch(call->args, run);
       return [call, context](Napi::Env env) -> Napi::Value {
         Napi::Object result = call->arrays->to_js(env);

@@ -110,11 +110,14 @@ describe('invariances', () => {
     expect(await model.generate(prompts, { ...options, firstStream: 2 ** 40 })).not.toEqual(all);
   });
 
-  it('sampling ends where the context is full', async () => {
+  it('sampling ends where the context is full, and what it gives can be scored', async () => {
     const model = await Model.fromConfig(config, { context: fp32 });
-    const [full, over] = await model.generate([new Array<number>(48).fill(1), new Array<number>(46).fill(2)], { maxNewTokens: 9, stop: [] });
-    expect([full!.completionIds.length, over!.completionIds.length]).toEqual([1, 3]);
-    expect((await model.generate([[1]], { maxNewTokens: 0 }))[0]!.completionIds).toEqual([]);
+    const completions = await model.generate([new Array<number>(47).fill(1), new Array<number>(45).fill(2), [3]], { maxNewTokens: 100, stop: [] });
+    expect(completions.map((c) => c.completionIds.length)).toEqual([1, 3, 47]);
+    const { logps } = await model.score(completions.map((c) => ({ inputIds: c.inputIds, scoreFrom: c.inputIds.length - c.completionIds.length })));
+    expect(logps.length).toBe(51);
+    expect((await model.generate([[1], new Array<number>(48).fill(1)], { maxNewTokens: 0 })).map((c) => c.completionIds)).toEqual([[], []]);
+    await expect(model.generate([[1], new Array<number>(48).fill(1)], { maxNewTokens: 1 })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG', message: expect.stringContaining('prompts[1] has 48 tokens') });
   });
 
   it('classifier-only: the same classifier gradient, no other, with and without features', async () => {

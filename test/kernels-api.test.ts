@@ -58,16 +58,28 @@ describe('every op', () => {
   });
 });
 
+it('what is missing or misshapen is named, not the output whose size would follow from it', () => {
+  const said = (args: object) => {
+    try {
+      kernels.gemmSync(args as never);
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return '';
+  };
+  expect(said({})).toBe('gemm: a of shape (M K) is required, got nothing');
+  expect(said({ a: matrix(2, 3) })).toBe('gemm: b of shape (K N) is required, got nothing');
+  expect(said({ a: new Float32Array(6), b: matrix(3, 2) })).toBe('gemm: a must have 2 dimensions (M K), got 1');
+});
+
 describe('arrays in use by a job', () => {
   const n = 400;
   it('may be read by others, not written; and what it writes is its own', async () => {
     const a = matrix(n, n), b = matrix(n, n), c = matrix(n, n, 0);
-    const job = kernels.gemm({ a, b, c });
-    await Promise.resolve(); // the default context exists after a turn
-    const started = kernels.gemm({ a, b });
-    await new Promise((resolve) => setImmediate(resolve));
     const busy = expect.objectContaining({ code: 'ERR_BUSY', message: expect.stringContaining('pending job of gemm') });
-    const results = await Promise.allSettled([job, started]);
+    const job = kernels.gemm({ a, b, c }); // in the default context, from the call on
+    expect(code(() => kernels.gemmSync({ a: matrix(n, n), b, c }))).toBe('ERR_BUSY');
+    const results = await Promise.allSettled([job, kernels.gemm({ a, b })]);
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
 
     using context = await createContext({ threads: 1 });

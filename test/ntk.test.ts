@@ -186,6 +186,22 @@ describe('modes and budgets', async () => {
     expect(relative(permuted.kernel, Float64Array.from({ length: 1600 }, (_, i) => one.kernel[order[Math.floor(i / 40)]! * 40 + order[i % 40]!]!))).toBeLessThan(1e-12);
   });
 
+  it('progress counts the entries of the matrix, once each, whatever computes them', async () => {
+    const x = makeSamples(12, 13, [40, 64, 17, 33, 60, 5, 40, 64, 17, 33]).map((sample) => ({ ...sample, scoreFrom: 1 }));
+    for (const [second, options] of [
+      [null, {}], [null, { level: 'token' }], [null, { maxBytes: 2_000_000 }], [x.slice(0, 4), { maxBytes: 2_000_000 }],
+      [null, { implementation: 'jacobian-contraction' }], [null, { implementation: 'jacobian-contraction', maxBytes: 3_000_000 }], [null, { implementation: 'ntk-vector-products' }],
+    ] as const) {
+      const seen: [number, number][] = [];
+      const { shape, cost } = await ntk.gram(model, x, second, { ...options, onProgress: (done, total) => void seen.push([done, total]) });
+      if ('maxBytes' in options) expect(cost.blocks).toBeGreaterThan(1);
+      const what = JSON.stringify([shape, options]), entries = shape[0]! * shape[1]!;
+      expect(seen.every(([, total]) => total === entries), what).toBe(true);
+      expect(seen.map(([done]) => done), what).toEqual(seen.map(([done]) => done).sort((a, b) => a - b));
+      expect(seen.at(-1)![0], what).toBe(entries);
+    }
+  });
+
   it('same bits for one and two threads', async () => {
     const config = { model_type: 'gpt', vocab_size: 50, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, max_position_embeddings: 64 };
     const x = makeSamples(3, 50, [40, 64, 17, 33, 60, 5]);

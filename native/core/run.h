@@ -33,6 +33,7 @@ struct Run {
   Device* device = nullptr;       // null: everything is host memory. Else real numbers are the device's, indices and float64 the host's
   Arena* device_arena = nullptr;  // for the device's share
   JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
+  bool one_op = false;            // the job is one op, whose progress is the job's
 
   HF_INLINE DType stored() const { return stored_type(backend, math); }
   HF_INLINE DType real() const { return real_type(backend); }
@@ -84,8 +85,11 @@ HF_HOST_INLINE View host_tensor(Run& run, DType dtype, Dims... dims) {
 
 // Throws ERR_ABORTED once the job was cancelled. Called between ops and between tiles: at most about 50 ms apart.
 void checkpoint(Run& run);
-// Coalesced: the caller sees the latest value, not every one.
+// Coalesced: the caller sees the latest value, not every one. For ops: nothing where the job is more than the op.
 void report_progress(Run& run, int64_t done, int64_t total);
+HF_HOST_INLINE void report_op_progress(Run& run, int64_t done, int64_t total) {
+  if (run.one_op) report_progress(run, done, total);
+}
 
 // Calls fn(context, task) for every task in [0, tasks), on up to run.threads threads. Which thread runs a task is not
 // defined, so a caller keeps results independent of it: what is summed in which order depends on shapes only, never on the thread count.

@@ -336,7 +336,7 @@ void run(const LinearPolicyGradientArgs& a, Run& r) {
       pg::rows(a, begin, begin + count, call.logp, call.entropy, call.kl, call.coefs);
     }
     if (call.plan.gradients) call.backward(begin, count, call.coefs + at, call.entropy + at, call.kl + at);
-    report_progress(r, begin + count, N);
+    report_op_progress(r, begin + count, N);
   }
 }
 

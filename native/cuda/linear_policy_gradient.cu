@@ -258,7 +258,7 @@ class Call {
       forward(n, rows, at, keep_);
       if (!sequence_) coefficients(n, rows, at);
       if (gradients_) backward(n, rows, at);
-      report_progress(run_, n + rows, N_);
+      report_op_progress(run_, n + rows, N_);
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 
 #include "kernels/op_table.h"
@@ -35,8 +36,11 @@ class GramSink : public PairSink {
     const FunctionBlock* block;
     const StoredPairs* pairs;
   };
-  GramSink(const FunctionBlock& block, const GramOptions& options, const View& matrices, const Other* other, StoredPairs* keep, bool contract)
-      : PairSink(block, options.wanted), options_(options), matrices_(matrices), other_(other), keep_(keep), contract_(contract) {}
+  // progress(share): how much of the block's work is done, in 0 … 1.
+  using Progress = std::function<void(double share)>;
+  GramSink(const FunctionBlock& block, const GramOptions& options, const View& matrices, const Other* other, StoredPairs* keep, bool contract, Progress progress)
+      : PairSink(block, options.wanted), options_(options), matrices_(matrices), other_(other), keep_(keep), contract_(contract), progress_(std::move(progress)),
+        steps_(count_steps()) {}
 
   void classifier(const View& hidden, const View& g, int64_t first_id, const View& offsets) override {
     if (!contract_) return;
@@ -49,20 +53,14 @@ class GramSink : public PairSink {
       set_second(args, other_->block->operand, other_g, {other_->block->terms, View{}});
     }
     matrix_gram(args);
+    step();
   }
 
   void matrix(const Linear& linear, const MatrixPair& pair) override {
     const StoredPair* stored = next(pair.a, pair.d, View{}, pair.rows, linear.passing_input);
     if (!contract_) return;
-    const bool together = options_.split != Split::kParameters && all_wanted(linear);
-    if (together) {
-      contract(pair, stored, 0, linear.out(), linear.parts.front().bias >= 0, matrix_of(linear.parts.front().weight));
-      return;
-    }
-    for (const LinearPart& part : linear.parts) {
-      if (wants(part.weight)) contract(pair, stored, part.begin, part.count, false, matrix_of(part.weight));
-      if (part.bias >= 0 && wants(part.bias)) contract_bias(pair, stored, part);
-    }
+    multiply(linear, pair, stored);
+    step();
   }
 
   void elements(int parameter, const View& gradients) override {
@@ -95,6 +93,37 @@ class GramSink : public PairSink {
   static void set_first(Args& args, const View& a, const View& d, const GradientRows& rows) {
     args.a = a, args.d = d, args.offsets = rows.offsets, args.a_rows = rows.a_rows;
   }
+  // The classifier's slices and the body's linear layers, which are nearly all of the work.
+  double count_steps() const {
+    const Model& model = block_.model;
+    int64_t steps = wants(model.classifier()) ? (model.spec().vocab_size + block_.slice_width() - 1) / block_.slice_width() : 0;
+    const auto add = [&](const std::vector<Linear>& linears) {
+      for (const Linear& linear : linears) {
+        steps += wants(linear);
+        for (const Adapter& adapter : linear.adapters) steps += wants(adapter.up) + wants(adapter.down);
+      }
+    };
+    for (int l = 0; l < model.spec().layers; ++l) {
+      const LayerWeights& w = model.layer(l);
+      add(w.qkv), add(w.mlp_in), add({w.attention_out, w.mlp_down});
+    }
+    return double(std::max<int64_t>(steps, 1));
+  }
+  void step() {
+    if (progress_) progress_(std::min(++done_ / steps_, 1.0));
+  }
+
+  void multiply(const Linear& linear, const MatrixPair& pair, const StoredPair* stored) {
+    if (options_.split != Split::kParameters && all_wanted(linear)) {
+      contract(pair, stored, 0, linear.out(), linear.parts.front().bias >= 0, matrix_of(linear.parts.front().weight));
+      return;
+    }
+    for (const LinearPart& part : linear.parts) {
+      if (wants(part.weight)) contract(pair, stored, part.begin, part.count, false, matrix_of(part.weight));
+      if (part.bias >= 0 && wants(part.bias)) contract_bias(pair, stored, part);
+    }
+  }
+
   // The stored block owns the rows of the matrix, the live one its columns.
   template <class Args>
   static void set_second(Args& args, const View& a, const View& d, const GradientRows& rows) {
@@ -218,6 +247,9 @@ class GramSink : public PairSink {
   const Other* other_;
   StoredPairs* keep_;
   const bool contract_;
+  const Progress progress_;
+  const double steps_;
+  double done_ = 0;
   size_t place_ = 0;
 };
 
@@ -235,32 +267,34 @@ class Driver {
  public:
   Driver(const Model& model, const Functions& first, const Functions* second, const GramOptions& options, const GramPlan& plan, const View& matrices, Run& run)
       : model_(model), first_(first), second_(second ? *second : first), symmetric_(!second), options_(options), plan_(plan), matrices_(matrices), run_(run),
-        total_(double(first.count()) * double(second_.count()) * (symmetric_ ? 0.5 : 1)) {}
+        total_(double(first.count()) * double(second_.count())) {}
 
   void structured() {
     if (symmetric_ && plan_.blocks1.size() == 1) {
       Scratch scratch(run_);
       const FunctionBlock block(model_, first_, plan_.blocks1[0], run_, options_.wanted[model_.classifier()], Keep::kLess);
-      GramSink sink(block, options_, matrices_, nullptr, nullptr, true);
+      GramSink sink(block, options_, matrices_, nullptr, nullptr, true, progress_of(total_));
       block.gradients(sink);
-      report(total_);
-      return;
+      return report(total_);
     }
     for (size_t i = 0; i < plan_.blocks1.size(); ++i) {
       Scratch scratch(run_);
       const FunctionBlock rows(model_, first_, plan_.blocks1[i], run_, options_.wanted[model_.classifier()]);
       StoredPairs stored;
-      GramSink store(rows, options_, matrices_, nullptr, &stored, symmetric_);
+      const double diagonal = symmetric_ ? double(rows.count()) * double(rows.count()) : 0;
+      GramSink store(rows, options_, matrices_, nullptr, &stored, symmetric_, progress_of(diagonal));
       rows.gradients(store);
+      report(diagonal);
       const GramSink::Other other{&rows, &stored};
       const std::vector<FunctionRange>& columns = symmetric_ ? plan_.blocks1 : plan_.blocks2;
       for (size_t j = symmetric_ ? i + 1 : 0; j < columns.size(); ++j) {
         checkpoint(run_);
         Scratch inner(run_);
         const FunctionBlock block(model_, second_, columns[j], run_, options_.wanted[model_.classifier()], Keep::kLess);
-        GramSink sink(block, options_, matrices_, &other, nullptr, true);
+        const double entries = double(rows.count()) * double(block.count()) * (symmetric_ ? 2 : 1);
+        GramSink sink(block, options_, matrices_, &other, nullptr, true, progress_of(entries));
         block.gradients(sink);
-        report(double(rows.count()) * double(block.count()));
+        report(entries);
       }
     }
   }
@@ -285,7 +319,7 @@ class Driver {
           args.gram = block_of(matrix, plan_.blocks1[i], columns[j]);
           dispatch(args, run_);
         });
-        report(double(rows.shape[0]) * double(columns[j].end - columns[j].begin));
+        report(double(rows.shape[0]) * double(columns[j].end - columns[j].begin) * (symmetric_ && !diagonal ? 2 : 1));
       }
     }
   }
@@ -328,9 +362,10 @@ class Driver {
         .slice(0, rows.begin, rows.end - rows.begin)
         .slice(1, columns.begin, columns.end - columns.begin);
   }
-  void report(double entries) {
-    done_ += entries;
-    report_progress(run_, int64_t(done_), int64_t(total_));
+  // Entries of the matrix, both halves of a symmetric one.
+  void report(double entries) { done_ += entries, report_progress(run_, int64_t(done_), int64_t(total_)); }
+  GramSink::Progress progress_of(double entries) {
+    return [this, entries](double share) { report_progress(run_, int64_t(done_ + share * entries), int64_t(total_)); };
   }
 
   const Model& model_;

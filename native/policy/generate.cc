@@ -149,10 +149,11 @@ class Decoder {
     }
   }
 
-  // A completion goes on while its latest token is not a stop token, is wanted to be followed, and has a position to be read at.
+  // A completion goes on while its latest token is not a stop token, is wanted to be followed, and the context has a place for the next: whoever scores it reads
+  // all of it.
   void drop_finished(std::vector<int32_t>& active) const {
     std::erase_if(active, [&](int32_t c) {
-      return stopped_[c] || int64_t(tokens_[c].size()) >= options_.max_new_tokens || lengths_[c] >= spec_.max_positions;
+      return stopped_[c] || int64_t(tokens_[c].size()) >= options_.max_new_tokens || lengths_[c] + 1 >= spec_.max_positions;
     });
   }
 

@@ -81,6 +81,10 @@ const OPTIONS = ['device', 'threads', 'seed', 'math'];
 
 /** @throws ERR_INVALID_ARG, ERR_BACKEND_UNAVAILABLE (an explicit device that is not there), ERR_UNSUPPORTED (math mode). */
 export async function createContext(options: ContextOptions = {}): Promise<Context> {
+  return makeContext(options);
+}
+
+function makeContext(options: ContextOptions): Context {
   for (const name of Object.keys(options))
     if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `createContext: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
   const { device = 'auto', threads, seed = 0, math = 'fp32' } = options;
@@ -109,8 +113,8 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   return new Context(native, { device: onCuda ? 'cuda' : 'cpu', math, seed, reason });
 }
 
-let shared: Promise<Context> | undefined;
+let shared: Context | undefined;
 /** The context of calls that are given none: device 'auto', all threads, made on first use. */
-export function defaultContext(): Promise<Context> {
-  return (shared ??= createContext());
+export function defaultContext(): Context {
+  return (shared ??= makeContext({}));
 }

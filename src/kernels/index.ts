@@ -29,7 +29,7 @@ function make(): Kernels {
   const table: Record<string, Call | SyncCall> = {};
   for (const op of addon.ops) {
     table[op.name] = async (args: KernelArgs, options?: KernelOptions) => {
-      const context = options?.context ?? (await defaultContext());
+      const context = options?.context ?? defaultContext();
       return runJob(options, (onProgress) => op.run(context.native, args, onProgress));
     };
     const packed = packedCall(op);
@@ -52,6 +52,6 @@ function make(): Kernels {
  *
  * `kernels.<op>` runs on a context's own thread and uses the arrays in place: until its promise settles nobody may write what it reads
  * or touch what it writes (ERR_BUSY), nor transfer those buffers to another thread. `kernels.<op>Sync` runs on the calling thread.
- * @throws ERR_INVALID_ARG, ERR_SHAPE, ERR_DTYPE, ERR_BUSY, ERR_OUT_OF_MEMORY, ERR_ABORTED (asynchronous, through `signal`)
+ * @throws ERR_INVALID_ARG, ERR_SHAPE, ERR_DTYPE, ERR_BUSY, ERR_OUT_OF_MEMORY; asynchronous, the reason of an aborted `signal`
  */
 export const kernels: Kernels = make();

@@ -25,7 +25,7 @@ export interface GenerateOptions extends JobOptions {
 }
 
 export interface Completion {
-  /** Prompt and completion. */
+  /** Prompt and completion, at most the model's context of tokens. */
   readonly inputIds: number[];
   /** Includes the stop token. */
   readonly completionIds: number[];
@@ -59,6 +59,11 @@ export async function generate(model: Model, prompts: PackedSequences, options: 
   for (const [name, value] of Object.entries(integers)) {
     const least = name === 'numReturnSequences' || name === 'maxBatch' ? 1 : 0;
     if (!(Number.isSafeInteger(value) && value >= least)) fail('ERR_INVALID_ARG', `model.generate: ${name} must be an integer ≥ ${least}, got ${value}`);
+  }
+  const { maxPositions } = model.spec;
+  for (let p = 0; p + 1 < prompts.offsets.length && maxNewTokens > 0; ++p) {
+    const length = prompts.offsets[p + 1]! - prompts.offsets[p]!;
+    if (length >= maxPositions) fail('ERR_INVALID_ARG', `model.generate: prompts[${p}] has ${length} tokens, but the model's context is ${maxPositions} and a completion needs at least one; shorten it`);
   }
   const result = await runJob(options, (onProgress) => model.native.generate(prompts, {
     maxNewTokens, temperature, topP, topK, minP, numReturnSequences, seed, firstStream, maxBatch, stop: Int32Array.from(stopIds(model, options.stop)),

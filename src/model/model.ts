@@ -93,7 +93,7 @@ export class Model {
    *   the file and the tensor.
    */
   static async fromPretrained(directory: string, options: LoadOptions & JobOptions = {}): Promise<Model> {
-    const context = options.context ?? (await defaultContext());
+    const context = options.context ?? defaultContext();
     const checkpoint = await loadCheckpoint(directory, options);
     const peftConfig = options.adapter !== undefined ? await readAdapterConfig('fromPretrained', options.adapter, checkpoint.family)
       : options.peftConfig && resolvePeftConfig('fromPretrained', checkpoint.family, options.peftConfig);
@@ -118,7 +118,7 @@ export class Model {
 
   /** Random weights for a Hugging Face config, or `{ model_type: 'gpt', vocab_size, hidden_size, … }` (families/gpt.ts). */
   static async fromConfig(config: Readonly<Record<string, unknown>>, options: FromConfigOptions = {}): Promise<Model> {
-    const context = options.context ?? (await defaultContext());
+    const context = options.context ?? defaultContext();
     const family = familyOf(config);
     const complete = family.complete(config);
     const peftConfig = options.peftConfig && resolvePeftConfig('fromConfig', family, options.peftConfig);

@@ -131,7 +131,7 @@ function checkInput(caller: string, input: Readonly<Record<string, unknown>>, kn
 type Call = Omit<NativePolicyGradient, 'hidden' | 'weight' | 'refHidden' | 'refWeight'> & { hidden: Matrix; weight: Matrix; refHidden?: Matrix; refWeight?: Matrix };
 
 async function run({ hidden, weight, refHidden, refWeight, ...rest }: Call, options: CallOptions): Promise<PolicyGradientResult> {
-  const context = options.context ?? ([hidden, weight, refHidden, refWeight].some(isTensor) ? undefined : await defaultContext());
+  const context = options.context ?? ([hidden, weight, refHidden, refWeight].some(isTensor) ? undefined : defaultContext());
   const native = (matrix: Matrix) => (isTensor(matrix) ? matrix.native : { data: matrix.data, shape: matrix.shape });
   const { losses, gradHidden, gradWeight, ...scores } = await runJob(options, (onProgress) => addon.policyGradient(context?.native, {
     ...rest, hidden: native(hidden), weight: native(weight),

@@ -35,6 +35,12 @@ describe('GRPOTrainer', () => {
     expect(row).toMatchObject({ step: 1, stage: 'full' });
   });
 
+  it('trains on completions that fill the context', async () => {
+    const model = await tinyModel(), { maxPositions } = model.spec;
+    const rows = await metricsOf(grpo(model, { maxSteps: 2, maxCompletionLength: 10 * maxPositions, stop: [] }));
+    expect(rows.map((row) => row['completions/max_length'])).toEqual([maxPositions - 2, maxPositions - 2]);
+  });
+
   it('says in words when a step has no signal', async () => {
     const rows = await metricsOf(grpo(await tinyModel(), { maxSteps: 2 }, ({ completionIds }) => completionIds.map(() => 1)));
     expect(rows[0]!.notes.join(' ')).toContain('same reward');
