@@ -3,6 +3,7 @@ import { fail } from '../errors.js';
 import type { Model } from '../model/model.js';
 import { norm } from './matrix.js';
 
+/** Size and move of the classifier W (V, d). */
 export interface ClassifierNorm {
   readonly name: string;
   /** The matrix is the input embedding as well. */
@@ -18,7 +19,10 @@ export interface ClassifierNorm {
 
 const classifierOf = (model: Model) => model.parameters((p) => p.role === (model.tied ? 'embedding' : 'classifier'))[0]!;
 
-/** @throws ERR_SHAPE when the origin's classifier has another shape. */
+/**
+ * How large W is and, given the model that training began with, how far it moved: what would explain LP-FT but not CF-RL (2601.04670).
+ * @throws ERR_SHAPE when the origin's classifier has another shape.
+ */
 export async function classifierNorm(model: Model, origin?: Model): Promise<ClassifierNorm> {
   const { name, shape, size } = classifierOf(model);
   const weights = Float64Array.from(await model.getParameter(name));

@@ -11,13 +11,17 @@ export interface ConfidenceFigures {
   readonly entropy: number;
   readonly logp: number;
 }
+/** Confidence over all states of the samples, and by how many scored tokens a state already has. */
 export interface ConfidenceResult extends ConfidenceFigures {
   readonly states: number;
   /** Position 0 = the prompt alone. */
   readonly byPosition: readonly (ConfidenceFigures & { readonly position: number; readonly states: number })[];
 }
 
-/** @throws ERR_INVALID_ARG as model.score, or without samples. */
+/**
+ * How sure a policy is of its next token at the states of samples: one state before each scored token. Temperature 1 unless given.
+ * @throws ERR_INVALID_ARG as model.score, or without samples.
+ */
 export async function confidence(model: Model, samples: readonly Sample[], options: JobOptions & { readonly temperature?: number } = {}): Promise<ConfidenceResult> {
   if (samples.length === 0) fail('ERR_INVALID_ARG', 'analysis.confidence: samples must not be empty');
   const { maxProb, entropy, logps } = await model.score(samples, options, 'analysis.confidence');

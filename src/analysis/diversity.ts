@@ -12,13 +12,14 @@ import type { Completion } from '../model/generate.js';
 /** Text (split at white space), token ids, or a completion of model.generate (its completionIds). */
 export type CompletionLike = string | readonly number[] | Pick<Completion, 'completionIds'>;
 
+/** How varied completions of the same prompt are: distinct-n (1510.03055), different completions, self-BLEU (1802.01886). */
 export interface Diversity {
   /** By n, from 1; mean over prompts, those without any n-gram left out (NaN when all are). */
   readonly distinctN: readonly number[];
   /** Different completions / completions, and their mean number per prompt. */
   readonly distinctCompletions: number;
   readonly distinctPerPrompt: number;
-  /** 1 = all the same. NaN with fewer than two completions per prompt. */
+  /** Mean BLEU-4 of each completion against the prompt's others; 1 = all the same. NaN with fewer than two completions per prompt. */
   readonly selfBleu: number;
   readonly prompts: number;
   readonly perPrompt: number;

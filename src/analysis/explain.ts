@@ -21,8 +21,10 @@ import { lastLogpFunctions, targetFunctions } from '../ntk/functions.js';
 import { byteBudget } from '../ntk/options.js';
 import { dot, norm } from './matrix.js';
 
+/** A sampled response and its advantage r̂, which weighs every scored token of it. */
 export type AdvantageSample = Sample & { readonly advantage: number };
 
+/** Which step explainStep() explains, and in how much detail. */
 export interface ExplainOptions extends JobOptions {
   /** η. Needed for 'gradient' and 'adam'; a given Δθ is the step itself. */
   readonly learningRate?: number;
@@ -54,6 +56,7 @@ export interface ChangeOf {
   readonly measured: number;
 }
 
+/** How much one sample of the batch moves a probe's target, by component: η · advantage / N times the kernel's entry. */
 export interface Influence {
   /** Index in the batch. */
   readonly sample: number;
@@ -72,6 +75,7 @@ export interface Accuracy {
   readonly signAgreement: number;
 }
 
+/** What the step does to the next-token distribution at one probe, in nats. */
 export interface ProbeExplanation extends Accuracy {
   /** Δ log π(· | probe), V each; predicted = representation + gradient + cross. */
   readonly representation: Float64Array;
@@ -79,6 +83,7 @@ export interface ProbeExplanation extends Accuracy {
   readonly cross: Float64Array;
   readonly predicted: Float64Array;
   readonly measured: Float64Array;
+  /** The token followed: options.targets, or the likeliest before the step. */
   readonly target: number;
   /** Of the target's log-probability, of the largest probability, and of the entropy in nats. */
   readonly logp: ChangeOf;
@@ -89,6 +94,7 @@ export interface ProbeExplanation extends Accuracy {
   readonly influences?: readonly Influence[];
 }
 
+/** What explainStep() found; the figures of accuracy are over the Δ log π of all probes and tokens together. */
 export interface Explanation extends Accuracy {
   readonly probes: readonly ProbeExplanation[];
   /** False when the step is no gradient and the model is tied: the move of its matrix has no source to split by. */
@@ -98,6 +104,7 @@ export interface Explanation extends Accuracy {
   /** Means over probes. */
   readonly maxProb: ChangeOf;
   readonly entropy: ChangeOf;
+  /** Whether the model was left as it is after the step (options.apply). */
   readonly applied: boolean;
 }
 

@@ -65,6 +65,7 @@ class Accumulator {
   }
 }
 
+/** How alike the features φ of different states are. Position l = scored tokens a state already has; 0 = the prompt alone. */
 export interface FeatureSimilarity {
   /** Pairs of states of different samples. */
   readonly across: PairStatistics;
@@ -125,6 +126,7 @@ export async function featureSimilarity(model: Model, samples: readonly Sample[]
   };
 }
 
+/** How far the features φ′ of one model are from those of another, φ, at the same states. */
 export interface FeatureDrift {
   /** ‖Φ′ − Φ‖ / ‖Φ‖ over all states. */
   readonly relative: number;

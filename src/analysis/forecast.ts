@@ -5,6 +5,7 @@
  */
 import { fail } from '../errors.js';
 
+/** One step of a recorded run, as forecastEntropy() takes it; analysis.record's rows have these numbers. */
 export interface EntropyPoint {
   readonly step: number;
   /** Nats. */
@@ -17,6 +18,7 @@ export interface EntropyPoint {
 /** 'average': slope of the entropy over the window; 'last': no change. */
 export type ForecastBy = 'representation' | 'predicted' | 'average' | 'last';
 
+/** How far ahead forecastEntropy() looks, and by what. */
 export interface ForecastOptions {
   readonly by: ForecastBy;
   /** Steps ahead. */
@@ -39,6 +41,7 @@ export function forecastEntropy(points: readonly EntropyPoint[], { by, horizon, 
   });
 }
 
+/** How good forecasts were; all steps are the points' own. */
 export interface ForecastQuality {
   /** Mean |forecast − entropy| where the entropy `horizon` steps later is known. */
   readonly error: number;

@@ -2,6 +2,7 @@
 import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 
+/** A row-major matrix: a Tensor [rows, columns], numbers with their shape, or a result of ntk.gram. */
 export type MatrixLike =
   | Tensor
   | { readonly data: ArrayLike<number>; readonly shape: readonly number[] }

@@ -32,6 +32,7 @@ export interface Recordable {
   steps(options?: Pick<TrainOptions, 'signal' | 'resumeFrom'>): AsyncGenerator<StepMetrics, void, undefined>;
 }
 
+/** What analysis.record() measures, and how often. */
 export interface RecordOptions extends Pick<TrainOptions, 'signal' | 'resumeFrom'> {
   /** Steps between rows; the first row is of step 0. */
   readonly every: number;
@@ -53,6 +54,7 @@ export interface RecordOptions extends Pick<TrainOptions, 'signal' | 'resumeFrom
 
 /** Changes are means over states: first-order by component, predicted in all, and measured. Keys of one row of analysis.jsonl. */
 export type RecordedChange = Omit<ChangeOf, 'before'>;
+/** One row of analysis.jsonl. Entropy and logp in nats; features and classifier against `origin`. */
 export interface AnalysisRow {
   readonly step: number;
   readonly stage: string;

@@ -15,8 +15,10 @@ import { featureDrift, featureSimilarity } from './features.js';
 import { statesOf, weightsOf } from './record.js';
 import { spectrum } from './spectrum.js';
 
+/** A sample, with the advantage that the plain step gives it (default 1: its likelihood rises) and a label for figures (default: its text). */
 export type SnapshotSample = Sample & { readonly advantage?: number; readonly label?: string };
 
+/** What snapshot() looks at. */
 export interface SnapshotOptions extends Pick<JobOptions, 'signal'> {
   /** The checkpoint that `model` became. */
   readonly after?: Model;
@@ -29,6 +31,7 @@ export interface SnapshotOptions extends Pick<JobOptions, 'signal'> {
   readonly onPhase?: (phase: 'kernel' | 'features' | 'step', done: number, total: number) => void;
 }
 
+/** Plain numbers for a report: `headfirst analyze` writes them as analysis.json. */
 export interface Snapshot {
   readonly samples: readonly string[];
   readonly kernels: readonly { readonly name: string; readonly rows: readonly (readonly number[])[]; readonly eigenvalues: readonly number[]; readonly effectiveRank: number; readonly share: number }[];
@@ -58,6 +61,12 @@ const SHOWN_PROBES = 8;
 const POINTS = 600;
 const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
+/**
+ * One checkpoint, or with `after` a pair, in numbers: the kernel of the samples by component with its spectra, cosines of features by position, and a
+ * step explained: plain ascent on the samples, or with `after` the whole move between the two, which is first-order only as far as it is small. What
+ * cannot be analysed (samples longer than the context) is said in `problems`.
+ * @throws ERR_INVALID_ARG (options, token ids), ERR_SHAPE when `after` is another architecture.
+ */
 export async function snapshot(model: Model, given: readonly SnapshotSample[], options: SnapshotOptions = {}): Promise<Snapshot> {
   const { after, learningRate = 1e-3, kernelSamples = 32, states: count = 64, signal, onPhase } = options;
   for (const [name, value] of Object.entries({ kernelSamples, states: count })) if (!(Number.isInteger(value) && value >= 0)) fail('ERR_INVALID_ARG', `analysis.snapshot: ${name} must be an integer ≥ 0, got ${value}`);

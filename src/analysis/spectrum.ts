@@ -10,13 +10,16 @@ import { fail } from '../errors.js';
 import { eigenvaluesOf } from './eigenvalues.js';
 import { dot, type Matrix, type MatrixLike, norm, squareMatrixOf } from './matrix.js';
 
+/** Eigenvalues λ of a kernel and how many directions they amount to: n for n equal ones, 1 for a single one. */
 export interface Spectrum {
   /** Descending. */
   readonly eigenvalues: Float64Array;
   readonly trace: number;
   /** exp of the entropy of the normalised eigenvalues. */
   readonly effectiveRank: number;
+  /** (Σ λ)² / Σ λ². */
   readonly participationRatio: number;
+  /** Σ λ / λ_max. */
   readonly stableRank: number;
   /** λ_max / λ_min; Infinity when λ_min is 0 to rounding (below n ε λ_max). */
   readonly condition: number;
@@ -81,6 +84,7 @@ function centred({ data, rows: n }: Matrix): Float64Array {
   return data.map((value, i) => value - rows[Math.floor(i / n)]! - columns[i % n]! + all);
 }
 
+/** How alike two kernels are, −1 … 1. */
 export interface Alignment {
   /** ⟨K, K′⟩ / ‖K‖‖K′‖ of the centred kernels: linear CKA (Cortes et al. 2012; Kornblith et al. 2019). NaN when a centred kernel is 0. */
   readonly centred: number;

@@ -5,10 +5,13 @@ import type { Completion } from '../model/generate.js';
 import type { Model } from '../model/model.js';
 import { bestOfN, mean, passAtK } from './estimators.js';
 
+/** What evaluate() samples and how it judges. */
 export interface EvaluationOptions extends JobOptions {
+  /** Token ids. */
   readonly prompts: readonly (readonly number[])[];
   /** A completion is right when its reward is at least 1. */
   readonly reward: (promptIndex: number, completion: Completion) => number;
+  /** Per completion. */
   readonly maxNewTokens: number;
   /** Samples per prompt. Default 8. */
   readonly samples?: number;
@@ -16,6 +19,7 @@ export interface EvaluationOptions extends JobOptions {
   readonly k?: number;
   /** Of sampling, and of the distributions reported. Default 1; greedy is always 0. */
   readonly temperature?: number;
+  /** Default 0. */
   readonly seed?: number;
   /** Frozen prefixes: each scored token's distribution is taken after them, whatever this model would have written. */
   readonly fixed?: readonly Sample[];
@@ -27,6 +31,7 @@ export interface Confidence {
   readonly entropy: number;
 }
 
+/** What evaluate() measured; means are over prompts, confidence over tokens. */
 export interface Evaluation {
   readonly prompts: number;
   readonly samplesPerPrompt: number;
@@ -52,7 +57,10 @@ async function confidence(model: Model, samples: readonly Sample[], options: { r
   return { maxProb: mean(maxProb), entropy: mean(entropy) };
 }
 
-/** Also returns the samples themselves: the base model's are what later evaluations take as `fixed`. */
+/**
+ * A policy on held-out prompts: how often it is right (pass@k, best-of-n by the unbiased estimators), how varied and how sure of itself. Also returns
+ * the samples: the base model's are what later evaluations take as `fixed`. @throws ERR_INVALID_ARG as model.generate.
+ */
 export async function evaluate(model: Model, options: EvaluationOptions): Promise<{ evaluation: Evaluation; samples: Sample[] }> {
   const { prompts, reward, maxNewTokens, samples: n = 8, k = n, temperature = 1, seed = 0, signal } = options;
   const generate = (extra: { temperature: number; numReturnSequences: number }) => model.generate(prompts, { maxNewTokens, seed, signal, ...extra });

@@ -6,6 +6,7 @@ import { addon } from '../native/addon.js';
 import { logitFunctions, targetFunctions } from './functions.js';
 import { type GramOptions, type Implementation, prepare } from './gram.js';
 
+/** What a kernel will cost. */
 export interface Estimate {
   readonly implementation: Exclude<Implementation, 'auto'>;
   readonly shape: readonly [number, number];

@@ -19,14 +19,19 @@ export type Implementation = 'auto' | 'jacobian-contraction' | 'ntk-vector-produ
  */
 export type Outputs = 'target' | 'trace' | 'full';
 
+/** Which functions ntk.gram() takes of the samples, and how it multiplies their gradients. */
 export interface GramOptions extends GradientCallOptions {
+  /** 'sequence' (default): one function Σ log π per sample. 'token': one log π per scored token, samples one after the other. */
   readonly level?: Level;
+  /** Default 'target'. */
   readonly outputs?: Outputs;
+  /** All give the same kernel to rounding. Default 'auto'. */
   readonly implementation?: Implementation;
   /** Also one kernel per parameter (and 'classifier use' and 'cross' terms of a tied matrix); they sum to the whole. */
   readonly parts?: boolean;
 }
 
+/** A Gram matrix K[i, j] = ⟨∇f_i, ∇f_j⟩. */
 export interface GramResult {
   /** Row-major. */
   readonly kernel: Float64Array;
@@ -37,6 +42,7 @@ export interface GramResult {
   readonly cost: { readonly blocks: number; readonly bytes: number };
 }
 
+/** A kernel split as in 2601.04670: K = R + G, and for a tied matrix the cross terms apart. Row-major, each of `shape`. */
 export interface DecomposeResult {
   /** ⟨φ, φ′⟩⟨d, d′⟩: what moving the classifier does. */
   readonly representation: Float64Array;

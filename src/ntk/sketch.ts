@@ -7,7 +7,9 @@ import { wantedMask } from '../model/selection.js';
 import { type Level, targetFunctions } from './functions.js';
 import { byteBudget, type GradientCallOptions, realBytes, reserve } from './options.js';
 
+/** How ntk.sketch() projects. Numbers held: repeats · size per function. */
 export interface SketchOptions extends GradientCallOptions {
+  /** As ntk.gram's. Default 'sequence'. */
   readonly level?: Level;
   /** Independent projections, at least 2; the error falls as 1/√repeats and its bar is honest from 32 on. Default 32. */
   readonly repeats?: number;
@@ -21,6 +23,7 @@ export interface SketchOptions extends GradientCallOptions {
   readonly seed?: number;
 }
 
+/** A kernel estimated, with its error. */
 export interface SketchResult {
   /** Row-major, unbiased for ntk.gram's kernel. */
   readonly kernel: Float64Array;

@@ -8,6 +8,7 @@ import { terminalSummary } from './terminal.js';
 
 export type { Arm, ClaimSummary, EvaluationRecord, MetricsLine, Run, RunSummary } from './run.js';
 
+/** Runs on disk as reports: one self-contained HTML file, its figures as SVG, or text for a terminal. */
 export const report = {
   load: loadRun,
   /** `run`: a loaded run, or its directory. Written to a temporary name and renamed. The plotting library is loaded here, not with the package. */

@@ -6,6 +6,7 @@ import { fail } from '../errors.js';
 import type { Snapshot } from '../analysis/snapshot.js';
 import type { Evaluation } from '../evaluation/evaluate.js';
 
+/** One of the runs that a report compares. */
 export interface Arm {
   readonly id: string;
   readonly label: string;
@@ -15,6 +16,7 @@ export interface Arm {
   readonly classifierSteps?: number;
 }
 
+/** An evaluation and which arm, seed and step it is of. */
 export interface EvaluationRecord extends Evaluation {
   /** Row of the evaluation table, e.g. 'standard RL, 60 steps'. */
   readonly row: string;
@@ -23,6 +25,7 @@ export interface EvaluationRecord extends Evaluation {
   readonly step: number;
 }
 
+/** summary.json: what a run was. */
 export interface RunSummary {
   readonly name: string;
   readonly title: string;
@@ -54,6 +57,7 @@ export interface MetricsLine {
   readonly values: Readonly<Record<string, number>>;
 }
 
+/** A run read from its directory, as far as it could be read. */
 export interface Run {
   readonly directory: string;
   readonly summary: RunSummary;
