@@ -1,6 +1,6 @@
 /**
  * `headfirst bench [op…]`: how fast each op and the whole jobs run, and how far that is from what this machine allows, measured in the same
- * run. Results go to stdout and, dated, to bench/results.
+ * run. Results go to stdout and, with --save, dated to bench/results.
  */
 import { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
@@ -9,7 +9,7 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { commandLine, integer, printJson, real } from '../src/cli/options.js';
+import { commandLine, integer, printJson, real, usageErrors } from '../src/cli/options.js';
 import type { CodedError } from '../src/errors.js';
 import { addon } from '../src/native/addon.js';
 import type { BackendName } from '../src/native/types.js';
@@ -148,6 +148,8 @@ const program = new Command('headfirst bench')
   .option('--compare <file>', 'earlier results; names what became faster or slower, is new or missing')
   .option('--save [file]', 'write the results (default bench/results/<date>.json)')
   .option('--json', 'print as JSON')
+  .configureOutput(usageErrors)
+  .showSuggestionAfterError()
   .action(bench);
 
 await program.parseAsync().catch((error: Error) => {

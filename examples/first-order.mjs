@@ -1,7 +1,7 @@
 /**
  * How right is first order on the demo's own model, and how fast does it get wrong? In float64, from a base model that `headfirst demo` left:
- * 512 fresh rollouts, GRPO advantages, 64 held-out states; plain ascent at halving rates, and a first Adam step. Prints Markdown.
- *   node examples/first-order.mjs runs/base-models/main-seed0-…/model       (in a checkout, after npm run build)
+ * 512 fresh rollouts, GRPO advantages, 64 held-out states; plain ascent at halving rates, and a first Adam step. Prints Markdown, within a minute.
+ *   node examples/first-order.mjs runs/demo/base-models/main-seed0-…/model       (in a checkout, after npm run build)
  */
 import { analysis, createContext, Model } from 'headfirst';
 
@@ -14,6 +14,7 @@ const model = await Model.fromPretrained(directory, { context });
 const { train, heldOut } = splitAdditions(0);
 
 const roll = (pairs, numReturnSequences, seed) => model.generate(pairs.map((pair) => encode(promptText(pair))), { maxNewTokens: MAX_RESPONSE_TOKENS, numReturnSequences, seed, stop: [EOS] });
+console.error('sampling 512 rollouts');
 const batch = (await roll(train.slice(0, 64), GROUP, 7)).map(({ inputIds, completionIds }, i) => ({ inputIds, scoreFrom: inputIds.length - completionIds.length, r: reward(train[Math.floor(i / GROUP)], decode(completionIds)) })).map((sample, i, all) => {
   const group = all.slice(i - (i % GROUP), i - (i % GROUP) + GROUP).map((s) => s.r);
   const mean = group.reduce((a, b) => a + b, 0) / GROUP;
@@ -24,6 +25,7 @@ const probes = (await roll(heldOut.slice(0, 64), 1, 8)).map(({ inputIds, complet
 
 console.log('| step | error | of half the rate | ratio | R² | same sign | largest |R + G + cross − predicted| |\n| --- | --- | --- | --- | --- | --- | --- |');
 for (const [update, learningRate] of [['gradient', 0.02], ['gradient', 0.005], ['gradient', 0.001], ['adam', 1e-4], ['adam', 1e-5]]) {
+  console.error(`explaining a step: ${update}, η = ${learningRate}`);
   const [whole, half] = [await analysis.explainStep(model, batch, probes, { update, learningRate }), await analysis.explainStep(model, batch, probes, { update, learningRate: learningRate / 2 })];
   const gap = Math.max(...whole.probes.flatMap((p) => Array.from(p.predicted, (x, v) => Math.abs(x - p.representation[v] - p.gradient[v] - p.cross[v]))));
   console.log(`| ${update}, η = ${learningRate} | ${(100 * whole.relativeError).toPrecision(3)} % | ${(100 * half.relativeError).toPrecision(3)} % | ${(whole.relativeError / half.relativeError).toFixed(3)} | ${whole.r2.toFixed(5)} | ${(100 * whole.signAgreement).toFixed(1)} % | ${gap.toExponential(1)} |`);

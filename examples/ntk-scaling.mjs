@@ -1,5 +1,5 @@
 // Time and memory of ntk.gram against the number of samples, as JSON and a drawing.
-//   node examples/ntk-scaling.mjs [folder = docs/examples/ntk-scaling]
+//   node examples/ntk-scaling.mjs [folder = runs/ntk-scaling]
 // GPT of d 256 × 4 layers, V 2048, sequences of 64 tokens, all parameters, one thread, maxBytes 1 GB. Memory is the peak of the arena (what
 // the library works in); the result is n² float64 numbers on top.
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { arch, cpus } from 'node:os';
 import * as echarts from 'echarts';
 import { createContext, Model, ntk } from 'headfirst';
 
-const folder = process.argv[2] ?? 'docs/examples/ntk-scaling';
+const folder = process.argv[2] ?? 'runs/ntk-scaling';
 const maxBytes = 1e9;
 const context = await createContext({ device: 'cpu', threads: 1 });
 const model = await Model.fromConfig({ model_type: 'gpt', vocab_size: 2048, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, max_position_embeddings: 64 }, { context, seed: 3 });

@@ -1,10 +1,12 @@
 /* headfirst.h: headfirst's kernels for other native code, without JavaScript in between. Plain C99; no library to link.
  *
- * The Node-API addon headfirst.node exports one symbol, headfirst_api(). JavaScript knows where the addon lies and where this file is:
+ * The Node-API addon headfirst.node exports one symbol, headfirst_api(), to code inside a Node.js process (a standalone program cannot load
+ * it: Node-API would be missing). JavaScript knows where the addon lies and where this file is:
  *     import { addonPath, include } from 'headfirst/native';        // or require('headfirst/native')
  * Hand addonPath to your addon and open it there:
  *
- *     const headfirst_api_table* hf = headfirst_open(path);                          // null: dlerror() says why
+ *     const headfirst_api_table* hf = headfirst_open(path);
+ *     if (hf == NULL) return give_up(dlerror());
  *     const headfirst_op* gemm = hf->find_op("gemm");
  *     const headfirst_argument arguments[] = {headfirst_matrix("a", a, HEADFIRST_F32, M, K), headfirst_matrix("b", b, HEADFIRST_F32, K, N),
  *                                             headfirst_matrix("c", c, HEADFIRST_F32, M, N), headfirst_number("alpha", 0.5)};

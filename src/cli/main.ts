@@ -17,6 +17,7 @@ import { reproduce } from './commands/reproduce.js';
 import { train } from './commands/train.js';
 import { verify } from './commands/verify.js';
 import { Interrupted } from './interrupt.js';
+import { usageErrors } from './options.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
@@ -30,7 +31,7 @@ function message(error: unknown): string {
 async function main(): Promise<number> {
   const program = new Command('headfirst').description('Learning dynamics of language models: RL post-training, classifier-first RL, and what each update did').version(version);
   for (const make of commands) program.addCommand(make());
-  for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'headfirst: ').replace(/\s*\n\s*/g, ' ')}\n`) });
+  for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput(usageErrors);
   try {
     await program.parseAsync();
     return Number(process.exitCode ?? 0);  // of a command that passes on what its child process said

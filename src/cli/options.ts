@@ -40,4 +40,7 @@ export async function checkWritable(caller: string, file: string): Promise<void>
 /** Words that a shell would split are quoted. */
 export const commandLine = (...argv: readonly string[]): string => ['headfirst', ...argv].map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`)).join(' ');
 
+/** How every command says what is wrong with its options: on one line, as other errors are said. */
+export const usageErrors = { outputError: (text: string, write: (text: string) => void) => write(`${text.trim().replace(/^error: /, 'headfirst: ').replace(/\s*\n\s*/g, ' ')}\n`) };
+
 export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);

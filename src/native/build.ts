@@ -9,7 +9,7 @@ import { root } from './locate.js';
 const INSTALL = 'install CMake 3.20 or newer, make and a C++20 compiler (Debian: apt-get install cmake make g++; Alpine: apk add cmake make g++; macOS: xcode-select --install and brew install cmake)';
 
 /** @returns the path of the addon. @throws ERR_UNSUPPORTED without CMake or a compiler, ERR_IO when compiling fails. */
-export function buildNative({ jobs = availableParallelism() }: { readonly jobs?: number } = {}): string {
+export function buildNative({ jobs = availableParallelism(), cuda = true }: { readonly jobs?: number; readonly cuda?: boolean } = {}): string {
   const build = join(root, 'build');
   const cmake = (...args: string[]) => {
     // Configuring is quiet and its output a diagnosis; compiling is long and shows its progress.
@@ -17,7 +17,7 @@ export function buildNative({ jobs = availableParallelism() }: { readonly jobs?:
     if ((child.error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') fail('ERR_UNSUPPORTED', `headfirst build: cmake was not found; ${INSTALL}`);
     return child;
   };
-  const configured = cmake('-S', root, '-B', build, '-DCMAKE_BUILD_TYPE=Release', `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(build, 'Release')}`);
+  const configured = cmake('-S', root, '-B', build, '-DCMAKE_BUILD_TYPE=Release', `-DHEADFIRST_CUDA=${cuda ? 'AUTO' : 'OFF'}`, `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(build, 'Release')}`);
   if (configured.status !== 0) {
     const text = `${configured.stdout ?? ''}${configured.stderr ?? ''}`;
     if (/CMAKE_CXX_COMPILER|CMAKE_MAKE_PROGRAM|compiler is broken|is not able to compile a simple test program/.test(text))

@@ -11,7 +11,7 @@ import { root } from '../../native/locate.js';
  * them into build/bench; in a process of their own, which finds the addon by its environment.
  */
 export const bench = (): Command => new Command('bench')
-  .description('time ops and whole jobs against the measured limit of this machine (see headfirst bench --help)')
+  .description('time ops and whole jobs (in a source checkout) against the measured limit of this machine (see headfirst bench --help)')
   .argument('[arguments...]')
   .allowUnknownOption()
   .helpOption(false)

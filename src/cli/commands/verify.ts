@@ -8,7 +8,7 @@ import { root } from '../../native/locate.js';
 
 /** Like bench, from a source checkout: the checks are the tests' case files. */
 export const verify = (): Command => new Command('verify')
-  .description('check every op on this machine against the double reference, on each backend that runs here')
+  .description('check every op (in a source checkout) against the double reference, on each backend that runs here')
   .argument('[ops...]', 'default all')
   .option('--json', 'print as JSON')
   .action(async (ops: string[], options: { json?: boolean }) => {
