@@ -4,6 +4,7 @@ import { addon } from '../native/addon.js';
 import { kernelRuns } from '../native/runs.js';
 import type { BackendName, NativeContext } from '../native/types.js';
 
+/** A device of this build: what backends() lists. */
 export interface BackendInfo {
   readonly name: 'cpu' | 'cuda';
   readonly available: boolean;
@@ -11,6 +12,7 @@ export interface BackendInfo {
   readonly reason: string;
 }
 
+/** What createContext() takes; every option has a default. */
 export interface ContextOptions {
   /** 'auto' = CUDA when a device is there and the kernels have passed on hardware (kernelRuns), else the CPU. An explicit 'cuda' never falls back. */
   readonly device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
@@ -41,10 +43,18 @@ export function backends(): BackendInfo[] {
 
 type Math = NonNullable<ContextOptions['math']>;
 
+/**
+ * Where computations run: a device, its threads, its arithmetic, and one queue, whose jobs run one after the other in the order given. Made by
+ * createContext(); `using` or dispose() ends it. Models, tensors and results belong to their context and cannot be mixed with another's.
+ */
 export class Context {
+  /** The device in use. */
   readonly device: 'cpu' | 'cuda';
+  /** The arithmetic in use (ContextOptions.math). */
   readonly math: Math;
+  /** Processors that a job uses. */
   readonly threads: number;
+  /** What random numbers come from where a call is given no seed of its own. */
   readonly seed: number;
   /** Why this device was chosen, in words. */
   readonly reason: string;
@@ -79,7 +89,10 @@ export class Context {
 
 const OPTIONS = ['device', 'threads', 'seed', 'math'];
 
-/** @throws ERR_INVALID_ARG, ERR_BACKEND_UNAVAILABLE (an explicit device that is not there), ERR_UNSUPPORTED (math mode). */
+/**
+ * Opens a device: by default the one that 'auto' chooses, all processors, float32, seed 0. `reason` of the result says what was chosen and why.
+ * @throws ERR_INVALID_ARG, ERR_BACKEND_UNAVAILABLE (an explicit device that is not there), ERR_UNSUPPORTED (math mode).
+ */
 export async function createContext(options: ContextOptions = {}): Promise<Context> {
   return makeContext(options);
 }

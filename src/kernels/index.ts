@@ -9,14 +9,17 @@ import type { BackendName, KernelArgs, KernelResult } from '../native/types.js';
 import { packedCall } from './pack.js';
 import type { Kernels } from './types.js';
 
+/** Where an asynchronous kernel runs, how it is cancelled and watched. */
 export interface KernelOptions extends JobOptions {
   /** Where it runs; default: the shared context on all processors. Its jobs run one after the other. */
   readonly context?: Context;
 }
 
+/** How a synchronous kernel runs. Default: the best kernels of this processor, one thread. */
 export interface KernelSyncOptions {
   /** Takes backend and threads from a context; the call itself runs on the calling thread at once. */
   readonly context?: Context;
+  /** The implementation, e.g. 'reference64' for the oracle in double. Default: the context's, else the best of this processor. */
   readonly backend?: BackendName;
   /** Default 1. Results do not depend on it. */
   readonly threads?: number;

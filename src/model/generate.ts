@@ -4,13 +4,20 @@ import { fail, suggestion } from '../errors.js';
 import type { PackedSequences } from '../native/types.js';
 import type { Model } from './model.js';
 
+/**
+ * How Model.generate() samples: from softmax(z / temperature), cut by topK, then topP, then minP, and renormalised after each. With the defaults the
+ * distribution is the model's own, whole.
+ */
 export interface GenerateOptions extends JobOptions {
+  /** At most; the model's context may end a completion earlier. */
   readonly maxNewTokens: number;
   /** 0 = greedy. Default 1. */
   readonly temperature?: number;
+  /** Nucleus: the likeliest tokens whose probabilities add up to at least this. Default 1 = all. */
   readonly topP?: number;
-  /** 0 = all. */
+  /** So many likeliest tokens. Default 0 = all. */
   readonly topK?: number;
+  /** Only tokens at least this many times as likely as the likeliest one. Default 0 = all. */
   readonly minP?: number;
   /** Completions per prompt, next to each other in the result. Default 1. */
   readonly numReturnSequences?: number;
@@ -24,6 +31,7 @@ export interface GenerateOptions extends JobOptions {
   readonly maxBatch?: number;
 }
 
+/** One sampled completion of a prompt. */
 export interface Completion {
   /** Prompt and completion, at most the model's context of tokens. */
   readonly inputIds: number[];
@@ -31,8 +39,9 @@ export interface Completion {
   readonly completionIds: number[];
   /** Without the prompt and special tokens; '' when the model has no tokenizer. */
   readonly text: string;
-  /** Log-probabilities in the distribution sampled from. */
+  /** One per completion token, in the distribution sampled from; with temperature 0 in softmax(z). */
   readonly logps: Float32Array;
+  /** 'stop': a stop token, the last of completionIds. 'length': maxNewTokens, or the end of the model's context. */
   readonly finishReason: 'stop' | 'length';
 }
 

@@ -16,22 +16,27 @@ import type { StoredDtype } from './safetensors.js';
 import type { ParameterFilter } from './selection.js';
 import type { Prompt, Tokenizer } from './tokenizer.js';
 
+/** A parameter of a model, as Model.parameters() lists it. */
 export interface ParameterInfo {
   /** The checkpoint's own name and shape. */
   readonly name: string;
   readonly shape: readonly number[];
+  /** What it is to the engine, e.g. 'embedding', 'q', 'mlp_up', 'final_norm', 'classifier'. */
   readonly role: ParameterRole;
   /** −1 outside the layers. */
   readonly layer: number;
+  /** Numbers in it. */
   readonly size: number;
   /** Where it begins in the flat parameter vector, in elements. */
   readonly offset: number;
+  /** Whether accumulateGradients() and optimizers concern it (setTrainable). */
   readonly trainable: boolean;
 }
 
 /** 'classifier' = the unembedding matrix (lm_head) alone; 'body' = all but it; a RegExp is matched against parameter names. */
 export type Trainable = 'all' | 'classifier' | 'body' | RegExp;
 
+/** How Model.fromConfig() makes a model. */
 export interface FromConfigOptions {
   readonly context?: Context;
   /** Default: the context's seed. */
@@ -41,10 +46,11 @@ export interface FromConfigOptions {
   readonly dtype?: ModelDtype;
 }
 
-/** Per scored token, samples' tokens one after the other in the order given. */
+/** Figures per scored token, samples' tokens one after the other in the order given; Float64Arrays in a fp64 context. */
 export type Scores = NativeScores;
 
 export interface ScoreOptions extends JobOptions {
+  /** Of softmax(z / temperature), whose figures are given. Default 1. */
   readonly temperature?: number;
   /** From features(); only valid while nothing but the classifier has changed since. */
   readonly features?: Tensor;
@@ -60,11 +66,19 @@ export interface GradientOptions extends ScoreOptions, NativeLoss, NativeHead {
   readonly gradientCheckpointing?: boolean;
 }
 
+/**
+ * A decoder-only transformer on a context: logits z(s) = W φ(s), φ the features after the final norm, W the classifier (lm_head). Families: gpt2,
+ * gpt_neox (Pythia), llama, qwen2, qwen3, and 'gpt', made for small experiments. Loaded by fromPretrained(), or fresh by fromConfig(); `using` or
+ * dispose() frees it. Its jobs run on its context's queue, so calls need not wait for each other to be in order.
+ */
 export class Model {
+  /** Where it lives and computes. */
   readonly context: Context;
+  /** How Hugging Face's config and tensor names of this model_type map to the engine's. */
   readonly family: Family;
   /** The Hugging Face config, keys as in config.json. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** The architecture as the engine sees it: sizes (vocabSize V, hiddenSize d, layers, heads, maxPositions …) and the list of parameters. */
   readonly spec: ModelSpec;
   /** @internal */
   readonly native: NativeModel;
@@ -116,7 +130,11 @@ export class Model {
     }
   }
 
-  /** Random weights for a Hugging Face config, or `{ model_type: 'gpt', vocab_size, hidden_size, … }` (families/gpt.ts). */
+  /**
+   * Random weights for a Hugging Face config, or `{ model_type: 'gpt', vocab_size, hidden_size, num_hidden_layers,
+   * num_attention_heads, max_position_embeddings }`: pre-LN, learned positions, GELU, untied. The same seed gives the same weights.
+   * @throws ERR_UNSUPPORTED (unknown model_type, a value that is not implemented), ERR_INVALID_ARG: each names the key.
+   */
   static async fromConfig(config: Readonly<Record<string, unknown>>, options: FromConfigOptions = {}): Promise<Model> {
     const context = options.context ?? defaultContext();
     const family = familyOf(config);
@@ -130,10 +148,11 @@ export class Model {
     return model;
   }
 
-  /** @throws ERR_UNSUPPORTED when the directory has no tokenizer.json. */
+  /** The tokenizer.json of the directory that the model was loaded from. @throws ERR_UNSUPPORTED when there was none (hasTokenizer is false). */
   get tokenizer(): Tokenizer {
     return this.companions.tokenizer ?? fail('ERR_UNSUPPORTED', 'model.tokenizer: this model was loaded without a tokenizer.json; use token ids, or add tokenizer.json to its directory');
   }
+  /** False: only token ids can be given, and texts of completions are ''. */
   get hasTokenizer(): boolean {
     return this.companions.tokenizer !== undefined;
   }
@@ -150,6 +169,7 @@ export class Model {
     return !this.spec.parameters.some((p) => p.role === 'classifier');
   }
 
+  /** All parameters, or those that match, in the order of the flat vector that Jacobians and optimizers use; an adapter's come last. */
   parameters(filter?: RegExp | ((parameter: ParameterInfo) => boolean)): ParameterInfo[] {
     let offset = 0;
     const all = this.spec.parameters.map((p, i): ParameterInfo => {
@@ -190,10 +210,11 @@ export class Model {
     return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.companions, this.peftConfig);
   }
 
+  /** A copy of its weights, row-major in the checkpoint's own shape; Float64Array in a fp64 context. @throws ERR_INVALID_ARG (no such name). */
   getParameter(name: string): Promise<RealArray> {
     return runJob(undefined, () => this.native.readParameter(this.#index(name)));
   }
-  /** @throws ERR_SHAPE when `data` has another length. */
+  /** Replaces its weights. @throws ERR_INVALID_ARG (no such name), ERR_SHAPE when `data` has another length. */
   setParameter(name: string, data: RealArray): Promise<void> {
     return runJob(undefined, () => this.native.writeParameter(this.#index(name), data));
   }
@@ -201,6 +222,7 @@ export class Model {
   getGradient(name: string): Promise<RealArray> {
     return runJob(undefined, () => this.native.readGradient(this.#index(name)));
   }
+  /** Forgets what accumulateGradients() added; an optimizer's step does so by itself. */
   zeroGradients(): Promise<void> {
     return runJob(undefined, () => this.native.zeroGradients());
   }
@@ -230,13 +252,16 @@ export class Model {
     return { logps: split(scores.logps), entropy: split(scores.entropy), maxProb: split(scores.maxProb) };
   }
 
-  /** logprobs() for the scored tokens of samples only, in one array. */
+  /**
+   * Log-probability, entropy (nats) and largest probability at the scored tokens of samples, sample after sample in one array each: logprobs()
+   * without the tokens that do not count, and without logits. @throws ERR_INVALID_ARG naming the sample.
+   */
   async score(samples: readonly Sample[], options: ScoreOptions = {}, caller = 'model.score'): Promise<Scores> {
     const packed = packSamples(caller, this, samples);
     return runJob(options, (onProgress) => this.native.score(packed, { temperature: options.temperature ?? 1, ...(options.features ? { features: options.features.native } : {}) }, onProgress));
   }
 
-  /** φ at every scored position, (rows, d): reusable while only the classifier trains. */
+  /** φ(s) at the state before every scored token, [rows, d], samples one after the other: reusable while only the classifier trains. */
   async features(samples: readonly Sample[], options?: JobOptions): Promise<Tensor> {
     const packed = packSamples('model.features', this, samples);
     return new Tensor(await runJob(options, (onProgress) => this.native.features(packed, onProgress)));
@@ -263,7 +288,7 @@ export class Model {
     }, progress));
   }
 
-  /** What training with updates of this shape will hold in memory, before it begins. Runs nothing. */
+  /** What training with updates of this shape will hold in memory, before it begins, in bytes. Runs nothing. @throws ERR_INVALID_ARG. */
   estimateTraining(shape: TrainingShape): TrainingEstimate {
     return estimateTraining(this, shape);
   }
@@ -302,6 +327,7 @@ export class Model {
     return saveCheckpointDirectory(this, directory, options);
   }
 
+  /** Frees weights and gradients; jobs under way keep them until they are done. Later calls fail with ERR_DISPOSED. */
   dispose(): void {
     this.native.dispose();
   }

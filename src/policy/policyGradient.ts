@@ -20,6 +20,7 @@ export interface ClassifierInput {
   readonly weight: Matrix;
   /** [V]; −Infinity masks a token everywhere. */
   readonly bias?: RealArray;
+  /** Default 1. */
   readonly temperature?: number;
   /** dL/dhidden is wanted. */
   readonly gradHidden?: boolean;
@@ -30,7 +31,9 @@ export interface ClassifierInput {
 /** L = −Σ coefficients·logp − Σ entropyCoefficients·H over rows whose target is not −100. A sum: put 1/N into the coefficients. */
 export interface GivenCoefficients {
   readonly loss?: 'coefficients';
+  /** [N], −∂L/∂logp. Absent: 0. */
   readonly coefficients?: RealArray;
+  /** [N], −∂L/∂H. Absent: 0. */
   readonly entropyCoefficients?: RealArray;
 }
 
@@ -41,15 +44,19 @@ export interface PolicyLoss {
   readonly oldLogps?: RealArray;
   /** Mask and normaliser per token, e.g. 1/tokens; absent: 1. */
   readonly weights?: RealArray;
+  /** ρ is clipped to 1 − epsilonLow … 1 + epsilonHigh. Default 0.2 each. */
   readonly epsilonLow?: number;
   /** For 'cispo' the cap of ρ itself. */
   readonly epsilonHigh?: number;
   /** 'clip': caps ρ for bad tokens too (two-sided clipping); absent or 0: no cap. */
   readonly delta?: number;
+  /** Of the entropy bonus, times a row's weight. Default 0. */
   readonly entropyCoef?: number;
   /** Per token, whatever its weight: L −= Σ entropyCoefficients·H. */
   readonly entropyCoefficients?: RealArray;
+  /** Of the KL penalty. Default 0. */
   readonly beta?: number;
+  /** Its estimator, d = logp − refLogps: d, d²/2, e^(−d) − 1 + d (default), or the sum over the vocabulary. */
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
   /** For k1, k2 and k3. */
   readonly refLogps?: RealArray;
@@ -57,13 +64,14 @@ export interface PolicyLoss {
   readonly refHidden?: Matrix;
   readonly refWeight?: Matrix;
   readonly refBias?: RealArray;
-  /** Multiplies the estimator by ρ. */
+  /** Multiplies the estimator by ρ. Default false. */
   readonly klBiasCorrection?: boolean;
   /** One ratio per sequence: exp of the mean ('sequence', GSPO) or sum ('product', RLOO) of log-ratios; sequence s owns rows offsets[s] … offsets[s + 1] − 1. */
   readonly importance?: 'token' | 'sequence' | 'product';
   readonly offsets?: Int32Array;
 }
 
+/** What policyGradient() takes: N rows of features, the classifier, each row's token, and a loss, L, by its coefficients or by name. */
 export type PolicyGradientInput = ClassifierInput & {
   /** −100 = ignored: logp 0, no gradient; entropy and maxProb are still reported. */
   readonly targets: Int32Array;
@@ -86,6 +94,7 @@ export interface PolicyGradientResult {
   readonly gradWeight?: Tensor;
 }
 
+/** Where a call runs, how it is cancelled and watched. */
 export interface CallOptions extends JobOptions {
   /** Default: that of the tensors, or the shared one. */
   readonly context?: Context;
@@ -154,7 +163,9 @@ export async function policyGradient(input: PolicyGradientInput, options: CallOp
   return run({ ...rest, loss, temperature, gradHidden, gradWeight }, options);
 }
 
+/** What linearCrossEntropy() takes. */
 export interface CrossEntropyInput extends ClassifierInput {
+  /** [N] token ids. */
   readonly targets: Int32Array;
   /** Rows with this target count nowhere. Default −100. */
   readonly ignoreIndex?: number;
@@ -162,6 +173,7 @@ export interface CrossEntropyInput extends ClassifierInput {
   readonly reduction?: 'mean' | 'sum' | 'none';
 }
 
+/** What linearCrossEntropy() gives; arrays have one entry per row. */
 export interface CrossEntropyResult {
   /** Reduced; with 'none', the sum. */
   readonly loss: number;
