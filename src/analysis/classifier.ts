@@ -5,6 +5,7 @@ import { norm } from './matrix.js';
 
 /** Size and move of the classifier W (V, d). */
 export interface ClassifierNorm {
+  /** Of the parameter. */
   readonly name: string;
   /** The matrix is the input embedding as well. */
   readonly tied: boolean;

@@ -7,6 +7,7 @@ import type { Model } from '../model/model.js';
 
 /** Means over next-token distributions; entropy in nats, logp of the samples' own tokens. */
 export interface ConfidenceFigures {
+  /** Probability of the likeliest token. */
   readonly maxProb: number;
   readonly entropy: number;
   readonly logp: number;

@@ -49,10 +49,15 @@ export interface ExplainOptions extends JobOptions {
 /** A number before the step and its changes: first-order, with its components, and real. */
 export interface ChangeOf {
   readonly before: number;
+  /** From moving the classifier, R. */
   readonly representation: number;
+  /** From moving all below it, G. */
   readonly gradient: number;
+  /** Of a tied matrix: each use's gradient moving the other use. 0 when untied. */
   readonly cross: number;
+  /** representation + gradient + cross: first order. */
   readonly predicted: number;
+  /** After the step less before it. */
   readonly measured: number;
 }
 
@@ -91,11 +96,13 @@ export interface ProbeExplanation extends Accuracy {
   readonly entropy: ChangeOf;
   /** Δ log π by layer; they sum to `gradient`. */
   readonly layers?: readonly { readonly name: string; readonly change: Float64Array }[];
+  /** The samples that move the target most, largest first. */
   readonly influences?: readonly Influence[];
 }
 
 /** What explainStep() found; the figures of accuracy are over the Δ log π of all probes and tokens together. */
 export interface Explanation extends Accuracy {
+  /** In the order given. */
   readonly probes: readonly ProbeExplanation[];
   /** False when the step is no gradient and the model is tied: the move of its matrix has no source to split by. */
   readonly crossDefined: boolean;

@@ -56,19 +56,29 @@ export interface RecordOptions extends Pick<TrainOptions, 'signal' | 'resumeFrom
 export type RecordedChange = Omit<ChangeOf, 'before'>;
 /** One row of analysis.jsonl. Entropy and logp in nats; features and classifier against `origin`. */
 export interface AnalysisRow {
+  /** Optimizer steps made; 0 before the first. */
   readonly step: number;
+  /** Of that step; 'start' before the first. */
   readonly stage: string;
+  /** Means over the probes' states (analysis.confidence). */
   readonly maxProb: number;
   readonly entropy: number;
   readonly logp: number;
+  /** Cosines of features of different probes: their mean, and the share above 0 (analysis.featureSimilarity). */
   readonly meanCosine: number;
   readonly positiveCosines: number;
+  /** ‖Φ − Φ₀‖ / ‖Φ₀‖ (analysis.featureDrift). */
   readonly featureDrift: number;
+  /** ‖W‖_F, and ‖W − W₀‖_F / ‖W₀‖_F. */
   readonly classifierNorm: number;
   readonly classifierMoved: number;
   /** Of the step that led here; absent at step 0 and right after a resume. */
   readonly explained?: { readonly maxProb: RecordedChange; readonly entropy: RecordedChange; readonly relativeError: number; readonly r2: number; readonly signAgreement: number; readonly stepNorm: number };
+  /** Of the kernel of the first kernelProbes probes: effective rank, and centred alignment with the first row's. */
   readonly kernel?: { readonly effectiveRank: number; readonly alignment: number };
+  /**
+   * Of `n` samples per prompt: different completions per prompt, distinct-1 and -2, self-BLEU, and with a reward its mean, pass@1, pass@n, best-of-n.
+   */
   readonly sampled?: { readonly distinct: number; readonly distinct1: number; readonly distinct2: number; readonly selfBleu: number; readonly reward?: number; readonly passAt1?: number; readonly passAtK?: number; readonly bestOfN?: number; readonly n: number };
   /** Wall time this row took. */
   readonly seconds: number;

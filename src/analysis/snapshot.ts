@@ -33,9 +33,13 @@ export interface SnapshotOptions extends Pick<JobOptions, 'signal'> {
 
 /** Plain numbers for a report: `headfirst analyze` writes them as analysis.json. */
 export interface Snapshot {
+  /** Labels of those that fit the context; the kernels are of the first ones. */
   readonly samples: readonly string[];
+  /** By component, a zero cross term left out: the matrix, its spectrum, and its trace over the total's. */
   readonly kernels: readonly { readonly name: string; readonly rows: readonly (readonly number[])[]; readonly eigenvalues: readonly number[]; readonly effectiveRank: number; readonly share: number }[];
+  /** Of features at equal positions in different samples: mean, share above 0, and counts in equal bins over [−1, 1]. */
   readonly cosines: readonly { readonly position: number; readonly pairs: number; readonly mean: number; readonly positive: number; readonly histogram: readonly number[] }[];
+  /** Absent when there is no state to explain it at. */
   readonly step?: {
     readonly kind: 'ascent' | 'pair';
     readonly learningRate?: number;

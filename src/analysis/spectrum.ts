@@ -14,6 +14,7 @@ import { dot, type Matrix, type MatrixLike, norm, squareMatrixOf } from './matri
 export interface Spectrum {
   /** Descending. */
   readonly eigenvalues: Float64Array;
+  /** Σ λ. */
   readonly trace: number;
   /** exp of the entropy of the normalised eigenvalues. */
   readonly effectiveRank: number;

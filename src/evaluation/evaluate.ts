@@ -35,7 +35,9 @@ export interface Confidence {
 export interface Evaluation {
   readonly prompts: number;
   readonly samplesPerPrompt: number;
+  /** Mean over all samples. */
   readonly reward: number;
+  /** Probability that one sample, or one of k, is right (2107.03374). */
   readonly passAt1: number;
   readonly passAtK: number;
   readonly k: number;
@@ -45,6 +47,7 @@ export interface Evaluation {
   readonly greedy: number;
   /** Distinct completions among a prompt's samples, on average. */
   readonly distinct: number;
+  /** Tokens per sample. */
   readonly meanLength: number;
   /** Over the policy's own samples. */
   readonly onPolicy: Confidence;

@@ -10,6 +10,7 @@ import { encodePrompt, type Prompt } from './tokenizer.js';
  */
 export interface Sample {
   readonly inputIds: readonly number[];
+  /** Index of the first token that counts. */
   readonly scoreFrom: number;
 }
 

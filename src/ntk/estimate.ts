@@ -8,7 +8,9 @@ import { type GramOptions, type Implementation, prepare } from './gram.js';
 
 /** What a kernel will cost. */
 export interface Estimate {
+  /** What 'auto' comes to. */
   readonly implementation: Exclude<Implementation, 'auto'>;
+  /** Functions of x1 and of x2. */
   readonly shape: readonly [number, number];
   /** Of matrix products: all, and those of passes over the model among them. Norms, activations and copies come on top. */
   readonly flops: number;

@@ -35,8 +35,11 @@ export interface GramOptions extends GradientCallOptions {
 export interface GramResult {
   /** Row-major. */
   readonly kernel: Float64Array;
+  /** [n1, n2]: functions of x1 and of x2 (or of x1 again); with outputs 'full' [m1, m2, V, V]. */
   readonly shape: readonly number[];
+  /** With `parts`: those that are not zero. */
   readonly parts?: readonly { readonly name: string; readonly kernel: Float64Array }[];
+  /** The one that computed it. */
   readonly implementation: Exclude<Implementation, 'auto'>;
   /** Blocks of functions processed, and planned working bytes. */
   readonly cost: { readonly blocks: number; readonly bytes: number };

@@ -13,6 +13,7 @@ import { byteBudget, type GradientCallOptions, realBytes, reserve } from './opti
 /** Where a parameter's numbers lie in a row. */
 export interface LayoutEntry {
   readonly name: string;
+  /** In elements. */
   readonly offset: number;
   readonly shape: readonly number[];
 }

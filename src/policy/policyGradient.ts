@@ -40,7 +40,9 @@ export interface GivenCoefficients {
 /** L = Σ weights·ℓ with ρ = exp(logp − oldLogps) (absent: 1, on policy): PPO's and GRPO's clip, or CISPO; − entropyCoef·H + beta·KL. */
 export interface PolicyLoss {
   readonly loss: 'clip' | 'cispo';
+  /** [N], as all arrays but refBias and offsets. */
   readonly advantages: RealArray;
+  /** Of the policy that sampled. */
   readonly oldLogps?: RealArray;
   /** Mask and normaliser per token, e.g. 1/tokens; absent: 1. */
   readonly weights?: RealArray;
@@ -62,6 +64,7 @@ export interface PolicyLoss {
   readonly refLogps?: RealArray;
   /** For 'exact', over the whole vocabulary at the same temperature. */
   readonly refHidden?: Matrix;
+  /** Its width may differ from hidden's. */
   readonly refWeight?: Matrix;
   readonly refBias?: RealArray;
   /** Multiplies the estimator by ρ. Default false. */
@@ -79,9 +82,11 @@ export type PolicyGradientInput = ClassifierInput & {
 
 /** One entry per row; Float64Arrays in a fp64 context. */
 export interface PolicyGradientResult {
+  /** log softmax(z)[target], 0 where ignored. */
   readonly logps: Float32Array;
   /** nats */
   readonly entropy: Float32Array;
+  /** Of the most likely token. */
   readonly maxProb: Float32Array;
   /** Each row's share of L. */
   readonly losses: Float32Array;
@@ -90,6 +95,7 @@ export interface PolicyGradientResult {
   /** ρ and what was clipped (−1 low, +1 high), for 'clip' and 'cispo'. */
   readonly ratio?: Float32Array;
   readonly clipped?: Int32Array;
+  /** dL/dhidden [N, C] and dL/dweight [V, C], where wanted. */
   readonly gradHidden?: Tensor;
   readonly gradWeight?: Tensor;
 }
@@ -181,7 +187,9 @@ export interface CrossEntropyResult {
   readonly losses: Float32Array;
   /** nats */
   readonly entropy: Float32Array;
+  /** Of the most likely token. */
   readonly maxProb: Float32Array;
+  /** Of the loss: [N, C] and [V, C], where wanted. */
   readonly gradHidden?: Tensor;
   readonly gradWeight?: Tensor;
 }

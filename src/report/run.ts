@@ -8,6 +8,7 @@ import type { Evaluation } from '../evaluation/evaluate.js';
 
 /** One of the runs that a report compares. */
 export interface Arm {
+  /** As metrics.jsonl names it. */
   readonly id: string;
   readonly label: string;
   /** One plain sentence. */

@@ -22,9 +22,11 @@ import type { PromptRow, RewardFunc } from './types.js';
 
 /** How evaluateRewards() samples and judges. */
 export interface RewardEvaluationOptions extends JobOptions {
+  /** Prompts and the columns that the rewards need; not empty. */
   readonly rows: readonly PromptRow[];
   /** The first one says who is right (at least 1); `reward` and best@k are about the weighted sum. */
   readonly rewardFuncs: RewardFunc | readonly RewardFunc[];
+  /** One per function. Default 1 each. */
   readonly rewardWeights?: readonly number[];
   /** Samples per prompt. Default 8; 0: greedy only. */
   readonly samples?: number;
@@ -36,13 +38,17 @@ export interface RewardEvaluationOptions extends JobOptions {
   readonly topP?: number;
   readonly topK?: number;
   readonly minP?: number | null;
+  /** As GenerateOptions'. Default: the model's end of sequence. */
   readonly stop?: (number | string)[];
   /** Default 42. */
   readonly seed?: number;
+  /** Variables for the chat template, where prompts are messages. */
   readonly chatTemplateKwargs?: Record<string, unknown>;
   /** The answer that a completion votes for, undefined for none. Default: the final answers, equal when they are the same mathematics. */
   readonly answers?: (completions: readonly string[]) => readonly (string | undefined)[];
+  /** Default: the model's own. Needed for text only. */
   readonly tokenizer?: Tokenizer;
+  /** Who samples; default: the model itself. */
   readonly rollouts?: RolloutSource;
   /** Prompts at a time; changes no result. Default 32. */
   readonly batchSize?: number;

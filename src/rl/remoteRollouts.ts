@@ -26,6 +26,7 @@ export interface RolloutRequest {
 
 /** Completions of one prompt next to each other, as from model.generate. */
 export interface RolloutSource {
+  /** numReturnSequences completions of each prompt, with log-probabilities of the distribution sampled from. */
   generate(prompts: readonly (readonly number[])[], request: RolloutRequest): Promise<Completion[]>;
   /** Called before the first sampling of a run and after every change of the weights. */
   syncWeights?(model: Model, step: number, signal?: AbortSignal): Promise<void>;

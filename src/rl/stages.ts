@@ -7,6 +7,7 @@ import type { Schedule } from './schedule.js';
 
 /** A phase of a run: what trains in it, for how many steps, at which learning rate. It begins with a fresh optimizer. */
 export interface Stage extends Schedule {
+  /** In metrics. */
   readonly name: string;
   readonly trainable: Trainable;
   /** The classifier's learning rate is this multiple of the others'. */

@@ -20,6 +20,7 @@ import type { Dataset, StepMetrics, TrainOptions, TrainResult } from './types.js
 export interface TrainerArguments<Row> {
   /** Trained in place. */
   readonly model: Model;
+  /** Rows in an array, or made on demand. */
   readonly trainDataset: Dataset<Row>;
   /** Held-out rows, for evaluate() and every evalSteps steps. */
   readonly evalDataset?: readonly Row[] | undefined;

@@ -4,7 +4,9 @@ import type { Prompt } from '../model/tokenizer.js';
 
 /** One line of a data set: a prompt and any columns, which reward functions receive by name. */
 export interface PromptRow {
+  /** Text, token ids, or messages. */
   readonly prompt: Prompt;
+  /** What reward functions need to judge, e.g. `answer`. */
   readonly [column: string]: unknown;
 }
 
@@ -16,12 +18,15 @@ export type Dataset<Row> = readonly Row[] | ((index: number, random: Random) => 
 
 /** What a reward function gets: one entry per completion in every array, and the columns of its rows. */
 export interface RewardInput {
+  /** As the rows have them. */
   readonly prompts: readonly Prompt[];
   /** Text without special tokens. Needs a tokenizer (ERR_UNSUPPORTED); completionIds never does. */
   readonly completions: readonly string[];
+  /** Token ids, the stop token included. */
   readonly completionIds: readonly (readonly number[])[];
   /** Ended by itself (a stop token) rather than cut off by length. */
   readonly terminated: readonly boolean[];
+  /** Optimizer steps made so far, and the stage under way ('eval' in an evaluation). */
   readonly trainerState: { readonly step: number; readonly stage: string };
   /** Adds a number to the step's metrics (the mean over calls in the step). */
   readonly logMetric: (name: string, value: number) => void;
@@ -43,6 +48,7 @@ export interface StepMetrics {
   readonly stage: string;
   /** Plain sentences about what a reader may misread, e.g. why the loss is 0. */
   readonly notes: readonly string[];
+  /** TRL's metrics under TRL's keys; docs/training.md says what each is. */
   readonly [key: string]: number | null | string | readonly string[];
 }
 
@@ -61,6 +67,7 @@ export interface TrainOptions {
    * with the signal's reason.
    */
   readonly signal?: AbortSignal | undefined;
+  /** Called after every step. */
   readonly onProgress?: ((progress: TrainProgress) => void) | undefined;
   /** A checkpoint directory, or 'latest' = the newest in outputDir (a fresh start when there is none). Continues bit for bit. */
   readonly resumeFrom?: string | undefined;
