@@ -1,9 +1,15 @@
 /** Progress on stderr: a bar per phase on a terminal, one plain line per finished phase elsewhere. */
-import { Presets, SingleBar } from 'cli-progress';
+import bars from 'cli-progress';
+
+// CommonJS, whose names Node.js does not all find.
+const { Format, Presets, SingleBar } = bars;
+
+/** cli-progress has 'NULL' or 'INF' for a time that it does not know. */
+const timeText: typeof Format.TimeFormat = (seconds, ...rest) => (Number.isFinite(seconds) ? Format.TimeFormat(seconds, ...rest) : '?');
 
 export class Progress {
   readonly #live = process.stderr.isTTY === true;
-  #bar: SingleBar | undefined;
+  #bar: bars.SingleBar | undefined;
   #phase = '';
   #began = 0;
   #last = '';
@@ -14,7 +20,9 @@ export class Progress {
       this.#phase = phase;
       this.#began = Date.now();
       if (this.#live) {
-        this.#bar = new SingleBar({ format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left', stream: process.stderr, hideCursor: true, barsize: 24, etaBuffer: 30 }, Presets.rect);
+        this.#bar = new SingleBar({
+          format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left', formatTime: timeText, stream: process.stderr, hideCursor: true, barsize: 24, etaBuffer: 30,
+        }, Presets.rect);
         // What a resumed run has already is where the bar begins: it says nothing about the speed.
         this.#bar.start(total, done, { phase, detail: '' });
       }

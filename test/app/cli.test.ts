@@ -145,8 +145,9 @@ describe('train and generate' + needsSharedData, () => {
     writeFileSync(data, readFileSync(join(root, 'examples/stories.jsonl'), 'utf8').split('\n').slice(0, 4).join('\n'));
     writeFileSync(config, JSON.stringify({ peft_config: { r: 2, lora_alpha: 4, target_modules: ['q_proj', 'v_proj'] }, bf16: true, max_steps: 1, per_device_train_batch_size: 4, num_generations: 2, max_completion_length: 8 }));
     const args = ['train', '--model', sharedData('stories260K'), '--data', data, '--reward', 'length:4', '--config', config];
-    const trained = await headfirst([...args, '--out', out]);
+    const trained = await headfirst([...args, '--out', out, '--resume']);
     expect(trained.code, trained.err).toBe(0);
+    expect(trained.err).toContain(`No checkpoint in ${out}: from the first step\n`);
     expect(JSON.parse(readFileSync(join(out, 'adapter/adapter_config.json'), 'utf8'))).toMatchObject({ r: 2, lora_alpha: 4 });
     const greedy = ['--prompt', 'Once upon a time', '--max-new-tokens', '8', '--temperature', '0', '--threads', '1', '--json'];
     const ids = ({ out: json }: Outcome) => (JSON.parse(json) as { completionIds: number[]; logps: number[] }[])[0]!;

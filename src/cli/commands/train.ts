@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { camelCaseKeys } from '../../core/names.js';
@@ -69,8 +69,8 @@ export const train = (): Command => new Command('train')
   .addOption(threadsOption())
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ createContext }, { Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }] = await Promise.all([
-      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js')]);
+    const [{ createContext }, { Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }, { CHECKPOINT_NAME }] = await Promise.all([
+      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js'), import('../../rl/log.js')]);
     const config = camelCaseKeys({ ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)) }) as Record<string, unknown>;
     const { peftConfig, bf16 = false, outputDir, ...trainerConfig } = config;
     const given = (name: string, value: unknown, what: string) => fail('ERR_INVALID_ARG', `train: ${name} must be ${what}, got ${JSON.stringify(value)}`);
@@ -84,7 +84,7 @@ export const train = (): Command => new Command('train')
     if (options.method === 'sft' && options.rollouts !== undefined) fail('ERR_INVALID_ARG', 'train: --method sft samples nothing; leave --rollouts out');
     if (options.method === 'sft' ? options.reward : !options.reward) fail('ERR_INVALID_ARG', `train: --method ${options.method} ${options.reward ? 'takes no --reward' : 'needs a --reward'}`);
     const rewardFuncs = await Promise.all((options.reward ?? []).map((spec) => loadReward(spec)));
-    const read = (file: string) => readJsonLines<any>(file); // eslint-disable-line @typescript-eslint/no-explicit-any -- the trainer checks rows
+    const read = (file: string) => readJsonLines<any>(file);  // the trainer checks rows
     const rows = await read(options.data);
     const { train: trainDataset, test: evalDataset } = options.evalSplit === undefined
       ? { train: rows, test: options.evalData === undefined ? undefined : await read(options.evalData) }
@@ -95,6 +95,7 @@ export const train = (): Command => new Command('train')
     const common = { model, trainDataset, evalDataset, config: { ...trainerConfig, outputDir: out } };
     const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs, rollouts });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
+    if (options.resume && !(existsSync(out) && readdirSync(out).some((name) => CHECKPOINT_NAME.test(name)))) process.stderr.write(`No checkpoint in ${out}: from the first step\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
     const result = await interruptible({ goOn: again }, (signal) => trainer.train({
