@@ -35,6 +35,8 @@ export function suggestion(name: string, known: readonly string[]): string {
   if (known.length === 0) return '';
   // Loaded here: a CommonJS package costs every program that starts more than the mistakes are worth.
   const { closest, distance } = createRequire(import.meta.url)('fastest-levenshtein') as typeof import('fastest-levenshtein');
-  const best = closest(name, known);
-  return distance(name, best) <= Math.max(2, Math.floor(name.length / 3)) ? ` Did you mean '${best}'?` : '';
+  // The beginning of one name alone is meant for that name, however long its rest.
+  const begun = name.length >= 3 ? known.filter((one) => one.startsWith(name)) : [];
+  const best = begun.length === 1 ? begun[0]! : closest(name, known);
+  return begun.length === 1 || distance(name, best) <= Math.max(2, Math.floor(name.length / 3)) ? ` Did you mean '${best}'?` : '';
 }

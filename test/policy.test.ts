@@ -203,10 +203,10 @@ describe('refusals', () => {
     ['detached coefficients', () => ({ coefficients: detached(new Float32Array(5)) }), 'ERR_INVALID_ARG', 'detached'],
     ['a shared matrix', () => ({ weight: { data: new Float32Array(new SharedArrayBuffer(96)), shape: [6, 4] } }), 'ERR_INVALID_ARG', 'SharedArrayBuffer'],
     ['shared targets', () => ({ targets: new Int32Array(new SharedArrayBuffer(20)) }), 'ERR_INVALID_ARG', 'SharedArrayBuffer'],
-    ['temperature 0', () => ({ temperature: 0 }), 'ERR_INVALID_ARG', 'temperature must be positive'],
+    ['temperature 0', () => ({ temperature: 0 }), 'ERR_INVALID_ARG', 'temperature must be a positive number'],
     ['gradients of nothing', () => ({ coefficients: undefined, entropyCoefficients: undefined }), 'ERR_INVALID_ARG', 'gradients need coefficients'],
     ['clip without advantages', () => ({ loss: 'clip', coefficients: undefined, entropyCoefficients: undefined }), 'ERR_INVALID_ARG', 'advantages'],
-    ['an unknown loss', () => ({ loss: 'ppo' }), 'ERR_INVALID_ARG', "no choice 'ppo'"],
+    ['an unknown loss', () => ({ loss: 'ppo' }), 'ERR_INVALID_ARG', "loss must be 'coefficients', 'clip' or 'cispo', got 'ppo'"],
     ['an unknown argument', () => ({ temprature: 2 }), 'ERR_INVALID_ARG', "Did you mean 'temperature'?"],
     ['a tensor of another context', () => ({ hidden: Tensor.from(double, p.hidden, [5, 4]) }), 'ERR_INVALID_ARG', 'another context'],
   ];

@@ -1,9 +1,9 @@
 /** How sure a policy is of its next token, at the states of given samples. */
+import { check, nonEmptyList } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
-import { fail } from '../errors.js';
 import { mean } from '../evaluation/estimators.js';
 import type { Sample } from '../model/batch.js';
-import type { Model } from '../model/model.js';
+import { type Model, modelRule } from '../model/model.js';
 
 /** Means over next-token distributions; entropy in nats, logp of the samples' own tokens. */
 export interface ConfidenceFigures {
@@ -24,8 +24,10 @@ export interface ConfidenceResult extends ConfidenceFigures {
  * @throws ERR_INVALID_ARG as model.score, or without samples.
  */
 export async function confidence(model: Model, samples: readonly Sample[], options: JobOptions & { readonly temperature?: number } = {}): Promise<ConfidenceResult> {
-  if (samples.length === 0) fail('ERR_INVALID_ARG', 'analysis.confidence: samples must not be empty');
-  const { maxProb, entropy, logps } = await model.score(samples, options, 'analysis.confidence');
+  const caller = 'analysis.confidence';
+  check(caller, 'model', model, modelRule);
+  check(caller, 'samples', samples, nonEmptyList);
+  const { maxProb, entropy, logps } = await model.score(samples, options, caller);
   const position = samples.flatMap(({ inputIds, scoreFrom }) => Array.from({ length: inputIds.length - scoreFrom }, (_, l) => l));
   const figures = (rows: readonly number[]): ConfidenceFigures => {
     const of = (values: Float32Array) => mean(rows.map((r) => values[r]!));

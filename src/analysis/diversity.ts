@@ -5,6 +5,7 @@
  * BLEU with uniform weights over the orders that the completion is long enough for, brevity penalty against the nearest reference
  * length, and a match count of ε = 0.1 where there is none (Chen & Cherry 2014, method 1, as nltk).
  */
+import { check, checkOptions, count, nonEmptyList, type Rules } from '../core/check.js';
 import { fail } from '../errors.js';
 import { mean } from '../evaluation/estimators.js';
 import type { Completion } from '../model/generate.js';
@@ -25,6 +26,7 @@ export interface Diversity {
   readonly perPrompt: number;
 }
 
+const OPTIONS: Rules = { perPrompt: count, maxN: count };
 const EPSILON = 0.1;
 const ORDERS = 4;
 type Tokens = readonly (string | number)[];
@@ -73,11 +75,11 @@ function bleu(lengths: readonly number[], counts: readonly (readonly Map<string,
  */
 export function diversity(completions: readonly CompletionLike[], options: { readonly perPrompt?: number; readonly maxN?: number } = {}): Diversity {
   const caller = 'analysis.diversity';
+  check(caller, 'completions', completions, nonEmptyList);
+  checkOptions(caller, options, OPTIONS);
   const { perPrompt = completions.length, maxN = 4 } = options;
-  if (completions.length === 0) fail('ERR_INVALID_ARG', `${caller}: completions must not be empty`);
-  if (!(Number.isInteger(perPrompt) && perPrompt >= 1 && completions.length % perPrompt === 0))
+  if (completions.length % perPrompt !== 0)
     fail('ERR_INVALID_ARG', `${caller}: perPrompt must divide the number of completions (${completions.length}), got ${perPrompt}`);
-  if (!(Number.isInteger(maxN) && maxN >= 1)) fail('ERR_INVALID_ARG', `${caller}: maxN must be a positive integer, got ${maxN}`);
   const prompts = completions.length / perPrompt;
   const perPromptFigures = Array.from({ length: prompts }, (_, p) => {
     const group = completions.slice(p * perPrompt, (p + 1) * perPrompt).map(tokensOf);

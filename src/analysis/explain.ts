@@ -8,12 +8,13 @@
  * gradients come from a twin with an untied classifier. A step that is no gradient has no such source: then cross is 0 by convention.
  * Per probe one forward and one forward-mode pass (two when tied), shared by probes that continue each other; memory: the step as one float64 vector and a scratch copy of the model.
  */
+import { check, checkOptions, count, finite, flag, instance, JOB, list, nonNegative, object, rule, type Rules } from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
-import { fail, suggestion } from '../errors.js';
-import { type PackedPrefixes, packPrefixes, type Sample } from '../model/batch.js';
+import { fail } from '../errors.js';
+import { checkSamples, type PackedPrefixes, packPrefixes, type Sample } from '../model/batch.js';
 import { flatten, type ParameterVectors } from '../model/derivatives.js';
-import type { Model } from '../model/model.js';
+import { type Model, modelRule } from '../model/model.js';
 import { AdamW } from '../model/optimizer.js';
 import { classifierUse, untiedTwin } from '../model/untied.js';
 import type { NativeTensor, RealArray } from '../native/types.js';
@@ -115,20 +116,27 @@ export interface Explanation extends Accuracy {
   readonly applied: boolean;
 }
 
-const OPTIONS = ['learningRate', 'update', 'optimizer', 'maxGradNorm', 'apply', 'layers', 'influences', 'targets', 'maxBytes', 'signal', 'onProgress'];
+const OPTIONS: Rules = {
+  ...JOB, learningRate: nonNegative, optimizer: instance('an AdamW', AdamW), maxGradNorm: nonNegative, apply: flag, layers: flag, influences: object, targets: list, maxBytes: count,
+  update: rule("'gradient', 'adam' or named arrays", (value) => value === 'gradient' || value === 'adam' || object.accepts(value)),
+};
+const INFLUENCES: Rules = { top: count };
 const caller = 'analysis.explainStep';
 
-function check(model: Model, batch: readonly AdvantageSample[], probes: readonly (readonly number[])[], options: ExplainOptions): void {
-  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
+function checkCall(model: Model, batch: readonly AdvantageSample[], probes: readonly (readonly number[])[], options: ExplainOptions): void {
+  check(caller, 'model', model, modelRule);
+  checkOptions(caller, options, OPTIONS);
+  checkSamples(caller, batch, 'batch');
+  check(caller, 'probes', probes, list);
+  if (options.influences !== undefined) checkOptions(`${caller}: influences`, options.influences, INFLUENCES);
   const { update = 'gradient', learningRate, targets, influences } = options;
   if (probes.length === 0) fail('ERR_INVALID_ARG', `${caller}: probes must not be empty; a probe is a prefix whose next-token distribution is followed`);
-  if (typeof update === 'string' && update !== 'gradient' && update !== 'adam') fail('ERR_INVALID_ARG', `${caller}: update must be 'gradient', 'adam' or named arrays, got '${String(update)}'`);
   if (typeof update === 'string') {
     if (batch.length === 0) fail('ERR_INVALID_ARG', `${caller}: batch must not be empty`);
-    if (!(typeof learningRate === 'number' && Number.isFinite(learningRate) && learningRate >= 0)) fail('ERR_INVALID_ARG', `${caller}: learningRate must be a number ≥ 0, got ${String(learningRate)}`);
+    check(caller, 'learningRate', learningRate, nonNegative);
   }
   batch.forEach(({ advantage }, i) => {
-    if (typeof advantage !== 'number' || !Number.isFinite(advantage)) fail('ERR_INVALID_ARG', `${caller}: batch[${i}].advantage must be a finite number, got ${String(advantage)}`);
+    check(caller, `batch[${i}].advantage`, advantage, finite);
   });
   if (influences && update !== 'gradient') fail('ERR_UNSUPPORTED', `${caller}: influences of single samples need update 'gradient'; no other update is a sum over samples`);
   if (options.optimizer && update !== 'adam') fail('ERR_INVALID_ARG', `${caller}: optimizer is only used with update 'adam'`);
@@ -327,8 +335,8 @@ async function influencesOf(model: Model, batch: readonly AdvantageSample[], pro
  * @throws ERR_INVALID_ARG (no probes, a probe longer than the context, a bad sample, advantage, option or Δθ name, weights that are not finite),
  *   ERR_SHAPE, ERR_UNSUPPORTED.
  */
-export async function explainStep(model: Model, batch: readonly AdvantageSample[], probes: readonly (readonly number[])[], options: ExplainOptions): Promise<Explanation> {
-  check(model, batch, probes, options);
+export async function explainStep(model: Model, batch: readonly AdvantageSample[], probes: readonly (readonly number[])[], options: ExplainOptions = {}): Promise<Explanation> {
+  checkCall(model, batch, probes, options);
   const packed = packPrefixes(caller, model, probes, 'probes');
   const job: JobOptions = { signal: options.signal };
   const isGradient = (options.update ?? 'gradient') === 'gradient';

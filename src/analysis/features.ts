@@ -2,11 +2,14 @@
  * The features φ(s) after the final norm, at the states s of samples: inputIds[<t], t ≥ scoreFrom. Position l is the number of scored
  * tokens a state already has: 0 = the prompt alone.
  */
+import { check, checkOptions, count, JOB, nonEmptyList, type Rules } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
-import type { Model } from '../model/model.js';
+import { type Model, modelRule } from '../model/model.js';
 import { dot, norm } from './matrix.js';
+
+const SIMILARITY: Rules = { ...JOB, bins: count };
 
 interface States {
   /** [states, d], samples one after the other. */
@@ -17,7 +20,8 @@ interface States {
 }
 
 async function statesOf(caller: string, model: Model, samples: readonly Sample[], job?: JobOptions): Promise<States> {
-  if (samples.length === 0) fail('ERR_INVALID_ARG', `${caller}: samples must not be empty`);
+  check(caller, 'model', model, modelRule);
+  check(caller, 'samples', samples, nonEmptyList);
   const tensor = await model.features(samples, job);
   const phi = Float64Array.from(await tensor.data());
   tensor.dispose();
@@ -88,8 +92,8 @@ export interface FeatureSimilarity {
  */
 export async function featureSimilarity(model: Model, samples: readonly Sample[], options: JobOptions & { readonly bins?: number } = {}): Promise<FeatureSimilarity> {
   const caller = 'analysis.featureSimilarity';
+  checkOptions(caller, options, SIMILARITY);
   const { bins = 40, ...job } = options;
-  if (!(Number.isInteger(bins) && bins >= 1)) fail('ERR_INVALID_ARG', `${caller}: bins must be a positive integer, got ${bins}`);
   const { phi, width, sample, position } = await statesOf(caller, model, samples, job);
   const m = sample.length;
   const unit = (rows: Float64Array) => Array.from({ length: m }, (_, i) => {
@@ -140,6 +144,8 @@ export interface FeatureDrift {
 /** How far training moved the features of the same states. @throws ERR_SHAPE when the models' widths differ. */
 export async function featureDrift(before: Model, after: Model, samples: readonly Sample[], job?: JobOptions): Promise<FeatureDrift> {
   const caller = 'analysis.featureDrift';
+  check(caller, 'before', before, modelRule);
+  check(caller, 'after', after, modelRule);
   if (before.spec.hiddenSize !== after.spec.hiddenSize) fail('ERR_SHAPE', `${caller}: both models must have the same width, got ${before.spec.hiddenSize} and ${after.spec.hiddenSize}`);
   const [a, b] = [await statesOf(caller, before, samples, job), await statesOf(caller, after, samples, job)];
   const rows = a.position.map((position, i) => {

@@ -3,7 +3,7 @@
  * are like the last ones, the entropy h steps ahead is today's plus h times that rate. The plain alternative, against which it must be judged,
  * is the slope of the entropy itself.
  */
-import { fail } from '../errors.js';
+import { check, checkOptions, choice, count, finite, list, positive, required, type Rules } from '../core/check.js';
 
 /** One step of a recorded run, as forecastEntropy() takes it; analysis.record's rows have these numbers. */
 export interface EntropyPoint {
@@ -27,10 +27,14 @@ export interface ForecastOptions {
   readonly window?: number;
 }
 
+const OPTIONS: Rules = { by: required(choice('representation', 'predicted', 'average', 'last')), horizon: required(positive), window: count };
+const JUDGE: Rules = { horizon: required(positive), threshold: required(finite) };
+
 /** Entropy expected `horizon` steps after each point; NaN until there are enough points. */
-export function forecastEntropy(points: readonly EntropyPoint[], { by, horizon, window = 3 }: ForecastOptions): number[] {
-  if (!(horizon > 0)) fail('ERR_INVALID_ARG', `analysis.forecastEntropy: horizon must be a number of steps > 0, got ${String(horizon)}`);
-  if (!(Number.isInteger(window) && window >= 1)) fail('ERR_INVALID_ARG', `analysis.forecastEntropy: window must be a positive integer, got ${String(window)}`);
+export function forecastEntropy(points: readonly EntropyPoint[], options: ForecastOptions): number[] {
+  check('analysis.forecastEntropy', 'points', points, list);
+  checkOptions('analysis.forecastEntropy', options, OPTIONS);
+  const { by, horizon, window = 3 } = options;
   return points.map(({ step, entropy }, i) => {
     if (by === 'last') return entropy;
     if (i < window) return NaN;
@@ -58,7 +62,11 @@ export interface ForecastQuality {
 }
 
 /** How right forecasts were, in hindsight. Once the threshold is crossed nothing more is to be foreseen. */
-export function judgeForecast(points: readonly EntropyPoint[], forecasts: readonly number[], { horizon, threshold }: { readonly horizon: number; readonly threshold: number }): ForecastQuality {
+export function judgeForecast(points: readonly EntropyPoint[], forecasts: readonly number[], options: { readonly horizon: number; readonly threshold: number }): ForecastQuality {
+  check('analysis.judgeForecast', 'points', points, list);
+  check('analysis.judgeForecast', 'forecasts', forecasts, list);
+  checkOptions('analysis.judgeForecast', options, JUDGE);
+  const { horizon, threshold } = options;
   const crossing = points.find((p) => p.entropy < threshold)?.step;
   const entropyAt = new Map(points.map((p) => [p.step, p.entropy]));
   let [error, count, alarms, right, due] = [0, 0, 0, 0, 0];

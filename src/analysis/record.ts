@@ -8,12 +8,13 @@
 import { appendFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { anything, checkOptions, count, JOB, natural, nonEmptyList, object, required, type Rules, shown } from '../core/check.js';
 import { io, readIfPresent, writeAll, writeFileAtomically } from '../core/files.js';
-import { fail, suggestion } from '../errors.js';
+import { fail } from '../errors.js';
 import { bestOfN, mean, passAtK } from '../evaluation/estimators.js';
-import type { Sample } from '../model/batch.js';
+import { checkSamples, type Sample } from '../model/batch.js';
 import type { Completion, GenerateOptions } from '../model/generate.js';
-import type { Model } from '../model/model.js';
+import { type Model, modelRule } from '../model/model.js';
 import type { RealArray } from '../native/types.js';
 import { gram } from '../ntk/gram.js';
 import type { StepMetrics, TrainOptions } from '../rl/types.js';
@@ -86,7 +87,7 @@ export interface AnalysisRow {
 
 const caller = 'analysis.record';
 const FILE = 'analysis.jsonl';
-const OPTIONS = ['every', 'probes', 'sampling', 'kernelProbes', 'explainedStates', 'origin', 'signal', 'resumeFrom'];
+const OPTIONS: Rules = { every: required(count), probes: required(nonEmptyList), sampling: object, kernelProbes: natural, explainedStates: natural, origin: modelRule, signal: JOB['signal']!, resumeFrom: anything };
 
 /** `count` states, spread evenly over all states of the samples, at varying positions (golden-ratio offsets). */
 export function statesOf(samples: readonly Sample[], count: number): number[][] {
@@ -135,12 +136,9 @@ async function openLog(outputDir: string | undefined, step: number): Promise<((r
 }
 
 function check(trainer: Recordable, options: RecordOptions): void {
-  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
-  const { every, probes, kernelProbes = 0, explainedStates = 64 } = options;
-  if (!(Number.isInteger(every) && every >= 1)) fail('ERR_INVALID_ARG', `${caller}: every must be a positive integer, got ${String(every)}`);
-  if (!Array.isArray(probes) || probes.length === 0) fail('ERR_INVALID_ARG', `${caller}: probes must be a list of samples and not empty; a sample is { inputIds, scoreFrom }`);
-  for (const [name, value] of Object.entries({ kernelProbes, explainedStates })) if (!(Number.isInteger(value) && value >= 0)) fail('ERR_INVALID_ARG', `${caller}: ${name} must be an integer ≥ 0, got ${String(value)}`);
-  if (typeof trainer?.steps !== 'function') fail('ERR_INVALID_ARG', `${caller}: trainer must be a trainer (GRPOTrainer, CFRLTrainer, SFTTrainer …), got ${typeof trainer}`);
+  if (typeof trainer?.steps !== 'function') fail('ERR_INVALID_ARG', `${caller}: trainer must be a trainer (GRPOTrainer, CFRLTrainer, SFTTrainer …), got ${shown(trainer)}`);
+  checkOptions(caller, options, OPTIONS);
+  checkSamples(caller, options.probes, 'probes');
 }
 
 /**

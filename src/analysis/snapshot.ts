@@ -3,10 +3,11 @@
  * and a step explained. With one checkpoint the step is plain ascent on the samples (advantage 1 where none is given: their likelihood); with
  * a pair it is the whole move from the first to the second, which is first-order only as far as it is small.
  */
+import { check, checkOptions, func, JOB, natural, nonNegative, type Rules } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import { fail } from '../errors.js';
-import type { Sample } from '../model/batch.js';
-import type { Model } from '../model/model.js';
+import { checkSamples, type Sample } from '../model/batch.js';
+import { type Model, modelRule } from '../model/model.js';
 import { decompose } from '../ntk/gram.js';
 import { classifierNorm } from './classifier.js';
 import { confidence } from './confidence.js';
@@ -61,6 +62,7 @@ export interface Snapshot {
   readonly problems: readonly string[];
 }
 
+const OPTIONS: Rules = { ...JOB, after: modelRule, learningRate: nonNegative, kernelSamples: natural, states: natural, onPhase: func };
 const SHOWN_PROBES = 8;
 const POINTS = 600;
 const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
@@ -72,8 +74,11 @@ const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;
  * @throws ERR_INVALID_ARG (options, token ids), ERR_SHAPE when `after` is another architecture.
  */
 export async function snapshot(model: Model, given: readonly SnapshotSample[], options: SnapshotOptions = {}): Promise<Snapshot> {
+  const caller = 'analysis.snapshot';
+  check(caller, 'model', model, modelRule);
+  checkSamples(caller, given);
+  checkOptions(caller, options, OPTIONS);
   const { after, learningRate = 1e-3, kernelSamples = 32, states: count = 64, signal, onPhase } = options;
-  for (const [name, value] of Object.entries({ kernelSamples, states: count })) if (!(Number.isInteger(value) && value >= 0)) fail('ERR_INVALID_ARG', `analysis.snapshot: ${name} must be an integer ≥ 0, got ${value}`);
   if (after) checkSameModel(model, after);
   const problems: string[] = [];
   const limit = model.spec.maxPositions;

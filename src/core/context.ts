@@ -1,8 +1,9 @@
 /** Where computations run: a device, its threads and its arithmetic. Jobs of one context run one after the other. */
-import { fail, suggestion } from '../errors.js';
+import { fail } from '../errors.js';
 import { addon } from '../native/addon.js';
 import { kernelRuns } from '../native/runs.js';
 import type { BackendName, NativeContext } from '../native/types.js';
+import { checkOptions, choice, count, instance, natural, rule, type Rule, type Rules } from './check.js';
 
 /** A device of this build: what backends() lists. */
 export interface BackendInfo {
@@ -87,7 +88,12 @@ export class Context {
   }
 }
 
-const OPTIONS = ['device', 'threads', 'seed', 'math'];
+/** Of options that take a context. */
+export const contextRule: Rule = instance('a context, as createContext() makes', Context);
+const OPTIONS: Rules = {
+  device: rule("'auto', 'cpu', 'cuda' or 'cuda:<n>'", (value) => typeof value === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(value)),
+  threads: count, seed: natural, math: choice('fp32', 'fp64', 'tf32', 'bf16'),
+};
 
 /**
  * Opens a device: by default the one that 'auto' chooses, all processors, float32, seed 0. `reason` of the result says what was chosen and why.
@@ -98,17 +104,12 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
 }
 
 function makeContext(options: ContextOptions): Context {
-  for (const name of Object.keys(options))
-    if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `createContext: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
+  checkOptions('createContext', options, OPTIONS);
   const { device = 'auto', threads, seed = 0, math = 'fp32' } = options;
-  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device)) fail('ERR_INVALID_ARG', `createContext: device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got '${String(device)}'`);
   const cuda = addon.cuda.devices.length > 0;
   if (device.startsWith('cuda') && !cuda) fail('ERR_BACKEND_UNAVAILABLE', `createContext: device '${device}' is not available: ${addon.cuda.reason}; use device 'cpu'`);
   const tested = cuda && kernelRuns().length > 0;
   const onCuda = device.startsWith('cuda') || (device === 'auto' && tested && math !== 'fp64');
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) fail('ERR_INVALID_ARG', `createContext: threads must be a positive integer, got ${threads}`);
-  if (!(Number.isSafeInteger(seed) && seed >= 0)) fail('ERR_INVALID_ARG', `createContext: seed must be a non-negative integer, got ${seed}`);
-  if (!['fp32', 'fp64', 'tf32', 'bf16'].includes(math)) fail('ERR_INVALID_ARG', `createContext: math must be 'fp32', 'fp64', 'tf32' or 'bf16', got '${String(math)}'`);
   if (!onCuda && math === 'tf32') fail('ERR_UNSUPPORTED', "createContext: math 'tf32' is not available on the CPU; use 'fp32' or 'fp64'");
   if (!onCuda && math === 'bf16' && device !== 'cpu') fail('ERR_UNSUPPORTED', `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'`);
   if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot) fail('ERR_UNSUPPORTED', `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`);

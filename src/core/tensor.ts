@@ -2,8 +2,11 @@
 import { addon } from '../native/addon.js';
 import type { NativeArray, NativeTensor, RealArray } from '../native/types.js';
 import { fail } from '../errors.js';
-import type { Context } from './context.js';
+import { check, checkOptions, instance, JOB, rule, type Rule } from './check.js';
+import { type Context, contextRule } from './context.js';
 import { type JobOptions, runJob } from './job.js';
+
+const SHAPE = rule('an array of lengths', (value) => Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0));
 
 /**
  * Numbers in a context's memory (on a GPU the device's), row-major, of a fixed shape and type: results of Model.forward(), features() and the
@@ -22,6 +25,9 @@ export class Tensor {
    * @throws ERR_SHAPE when shape and data disagree.
    */
   static from(context: Context, data: NativeArray, shape: readonly number[]): Tensor {
+    check('Tensor.from', 'context', context, contextRule);
+    check('Tensor.from', 'data', data, rule('a typed array', ArrayBuffer.isView));
+    check('Tensor.from', 'shape', shape, SHAPE);
     const size = shape.reduce((a, b) => a * b, 1);
     if (size !== data.length) fail('ERR_SHAPE', `Tensor.from: shape [${shape.join(', ')}] needs ${size} numbers, got ${data.length}`);
     return new Tensor(addon.Tensor.from(context.native, data, shape));
@@ -36,6 +42,7 @@ export class Tensor {
   }
   /** The numbers, copied into a fresh typed array, row-major. @throws ERR_DISPOSED. */
   data(options?: JobOptions): Promise<RealArray> {
+    checkOptions('tensor.data', options, JOB);
     return runJob(options, () => this.native.data());
   }
   /** Gives the memory back; later calls fail with ERR_DISPOSED. */
@@ -46,3 +53,5 @@ export class Tensor {
     this.dispose();
   }
 }
+
+export const tensorRule: Rule = instance('a Tensor', Tensor);

@@ -2,7 +2,8 @@
  * kernels.<op> and kernels.<op>Sync: every op of the table on typed arrays, by the op's own name (`kernels.token_gram`,
  * `kernels.token_gramSync`). Made from the addon's op table, so an op added natively is here without a line.
  */
-import { type Context, defaultContext } from '../core/context.js';
+import { checkNames, checkOptions, choice, count, JOB, type Rules } from '../core/check.js';
+import { type Context, contextRule, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { addon } from '../native/addon.js';
 import type { BackendName, KernelArgs, KernelResult } from '../native/types.js';
@@ -25,13 +26,21 @@ export interface KernelSyncOptions {
   readonly threads?: number;
 }
 
+const ASYNC: Rules = { ...JOB, context: contextRule };
+const SYNC: Rules = { context: contextRule, backend: choice('reference32', 'reference64', 'base', 'avx2', 'avx512', 'cuda'), threads: count };
+
 type Call = (args: KernelArgs, options?: KernelOptions) => Promise<KernelResult>;
 type SyncCall = (args: KernelArgs, options?: KernelSyncOptions) => KernelResult;
 
 function make(): Kernels {
   const table: Record<string, Call | SyncCall> = {};
   for (const op of addon.ops) {
+    const fields = op.fields.map((field) => field.name);
+    // The rest of the arguments native code judges.
+    const checkArguments = (args: KernelArgs) => checkNames(op.name, Object.keys(args ?? {}), fields, 'argument');
     table[op.name] = async (args: KernelArgs, options?: KernelOptions) => {
+      checkOptions(`kernels.${op.name}`, options, ASYNC);
+      checkArguments(args);
       const context = options?.context ?? defaultContext();
       return runJob(options, (onProgress) => op.run(context.native, args, onProgress));
     };
@@ -41,6 +50,8 @@ function make(): Kernels {
         const result = packed(args);
         if (result !== undefined) return result;
       }
+      checkOptions(`kernels.${op.name}Sync`, options, SYNC);
+      checkArguments(args);
       const { context, backend = context?.backend, threads = context?.threads } = options ?? {};
       return op.runSync(args, { ...(backend !== undefined ? { backend } : {}), ...(threads !== undefined ? { threads } : {}) });
     };

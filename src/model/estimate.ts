@@ -1,5 +1,5 @@
 /** What a training run will hold in memory, before it begins: parameters and their companions, and the native plan of the largest step. */
-import { fail, suggestion } from '../errors.js';
+import { anything, checkOptions, count, flag, object, required, rule, type Rules } from '../core/check.js';
 import type { Model, Trainable } from './model.js';
 
 /** Sizes of one update, for Model.estimateTraining(). */
@@ -37,16 +37,18 @@ export interface TrainingEstimate {
   readonly sampling: number;
 }
 
-const OPTIONS = ['sequences', 'sequenceLength', 'scoredLength', 'maxTokens', 'gradientCheckpointing', 'trainable', 'reference', 'sampling'];
+const OPTIONS: Rules = {
+  sequences: required(count), sequenceLength: required(count), scoredLength: count, maxTokens: count, gradientCheckpointing: flag, trainable: anything,
+  reference: rule("true, false or 'exact'", (value) => typeof value === 'boolean' || value === 'exact'), sampling: object,
+};
+const SIZES: Rules = { prompts: required(count), promptLength: required(count), numReturnSequences: required(count), maxNewTokens: required(count) };
 
 /** @throws ERR_INVALID_ARG for a size that is not a positive integer. */
 export function estimateTraining(model: Model, shape: TrainingShape): TrainingEstimate {
   const caller = 'model.estimateTraining';
-  for (const name of Object.keys(shape))
-    if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
+  checkOptions(caller, shape, OPTIONS, { argument: 'shape' });
+  if (shape.sampling !== undefined) checkOptions(`${caller}: sampling`, shape.sampling, SIZES);
   const { sequences, sequenceLength, scoredLength = Math.max(sequenceLength - 1, 1), maxTokens, gradientCheckpointing = false, reference = false, sampling } = shape;
-  for (const [name, value] of Object.entries({ sequences, sequenceLength, scoredLength, ...(maxTokens === undefined ? {} : { maxTokens }), ...sampling }))
-    if (!(Number.isSafeInteger(value) && value >= 1)) fail('ERR_INVALID_ARG', `${caller}: ${name} must be a positive integer, got ${value}`);
   const mask = shape.trainable === undefined ? undefined : model.trainableMask(shape.trainable);
   const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
   const classifierOnly = trainable.every((p) => p.role === 'classifier');

@@ -1,6 +1,7 @@
 /** Sampling: options, stop rules and text around the native decoder. */
+import { checkOptions, count, JOB, list, natural, required, type Rules, SAMPLING, shown } from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
-import { fail, suggestion } from '../errors.js';
+import { fail } from '../errors.js';
 import type { PackedSequences } from '../native/types.js';
 import type { Model } from './model.js';
 
@@ -45,7 +46,7 @@ export interface Completion {
   readonly finishReason: 'stop' | 'length';
 }
 
-const OPTIONS = ['maxNewTokens', 'temperature', 'topP', 'topK', 'minP', 'numReturnSequences', 'seed', 'firstStream', 'stop', 'maxBatch', 'signal', 'onProgress'];
+const OPTIONS: Rules = { ...SAMPLING, ...JOB, maxNewTokens: required(natural), numReturnSequences: count, seed: natural, firstStream: natural, stop: list, maxBatch: count };
 
 export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
   if (stop === undefined) {
@@ -54,6 +55,7 @@ export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
   }
   return stop.map((item) => {
     if (typeof item === 'number') return item;
+    if (typeof item !== 'string') fail('ERR_INVALID_ARG', `model.generate: stop must hold token ids and one-token strings, got ${shown(item)}`);
     const ids = model.tokenizer.encode(item, { addSpecialTokens: false });
     if (ids.length !== 1) fail('ERR_INVALID_ARG', `model.generate: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`);
     return ids[0]!;
@@ -61,14 +63,8 @@ export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
 }
 
 export async function generate(model: Model, prompts: PackedSequences, options: GenerateOptions): Promise<Completion[]> {
-  for (const name of Object.keys(options))
-    if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `model.generate: there is no option '${name}'.${suggestion(name, OPTIONS)}`);
+  checkOptions('model.generate', options, OPTIONS);
   const { maxNewTokens, temperature = 1, topP = 1, topK = 0, minP = 0, numReturnSequences = 1, seed = model.context.seed, firstStream = 0, maxBatch = 256 } = options;
-  const integers = { maxNewTokens, topK, numReturnSequences, seed, firstStream, maxBatch };
-  for (const [name, value] of Object.entries(integers)) {
-    const least = name === 'numReturnSequences' || name === 'maxBatch' ? 1 : 0;
-    if (!(Number.isSafeInteger(value) && value >= least)) fail('ERR_INVALID_ARG', `model.generate: ${name} must be an integer ≥ ${least}, got ${value}`);
-  }
   const { maxPositions } = model.spec;
   for (let p = 0; p + 1 < prompts.offsets.length && maxNewTokens > 0; ++p) {
     const length = prompts.offsets[p + 1]! - prompts.offsets[p]!;

@@ -1,19 +1,20 @@
 /** A decoder-only transformer on a context. The maths is native (native/model); this class names things and checks input. */
+import { check, checkOptions, count, flag, instance, JOB, LOSS_RULES, natural, object, reals, required, rule, type Rule, type Rules, TEMPERATURE, text } from '../core/check.js';
 import { type Context, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
-import { Tensor } from '../core/tensor.js';
+import { Tensor, tensorRule } from '../core/tensor.js';
 import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
 import type { ModelSpec, NativeHead, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
 import { findAdapterTensors, initialiseAdapters, type PeftConfig, readAdapterConfig, type ResolvedPeftConfig, resolvePeftConfig, saveAdapterDirectory, trainsWithAdapter, withAdapters } from './adapters.js';
-import { packPrompts, packSamples, packSequences, type Sample } from './batch.js';
+import { type Batch, packBatch, packPrompts, packSamples, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
 import { estimateTraining, type TrainingEstimate, type TrainingShape } from './estimate.js';
 import { type Completion, type GenerateOptions, generate } from './generate.js';
-import { type Companions, loadCheckpoint, type LoadOptions, type ModelDtype, saveCheckpointDirectory, type SaveOptions, withDtype } from './pretrained.js';
+import { type Companions, CREATE_OPTIONS, loadCheckpoint, type LoadOptions, type ModelDtype, saveCheckpointDirectory, type SaveOptions, STORED, withDtype } from './pretrained.js';
 import type { StoredDtype } from './safetensors.js';
-import type { ParameterFilter } from './selection.js';
+import { type ParameterFilter, filterRule } from './selection.js';
 import type { Prompt, Tokenizer } from './tokenizer.js';
 
 /** A parameter of a model, as Model.parameters() lists it. */
@@ -35,6 +36,8 @@ export interface ParameterInfo {
 
 /** 'classifier' = the unembedding matrix (lm_head) alone; 'body' = all but it; a RegExp is matched against parameter names. */
 export type Trainable = 'all' | 'classifier' | 'body' | RegExp;
+
+export const TRAINABLE: Rule = rule("'all', 'classifier', 'body' or a RegExp of parameter names", (value) => value instanceof RegExp || value === 'all' || value === 'classifier' || value === 'body');
 
 /** How Model.fromConfig() makes a model. */
 export interface FromConfigOptions {
@@ -65,6 +68,12 @@ export interface GradientOptions extends ScoreOptions, NativeLoss, NativeHead {
   /** Keep each layer's input only and compute the rest again on the way back: less memory, one more forward pass, the same bits. */
   readonly gradientCheckpointing?: boolean;
 }
+
+const CREATE: Rules = { ...CREATE_OPTIONS, seed: natural };
+const FORWARD: Rules = { ...JOB, logits: flag, hiddenStates: flag };
+const LOGPROBS: Rules = { ...JOB, temperature: TEMPERATURE };
+const SCORE: Rules = { ...LOGPROBS, features: tensorRule };
+const SAVE_ADAPTER: Rules = { ...JOB, dtype: STORED };
 
 /**
  * A decoder-only transformer on a context: logits z(s) = W φ(s), φ the features after the final norm, W the classifier (lm_head). Families: gpt2,
@@ -107,8 +116,8 @@ export class Model {
    *   the file and the tensor.
    */
   static async fromPretrained(directory: string, options: LoadOptions & JobOptions = {}): Promise<Model> {
-    const context = options.context ?? defaultContext();
     const checkpoint = await loadCheckpoint(directory, options);
+    const context = options.context ?? defaultContext();
     const peftConfig = options.adapter !== undefined ? await readAdapterConfig('fromPretrained', options.adapter, checkpoint.family)
       : options.peftConfig && resolvePeftConfig('fromPretrained', checkpoint.family, options.peftConfig);
     const whole = withDtype('fromPretrained', checkpoint.spec, options.dtype, context);
@@ -136,6 +145,8 @@ export class Model {
    * @throws ERR_UNSUPPORTED (unknown model_type, a value that is not implemented), ERR_INVALID_ARG: each names the key.
    */
   static async fromConfig(config: Readonly<Record<string, unknown>>, options: FromConfigOptions = {}): Promise<Model> {
+    check('fromConfig', 'config', config, object);
+    checkOptions('fromConfig', options, CREATE);
     const context = options.context ?? defaultContext();
     const family = familyOf(config);
     const complete = family.complete(config);
@@ -178,7 +189,8 @@ export class Model {
       offset += size;
       return info;
     });
-    if (!filter) return all;
+    if (filter === undefined) return all;
+    check('model.parameters', 'filter', filter, filterRule);
     return all.filter(filter instanceof RegExp ? (p) => filter.test(p.name) : filter);
   }
 
@@ -196,6 +208,7 @@ export class Model {
 
   /** @internal One entry per parameter. @throws as setTrainable. */
   trainableMask(which: Trainable): Uint8Array {
+    check('model.setTrainable', 'which', which, TRAINABLE);
     if (this.tied && (which === 'classifier' || which === 'body'))
       fail('ERR_UNSUPPORTED', `model.setTrainable: '${which}' has no meaning on this tied model, whose classifier is also the input embedding; load it with untieClassifier: true, or pass a RegExp to move both uses`);
     const mask = new Uint8Array(this.spec.parameters.map((p) =>
@@ -207,6 +220,7 @@ export class Model {
 
   /** A copy with weights of its own; shares context and tokenizer. Everything is trainable in it. */
   async clone(options?: JobOptions): Promise<Model> {
+    checkOptions('model.clone', options, JOB);
     return new Model(this.context, this.family, this.config, this.spec, await runJob(options, () => this.native.clone()), this.companions, this.peftConfig);
   }
 
@@ -229,10 +243,11 @@ export class Model {
 
   /** Logits z [T, V] and features φ after the final norm [T, d], one tensor per sequence; ragged batches are fine. Default: logits only. */
   async forward(
-    batch: { readonly inputIds: readonly (readonly number[])[] },
+    batch: Batch,
     options: JobOptions & { readonly logits?: boolean; readonly hiddenStates?: boolean } = {},
   ): Promise<{ logits?: Tensor[]; hiddenStates?: Tensor[] }> {
-    const packed = packSequences('model.forward', this, batch.inputIds);
+    checkOptions('model.forward', options, FORWARD);
+    const packed = packBatch('model.forward', this, batch);
     const { logits = !options.hiddenStates, hiddenStates = false } = options;
     const result = await runJob(options, (onProgress) => this.native.forward(packed, { logits, hiddenStates }, onProgress));
     const wrap = (tensors: typeof result.logits) => tensors?.map((tensor) => new Tensor(tensor));
@@ -241,9 +256,11 @@ export class Model {
 
   /** Per token, fused (logits are never stored): entry t − 1 scores token t given what precedes it, t = 1 … T − 1. Entropy in nats. */
   async logprobs(
-    batch: { readonly inputIds: readonly (readonly number[])[] },
+    batch: Batch,
     options: JobOptions & { readonly temperature?: number } = {},
   ): Promise<{ logps: Float32Array[]; entropy: Float32Array[]; maxProb: Float32Array[] }> {
+    checkOptions('model.logprobs', options, LOGPROBS);
+    packBatch('model.logprobs', this, batch);
     const samples = batch.inputIds.map((inputIds) => ({ inputIds, scoreFrom: 1 }));
     const scores = await this.score(samples, options, 'model.logprobs');
     let row = 0;
@@ -257,12 +274,14 @@ export class Model {
    * without the tokens that do not count, and without logits. @throws ERR_INVALID_ARG naming the sample.
    */
   async score(samples: readonly Sample[], options: ScoreOptions = {}, caller = 'model.score'): Promise<Scores> {
+    checkOptions(caller, options, SCORE);
     const packed = packSamples(caller, this, samples);
     return runJob(options, (onProgress) => this.native.score(packed, { temperature: options.temperature ?? 1, ...(options.features ? { features: options.features.native } : {}) }, onProgress));
   }
 
   /** φ(s) at the state before every scored token, [rows, d], samples one after the other: reusable while only the classifier trains. */
   async features(samples: readonly Sample[], options?: JobOptions): Promise<Tensor> {
+    checkOptions('model.features', options, JOB);
     const packed = packSamples('model.features', this, samples);
     return new Tensor(await runJob(options, (onProgress) => this.native.features(packed, onProgress)));
   }
@@ -273,11 +292,14 @@ export class Model {
    * (call zeroGradients) and weights untouched.
    */
   async accumulateGradients(samples: readonly Sample[], options: GradientOptions): Promise<Scores> {
+    const caller = 'model.accumulateGradients';
+    checkOptions(caller, options, GRADIENT);
     const { signal, onProgress, features, reference, temperature = 1, maxTokens, gradientCheckpointing = false, ...loss } = options;
-    const packed = packSamples('model.accumulateGradients', this, samples);
+    const packed = packSamples(caller, this, samples);
+    checkLoss(caller, options);
     for (const [name, value] of Object.entries(loss))
       if (name !== 'headWeight' && ArrayBuffer.isView(value) && (value as Float32Array).length !== packed.rows.length)
-        fail('ERR_SHAPE', `model.accumulateGradients: ${name} must have one entry per scored token (${packed.rows.length}), got ${(value as Float32Array).length}`);
+        fail('ERR_SHAPE', `${caller}: ${name} must have one entry per scored token (${packed.rows.length}), got ${(value as Float32Array).length}`);
     return runJob({ signal, onProgress }, (progress) => this.native.accumulate(packed, {
       ...loss,
       temperature,
@@ -294,12 +316,12 @@ export class Model {
   }
 
   /** Forward mode: tangents of logits [T, V] and features [T, d], per sequence, when the named parameters move along `tangents` (absent = 0). */
-  jvp(batch: { readonly inputIds: readonly (readonly number[])[] }, tangents: ParameterVectors, options?: JobOptions): Promise<{ logits: Tensor[]; hiddenStates: Tensor[] }> {
+  jvp(batch: Batch, tangents: ParameterVectors, options?: JobOptions): Promise<{ logits: Tensor[]; hiddenStates: Tensor[] }> {
     return jvp(this, batch, tangents, options);
   }
 
   /** Reverse mode, k cotangents on one forward pass: cotangents[s] is (k, T, V); the result has (k, …shape) per parameter, summed over sequences. */
-  vjp(batch: { readonly inputIds: readonly (readonly number[])[] }, cotangents: readonly Tensor[], options?: JobOptions & { readonly params?: ParameterFilter }): Promise<Record<string, Tensor>> {
+  vjp(batch: Batch, cotangents: readonly Tensor[], options?: JobOptions & { readonly params?: ParameterFilter }): Promise<Record<string, Tensor>> {
     return vjp(this, batch, cotangents, options);
   }
 
@@ -313,10 +335,13 @@ export class Model {
 
   /** Writes adapter_config.json and adapter_model.safetensors, which peft loads onto the base model. @throws ERR_UNSUPPORTED without adapters. */
   saveAdapter(directory: string, options: { readonly dtype?: StoredDtype } & JobOptions = {}): Promise<void> {
+    check('model.saveAdapter', 'directory', directory, text);
+    checkOptions('model.saveAdapter', options, SAVE_ADAPTER);
     return saveAdapterDirectory(this, directory, options);
   }
   /** Reads the numbers of an adapter with this model's configuration. @throws as fromPretrained; then nothing has changed. */
   async loadAdapter(directory: string, options?: JobOptions): Promise<void> {
+    check('model.loadAdapter', 'directory', directory, text);
     if (!this.peftConfig) fail('ERR_UNSUPPORTED', `model.loadAdapter: this model has no adapter; load it with fromPretrained(…, { adapter: '${directory}' })`);
     for (const { index, entry } of await findAdapterTensors('loadAdapter', directory, this))
       await runJob(options, () => this.native.loadParameter(index, entry.path, entry.offset, entry.dtype as 'F32'));
@@ -345,4 +370,21 @@ export class Model {
     if (index < 0) fail('ERR_INVALID_ARG', `model: there is no parameter '${name}'.${suggestion(name, this.spec.parameters.map((p) => p.name))}`);
     return index;
   }
+}
+
+/** Of arguments that are models. */
+export const modelRule: Rule = instance('a Model', Model);
+const GRADIENT: Rules = {
+  ...SCORE, ...LOSS_RULES, loss: required(LOSS_RULES.loss), coefficients: reals, entropyCoefficients: reals, advantages: reals, oldLogps: reals, refLogps: reals, weights: reals, headGradients: reals, headWeight: reals,
+  argmax: flag, reference: modelRule, maxTokens: count, gradientCheckpointing: flag,
+};
+
+/** What each loss cannot do without. */
+function checkLoss(caller: string, { loss, coefficients, entropyCoefficients, headGradients, advantages, beta = 0, kl = 'k3', reference, refLogps }: GradientOptions): void {
+  const need = (name: string, why: string) => fail('ERR_INVALID_ARG', `${caller}: ${name} must be given ${why}, got undefined`);
+  if (loss === 'coefficients' && !coefficients && !entropyCoefficients && !headGradients) need('coefficients', "for loss 'coefficients'");
+  if (loss === 'coefficients') return;
+  if (!advantages) need('advantages', `for loss '${loss}'`);
+  if (beta > 0 && kl === 'exact' && !reference) need('reference', "for kl 'exact'");
+  if (beta > 0 && kl !== 'exact' && !refLogps) need('refLogps', `for kl '${kl}'`);
 }

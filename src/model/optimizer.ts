@@ -1,9 +1,10 @@
 /** AdamW with decoupled weight decay, fused in one native pass, as in torch.optim.AdamW; gradients are clipped by global L2 norm. */
+import { check, checkOptions, JOB, list, natural, nonNegative, object, positive, required, rule, type Rules } from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
-import { fail } from '../errors.js';
+import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
 import type { NativeOptimizer, RealArray } from '../native/types.js';
-import type { Model } from './model.js';
+import { type Model, modelRule } from './model.js';
 
 /** Settings of AdamW, by torch's names; the learning rate is given at each step. */
 export interface AdamWOptions {
@@ -35,6 +36,15 @@ export interface OptimizerState {
   readonly expAvgSq: Readonly<Record<string, RealArray>>;
 }
 
+const below1 = (value: unknown) => typeof value === 'number' && value >= 0 && value < 1;
+const OPTIONS: Rules = {
+  betas: rule('two numbers in [0, 1)', (value) => Array.isArray(value) && value.length === 2 && value.every(below1)), eps: positive, weightDecay: nonNegative,
+  groups: rule('an array of { match: RegExp, learningRateMultiplier: a number ≥ 0 }', (value) => list.accepts(value) && (value as unknown[]).every((g) =>
+    (g as { match?: unknown } | null)?.match instanceof RegExp && nonNegative.accepts((g as { learningRateMultiplier?: unknown }).learningRateMultiplier))),
+};
+const STATE: Rules = { step: required(natural), expAvg: required(object), expAvgSq: required(object) };
+const STEP: Rules = { ...JOB, learningRate: required(nonNegative), maxGradNorm: nonNegative };
+
 /**
  * torch.optim.AdamW over a model's trainable parameters (Loshchilov & Hutter 2019): accumulateGradients() adds gradients, step() uses them up. Holds
  * two numbers a parameter in the context's memory; dispose() frees them.
@@ -49,6 +59,8 @@ export class AdamW {
   readonly #options: AdamWOptions;
 
   constructor(model: Model, options: AdamWOptions = {}) {
+    check('AdamW', 'model', model, modelRule);
+    checkOptions('AdamW', options, OPTIONS);
     const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, groups = [] } = options;
     this.#options = options;
     this.#model = model;
@@ -71,6 +83,7 @@ export class AdamW {
     return this.#native.stepCount;
   }
   set stepCount(count: number) {
+    check('AdamW', 'stepCount', count, natural);
     this.#native.stepCount = count;
   }
 
@@ -80,7 +93,7 @@ export class AdamW {
    * @throws ERR_INVALID_ARG for a learning rate that is not a number ≥ 0.
    */
   step(options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions): Promise<{ gradNorm: number; applied: boolean }> {
-    if (!(options.learningRate >= 0)) fail('ERR_INVALID_ARG', `AdamW.step: learningRate must be a number ≥ 0, got ${options.learningRate}`);
+    checkOptions('AdamW.step', options, STEP);
     return runJob(options, () => this.#native.step({
       lr: options.learningRate,
       beta1: this.#betas[0],
@@ -101,7 +114,9 @@ export class AdamW {
     return this.#native.loadState(this.#index(name), which, path, offset, dtype).promise;
   }
   #index(name: string): number {
-    return this.#model.spec.parameters.findIndex((p) => p.name === name);
+    const index = this.#model.spec.parameters.findIndex((p) => p.name === name);
+    if (index < 0) fail('ERR_INVALID_ARG', `AdamW: there is no parameter '${name}'.${suggestion(name, this.#model.spec.parameters.map((p) => p.name))}`);
+    return index;
   }
 
   /** A copy of the state, with loadState() on the same model as good as the original. */
@@ -117,13 +132,14 @@ export class AdamW {
 
   /** Replaces the state. @throws ERR_CHECKPOINT when it lacks a parameter of the model. */
   async loadState(state: OptimizerState): Promise<void> {
+    checkOptions('AdamW.loadState', state, STATE, { argument: 'state', noun: 'entry' });
     for (const [index, { name }] of this.#model.spec.parameters.entries()) {
       const [m, v] = [state.expAvg[name], state.expAvgSq[name]];
       if (!m || !v) fail('ERR_CHECKPOINT', `AdamW.loadState: the state has no entry for parameter '${name}'`);
       await this.#native.writeState(index, 'exp_avg', m).promise;
       await this.#native.writeState(index, 'exp_avg_sq', v).promise;
     }
-    this.#native.stepCount = state.step;
+    this.stepCount = state.step;
   }
 
   /** Frees the moments; the model stays. */

@@ -2,10 +2,11 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import type { Context } from '../core/context.js';
+import { anything, check, checkOptions, flag, JOB, object, positive, rule, type Rules, text } from '../core/check.js';
+import { type Context, contextRule } from '../core/context.js';
 import { io, parseJson, readIfPresent, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { type JobOptions, runJob } from '../core/job.js';
-import { fail, suggestion } from '../errors.js';
+import { fail } from '../errors.js';
 import type { ModelSpec, ParameterSpec } from '../native/types.js';
 import { isAdapter, type PeftConfig } from './adapters.js';
 import { type Family, familyOf, type HfConfig } from './families/index.js';
@@ -77,12 +78,15 @@ const COMPANION_FILES = [
 ];
 /** Attention masks and rotary tables, which old checkpoints store among the weights. */
 const BUFFER = /(^|\.)(attn|attention)\.(bias|masked_bias)$|\brotary_emb\.\w+$/;
-const LOAD_OPTIONS = ['context', 'dtype', 'untieClassifier', 'peftConfig', 'adapter', 'signal', 'onProgress'];
-const SAVE_OPTIONS = ['dtype', 'maxShardBytes', 'signal', 'onProgress'];
+export const CREATE_OPTIONS: Rules = { context: contextRule, dtype: anything, peftConfig: object };
+const LOAD_OPTIONS: Rules = { ...CREATE_OPTIONS, ...JOB, untieClassifier: flag, adapter: text };
+export const STORED = rule('F64, F32, BF16 or F16', (value) => typeof value === 'string' && Object.hasOwn(TORCH_NAMES, value));
+const SAVE_OPTIONS: Rules = { ...JOB, dtype: STORED, maxShardBytes: positive };
 
 /** Reads and checks everything but the numbers. @throws as Model.fromPretrained. */
 export async function loadCheckpoint(directory: string, options: LoadOptions): Promise<LoadedCheckpoint> {
   const caller = 'fromPretrained';
+  check(caller, 'directory', directory, text);
   checkOptions(caller, options, LOAD_OPTIONS);
   const configPath = join(directory, 'config.json');
   const stored = parseJson(caller, configPath, await io(caller, 'read', configPath, () => readFile(configPath)));
@@ -205,20 +209,14 @@ async function readCompanions(caller: string, directory: string): Promise<Compan
   };
 }
 
-function checkOptions(caller: string, options: object, known: readonly string[]): void {
-  for (const name of Object.keys(options))
-    if (!known.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no option '${name}'.${suggestion(name, known)}`);
-}
-
 const TORCH_NAMES = { F64: 'float64', F32: 'float32', BF16: 'bfloat16', F16: 'float16' } as const;
 
 /** @throws ERR_IO naming the path (unwritable, disk full), ERR_DTYPE (numbers beyond float16); an existing directory is then unchanged. */
 export async function saveCheckpointDirectory(model: Model, directory: string, options: SaveOptions & JobOptions): Promise<void> {
   const caller = 'savePretrained';
+  check(caller, 'directory', directory, text);
   checkOptions(caller, options, SAVE_OPTIONS);
   const { dtype = 'F32', maxShardBytes = 5e9 } = options;
-  if (!Object.hasOwn(TORCH_NAMES, dtype)) fail('ERR_INVALID_ARG', `${caller}: dtype must be F64, F32, BF16 or F16, got ${JSON.stringify(dtype)}`);
-  if (!(maxShardBytes > 0)) fail('ERR_INVALID_ARG', `${caller}: maxShardBytes must be a positive number, got ${maxShardBytes}`);
   const { family, spec } = model;
   // Readers of a headless model's names find no classifier among them.
   const prefix = hasClassifier(spec) ? (family.basePrefix ?? '') : '';

@@ -1,8 +1,11 @@
 /** Choosing parameters. */
+import { rule, type Rule } from '../core/check.js';
 import { fail } from '../errors.js';
 import type { Model, ParameterInfo } from './model.js';
 
 export type ParameterFilter = RegExp | ((parameter: ParameterInfo) => boolean);
+
+export const filterRule: Rule = rule('a RegExp or a function of a parameter', (value) => value instanceof RegExp || typeof value === 'function');
 
 /** One entry per parameter, 1 = chosen. @throws ERR_INVALID_ARG when nothing matches. */
 export function wantedMask(caller: string, model: Model, params?: ParameterFilter): Uint8Array {

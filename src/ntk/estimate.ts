@@ -4,7 +4,7 @@ import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { addon } from '../native/addon.js';
 import { logitFunctions, targetFunctions } from './functions.js';
-import { type GramOptions, type Implementation, prepare } from './gram.js';
+import { checkGramCall, type GramOptions, type Implementation, prepare } from './gram.js';
 
 /** What a kernel will cost. */
 export interface Estimate {
@@ -65,6 +65,7 @@ function matmulRate(model: Model): number {
  */
 export async function estimate(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: GramOptions = {}): Promise<Estimate> {
   const caller = 'ntk.estimate';
+  checkGramCall(caller, model, x2, options);
   const { level = 'sequence', outputs = 'target', parts = false } = options;
   const V = model.spec.vocabSize;
   if (outputs !== 'target' && parts) fail('ERR_UNSUPPORTED', `${caller}: parts are not available for outputs '${outputs}'`);

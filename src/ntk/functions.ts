@@ -1,7 +1,8 @@
 /** Samples as lists of scalar functions over shared forward passes: every output mode is a way to make this list. */
+import { check, shown } from '../core/check.js';
 import { fail } from '../errors.js';
-import { packSequences, type Sample } from '../model/batch.js';
-import type { Model } from '../model/model.js';
+import { checkSamples, packSequences, type Sample } from '../model/batch.js';
+import { type Model, modelRule } from '../model/model.js';
 import type { NativeFunctions } from '../native/types.js';
 
 /** 'sequence': one function Σ log π per sample; 'token': one per scored position, samples one after the other. */
@@ -32,10 +33,12 @@ class Builder {
 }
 
 function checked(caller: string, model: Model, samples: readonly Sample[]): Builder {
+  check(caller, 'model', model, modelRule);
+  checkSamples(caller, samples);
   packSequences(caller, model, samples.map((sample) => sample.inputIds));
   samples.forEach(({ inputIds, scoreFrom }, s) => {
     if (!(Number.isInteger(scoreFrom) && scoreFrom >= 1 && scoreFrom < inputIds.length))
-      fail('ERR_INVALID_ARG', `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${scoreFrom}`);
+      fail('ERR_INVALID_ARG', `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${shown(scoreFrom)}`);
   });
   // The last token is a target only. Without its row, functions of whole samples use all rows of the forward pass, and nothing is gathered for them.
   return new Builder(packSequences(caller, model, samples.map((sample) => sample.inputIds.slice(0, -1))));

@@ -2,14 +2,15 @@
  * Empirical-NTK Gram matrices K[i, j] = ⟨∇f_i, ∇f_j⟩ of a language model, whole, by parameter, or split into the paper's
  * representation and gradient components (arXiv 2601.04670).
  */
+import { check, checkOptions, choice, flag, rule, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
 import { fail } from '../errors.js';
-import type { Sample } from '../model/batch.js';
-import type { Model } from '../model/model.js';
+import { checkSamples, type Sample } from '../model/batch.js';
+import { type Model, modelRule } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
 import type { NativeFunctions, NativeGramOptions } from '../native/types.js';
 import { type Level, logitFunctions, targetFunctions } from './functions.js';
-import { byteBudget, type GradientCallOptions, reserve } from './options.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './options.js';
 
 /** As neural-tangents' NtkImplementation. 'auto' is 'structured-derivatives', which chooses its form matrix by matrix by cost. */
 export type Implementation = 'auto' | 'jacobian-contraction' | 'ntk-vector-products' | 'structured-derivatives';
@@ -67,6 +68,21 @@ export interface Call {
   readonly options: NativeGramOptions;
 }
 
+const DECOMPOSE: Rules = { ...GRADIENT_CALL, ...LEVEL };
+const GRAM: Rules = {
+  ...DECOMPOSE, outputs: choice('target', 'trace', 'full'), implementation: choice('auto', 'jacobian-contraction', 'ntk-vector-products', 'structured-derivatives'), parts: flag,
+};
+const SECOND = rule('an array of samples, or null for those of x1; options are the fourth argument', Array.isArray);
+
+/** @internal The arguments that all kernels take. */
+export function checkKernelCall(caller: string, model: Model, x2: unknown, options: unknown, rules: Rules): void {
+  check(caller, 'model', model, modelRule);
+  if (x2 !== undefined && x2 !== null) check(caller, 'x2', x2, SECOND);
+  checkOptions(caller, options, rules);
+}
+/** @internal As gram's. */
+export const checkGramCall = (caller: string, model: Model, x2: unknown, options: unknown): void => checkKernelCall(caller, model, x2, options, GRAM);
+
 /** @internal */
 export const resolve = (implementation: Implementation = 'auto') => (implementation === 'auto' ? 'structured-derivatives' : implementation);
 
@@ -76,9 +92,12 @@ export function prepare(caller: string, model: Model, x1: readonly Sample[], x2:
   const second = x2 ? functions(x2) : null;
   const entries = first.sequence.length * (second ?? first).sequence.length;
   const matrices = split === 'total' ? 1 : split === 'components' ? 4 : model.spec.parameters.length + 3;
-  const maxBytes = reserve(caller, byteBudget(caller, options.maxBytes), 8 * entries * matrices, 'use fewer samples, level "sequence", or no parts');
+  const maxBytes = reserve(caller, byteBudget(caller, options.maxBytes), 8 * entries * matrices, cheaper(options));
   return { caller, model, first, second, options: { implementation: resolve(options.implementation), split, wanted: wantedMask(caller, model, options.params), maxBytes } };
 }
+
+const cheaper = ({ outputs = 'target', level = 'sequence', parts = false }: GramOptions): string =>
+  `use ${['fewer samples', ...(outputs === 'full' ? ["outputs 'trace'"] : []), ...(outputs === 'target' && level === 'token' ? ["level 'sequence'"] : []), ...(parts ? ['no parts'] : [])].join(', or ')}`;
 
 const run = ({ model, first, second, options }: Call, job: GramOptions) => runJob(job, (onProgress) => model.native.gram(first, second, options, onProgress));
 const add = (into: Float64Array, from: Float64Array) => from.forEach((value, i) => (into[i]! += value));
@@ -88,6 +107,7 @@ const add = (into: Float64Array, from: Float64Array) => from.forEach((value, i) 
  * @throws ERR_INVALID_ARG (samples, non-finite weights), ERR_OUT_OF_MEMORY (the budget, with both sizes and a cheaper call), ERR_UNSUPPORTED.
  */
 export async function gram(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: GramOptions = {}): Promise<GramResult> {
+  checkGramCall('ntk.gram', model, x2, options);
   const { level = 'sequence', outputs = 'target', parts = false } = options;
   if (outputs !== 'target') return logitGram(model, x1, x2, options, outputs);
   const call = prepare('ntk.gram', model, x1, x2, options, parts ? 'parameters' : 'total', (samples) => targetFunctions('ntk.gram', model, samples, level));
@@ -111,6 +131,8 @@ export function partNames(model: Model): string[] {
 }
 
 async function logitGram(model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, outputs: 'trace' | 'full'): Promise<GramResult> {
+  checkSamples('ntk.gram', x1);
+  if (x2) checkSamples('ntk.gram', x2, 'x2');
   if (options.parts) fail('ERR_UNSUPPORTED', `ntk.gram: parts are not available for outputs '${outputs}'; use outputs 'target', or params to choose a part`);
   const V = model.spec.vocabSize;
   const all = Array.from({ length: V }, (_, v) => v);
@@ -139,6 +161,7 @@ async function logitGram(model: Model, x1: readonly Sample[], x2: readonly Sampl
 
 /** The kernel split into the paper's representation and gradient components, and the cross terms of a tied model. */
 export async function decompose(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: Omit<GramOptions, 'outputs' | 'parts' | 'implementation'> = {}): Promise<DecomposeResult> {
+  checkKernelCall('ntk.decompose', model, x2, options, DECOMPOSE);
   const call = prepare('ntk.decompose', model, x1, x2, options, 'components', (samples) => targetFunctions('ntk.decompose', model, samples, options.level ?? 'sequence'));
   const [representation, gradient, cross] = (await run(call, options)) as [Float64Array, Float64Array, Float64Array];
   const total = representation.map((value, i) => value + gradient[i]! + cross[i]!);

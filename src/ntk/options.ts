@@ -1,10 +1,11 @@
 /** What every gradient call takes: a parameter filter and a byte budget. */
 import { freemem } from 'node:os';
 
+import { check, choice, count, JOB, type Rules } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import { fail } from '../errors.js';
 import type { Model } from '../model/model.js';
-import type { ParameterFilter } from '../model/selection.js';
+import { filterRule, type ParameterFilter } from '../model/selection.js';
 
 export interface GradientCallOptions extends JobOptions {
   /** Which parameters count; default all, trainable or not. */
@@ -13,9 +14,12 @@ export interface GradientCallOptions extends JobOptions {
   readonly maxBytes?: number;
 }
 
+export const GRADIENT_CALL: Rules = { ...JOB, params: filterRule, maxBytes: count };
+export const LEVEL: Rules = { level: choice('sequence', 'token') };
+
 export function byteBudget(caller: string, maxBytes: number | undefined): number {
   if (maxBytes === undefined) return Math.floor(freemem() / 2);
-  if (!(Number.isSafeInteger(maxBytes) && maxBytes > 0)) fail('ERR_INVALID_ARG', `${caller}: maxBytes must be a positive integer, got ${maxBytes}`);
+  check(caller, 'maxBytes', maxBytes, count);
   return maxBytes;
 }
 

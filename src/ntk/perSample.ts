@@ -1,14 +1,18 @@
 /** Per-sample gradients and logit Jacobians as matrices, and gradient norms without them. */
+import { check, checkOptions, rule, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
-import type { Sample } from '../model/batch.js';
-import type { Model } from '../model/model.js';
+import { checkSamples, type Sample } from '../model/batch.js';
+import { type Model, modelRule } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
 import type { NativeFunctions } from '../native/types.js';
 import { lastLogitFunctions, type Level, targetFunctions } from './functions.js';
 import { gram } from './gram.js';
-import { byteBudget, type GradientCallOptions, realBytes, reserve } from './options.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './options.js';
+
+const GRADIENTS: Rules = { ...GRADIENT_CALL, ...LEVEL };
+const JACOBIAN: Rules = { ...GRADIENT_CALL, outputs: rule("'all' or an array of token ids", (value) => value === 'all' || Array.isArray(value)) };
 
 /** Where a parameter's numbers lie in a row. */
 export interface LayoutEntry {
@@ -41,12 +45,17 @@ async function rows(caller: string, model: Model, functions: NativeFunctions, op
 /** ∇f of every sample, (n, P) over the chosen parameters. @throws ERR_OUT_OF_MEMORY naming the bytes and the cheaper call. */
 export async function perSampleGradients(model: Model, samples: readonly Sample[], options: GradientCallOptions & { readonly level?: Level } = {}): Promise<{ gradients: Tensor; layout: LayoutEntry[] }> {
   const caller = 'perSampleGradients';
+  checkOptions(caller, options, GRADIENTS);
   const { tensor, layout } = await rows(caller, model, targetFunctions(caller, model, samples, options.level ?? 'sequence'), options);
   return { gradients: tensor, layout };
 }
 
 /** ‖∇f‖₂ of every sample; a tied matrix counts once, with both its uses. Memory does not grow with the number of samples. */
 export async function perSampleGradientNorms(model: Model, samples: readonly Sample[], options: GradientCallOptions = {}): Promise<Float64Array> {
+  const caller = 'perSampleGradientNorms';
+  check(caller, 'model', model, modelRule);
+  checkOptions(caller, options, GRADIENT_CALL);
+  checkSamples(caller, samples);
   const norms = new Float64Array(samples.length);
   for (const [i, sample] of samples.entries()) {
     const { kernel } = await gram(model, [sample], null, { ...options, onProgress: undefined });
@@ -59,6 +68,8 @@ export async function perSampleGradientNorms(model: Model, samples: readonly Sam
 /** ∂z_v/∂θ at the last position of each prefix, (n, k, P): k = the chosen outputs, in their order. */
 export async function jacobian(model: Model, prefixes: readonly (readonly number[])[], options: GradientCallOptions & { readonly outputs?: readonly number[] | 'all' } = {}): Promise<{ jacobian: Tensor; layout: LayoutEntry[] }> {
   const caller = 'jacobian';
+  check(caller, 'model', model, modelRule);
+  checkOptions(caller, options, JACOBIAN);
   const V = model.spec.vocabSize;
   const outputs = options.outputs === undefined || options.outputs === 'all' ? Array.from({ length: V }, (_, v) => v) : options.outputs;
   for (const v of outputs) if (!(Number.isInteger(v) && v >= 0 && v < V)) fail('ERR_INVALID_ARG', `${caller}: outputs must be ids in 0 … ${V - 1}, got ${v}`);

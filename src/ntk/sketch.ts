@@ -1,11 +1,12 @@
 /** The kernel estimated from random projections of per-sample gradients, with an error bar. */
+import { choice, count, natural, rule, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
-import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
 import { type Level, targetFunctions } from './functions.js';
-import { byteBudget, type GradientCallOptions, realBytes, reserve } from './options.js';
+import { checkKernelCall } from './gram.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './options.js';
 
 /** How ntk.sketch() projects. Numbers held: repeats · size per function. */
 export interface SketchOptions extends GradientCallOptions {
@@ -32,6 +33,12 @@ export interface SketchResult {
   readonly shape: readonly [number, number];
 }
 
+const OPTIONS: Rules = {
+  ...GRADIENT_CALL, ...LEVEL, size: count, seed: natural, projection: choice('rademacher', 'gaussian'),
+  repeats: rule('an integer of at least 2 (an error bar needs two)', (value) => Number.isSafeInteger(value) && (value as number) >= 2),
+  confidence: rule('a number between 0 and 1', (value) => typeof value === 'number' && value > 0 && value < 1),
+};
+
 /** The largest divisor up to the square root: the two factors of a projection are then about equally wide. */
 function leftFactor(size: number): number {
   let left = Math.floor(Math.sqrt(size));
@@ -46,13 +53,9 @@ function leftFactor(size: number): number {
  * @throws ERR_INVALID_ARG (samples, options), ERR_OUT_OF_MEMORY (the budget, with both sizes and a cheaper call).
  */
 export async function sketch(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: SketchOptions = {}): Promise<SketchResult> {
-  const { level = 'sequence', repeats = 32, size = 64, projection = 'rademacher', confidence = 0.99, seed = 0 } = options;
   const caller = 'ntk.sketch';
-  if (!(Number.isSafeInteger(repeats) && repeats >= 2)) fail('ERR_INVALID_ARG', `${caller}: repeats must be an integer of at least 2 (an error bar needs two), got ${repeats}`);
-  if (!(Number.isSafeInteger(size) && size >= 1)) fail('ERR_INVALID_ARG', `${caller}: size must be a positive integer, got ${size}`);
-  if (!(Number.isSafeInteger(seed) && seed >= 0)) fail('ERR_INVALID_ARG', `${caller}: seed must be an integer of at least 0, got ${seed}`);
-  if (!(confidence > 0 && confidence < 1)) fail('ERR_INVALID_ARG', `${caller}: confidence must lie between 0 and 1, got ${confidence}`);
-  if (projection !== 'rademacher' && projection !== 'gaussian') fail('ERR_INVALID_ARG', `${caller}: projection must be 'rademacher' or 'gaussian', got '${String(projection)}'`);
+  checkKernelCall(caller, model, x2, options, OPTIONS);
+  const { level = 'sequence', repeats = 32, size = 64, projection = 'rademacher', confidence = 0.99, seed = 0 } = options;
   const first = targetFunctions(caller, model, x1, level);
   const second = x2 ? targetFunctions(caller, model, x2, level) : null;
   const [n1, n2] = [first.sequence.length, (second ?? first).sequence.length];

@@ -2,10 +2,11 @@
  * Policy gradients and cross-entropy through the classifier without a model: matrices in, log-probs, entropies and gradients out, and
  * never [tokens, V] (native/kernels/linear_policy_gradient.h has the equations).
  */
-import { type Context, defaultContext } from '../core/context.js';
+import { anything, checkOptions, choice, flag, instance, JOB, LOSS_RULES, rule, type Rules, shown, TEMPERATURE } from '../core/check.js';
+import { type Context, contextRule, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
-import { fail, suggestion } from '../errors.js';
+import { fail } from '../errors.js';
 import { addon } from '../native/addon.js';
 import type { NativePolicyGradient, RealArray } from '../native/types.js';
 
@@ -106,11 +107,13 @@ export interface CallOptions extends JobOptions {
   readonly context?: Context;
 }
 
-const CLASSIFIER = ['hidden', 'weight', 'bias', 'targets', 'temperature', 'gradHidden', 'gradWeight'];
-const LOSS = [
-  'loss', 'coefficients', 'entropyCoefficients', 'advantages', 'oldLogps', 'weights', 'epsilonLow', 'epsilonHigh', 'delta', 'entropyCoef', 'beta', 'kl', 'refLogps', 'refHidden',
-  'refWeight', 'refBias', 'klBiasCorrection', 'importance', 'offsets',
-];
+const CALL: Rules = { ...JOB, context: contextRule };
+const array = anything; // by checkInput, with its length
+const CLASSIFIER: Rules = { hidden: array, weight: array, bias: array, targets: array, temperature: TEMPERATURE, gradHidden: flag, gradWeight: flag };
+const LOSS: Rules = {
+  ...LOSS_RULES, coefficients: array, entropyCoefficients: array, advantages: array, oldLogps: array, weights: array, refLogps: array, refHidden: array, refWeight: array, refBias: array,
+  offsets: instance('an Int32Array', Int32Array),
+};
 
 const isTensor = (value: unknown): value is Tensor => value instanceof Tensor;
 
@@ -122,13 +125,13 @@ function shapeOf(caller: string, name: string, matrix: Matrix | undefined): read
 }
 
 /** Types and shapes, before anything is copied; native code checks what the numbers say. */
-function checkInput(caller: string, input: Readonly<Record<string, unknown>>, known: readonly string[]): void {
-  for (const name of Object.keys(input))
-    if (!known.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no argument '${name}'.${suggestion(name, known)}`);
+function checkInput(caller: string, input: Readonly<Record<string, unknown>>, known: Rules, options: CallOptions): void {
+  checkOptions(caller, input, known, { argument: 'input', noun: 'argument' });
+  checkOptions(caller, options, CALL);
   const [rows, width] = shapeOf(caller, 'hidden', input['hidden'] as Matrix);
   const [vocabulary, columns] = shapeOf(caller, 'weight', input['weight'] as Matrix);
   if (columns !== width) fail('ERR_SHAPE', `${caller}: weight must have ${width} columns, as hidden has, got ${columns}`);
-  if (!(input['targets'] instanceof Int32Array)) fail('ERR_DTYPE', `${caller}: targets must be an Int32Array`);
+  if (!(input['targets'] instanceof Int32Array)) fail('ERR_DTYPE', `${caller}: targets must be an Int32Array, got ${shown(input['targets'])}`);
   const lengths: Readonly<Record<string, number>> = {
     targets: rows, coefficients: rows, entropyCoefficients: rows, advantages: rows, oldLogps: rows, weights: rows, refLogps: rows, bias: vocabulary, refBias: vocabulary,
   };
@@ -136,7 +139,7 @@ function checkInput(caller: string, input: Readonly<Record<string, unknown>>, kn
     const values = input[name];
     if (values === undefined) continue;
     if (!(values instanceof Int32Array || values instanceof Float32Array || values instanceof Float64Array))
-      fail('ERR_DTYPE', `${caller}: ${name} must be a ${name === 'targets' ? 'Int32Array' : 'Float32Array or Float64Array'}`);
+      fail('ERR_DTYPE', `${caller}: ${name} must be a ${name === 'targets' ? 'Int32Array' : 'Float32Array or Float64Array'}, got ${shown(values)}`);
     if (values.buffer instanceof SharedArrayBuffer) fail('ERR_INVALID_ARG', `${caller}: ${name} must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer`);
     if (values.buffer.byteLength === 0 && length > 0) fail('ERR_INVALID_ARG', `${caller}: ${name} is empty; its buffer is detached if it was transferred away`);
     if (values.length !== length) fail('ERR_SHAPE', `${caller}: ${name} must have ${length} entries, one per row of ${length === rows ? 'hidden' : 'weight'}, got ${values.length}`);
@@ -164,7 +167,7 @@ async function run({ hidden, weight, refHidden, refWeight, ...rest }: Call, opti
  *   buffers), ERR_OUT_OF_MEMORY: all before any number is written.
  */
 export async function policyGradient(input: PolicyGradientInput, options: CallOptions = {}): Promise<PolicyGradientResult> {
-  checkInput('policyGradient', input as unknown as Record<string, unknown>, [...CLASSIFIER, ...LOSS]);
+  checkInput('policyGradient', input as unknown as Record<string, unknown>, { ...CLASSIFIER, ...LOSS }, options);
   const { loss = 'coefficients', temperature = 1, gradHidden = false, gradWeight = false, ...rest } = input;
   return run({ ...rest, loss, temperature, gradHidden, gradWeight }, options);
 }
@@ -195,14 +198,13 @@ export interface CrossEntropyResult {
 }
 
 const IGNORED = -100;
+const CROSS_ENTROPY: Rules = { ...CLASSIFIER, ignoreIndex: rule('an integer', Number.isInteger), reduction: choice('mean', 'sum', 'none') };
 
 /** Cross-entropy of a linear classifier, fused: torch's F.cross_entropy(hidden weightᵀ + bias, targets) without the logits. */
 export async function linearCrossEntropy(input: CrossEntropyInput, options: CallOptions = {}): Promise<CrossEntropyResult> {
   const caller = 'linearCrossEntropy';
-  checkInput(caller, input as unknown as Record<string, unknown>, [...CLASSIFIER, 'ignoreIndex', 'reduction']);
+  checkInput(caller, input as unknown as Record<string, unknown>, CROSS_ENTROPY, options);
   const { ignoreIndex = IGNORED, reduction = 'mean', temperature = 1, gradHidden = false, gradWeight = false, targets: given, ...rest } = input;
-  if (!['mean', 'sum', 'none'].includes(reduction)) fail('ERR_INVALID_ARG', `${caller}: reduction must be 'mean', 'sum' or 'none', got '${String(reduction)}'`);
-  if (!Number.isInteger(ignoreIndex)) fail('ERR_INVALID_ARG', `${caller}: ignoreIndex must be an integer, got ${String(ignoreIndex)}`);
   const vocabulary = rest.weight.shape[0]!;
   let counted = 0;
   const targets = given.map((target, n) => {

@@ -1,9 +1,8 @@
 /** Sampling: rows of a data set to completions, and what reward functions and metrics see of them. */
 import { fail } from '../errors.js';
-import type { Sample } from '../model/batch.js';
+import { isPrompt, type Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
 import { type Completion, stopIds } from '../model/generate.js';
-import { isChat } from '../model/chat.js';
 import { encodePrompt, type Tokenizer } from '../model/tokenizer.js';
 import type { ResolvedGRPOConfig } from './config.js';
 import type { RolloutSource } from './remoteRollouts.js';
@@ -39,7 +38,7 @@ export interface Rollout {
 function promptIds(row: PromptRow, index: number, { caller, model, tokenizer, config }: RolloutOptions): readonly number[] {
   const { prompt } = row ?? {};
   const shown = () => (typeof prompt === 'string' ? `'${prompt.slice(0, 60)}'` : JSON.stringify(prompt)?.slice(0, 60));
-  if (typeof prompt !== 'string' && !isChat(prompt) && !(Array.isArray(prompt) && prompt.every((id) => typeof id === 'number')))
+  if (!isPrompt(prompt))
     fail('ERR_INVALID_ARG', `${caller}: row ${index} of the batch must have a prompt of text, token ids or messages { role, content }, got ${shown()}`);
   const ids = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
   const context = model.spec.maxPositions;

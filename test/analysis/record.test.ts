@@ -84,7 +84,7 @@ describe('analysis.record', () => {
     expect((await run({ every: 1, probes })).value!.analysis!.step).toBe(0);
     expect(existsSync('analysis.jsonl')).toBe(false);
     await expect(run({ every: 0, probes })).rejects.toThrow('every must be a positive integer');
-    await expect(run({ every: 1, probes: [] })).rejects.toThrow('probes must be a list of samples and not empty');
+    await expect(run({ every: 1, probes: [] })).rejects.toThrow('probes must be an array that is not empty');
     await expect(run({ every: 1, probes, evry: 2 })).rejects.toThrow("no option 'evry'");
     await expect(run({ every: 1, probes: [{ inputIds: new Array(40).fill(1), scoreFrom: 3 }] })).rejects.toThrow('context');
   });
