@@ -1,5 +1,6 @@
 /** JSON over HTTP to a server that may be slow, busy or broken: so many requests at once, each timed out and tried again. */
-import { codedError, type ErrorCode, fail } from '../errors.js';
+import { codedError, type ErrorCode } from '../errors.js';
+import { count, natural, object, type Rules } from './check.js';
 
 /** How often and how patiently a server is asked. Times in milliseconds. */
 export interface HttpOptions {
@@ -14,6 +15,9 @@ export interface HttpOptions {
   readonly concurrency?: number;
 }
 
+/** For the options of callers that hand them on. */
+export const HTTP: Rules = { headers: object, timeoutMs: count, retries: natural, retryDelayMs: natural, concurrency: count };
+
 export interface HttpClient {
   /**
    * `read` takes the answer apart and throws when it is not what it should be; that is tried again too, as is everything but an answer
@@ -27,8 +31,6 @@ const message = (error: unknown) => (error instanceof Error ? `${error.message}$
 /** @param caller and @param code name the errors that come after the last try. */
 export function createHttpClient(caller: string, code: ErrorCode, options: HttpOptions = {}): HttpClient {
   const { headers = {}, timeoutMs = 60_000, retries = 4, retryDelayMs = 500, concurrency = 8 } = options;
-  for (const [name, value, least] of [['timeoutMs', timeoutMs, 1], ['retries', retries, 0], ['retryDelayMs', retryDelayMs, 0], ['concurrency', concurrency, 1]] as const)
-    if (!(Number.isSafeInteger(value) && value >= least)) fail('ERR_INVALID_ARG', `${caller}: ${name} must be an integer ≥ ${least}, got ${value}`);
   // Loaded when first used: only runs with a server need them.
   let tools: Promise<{ pRetry: typeof import('p-retry'); limit: import('p-limit').LimitFunction }> | undefined;
   const load = () => (tools ??= Promise.all([import('p-retry'), import('p-limit')]).then(([pRetry, { default: pLimit }]) => ({ pRetry, limit: pLimit(concurrency) })));

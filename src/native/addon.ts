@@ -1,8 +1,12 @@
 /** Loads the native addon: HEADFIRST_ADDON, else the local build, else the platform package (locate.ts), else one error that names every cause. */
 import './node.js';
 
+import { type CodedError, codedError, hasCode } from '../errors.js';
 import { candidates, damage, explain, loadError, packageVersion } from './locate.js';
 import type { NativeAddon } from './types.js';
+
+/** The addon loaded and then refused, for what is wrong with this process (HEADFIRST_ISA): no other file would do. */
+const isRefusal = (error: unknown): boolean => hasCode(error, 'ERR_INVALID_ARG') || hasCode(error, 'ERR_BACKEND_UNAVAILABLE');
 
 /** The addon's exports. @throws an Error whose message says, in one line, why `path` cannot be used. */
 function open(path: string): NativeAddon {
@@ -12,7 +16,9 @@ function open(path: string): NativeAddon {
   try {
     process.dlopen(module, path);
   } catch (error) {
-    throw new Error(explain(path, (error as Error).message));
+    const { code, message } = error as CodedError;
+    if (isRefusal(error)) throw codedError(code, `headfirst: ${message}`);
+    throw new Error(explain(path, message));
   }
   const { ops, version } = module.exports;
   if (!Array.isArray(ops)) throw new Error(`${path}: is another package's addon, not headfirst's`);
@@ -27,6 +33,7 @@ function load(): { addon: NativeAddon; path: string } {
       if (path !== undefined) return { addon: open(path), path };
       causes.push(`${source}: ${problem}`);
     } catch (error) {
+      if (isRefusal(error)) throw error;
       causes.push(`${source}: ${(error as Error).message}`);
     }
   }

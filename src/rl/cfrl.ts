@@ -3,8 +3,8 @@
  * 1 runs no backward pass through the body and reuses its features within a batch. Each stage has an optimizer and schedule of its own.
  * classifierSteps (at most, with switchRatio) come before maxSteps: compare with standard RL both at maxSteps and at their sum.
  */
-import { type CFRLConfig, resolveConfig, type ResolvedCFRLConfig, type ResolvedGRPOConfig } from './config.js';
-import { fullSteps, GRPOTrainer, type GRPOTrainerArguments } from './grpo.js';
+import type { CFRLConfig, ResolvedCFRLConfig, ResolvedGRPOConfig } from './config.js';
+import { fullSteps, GRPOTrainer, type GRPOTrainerArguments, policyConfig } from './grpo.js';
 import { resolveStages } from './stages.js';
 
 const bodyLeads = ({ 'growth/gradient': body, 'growth/representation': classifier }: Readonly<Record<string, number | null>>, ratio: number): boolean =>
@@ -17,7 +17,7 @@ const bodyLeads = ({ 'growth/gradient': body, 'growth/representation': classifie
  */
 export class CFRLTrainer extends GRPOTrainer {
   constructor(args: GRPOTrainerArguments<CFRLConfig>) {
-    const { classifierSteps, classifierLearningRate, switchRatio, ...config }: ResolvedCFRLConfig = resolveConfig('CFRLConfig', args.config);
+    const { classifierSteps, classifierLearningRate, switchRatio, ...config }: ResolvedCFRLConfig = policyConfig('CFRLTrainer', 'CFRLConfig', args);
     const { learningRate, trainable } = config;
     super({ ...args, config: undefined }, config satisfies ResolvedGRPOConfig, (_, sampler) => resolveStages(config.stages ?? [
       { name: 'classifier', steps: classifierSteps, trainable: 'classifier', learningRate: classifierLearningRate ?? 10 * learningRate, classifierLearningRateMultiplier: 1 },

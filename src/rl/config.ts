@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 
 import type { z } from 'zod';
 
+import { shown } from '../core/check.js';
 import { camelCaseKeys } from '../core/names.js';
 import { fail, suggestion } from '../errors.js';
 
@@ -255,6 +256,8 @@ export type ResolvedCFRLConfig = z.output<Schemas['CFRLConfig']>;
 export type ResolvedSFTConfig = z.output<Schemas['SFTConfig']>;
 /** What all trainers' options have in common, defaults filled in: output, length of the run, schedule, optimizer, what trains, checkpoints. */
 export type CommonConfig = Omit<ResolvedSFTConfig, 'maxLength' | 'completionOnlyLoss' | 'mode' | 'lpSteps' | 'lpLearningRate'>;
+export type PolicyConfigName = Exclude<keyof Schemas, 'SFTConfig'>;
+export type ResolvedConfig<Name extends keyof Schemas> = z.output<Schemas[Name]>;
 /**
  * One entry of the option `stages`: name, steps, trainable ('all', 'classifier', 'body' or a pattern of parameter names), learningRate; schedule and
  * multiplier are the trainer's unless given.
@@ -287,8 +290,10 @@ export function resolveConfig<Name extends keyof Schemas>(name: Name, config: un
   if (input === null || typeof input !== 'object' || Array.isArray(input)) fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
   for (const option of Object.keys(input))
     if (!known.includes(option)) fail('ERR_INVALID_ARG', `${name}: there is no option '${option}'.${Object.hasOwn(ELSEWHERE, option) ? ` In TRL's place: ${ELSEWHERE[option]}.` : suggestion(option, known)}`);
-  if ([(input as { reportTo?: unknown }).reportTo].flat().includes('wandb'))
-    fail('ERR_INVALID_ARG', `${name}: reportTo 'wandb': there is no kept npm package for it; use 'tensorboard' and \`wandb sync <outputDir>/tensorboard\``);
+  const { reportTo } = input as { reportTo?: unknown };
+  const other = [reportTo].flat().find((one) => one !== undefined && one !== 'none' && one !== 'tensorboard');
+  if (other !== undefined)
+    fail('ERR_INVALID_ARG', `${name}: reportTo must be 'none', 'tensorboard' or an array of these, got ${shown(reportTo)}${other === 'wandb' ? "; Weights & Biases has no kept npm package: use 'tensorboard' and `wandb sync <outputDir>/tensorboard`" : ''}`);
   const result = all().schemas[name].safeParse(input);
   if (!result.success) {
     const { issues } = result.error;

@@ -3,12 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
 import { Random } from '../core/random.js';
+import { check, checkOptions, list, natural, positive, required, type Rules, shown, text as string } from '../core/check.js';
 import { fail } from '../errors.js';
 import { Stream } from './streams.js';
 import type { Dataset } from './types.js';
 
 /** JSON lines; a name that ends in .gz is decompressed. @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line. */
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {
+  check('readJsonLines', 'file', file, string);
   const unreadable = (error: Error) => fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error);
   const bytes = await readFile(file).catch(unreadable);
   const text = (file.endsWith('.gz') ? await promisify(process.getBuiltinModule('node:zlib').gunzip)(bytes).catch(unreadable) : bytes).toString('utf8');
@@ -27,11 +29,16 @@ export async function readJsonLines<Row>(file: string): Promise<Row[]> {
   return rows;
 }
 
+const SPLIT: Rules = { testSize: required(positive), seed: natural };
+
 /**
  * Splits rows at random into what is trained on and what is held out; both keep the file's order. `testSize`: rows, or below 1 a share
  * (rounded up), as datasets.train_test_split.
  */
-export function trainTestSplit<Row>(rows: readonly Row[], { testSize, seed = 42 }: { readonly testSize: number; readonly seed?: number }): { train: Row[]; test: Row[] } {
+export function trainTestSplit<Row>(rows: readonly Row[], options: { readonly testSize: number; readonly seed?: number }): { train: Row[]; test: Row[] } {
+  check('trainTestSplit', 'rows', rows, list);
+  checkOptions('trainTestSplit', options, SPLIT);
+  const { testSize, seed = 42 } = options;
   const count = testSize < 1 ? Math.ceil(testSize * rows.length) : testSize;
   if (!(Number.isInteger(count) && count >= 1 && count < rows.length))
     fail('ERR_INVALID_ARG', `trainTestSplit: testSize must be a share in (0, 1) or a number of rows below ${rows.length}, both parts non-empty; got ${testSize}`);
@@ -53,7 +60,7 @@ export class Sampler<Row> {
   #order: number[] = [];
 
   constructor(dataset: Dataset<Row>, { seed, shuffle, name = 'trainDataset' }: { readonly seed: number; readonly shuffle: boolean; readonly name?: string }) {
-    if (typeof dataset !== 'function' && !Array.isArray(dataset)) fail('ERR_INVALID_ARG', `${name} must be an array of rows or a function (index, random) => row, got ${typeof dataset}`);
+    if (typeof dataset !== 'function' && !Array.isArray(dataset)) fail('ERR_INVALID_ARG', `${name} must be an array of rows or a function (index, random) => row, got ${shown(dataset)}`);
     if (typeof dataset !== 'function' && dataset.length === 0) fail('ERR_INVALID_ARG', `${name} is empty; it needs at least one row`);
     this.#dataset = dataset;
     this.#seed = seed;

@@ -6,10 +6,10 @@
  *   best@k    mean over subsets of k of the largest reward (the weighted sum)
  * for k = 1, 2, 4, … up to the samples per prompt, and that number itself.
  */
+import { anything, check, checkOptions, count, func, JOB, list, natural, nonEmptyList, object, orNull, positive, required, type Rules, SAMPLING } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
-import { fail } from '../errors.js';
 import { bestOfN, majorityAtK, mean, passAtK } from '../evaluation/estimators.js';
-import type { Model } from '../model/model.js';
+import { type Model, modelRule } from '../model/model.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { weightedSum } from './advantages.js';
 import { rewardSummary } from './metrics.js';
@@ -71,6 +71,11 @@ export interface EvaluatedCompletion {
 /** 'greedy', 'pass@k', 'maj@k', 'best@k', 'reward', 'rewards/<name>/mean' …: shares and means over the rows. */
 export type RewardEvaluation = { readonly prompts: number; readonly samplesPerPrompt: number } & Readonly<Record<string, number | null>>;
 
+const OPTIONS: Rules = {
+  ...JOB, ...SAMPLING, minP: orNull(SAMPLING['minP']!), rows: required(nonEmptyList), rewardFuncs: required(anything), rewardWeights: list, samples: natural, maxCompletionLength: count, stop: list, seed: natural,
+  chatTemplateKwargs: object, answers: func, tokenizer: object, rollouts: object, batchSize: count, rewardTimeoutMs: positive, onCompletion: func,
+};
+
 const isRight = (value: number) => value >= 1;
 const powers = (n: number): number[] => [...new Set([...Array.from({ length: Math.floor(Math.log2(n)) + 1 }, (_, i) => 2 ** i), n])];
 
@@ -89,9 +94,9 @@ export function chances(first: Float64Array, totals: Float64Array, n: number): R
  */
 export async function evaluateRewards(model: Model, options: RewardEvaluationOptions): Promise<RewardEvaluation> {
   const caller = 'evaluateRewards';
+  check(caller, 'model', model, modelRule);
+  checkOptions(caller, options, OPTIONS);
   const { rows, samples: n = 8, batchSize = 32, signal, onProgress, onCompletion, answers = answerKeys } = options;
-  if (rows.length === 0) fail('ERR_INVALID_ARG', `${caller}: rows must not be empty`);
-  if (!(Number.isInteger(n) && n >= 0)) fail('ERR_INVALID_ARG', `${caller}: samples must be an integer ≥ 0, got ${n}`);
   const rewards = nameRewards(options.rewardFuncs, options.rewardWeights, caller);
   const tokenizer = () => options.tokenizer ?? model.tokenizer;
   const hasText = options.tokenizer !== undefined || model.hasTokenizer;

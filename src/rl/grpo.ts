@@ -2,14 +2,15 @@
  * Policy-gradient post-training (GRPO 2402.03300 and its family): sample completions, reward them, turn rewards into advantages, and
  * make numIterations clipped updates from each batch. RLOO, REINFORCE, REINFORCE++, PPO, Dr.GRPO, DAPO, CISPO and GSPO are options of it.
  */
+import { checkOptions, required, rule, type Rules } from '../core/check.js';
 import type { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { TrainingShape } from '../model/estimate.js';
-import type { GradientOptions, Model, ScoreOptions, Scores } from '../model/model.js';
+import { type GradientOptions, type Model, modelRule, type ScoreOptions, type Scores } from '../model/model.js';
 import { encodePrompt } from '../model/tokenizer.js';
 import { computeAdvantages, weightedSum } from './advantages.js';
-import { type GRPOConfig, resolveConfig, type ResolvedGRPOConfig } from './config.js';
+import { type GRPOConfig, type PolicyConfigName, resolveConfig, type ResolvedConfig, type ResolvedGRPOConfig } from './config.js';
 import type { Sampler } from './dataset.js';
 import type { CompletionRecord } from './log.js';
 import { activeCoefficient, type EntropyControl, initialControl, nextControl } from './entropyControl.js';
@@ -24,7 +25,7 @@ import { rewardInput, type Rollout, sample } from './rollout.js';
 import { resolveStages, type Stage, stepsOf } from './stages.js';
 import { Stream } from './streams.js';
 import { highEntropyMask, importanceWeights, offPolicyMask } from './tokenFactors.js';
-import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
+import { ARGUMENTS, type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 import type { PromptRow, RewardFunc } from './types.js';
 import { ValueHead, type ValueHeadState, valueLoss } from './valueHead.js';
 
@@ -38,6 +39,16 @@ export interface GRPOTrainerArguments<Config = GRPOConfig> extends TrainerArgume
   readonly refModel?: Model | undefined;
   /** Who samples; default: the model itself. For servers: openAIRollouts, sglangRollouts. */
   readonly rollouts?: RolloutSource | undefined;
+}
+
+const POLICY_ARGUMENTS: Rules = {
+  ...ARGUMENTS, rewardFuncs: required(rule('a function or an array of functions that is not empty', (value) => typeof value === 'function' || (Array.isArray(value) && value.length > 0))), refModel: modelRule,
+  rollouts: rule('a source of completions with generate(), as openAIRollouts() makes', (value) => typeof (value as RolloutSource | null)?.generate === 'function'),
+};
+/** The options among a trainer's arguments, both checked. */
+export function policyConfig<Name extends PolicyConfigName>(caller: string, name: Name, args: GRPOTrainerArguments<object>): ResolvedConfig<Name> {
+  checkOptions(caller, args, POLICY_ARGUMENTS, { argument: 'arguments', noun: 'argument' });
+  return resolveConfig(name, args.config);
 }
 
 /** What updates need of a rollout. Plain numbers: a checkpoint between two updates holds it. */
@@ -128,7 +139,7 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   /** Features of the batch under way, reused while only the classifier trains. */
   #features: Tensor | undefined;
 
-  constructor(args: GRPOTrainerArguments, config: ResolvedGRPOConfig = resolveConfig('GRPOConfig', args.config), stages: StagesOf = defaultStages) {
+  constructor(args: GRPOTrainerArguments, config: ResolvedGRPOConfig = policyConfig('GRPOTrainer', 'GRPOConfig', args), stages: StagesOf = defaultStages) {
     super(args, config, (sampler) => stages(config, sampler));
     this.rewards = nameRewards(args.rewardFuncs, config.rewardWeights, this.constructor.name);
     this.#prompts = promptsPerStep(config);

@@ -3,8 +3,8 @@
  * /generate. Token ids go in and come back, so nothing is tokenised twice. The server samples from the weights it holds: `syncWeights`
  * is where they are brought up to date, and what still differs is measured (sampling/…) and weighed (vllmImportanceSampling…).
  */
-import { createHttpClient, type HttpOptions } from '../core/http.js';
-import { fail } from '../errors.js';
+import { checkOptions, func, object, required, type Rules, text, url as address } from '../core/check.js';
+import { createHttpClient, HTTP, type HttpOptions } from '../core/http.js';
 import type { Completion } from '../model/generate.js';
 import type { Model } from '../model/model.js';
 
@@ -105,8 +105,11 @@ function check(choices: readonly Choice[], expected: number): void {
   }
 }
 
+const OPTIONS: Rules = { ...HTTP, url: required(address), model: text, extra: object, syncWeights: func };
+const SYNC: Rules = { ...HTTP, url: required(address), directory: required(text) };
+
 function remoteRollouts(caller: string, protocol: Protocol, options: RemoteRolloutOptions): RolloutSource {
-  if (!/^https?:\/\//.test(options.url)) fail('ERR_INVALID_ARG', `${caller}: url must begin with http:// or https://, got '${options.url}'`);
+  checkOptions(caller, options, OPTIONS);
   const client = createHttpClient(caller, 'ERR_REMOTE', options);
   const url = options.url.replace(/\/+$/, '') + protocol.route;
   return {
@@ -139,8 +142,10 @@ export const openAIRollouts = (options: RemoteRolloutOptions): RolloutSource => 
 export const sglangRollouts = (options: RemoteRolloutOptions): RolloutSource => remoteRollouts('sglangRollouts', sglang, options);
 
 /** A syncWeights for SGLang: the weights are saved where the server reads them, and it loads them (/update_weights_from_disk). */
-export function sglangWeightSync({ url, directory, ...http }: HttpOptions & { readonly url: string; readonly directory: string }): NonNullable<RolloutSource['syncWeights']> {
-  const client = createHttpClient('sglangWeightSync', 'ERR_REMOTE', http);
+export function sglangWeightSync(options: HttpOptions & { readonly url: string; readonly directory: string }): NonNullable<RolloutSource['syncWeights']> {
+  checkOptions('sglangWeightSync', options, SYNC);
+  const { url, directory } = options;
+  const client = createHttpClient('sglangWeightSync', 'ERR_REMOTE', options);
   return async (model, _step, signal) => {
     await model.savePretrained(directory, { signal });
     await client.post(`${url.replace(/\/+$/, '')}/update_weights_from_disk`, { model_path: directory }, (answer) => {

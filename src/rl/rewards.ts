@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
 import type vm from 'node:vm';
 
+import { shown } from '../core/check.js';
 import { codedError, fail, hasCode, suggestion } from '../errors.js';
 import { statistics } from './advantages.js';
 import { builtinRewards, httpReward } from './rewards/index.js';
@@ -21,11 +22,11 @@ export interface NamedReward {
 /** Names for metrics: the function's own; a second function of that name gets `_2`. */
 export function nameRewards(rewardFuncs: RewardFunc | readonly RewardFunc[], weights: readonly number[] | undefined, caller: string): NamedReward[] {
   const funcs = typeof rewardFuncs === 'function' ? [rewardFuncs] : rewardFuncs;
-  if (!Array.isArray(funcs) || funcs.length === 0) fail('ERR_INVALID_ARG', `${caller}: rewardFuncs must be a function or a non-empty array of functions`);
+  if (!Array.isArray(funcs) || funcs.length === 0) fail('ERR_INVALID_ARG', `${caller}: rewardFuncs must be a function or an array of functions that is not empty, got ${shown(rewardFuncs)}`);
   if (weights && weights.length !== funcs.length) fail('ERR_INVALID_ARG', `${caller}: rewardWeights must have one number per reward function (${funcs.length}), got ${weights.length}`);
   const seen = new Map<string, number>();
   return funcs.map((func, i) => {
-    if (typeof func !== 'function') fail('ERR_INVALID_ARG', `${caller}: rewardFuncs[${i}] must be a function, got ${typeof func}`);
+    if (typeof func !== 'function') fail('ERR_INVALID_ARG', `${caller}: rewardFuncs[${i}] must be a function, got ${shown(func)}`);
     const base = func.rewardName || func.name || `reward_${i}`;
     const times = (seen.get(base) ?? 0) + 1;
     seen.set(base, times);

@@ -1,6 +1,7 @@
 /**
  * Supervised training: the mean negative log-likelihood of the step's scored tokens. Fine-tuning, linear probing and both in turn are its modes.
  */
+import { checkOptions } from '../core/check.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import { type ChatMessage, isChat } from '../model/chat.js';
@@ -9,7 +10,7 @@ import { encodePrompt } from '../model/tokenizer.js';
 import { resolveConfig, type ResolvedSFTConfig, type SFTConfig, type StageConfig } from './config.js';
 import { longest } from './memory.js';
 import { resolveStages, stepsOf } from './stages.js';
-import { type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
+import { ARGUMENTS, type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 
 type Chat = readonly ChatMessage[];
 type Tokens = string | readonly number[];
@@ -44,6 +45,7 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   readonly #batchSize: number;
 
   constructor(args: SFTTrainerArguments) {
+    checkOptions('SFTTrainer', args, ARGUMENTS, { argument: 'arguments', noun: 'argument' });
     const config = resolveConfig('SFTConfig', args.config);
     const batchSize = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
     super(args, config, (sampler) => resolveStages(config.stages ?? stagesOf(config, stepsOf(config, batchSize, sampler.size, 'SFTTrainer')), config));

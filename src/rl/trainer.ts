@@ -2,9 +2,12 @@
  * The loop that all trainers share. A step is one optimizer update: a subclass adds gradients for it (accumulate), then weights,
  * optimizer and counters change together. Until that moment a failure or an abort leaves everything as it was.
  */
+import { existsSync } from 'node:fs';
+
+import { anything, checkOptions, JOB, nonEmptyList, object, required, type Rules, text } from '../core/check.js';
 import { fail } from '../errors.js';
 import type { TrainingEstimate, TrainingShape } from '../model/estimate.js';
-import type { Model } from '../model/model.js';
+import { type Model, modelRule } from '../model/model.js';
 import { AdamW } from '../model/optimizer.js';
 import type { Tokenizer } from '../model/tokenizer.js';
 import { checkpointPath, checkSameConfig, fingerprint, listCheckpoints, openCheckpoint, pruneCheckpoints, type TrainerState, writeCheckpoint } from './checkpoint.js';
@@ -27,6 +30,10 @@ export interface TrainerArguments<Row> {
   /** Default: the model's own. Needed for text only. */
   readonly tokenizer?: Tokenizer | undefined;
 }
+
+/** What every trainer is made of; the data set and the config are judged where they are read. */
+export const ARGUMENTS: Rules = { model: required(modelRule), trainDataset: anything, evalDataset: nonEmptyList, tokenizer: object, config: anything };
+const TRAIN: Rules = { ...JOB, resumeFrom: text };
 
 export interface StepContext {
   readonly stage: Stage;
@@ -122,12 +129,14 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
 
   /** Trains to the end. @throws what a step threw (ERR_REWARD, ERR_IO, the signal's reason …), after writing a checkpoint. */
   async train(options: TrainOptions = {}): Promise<TrainResult> {
-    for await (const metrics of this.steps(options)) options.onProgress?.({ step: metrics.step, totalSteps: this.totalSteps, stage: metrics.stage, metrics });
+    checkOptions(`${this.#caller}.train`, options, TRAIN);
+    for await (const metrics of this.steps({ signal: options.signal, resumeFrom: options.resumeFrom })) options.onProgress?.({ step: metrics.step, totalSteps: this.totalSteps, stage: metrics.stage, metrics });
     return { steps: this.step, metrics: this.#metrics, checkpoint: this.#checkpoint?.path };
   }
 
   /** Yields each step's metrics. Leaving the loop early is fine: a later call goes on from there. */
   async *steps({ signal, resumeFrom }: Pick<TrainOptions, 'signal' | 'resumeFrom'> = {}): AsyncGenerator<StepMetrics, void, undefined> {
+    checkOptions(`${this.#caller}.steps`, { signal, resumeFrom }, TRAIN);
     if (this.#running) fail('ERR_BUSY', `${this.#caller}.steps: this trainer is training already; wait for it or make a second trainer with a model of its own`);
     this.#running = true;
     try {
@@ -143,6 +152,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
         throw error;
       }
       await this.#saveDue(true);
+      this.#disposeOptimizer();
     } finally {
       this.#running = false;
     }
@@ -185,7 +195,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
       await this.#resume(directory);
       await this.#log?.resume(this.step);
     } else if (resumeFrom === 'latest') {
-      await this.#log?.resume(0);
+      fail('ERR_CHECKPOINT', `${this.#caller}: resumeFrom 'latest': ${outputDir!} has no checkpoint to go on from; leave resumeFrom out to begin${existsSync(outputDir!) ? ', with overwriteOutputDir if files of a run lie there' : ''}`);
     } else {
       await this.#log?.start(overwriteOutputDir);
     }
@@ -198,12 +208,15 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     const reference = this.reference ? await fingerprint(this.reference) : null;
     if (saved.reference !== reference)
       fail('ERR_CHECKPOINT', `resume: ${directory} was trained against another reference model; give the trainer the model the run began with (or refModel), not the checkpoint's`);
-    const stage = this.stages[saved.state.stage];
-    if (!stage && this.totalSteps > saved.state.step)
+    // The end of a run whose last stage is longer now: that stage goes on.
+    const ended = saved.state.stage === this.stages.length;
+    const state = ended && this.stages.at(-1)!.steps > saved.state.stageStep ? { ...saved.state, stage: saved.state.stage - 1 } : saved.state;
+    const stage = this.stages[state.stage];
+    if (ended && stage && !saved.hasOptimizer)
       fail('ERR_CHECKPOINT', `resume: ${directory} is the end of its run and keeps no optimizer; start a new run from its weights to train further, or resume from an earlier checkpoint`);
     this.#disposeOptimizer();
     await saved.restore(this.model, saved.hasOptimizer && stage ? this.#openStage(stage) : undefined);
-    this.#state = saved.state;
+    this.#state = state;
     this.restorePending(saved.pending);
     this.#checkpoint = { step: this.step, path: directory };
   }
@@ -236,19 +249,21 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     if (!applied) await this.model.zeroGradients();
     outcome.commit?.({ applied, learningRate });
     const finished = state.stageStep + 1 >= stage.steps || stage.endsWhen?.(outcome.metrics) === true;
+    // The run's last checkpoint keeps the optimizer, so that a greater maxSteps can go on from there.
+    const last = state.stage + 1 === this.stages.length;
     this.#state = {
       step: state.step + 1,
       stage: state.stage + (finished ? 1 : 0),
-      stageStep: finished ? 0 : state.stageStep + 1,
+      stageStep: finished && !last ? 0 : state.stageStep + 1,
       rows: state.rows + outcome.rows,
       completions: state.completions + outcome.sampled,
       numTokens: state.numTokens + outcome.tokens,
     };
-    if (finished) this.#disposeOptimizer();
+    if (finished && !last) this.#disposeOptimizer();
 
     // The step stands and is logged even when its evaluation fails.
     let failure: { readonly error: unknown } | undefined;
-    const evaluation = !this.#isDue(this.config.evalSteps) ? {} : await this.evaluate({ signal }).catch((error: unknown) => {
+    const evaluation = !this.#evaluationIsDue() ? {} : await this.evaluate({ signal }).catch((error: unknown) => {
       failure = { error };
       return {};
     });
@@ -270,6 +285,11 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
 
   #isDue(every: number | undefined): boolean {
     return every !== undefined && this.step % every === 0;
+  }
+  /** Without evalSteps once, at the end: what is held out is never held out for nothing. */
+  #evaluationIsDue(): boolean {
+    const { evalSteps } = this.config;
+    return evalSteps === undefined ? this.evalDataset !== undefined && this.#state.stage === this.stages.length : this.#isDue(evalSteps);
   }
   async #saveDue(always: boolean): Promise<void> {
     if (this.config.outputDir === undefined || !this.#ready || this.step === 0 || this.#checkpoint?.step === this.step) return;

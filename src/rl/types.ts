@@ -69,7 +69,7 @@ export interface TrainOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called after every step. */
   readonly onProgress?: ((progress: TrainProgress) => void) | undefined;
-  /** A checkpoint directory, or 'latest' = the newest in outputDir (a fresh start when there is none). Continues bit for bit. */
+  /** A checkpoint directory, or 'latest' = the newest in outputDir (ERR_CHECKPOINT when there is none). Continues bit for bit; with a greater maxSteps a finished run goes on. */
   readonly resumeFrom?: string | undefined;
 }
 

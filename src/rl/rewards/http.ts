@@ -3,7 +3,8 @@
  *   { "prompts": […], "completions": […], <columns>: […] }   answered by   { "rewards": [number | null, …] }   (or the bare array)
  * in the order of the completions. Servers with another form: `request` and `response`.
  */
-import { createHttpClient, type HttpOptions } from '../../core/http.js';
+import { checkOptions, count, func, list, required, type Rules, text, url as address } from '../../core/check.js';
+import { createHttpClient, HTTP, type HttpOptions } from '../../core/http.js';
 import type { RewardFunc, RewardInput } from '../types.js';
 import { named } from './named.js';
 
@@ -35,12 +36,16 @@ function readRewards(answer: unknown, expected: number): (number | null)[] {
   return answer as (number | null)[];
 }
 
+const OPTIONS: Rules = { ...HTTP, url: required(address), name: text, batchSize: count, columns: list, request: func, response: func };
+
 /**
  * A reward model served elsewhere (ArmoRM and the like): a POST of { prompts, completions, <columns> } is answered by { rewards: [number | null, …]
  * }, or by the bare array, in the order of the completions. @throws ERR_REWARD after the last try: the server's answer and how often it was asked.
  */
-export function httpReward({ url, name = 'http_reward', batchSize = 32, columns = [], request = (about) => about, response, ...http }: HttpRewardOptions): RewardFunc {
-  const client = createHttpClient(`reward function '${name}'`, 'ERR_REWARD', http);
+export function httpReward(options: HttpRewardOptions): RewardFunc {
+  checkOptions('httpReward', options, OPTIONS);
+  const { url, name = 'http_reward', batchSize = 32, columns = [], request = (about: RewardRequest) => about, response } = options;
+  const client = createHttpClient(`reward function '${name}'`, 'ERR_REWARD', options);
   const rewardsOf = response ?? ((answer: unknown) => (answer as { rewards?: unknown } | null)?.rewards ?? answer);
   return named(name, async (input) => {
     const begins = Array.from({ length: Math.ceil(input.completions.length / batchSize) }, (_, i) => i * batchSize);

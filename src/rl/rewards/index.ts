@@ -1,4 +1,5 @@
 /** Built-in rewards by the name a command line uses. A new one is a file and a line here. */
+import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { thinkFormatReward } from './format.js';
 import { lengthReward, softOverlongPunishment } from './length.js';
@@ -14,15 +15,23 @@ export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
 export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repetition.js';
 
+/** The numbers of `form` ('overlong:512,128'), as many as it has. */
+function numbers(form: string, argument = ''): number[] {
+  const [name, example] = form.split(':') as [string, string];
+  const given = argument.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
+  if (given.length !== example.split(',').length || given.some(Number.isNaN)) fail('ERR_INVALID_ARG', `reward '${name}' must be written like '${form}', got '${name}${argument && `:${argument}`}'`);
+  return given;
+}
+
 /** Built-in rewards by the name that loadReward() and the command line's --reward take, with the text after ':' as argument. */
 export const builtinRewards: Readonly<Record<string, (argument?: string) => RewardFunc>> = {
   math: (column) => mathReward(column === undefined ? {} : { answerColumn: column }),
   regex: (pattern) => regexReward(pattern ?? ''),
-  think: () => thinkFormatReward(),
-  repetition: (ngramSize) => repetitionPenaltyReward(ngramSize === undefined ? {} : { ngramSize: Number(ngramSize) }),
+  think: (argument) => (argument === undefined ? thinkFormatReward() : fail('ERR_INVALID_ARG', `reward 'think' takes no argument, got 'think:${argument}'`)),
+  repetition: (ngramSize) => repetitionPenaltyReward(ngramSize === undefined ? {} : { ngramSize: numbers('repetition:4', ngramSize)[0]! }),
   overlong: (lengths) => {
-    const [maxCompletionLength, softPunishCache] = (lengths ?? '').split(',').map(Number) as [number, number];
+    const [maxCompletionLength, softPunishCache] = numbers('overlong:512,128', lengths) as [number, number];
     return softOverlongPunishment({ maxCompletionLength, softPunishCache });
   },
-  length: (target) => lengthReward(target === undefined ? {} : { target: Number(target) }),
+  length: (target) => lengthReward(target === undefined ? {} : { target: numbers('length:100', target)[0]! }),
 };

@@ -1,4 +1,5 @@
 /** Rewards on the number of tokens; they need no tokenizer. */
+import { checkOptions, nonNegative, positive, required, rule, type Rules } from '../../core/check.js';
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { named } from './named.js';
@@ -9,9 +10,13 @@ export interface LengthRewardOptions {
   readonly target?: number;
 }
 
+const LENGTH: Rules = { target: rule('a positive number of tokens', positive.accepts) };
+const OVERLONG: Rules = { maxCompletionLength: required(positive), softPunishCache: required(nonNegative) };
+
 /** Longer is better up to `target` tokens, where the reward is 1; beyond it falls off the same way. */
-export function lengthReward({ target = 100 }: LengthRewardOptions = {}): RewardFunc {
-  if (!(target > 0 && Number.isFinite(target))) fail('ERR_INVALID_ARG', `lengthReward: target must be a positive number of tokens, got ${target}`);
+export function lengthReward(options: LengthRewardOptions = {}): RewardFunc {
+  checkOptions('lengthReward', options, LENGTH);
+  const { target = 100 } = options;
   return named('length', ({ completionIds }) => completionIds.map((ids) => Math.max(0, 1 - Math.abs(ids.length - target) / target)));
 }
 
@@ -27,8 +32,10 @@ export interface SoftOverlongOptions {
  * 0 up to L_max − L_cache tokens, then falling evenly to −1 at L_max, and −1 beyond (DAPO, 2503.14476, eq. 13; TRL's
  * get_soft_overlong_punishment).
  */
-export function softOverlongPunishment({ maxCompletionLength, softPunishCache }: SoftOverlongOptions): RewardFunc {
-  if (!(softPunishCache >= 0 && maxCompletionLength >= softPunishCache && Number.isFinite(maxCompletionLength)))
+export function softOverlongPunishment(options: SoftOverlongOptions): RewardFunc {
+  checkOptions('softOverlongPunishment', options, OVERLONG);
+  const { maxCompletionLength, softPunishCache } = options;
+  if (maxCompletionLength < softPunishCache)
     fail('ERR_INVALID_ARG', `softOverlongPunishment: 0 ≤ softPunishCache ≤ maxCompletionLength must hold, got ${softPunishCache} and ${maxCompletionLength}`);
   const free = maxCompletionLength - softPunishCache;
   return named('soft_overlong_punishment', ({ completionIds }) => completionIds.map(({ length }) =>

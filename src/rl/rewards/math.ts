@@ -1,4 +1,5 @@
 /** 1 when a completion's final answer is the row's, as mathematics rather than as text: GSM8K `####`, `\\boxed{}`, or the last number. */
+import { checkOptions, type Rules, text as string } from '../../core/check.js';
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { finalAnswer, numbersIn } from './answer.js';
@@ -17,11 +18,15 @@ export interface MathRewardOptions {
   readonly answerColumn?: string;
 }
 
+const OPTIONS: Rules = { answerColumn: string };
+
 /**
  * 1 when a completion's final answer (after `####`, in `\boxed{}`, or its last number) is the row's as mathematics, so 1/2 equals 0.5; else 0. Null
  * for a row whose answer cannot be read. @throws ERR_REWARD when the data set has no such column.
  */
-export function mathReward({ answerColumn = 'answer' }: MathRewardOptions = {}): RewardFunc {
+export function mathReward(options: MathRewardOptions = {}): RewardFunc {
+  checkOptions('mathReward', options, OPTIONS);
+  const { answerColumn = 'answer' } = options;
   return named('math', (input) => {
     const answers = input[answerColumn] as readonly unknown[] | undefined;
     if (!answers) fail('ERR_REWARD', `reward function 'math' needs the column '${answerColumn}' in the data set`);

@@ -1,5 +1,5 @@
 /** A penalty on repeating oneself. */
-import { fail } from '../../errors.js';
+import { checkOptions, count, rule, type Rules } from '../../core/check.js';
 import type { RewardFunc } from '../types.js';
 import { named } from './named.js';
 
@@ -11,13 +11,15 @@ export interface RepetitionPenaltyOptions {
   readonly maxPenalty?: number;
 }
 
+const OPTIONS: Rules = { ngramSize: count, maxPenalty: rule('a number ≤ 0', (value) => typeof value === 'number' && Number.isFinite(value) && value <= 0) };
+
 /**
  * `maxPenalty` times the share of a completion's token n-grams that it has written before: (1 − different / all), 0 for one shorter than n
  * (2502.03373, appendix C.2; TRL's get_repetition_penalty_reward). Needs no tokenizer.
  */
-export function repetitionPenaltyReward({ ngramSize = 3, maxPenalty = -1 }: RepetitionPenaltyOptions = {}): RewardFunc {
-  if (!(Number.isInteger(ngramSize) && ngramSize >= 1)) fail('ERR_INVALID_ARG', `repetitionPenaltyReward: ngramSize must be a positive integer, got ${ngramSize}`);
-  if (!(maxPenalty <= 0 && Number.isFinite(maxPenalty))) fail('ERR_INVALID_ARG', `repetitionPenaltyReward: maxPenalty must be a number ≤ 0, got ${maxPenalty}`);
+export function repetitionPenaltyReward(options: RepetitionPenaltyOptions = {}): RewardFunc {
+  checkOptions('repetitionPenaltyReward', options, OPTIONS);
+  const { ngramSize = 3, maxPenalty = -1 } = options;
   return named('repetition_penalty', ({ completionIds }) => completionIds.map((ids) => {
     const all = ids.length - ngramSize + 1;
     if (all <= 0) return 0;
