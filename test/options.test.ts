@@ -1,7 +1,11 @@
 /** What is not an argument is refused, never guessed at: every row is a mistake that a stranger made or could make, and what he is told. */
+import { spawnSync } from 'node:child_process';
 import { beforeAll, describe, expect, it } from 'vitest';
 
-import { AdamW, analysis, type Context, createContext, evaluate, jacobian, kernels, linearCrossEntropy, Model, ntk, perSampleGradientNorms, perSampleGradients, policyGradient, Tensor } from '../src/index.js';
+import {
+  AdamW, analysis, CFRLTrainer, type Context, createContext, evaluate, evaluateRewards, GRPOTrainer, httpReward, jacobian, kernels, lengthReward, linearCrossEntropy, loadReward, mathReward, Model, ntk, openAIRollouts, perSampleGradientNorms,
+  perSampleGradients, policyGradient, PPOTrainer, SFTTrainer, sglangWeightSync, Tensor, trainTestSplit,
+} from '../src/index.js';
 
 let context: Context;
 let model: Model;
@@ -21,6 +25,8 @@ const sampling = (range: string, values: readonly number[], name: string): Case[
   values.map((value) => [`generate ${name} ${value}`, `model.generate: ${name} must be ${range}, got ${value}`, () => model.generate(prompts, { maxNewTokens: 1, [name]: value })]);
 const temperatures = (name: string, call: (temperature: number) => unknown): Case[] =>
   [0, -1, NaN, Infinity].map((value) => [`${name} temperature ${value}`, `${name}: temperature must be a positive number, got ${value}`, () => call(value)]);
+
+const training = () => ({ model, rewardFuncs: () => [0], trainDataset: [{ prompt: [1, 2] }] });
 
 /** Values are loosely typed: that is what the rows are about. */
 const any = (value: unknown) => value as never;
@@ -95,6 +101,30 @@ const cases: Case[] = [
   ['snapshot state', "analysis.snapshot: there is no option 'state'. Did you mean 'states'?", () => analysis.snapshot(model, samples, any({ state: 1 }))],
   ['featureSimilarity bin', "analysis.featureSimilarity: there is no option 'bin'. Did you mean 'bins'?", () => analysis.featureSimilarity(model, samples, any({ bin: 1 }))],
   ['diversity', "analysis.diversity: there is no option 'perPrompts'. Did you mean 'perPrompt'?", () => analysis.diversity([[1]], any({ perPrompts: 1 }))],
+  ['trainer of nothing', 'GRPOTrainer: model must be a Model, got undefined', () => new (any(GRPOTrainer) as new () => object)()],
+  ['trainer args', "GRPOTrainer: there is no argument 'args'.", () => new GRPOTrainer(any({ ...training(), args: 1 }))],
+  ['trainer model', "GRPOTrainer: model must be a Model, got 'x'", () => new GRPOTrainer({ ...training(), model: any('x') })],
+  ['trainer without rewards', 'GRPOTrainer: rewardFuncs must be a function or an array of functions that is not empty, got undefined', () => new GRPOTrainer({ ...training(), rewardFuncs: any(undefined) })],
+  ['trainer data', 'GRPOTrainer: trainDataset must be an array of rows or a function (index, random) => row, got undefined', () => new GRPOTrainer({ ...training(), trainDataset: any(undefined) })],
+  ['trainer rollouts', 'GRPOTrainer: rollouts must be a source of completions with generate(), as openAIRollouts() makes, got \'http://x\'', () => new GRPOTrainer({ ...training(), rollouts: any('http://x') })],
+  ['CF-RL reward', "CFRLTrainer: there is no argument 'rewardFunc'. Did you mean 'rewardFuncs'?", () => new CFRLTrainer(any({ ...training(), rewardFunc: () => [] }))],
+  ['PPO refModel', "PPOTrainer: refModel must be a Model, got 'x'", () => new PPOTrainer({ ...training(), refModel: any('x') })],
+  ['SFT reward', "SFTTrainer: there is no argument 'rewardFuncs'.", () => new SFTTrainer(any(training()))],
+  ['train resume', "GRPOTrainer.train: there is no option 'resume'. Did you mean 'resumeFrom'?", () => new GRPOTrainer(training()).train(any({ resume: true }))],
+  ['prompt of a number', 'GRPOTrainer: row 0 of the batch must have a prompt of text, token ids or messages { role, content }, got 5', () => new GRPOTrainer({ ...training(), trainDataset: [{ prompt: any(5) }], config: { maxCompletionLength: 2 } }).train()],
+  ['SFT prompt of a number', 'SFTTrainer: row 0 of the batch must have prompt and completion (text, token ids or messages), messages, text, or inputIds and scoreFrom, got prompt 5 and completion [1,2]', () => new SFTTrainer({ model, trainDataset: [{ prompt: any(5), completion: [1, 2] }] }).train()],
+  ['reportTo', "GRPOConfig: reportTo must be 'none', 'tensorboard' or an array of these, got 1", () => new GRPOTrainer({ ...training(), config: { reportTo: any(1) } })],
+  ['evaluateRewards nothing', 'evaluateRewards: rows must be an array that is not empty, got undefined', () => evaluateRewards(model, any({}))],
+  ['evaluateRewards topP', 'evaluateRewards: topP must be a number in (0, 1], got 2', () => evaluateRewards(model, { rows: [{ prompt: [1] }], rewardFuncs: () => [1], topP: 2 })],
+  ['trainTestSplit', 'trainTestSplit: testSize must be a positive number, got undefined', () => trainTestSplit([1, 2], any({}))],
+  ['openAIRollouts', "openAIRollouts: url must be an address that begins with http:// or https://, got 'host'", () => openAIRollouts({ url: 'host' })],
+  ['sglangWeightSync', 'sglangWeightSync: directory must be a non-empty string, got undefined', () => sglangWeightSync(any({ url: 'http://x' }))],
+  ['httpReward', "httpReward: there is no option 'timeout'. Did you mean 'timeoutMs'?", () => httpReward(any({ url: 'http://x', timeout: 1 }))],
+  ['mathReward', "mathReward: there is no option 'column'.", () => mathReward(any({ column: 'x' }))],
+  ['lengthReward', 'lengthReward: target must be a positive number of tokens, got NaN', () => lengthReward({ target: NaN })],
+  ['--reward overlong:5', "reward 'overlong' must be written like 'overlong:512,128' (maxCompletionLength and softPunishCache, tokens), got 'overlong:5'", () => loadReward('overlong:5')],
+  ['--reward length:abc', "reward 'length' must be written like 'length:100' (tokens), got 'length:abc'", () => loadReward('length:abc')],
+  ['--reward think:x', "reward 'think' takes no argument, got 'think:x'", () => loadReward('think:x')],
   ['evaluate nothing', 'evaluate: prompts must be an array that is not empty, got undefined', () => evaluate(model, any({}))],
   ['no model', 'evaluate: model must be a Model, got an empty object', () => evaluate(any({}), any({}))],
 ];
@@ -111,6 +141,11 @@ describe('refusals', () => {
     await expect(wrong([2, 3, 10])).rejects.toMatchObject({ code: 'ERR_SHAPE', message: 'model.vjp: cotangents[0] must have shape [k, T, V] = [2, 3, 11], got [2, 3, 10]' });
     await expect(wrong([3, 11])).rejects.toMatchObject({ code: 'ERR_SHAPE', message: 'model.vjp: cotangents[0] must have shape [k, T, V] = [k, 3, 11], got [3, 11]' });
     expect(Object.keys(await model.vjp(batch, [Tensor.from(context, new Float32Array(66), [2, 3, 11])])).length).toBeGreaterThan(0);
+  });
+
+  it('a wrong HEADFIRST_ISA is an argument, not a missing addon', () => {
+    const run = spawnSync(process.execPath, ['-e', "import('./dist/index.js').catch((e) => console.log(e.code, e.message));"], { encoding: 'utf8', env: { ...process.env, HEADFIRST_ISA: 'x' } });
+    expect(run.stdout.trim()).toBe("ERR_INVALID_ARG headfirst: HEADFIRST_ISA must be base, avx2 or avx512, got 'x'");
   });
 
   it('a result beyond the budget: the cheaper call fits what was asked', async () => {

@@ -9,6 +9,7 @@ import { evaluate, type Evaluation } from '../evaluation/evaluate.js';
 import type { Sample } from '../model/batch.js';
 import { Model } from '../model/model.js';
 import type { EvaluationRecord } from '../report/index.js';
+import { latestCheckpoint } from '../rl/checkpoint.js';
 import { CFRLTrainer, GRPOTrainer, type RewardFunc, type RewardInput, type SFTRow, SFTTrainer, type StepMetrics } from '../rl/index.js';
 import { type Addition, correctDemonstration, decode, demonstrate, encode, MAX_RESPONSE_TOKENS, NOISY_ADDER_MODEL, PROMPT_TOKENS, promptText, reward, splitAdditions } from '../tasks/noisyAdder.js';
 import { type Dynamics, measureDynamics } from './dynamics.js';
@@ -79,10 +80,10 @@ export async function baseModel({ context, plan, baseDirectory, signal, onPhase 
       const pair = random.pick(train);
       return { prompt: prompt(pair), completion: encode(demonstrate(pair, random, plan.variant)) };
     },
-    config: { ...plan.sft, seed, outputDir: join(directory, 'training') },
+    config: { ...plan.sft, seed, outputDir: join(directory, 'training'), overwriteOutputDir: true },
   });
   const total = plan.sft.maxSteps!;
-  for await (const metrics of trainer.steps({ signal, resumeFrom: 'latest' })) onPhase?.(`seed ${seed} · base model`, metrics.step, total, metrics);
+  for await (const metrics of trainer.steps({ signal, resumeFrom: await latestCheckpoint(join(directory, 'training')) })) onPhase?.(`seed ${seed} · base model`, metrics.step, total, metrics);
   trainer.dispose();
   await model.savePretrained(saved);
   rmSync(join(directory, 'training'), { recursive: true, force: true });
@@ -130,6 +131,8 @@ async function startOf(arm: ArmPlan, { base, seed }: SeedState): Promise<Model> 
 }
 
 function trainerOf(arm: Exclude<ArmPlan, { trainer: 'none' }>, variant: Plan['variant'], model: Model, { seed, train }: SeedState, outputDir: string): Trainer {
+  // Runs go on from their last checkpoint; what was written before the first one is not wanted.
+  const place = { seed, outputDir, overwriteOutputDir: true };
   if (arm.trainer === 'sft') {
     return new SFTTrainer({
       model,
@@ -137,13 +140,13 @@ function trainerOf(arm: Exclude<ArmPlan, { trainer: 'none' }>, variant: Plan['va
         const pair = random.pick(train);
         return { prompt: prompt(pair), completion: encode(correctDemonstration(pair, random, variant)) };
       },
-      config: { ...arm.config, seed, outputDir },
+      config: { ...arm.config, ...place },
     });
   }
   const common = { model, rewardFuncs: [adderReward], trainDataset: train.map((pair) => ({ prompt: prompt(pair), pair })) };
   return arm.trainer === 'cfrl'
-    ? new CFRLTrainer({ ...common, config: { ...arm.config, seed, outputDir } })
-    : new GRPOTrainer({ ...common, config: { ...arm.config, seed, outputDir } });
+    ? new CFRLTrainer({ ...common, config: { ...arm.config, ...place } })
+    : new GRPOTrainer({ ...common, config: { ...arm.config, ...place } });
 }
 
 /** Processor seconds of each step, on disk so that a resumed arm has them all; a step made twice counts once. */
@@ -174,7 +177,7 @@ class Clock {
 
 /** The trainer's steps, watched where the plan says so. */
 async function* watchedSteps({ plan, signal }: RunOptions, trainer: Trainer, { base, fixed }: SeedState): AsyncGenerator<StepMetrics, void, undefined> {
-  const go = { signal, resumeFrom: 'latest' };
+  const go = { signal, resumeFrom: await latestCheckpoint(trainer.config.outputDir!) };
   if (!plan.record) return yield* trainer.steps(go);
   const every = Math.max(1, Math.floor(fixed.length / RECORDED_SAMPLES));
   const probes = fixed.filter((_, i) => i % every === 0).slice(0, RECORDED_SAMPLES);

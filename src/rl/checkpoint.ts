@@ -165,6 +165,9 @@ export async function listCheckpoints(outputDir: string): Promise<string[]> {
   return names.filter((name) => CHECKPOINT_NAME.test(name)).map((name) => join(outputDir, name)).sort((a, b) => stepOf(b) - stepOf(a));
 }
 
+/** Undefined when there is none. */
+export const latestCheckpoint = async (outputDir: string): Promise<string | undefined> => (await listCheckpoints(outputDir))[0];
+
 /** Deletes the oldest checkpoints beyond `limit`; `newest` always stays. */
 export async function pruneCheckpoints(outputDir: string, limit: number, newest: string): Promise<void> {
   const others = (await listCheckpoints(outputDir)).filter((path) => path !== newest);

@@ -5,7 +5,7 @@
 import { checkOptions, required, rule, type Rules } from '../core/check.js';
 import type { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
-import type { Sample } from '../model/batch.js';
+import { isPrompt, type Sample } from '../model/batch.js';
 import type { TrainingShape } from '../model/estimate.js';
 import { type GradientOptions, type Model, modelRule, type ScoreOptions, type Scores } from '../model/model.js';
 import { encodePrompt } from '../model/tokenizer.js';
@@ -174,7 +174,8 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   protected override shape(): Omit<TrainingShape, 'trainable'> {
     const { beta, klInReward, klEstimator, maxCompletionLength, numGenerations } = this.config;
     const { maxPositions } = this.model.spec;
-    const tokens = (row: PromptRow) => encodePrompt(() => this.tokenizer, row.prompt, this.config.chatTemplateKwargs).length;
+    // What is no prompt the step refuses, in its own words.
+    const tokens = ({ prompt }: PromptRow) => (isPrompt(prompt) ? encodePrompt(() => this.tokenizer, prompt, this.config.chatTemplateKwargs).length : 0);
     const promptLength = Math.min(longest(this.sampler.some(this.#prompts), ['prompt'], tokens), maxPositions - 1);
     const sequenceLength = Math.min(promptLength + maxCompletionLength, maxPositions);
     return {

@@ -1,9 +1,9 @@
 /**
  * Supervised training: the mean negative log-likelihood of the step's scored tokens. Fine-tuning, linear probing and both in turn are its modes.
  */
-import { checkOptions } from '../core/check.js';
+import { checkOptions, shown } from '../core/check.js';
 import { fail } from '../errors.js';
-import type { Sample } from '../model/batch.js';
+import { isPrompt, type Sample } from '../model/batch.js';
 import { type ChatMessage, isChat } from '../model/chat.js';
 import type { TrainingShape } from '../model/estimate.js';
 import { encodePrompt } from '../model/tokenizer.js';
@@ -97,7 +97,8 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   }
 
   #pair({ prompt, completion }: { readonly prompt: Tokens | Chat; readonly completion: Tokens | Chat }, index: number): Sample {
-    if (prompt === undefined || completion === undefined) fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch must have prompt and completion, messages, text, or inputIds and scoreFrom`);
+    if (!isPrompt(prompt) || !isPrompt(completion))
+      fail('ERR_INVALID_ARG', `SFTTrainer: row ${index} of the batch must have prompt and completion (text, token ids or messages), messages, text, or inputIds and scoreFrom, got prompt ${shown(prompt)} and completion ${shown(completion)}`);
     const head = encodePrompt(() => this.tokenizer, prompt, this.config.chatTemplateKwargs);
     const scoreFrom = this.config.completionOnlyLoss ? head.length : 1;
     if (!isChat(prompt)) {

@@ -10,7 +10,7 @@ import type { TrainingEstimate, TrainingShape } from '../model/estimate.js';
 import { type Model, modelRule } from '../model/model.js';
 import { AdamW } from '../model/optimizer.js';
 import type { Tokenizer } from '../model/tokenizer.js';
-import { checkpointPath, checkSameConfig, fingerprint, listCheckpoints, openCheckpoint, pruneCheckpoints, type TrainerState, writeCheckpoint } from './checkpoint.js';
+import { checkpointPath, checkSameConfig, fingerprint, latestCheckpoint, openCheckpoint, pruneCheckpoints, type TrainerState, writeCheckpoint } from './checkpoint.js';
 import type { CommonConfig } from './config.js';
 import { Sampler } from './dataset.js';
 import { type CompletionRecord, RunLog } from './log.js';
@@ -190,7 +190,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
       await this.setUp();
     }
     if (resumeFrom === 'latest' && outputDir === undefined) fail('ERR_INVALID_ARG', `${this.#caller}: resumeFrom 'latest' needs an outputDir`);
-    const directory = resumeFrom === 'latest' ? (await listCheckpoints(outputDir!))[0] : resumeFrom;
+    const directory = resumeFrom === 'latest' ? await latestCheckpoint(outputDir!) : resumeFrom;
     if (directory !== undefined) {
       await this.#resume(directory);
       await this.#log?.resume(this.step);

@@ -1,4 +1,4 @@
-import { appendFileSync, chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, existsSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
@@ -256,12 +256,31 @@ describe('bad input', () => {
       const trained = await Model.fromPretrained(checkpoint);
       await expect(new GRPOTrainer({ ...common(trained), config: options }).train({ resumeFrom: checkpoint })).rejects.toThrow('another reference model');
     });
-    it('the last line of a killed run is dropped; latest without a checkpoint begins anew', async () => {
+    it('the last line of a killed run is dropped', async () => {
       const outputDir = temporary();
-      mkdirSync(outputDir, { recursive: true });
-      appendFileSync(join(outputDir, 'metrics.jsonl'), '{"step":1}\n{"step":2,"rew');
-      await new GRPOTrainer({ ...common(await tinyModel()), config: { ...config, outputDir, maxSteps: 2 } }).train({ resumeFrom: 'latest' });
+      const run = (maxSteps: number, resumeFrom?: 'latest') => tinyModel().then((model) => new GRPOTrainer({ ...common(model), config: { ...config, outputDir, maxSteps, saveSteps: 1 } }).train({ resumeFrom }));
+      await run(1);
+      appendFileSync(join(outputDir, 'metrics.jsonl'), '{"step":2,"rew');
+      await run(2, 'latest');
       expect(logged(outputDir).map((row) => row.step)).toEqual([1, 2]);
+    });
+    it('latest without a checkpoint is no fresh start', async () => {
+      const outputDir = temporary();
+      await expect(new GRPOTrainer({ ...common(await tinyModel()), config: { ...config, outputDir } }).train({ resumeFrom: 'latest' })).rejects.toMatchObject({ code: 'ERR_CHECKPOINT', message: expect.stringContaining('has no checkpoint to go on from; leave resumeFrom out to begin') });
+      expect(readdirSync(outputDir)).toEqual([]);
+    });
+    it('a finished run goes on with more steps, as one run of that length on a constant rate', async () => {
+      const [straight, twice] = [temporary(), temporary()];
+      const options = { ...config, lrSchedulerType: 'constant' as const, numIterations: 2, beta: 0.1 };
+      const run = async (outputDir: string, maxSteps: number, resumeFrom?: 'latest') => {
+        const model = await tinyModel();
+        await new GRPOTrainer({ ...common(model), config: { ...options, outputDir, maxSteps } }).train({ resumeFrom });
+        return weights(model);
+      };
+      const whole = await run(straight, 7);
+      await run(twice, 4);
+      expect(await run(twice, 7, 'latest')).toEqual(whole);
+      expect(logged(twice)).toEqual(logged(straight));
     });
   });
 });

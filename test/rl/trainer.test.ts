@@ -129,6 +129,9 @@ describe('GRPOTrainer', () => {
     const [plain, evaluated] = [await run({}), await run({ evalSteps: 2 })];
     expect(evaluated.weights).toEqual(plain.weights);
     expect(evaluated.rows.map((row) => typeof row['eval_reward'])).toEqual(['undefined', 'number', 'undefined', 'number']);
+    // Without evalSteps at the end alone: rows are never held out for nothing.
+    expect(plain.rows.map((row) => typeof row['eval_reward'])).toEqual(['undefined', 'undefined', 'undefined', 'number']);
+    expect(plain.rows[3]!['eval_reward']).toBe(evaluated.rows[3]!['eval_reward']);
   });
 });
 

@@ -15,11 +15,11 @@ export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
 export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repetition.js';
 
-/** The numbers of `form` ('overlong:512,128'), as many as it has. */
-function numbers(form: string, argument = ''): number[] {
+/** The numbers of `form` ('overlong:512,128'), as many as it has; `meaning` says what they are. */
+function numbers(form: string, meaning: string, argument = ''): number[] {
   const [name, example] = form.split(':') as [string, string];
   const given = argument.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
-  if (given.length !== example.split(',').length || given.some(Number.isNaN)) fail('ERR_INVALID_ARG', `reward '${name}' must be written like '${form}', got '${name}${argument && `:${argument}`}'`);
+  if (given.length !== example.split(',').length || given.some(Number.isNaN)) fail('ERR_INVALID_ARG', `reward '${name}' must be written like '${form}' (${meaning}), got '${name}${argument && `:${argument}`}'`);
   return given;
 }
 
@@ -28,10 +28,10 @@ export const builtinRewards: Readonly<Record<string, (argument?: string) => Rewa
   math: (column) => mathReward(column === undefined ? {} : { answerColumn: column }),
   regex: (pattern) => regexReward(pattern ?? ''),
   think: (argument) => (argument === undefined ? thinkFormatReward() : fail('ERR_INVALID_ARG', `reward 'think' takes no argument, got 'think:${argument}'`)),
-  repetition: (ngramSize) => repetitionPenaltyReward(ngramSize === undefined ? {} : { ngramSize: numbers('repetition:4', ngramSize)[0]! }),
+  repetition: (ngramSize) => repetitionPenaltyReward(ngramSize === undefined ? {} : { ngramSize: numbers('repetition:4', 'tokens of an n-gram', ngramSize)[0]! }),
   overlong: (lengths) => {
-    const [maxCompletionLength, softPunishCache] = numbers('overlong:512,128', lengths) as [number, number];
+    const [maxCompletionLength, softPunishCache] = numbers('overlong:512,128', 'maxCompletionLength and softPunishCache, tokens', lengths) as [number, number];
     return softOverlongPunishment({ maxCompletionLength, softPunishCache });
   },
-  length: (target) => lengthReward(target === undefined ? {} : { target: numbers('length:100', target)[0]! }),
+  length: (target) => lengthReward(target === undefined ? {} : { target: numbers('length:100', 'tokens', target)[0]! }),
 };
