@@ -40,6 +40,15 @@ describe('analysis.snapshot', () => {
     expect(s.samples[1]).toBe(`#1 ${samples[1]!.inputIds.join(' ')}`);
   });
 
+  it('shows a state that several samples share once, and tells how far it is', async () => {
+    const phases: string[] = [];
+    const s = await analysis.snapshot(await small(), samples.flatMap((sample) => [sample, sample]), { kernelSamples: 4, states: 100, onPhase: (phase, done, total) => void (done === total && phases.push(phase)) });
+    const shown = s.step!.probes.map((p) => p.label);
+    expect(shown.length).toBeGreaterThan(4);
+    expect(new Set(shown).size).toBe(shown.length);
+    expect([...new Set(phases)]).toEqual(['kernel', 'features', 'step']);
+  });
+
   it('of a pair explains the move between the two', async () => {
     const [before, after] = [await small(), await small()];
     const weights = await after.getParameter('layers.0.mlp.up.weight');
@@ -51,7 +60,7 @@ describe('analysis.snapshot', () => {
     expect(s.figures.map((f) => f.name)).toContain('featureDrift');
     expect([s.kernels, s.problems]).toEqual([[], []]);
     const other = await Model.fromConfig({ model_type: 'gpt', vocab_size: V, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 10 }, { context, seed: 1 });
-    await expect(analysis.snapshot(before, samples, { after: other, kernelSamples: 0 })).rejects.toThrow(/same|shape/);
+    await expect(analysis.snapshot(before, samples, { after: other, kernelSamples: 0 })).rejects.toThrow("analysis.snapshot: after must be a checkpoint of the same model; 'embed.weight' is [11, 16] in the first and [11, 8] in the second");
   });
 
   it.each([
