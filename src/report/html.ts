@@ -74,18 +74,41 @@ function claimsHtml(claims: readonly ClaimSummary[]): string {
 
 const signed = (x: number) => `${x < 0 ? '−' : '+'}${Math.abs(x).toPrecision(3)}`;
 
-function snapshotHtml(snapshot: Snapshot): string {
-  const { step, figures } = snapshot;
-  const named = figures.flatMap(({ name, value }) => (name in FIGURE_NAMES ? [`${term(DEFINITIONS[FIGURE_NAMES[name]!].name, FIGURE_NAMES[name]!)} ${value.toPrecision(3)}`] : []));
-  const sentence = step && (step.kind === 'pair'
+const changeCells = (c: ChangeOf) => ([
+  ['before', c.before.toPrecision(3)], ['R', signed(c.representation)], ['G', signed(c.gradient)], ['cross', signed(c.cross)], ['predicted', signed(c.predicted)], ['measured', signed(c.measured)],
+] as const);
+
+function stepHtml(step: Required<Snapshot>['step']): string {
+  const sentence = step.kind === 'pair'
     ? `The whole move from the first checkpoint to the second, at ${step.states} states. First order explains it as far as the error below is small.`
-    : `One step of plain ascent on these samples at learning rate ${step.learningRate}, taken on a copy, at ${step.states} states.`);
-  const change = (name: string, key: DefinitionKey, c: ChangeOf) => `<tr><th scope="row">${term(name, key)}</th>${([['before', c.before.toPrecision(3)], ['R', signed(c.representation)], ['G', signed(c.gradient)], ['cross', signed(c.cross)], ['predicted', signed(c.predicted)], ['measured', signed(c.measured)]] as const).map(([label, text]) => `<td data-label="${label}">${text}</td>`).join('')}</tr>`;
-  const probes = step ? step.probes.map((p) => `<tr><th scope="row">${escape(JSON.stringify(p.label))} → ${escape(JSON.stringify(p.token))}</th><td data-label="predicted">${signed(p.predicted)}</td><td data-label="measured">${signed(p.measured)}</td><td data-label="moved most by">${p.influences.map((f) => `<span title="${escape(snapshot.samples[f.sample] ?? '')}">#${f.sample} ${signed(f.total)}</span>`).join(', ') || '–'}</td></tr>`) : [];
+    : `One step of plain ascent on these samples at learning rate ${step.learningRate}, taken on a copy, at ${step.states} states.`;
+  const row = (name: string, key: DefinitionKey, c: ChangeOf) =>
+    `<tr><th scope="row">${term(name, key)}</th>${changeCells(c).map(([label, text]) => `<td data-label="${label}">${text}</td>`).join('')}</tr>`;
+  const head = changeCells(step.entropy).map(([label]) => `<th scope="col">${label}</th>`).join('');
+  return `<p class="lead">${sentence}</p><div class="card"><table><thead><tr><td></td>${head}</tr></thead><tbody>${row('entropy', 'entropy', step.entropy)}${row('max-prob', 'maxProb', step.maxProb)}</tbody></table></div>`;
+}
+
+function probesHtml({ kind, probes }: Required<Snapshot>['step'], samples: readonly string[]): string {
+  if (probes.length === 0) return '';
+  const rows = probes.map(({ label, token, predicted, measured, influences }) => {
+    const movers = influences.map(({ sample, total }) => `<span title="${escape(samples[sample] ?? '')}">#${sample} ${signed(total)}</span>`).join(', ');
+    return `<tr><th scope="row">${escape(JSON.stringify(label))} → ${escape(JSON.stringify(token))}</th><td data-label="predicted">${signed(predicted)}</td>
+<td data-label="measured">${signed(measured)}</td><td data-label="moved most by">${movers || '–'}</td></tr>`;
+  });
+  return `<h2>Who moves what</h2><p class="lead">Change of log π of the likeliest next token at some states${kind === 'ascent' ? ', and the samples whose share of it is largest' : ''}.</p>
+<div class="card"><table><thead><tr><td></td><th scope="col">predicted</th><th scope="col">measured</th><th scope="col">moved most by</th></tr></thead><tbody>${rows.join('\n')}</tbody></table></div>`;
+}
+
+function snapshotHtml(snapshot: Snapshot): string {
+  const { step, figures, samples } = snapshot;
+  const named = figures.flatMap(({ name, value }) => {
+    const key = FIGURE_NAMES[name];
+    return key ? [`${term(DEFINITIONS[key].name, key)} ${value.toPrecision(3)}`] : [];
+  });
   return `<h2>Kernel and step</h2><p class="lead">${named.join(' · ')}</p>
-${step ? `<p class="lead">${sentence}</p><div class="card"><table><thead><tr><td></td>${['before', 'R', 'G', 'cross', 'predicted', 'measured'].map((h) => `<th scope="col">${h}</th>`).join('')}</tr></thead><tbody>${change('entropy', 'entropy', step.entropy)}${change('max-prob', 'maxProb', step.maxProb)}</tbody></table></div>` : ''}
+${step ? stepHtml(step) : ''}
 <div class="figures">${panelsOf(snapshot).map(panelHtml).join('\n')}</div>
-${probes.length > 0 ? `<h2>Who moves what</h2><p class="lead">Change of log π of the likeliest next token at some states${step!.kind === 'ascent' ? ', and the samples whose share of it is largest' : ''}.</p><div class="card"><table><thead><tr><td></td><th scope="col">predicted</th><th scope="col">measured</th><th scope="col">moved most by</th></tr></thead><tbody>${probes.join('\n')}</tbody></table></div>` : ''}`;
+${step ? probesHtml(step, samples) : ''}`;
 }
 const FIGURE_NAMES: Readonly<Record<string, DefinitionKey>> = { maxProb: 'maxProb', entropy: 'entropy', meanCosine: 'cosine', classifierNorm: 'classifierNorm', classifierMoved: 'classifierMoved', featureDrift: 'featureDrift' };
 

@@ -1,5 +1,6 @@
 /** Drawings of a snapshot (analysis.json): kernels as heat maps, spectra, cosines by position, predicted against measured. Data only, as figures.ts. */
 import type { Snapshot } from '../analysis/snapshot.js';
+import { twoDigits } from '../core/units.js';
 import type { DefinitionKey } from './definitions.js';
 import { armColor, type ChartOption, FRAME, INK, LINE, TEXT, TOOLTIP } from './figures.js';
 
@@ -84,7 +85,7 @@ function scatter({ points, relativeError, r2 }: Required<Snapshot>['step']): Pan
   const largest = Math.max(...points.flat().map(Math.abs), Number.MIN_VALUE);
   const range = { min: -rounded(1.05 * largest), max: rounded(1.05 * largest), axisLabel: { ...TEXT, hideOverlap: true, showMinLabel: false, showMaxLabel: false } };
   return {
-    id: 'prediction', title: `Predicted against measured: error ${(100 * relativeError).toPrecision(2)} %, R² ${r2.toFixed(3)}`, definition: 'prediction', height: 320,
+    id: 'prediction', title: `Predicted against measured: error ${twoDigits(100 * relativeError)} %, R² ${r2.toFixed(3)}`, definition: 'prediction', height: 320,
     option: {
       animation: false, grid: { ...FRAME, right: 16, top: 12, bottom: 44 },
       tooltip: { ...TOOLTIP, trigger: 'item', kind: 'point' },

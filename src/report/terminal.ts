@@ -1,6 +1,7 @@
 /** A run for people without a browser: the verdict and the evaluation table as text. */
 import type { ChangeOf } from '../analysis/explain.js';
 import type { Snapshot } from '../analysis/snapshot.js';
+import { twoDigits } from '../core/units.js';
 import { contentOf, shortLabel } from './content.js';
 import { DEFINITIONS } from './definitions.js';
 import type { Run } from './run.js';
@@ -12,7 +13,7 @@ function snapshotLines({ kernels, step, figures }: Snapshot): string[] {
   return [
     figures.map(({ name, value }) => `${name} ${value.toPrecision(3)}`).join(' · '),
     ...(kernels.length > 0 ? [`kernel    ${kernels.map(({ name, share, effectiveRank }) => `${name} ${(100 * share).toFixed(1)} % (effective rank ${effectiveRank.toFixed(1)})`).join(' · ')}`] : []),
-    ...(step ? [`step      predicted to ${(100 * step.relativeError).toPrecision(2)} % of the measured change · R² ${step.r2.toFixed(4)} · same sign ${(100 * step.signAgreement).toFixed(1)} %`, change('entropy', step.entropy), change('max-prob', step.maxProb)] : []),
+    ...(step ? [`step      predicted to ${twoDigits(100 * step.relativeError)} % of the measured change · R² ${step.r2.toFixed(4)} · same sign ${(100 * step.signAgreement).toFixed(1)} %`, change('entropy', step.entropy), change('max-prob', step.maxProb)] : []),
   ];
 }
 
