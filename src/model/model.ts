@@ -210,7 +210,7 @@ export class Model {
   trainableMask(which: Trainable): Uint8Array {
     check('model.setTrainable', 'which', which, TRAINABLE);
     if (this.tied && (which === 'classifier' || which === 'body'))
-      fail('ERR_UNSUPPORTED', `model.setTrainable: '${which}' has no meaning on this tied model, whose classifier is also the input embedding; load it with untieClassifier: true, or pass a RegExp to move both uses`);
+      fail('ERR_UNSUPPORTED', `model.setTrainable: '${which}' has no meaning on this tied model, whose classifier is also the input embedding; load it with untieClassifier: true (--untie on the command line), or pass a RegExp to move both uses`);
     const mask = new Uint8Array(this.spec.parameters.map((p) =>
       (which === 'all' || (which === 'classifier' ? p.role === 'classifier' : which === 'body' ? p.role !== 'classifier' : which.test(p.name))) && (!this.peftConfig || trainsWithAdapter(p, this.peftConfig)) ? 1 : 0));
     if (!mask.includes(1) && this.peftConfig) fail('ERR_INVALID_ARG', `model.setTrainable: '${String(which)}' leaves nothing to train: beside adapters only modulesToSave (${this.peftConfig.modulesToSave?.join(', ') ?? 'none'}) train; name the module there when loading the model`);
