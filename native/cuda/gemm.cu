@@ -103,11 +103,12 @@ enum class Detour {
   kTransposed  // a gradient of a weight with fewer rows than columns, the sum being long: as its transpose, which has more rows than columns
 };
 constexpr int64_t kShort = 2048;
+constexpr int64_t kFewEntries = int64_t{1} << 23;  // of a gradient: larger ones have tiles for the whole chip, and would need as much scratch memory
 Detour detour_of(const GemmArgs& a, Math math) {
   const int64_t M = a.c.shape[0], N = a.c.shape[1], K = a.a.shape[1];
   if (math != Math::kBf16 || a.c.dtype != DType::kF32) return Detour::kNone;
   if (a.residual) return K < kShort && a.residual.data != a.c.data ? Detour::kAddAfter : Detour::kNone;
-  return a.accumulate && !a.bias && M < N && N < K && !contiguous_rows(a.a) && contiguous_rows(a.b) ? Detour::kTransposed : Detour::kNone;
+  return a.accumulate && !a.bias && M < N && N < K && M * N <= kFewEntries && !contiguous_rows(a.a) && contiguous_rows(a.b) ? Detour::kTransposed : Detour::kNone;
 }
 
 // False, with nothing done, where the library has no algorithm.
