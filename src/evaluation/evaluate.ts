@@ -1,9 +1,9 @@
 /** What a policy does on held-out prompts: how often it is right, how varied it is and how sure of itself. Works for any task. */
-import { check, checkOptions, count, func, JOB, list, natural, nonEmptyList, required, type Rules, TEMPERATURE } from '../core/check.js';
+import { check, checkOptions, count, func, JOB, list, natural, nonEmptyList, required, rule, type Rules, TEMPERATURE } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
 import type { Completion } from '../model/generate.js';
-import { type Model, modelRule } from '../model/model.js';
+import type { Model } from '../model/model.js';
 import { bestOfN, mean, passAtK } from './estimators.js';
 
 /** What evaluate() samples and how it judges. */
@@ -60,6 +60,8 @@ const OPTIONS: Rules = {
   ...JOB, prompts: required(nonEmptyList), reward: required(func), maxNewTokens: required(natural), samples: count, k: count, temperature: TEMPERATURE, seed: natural, fixed: list,
 };
 
+const SAMPLES = rule('a Model', (value) => typeof (value as Model | null)?.generate === 'function');
+
 async function confidence(model: Model, samples: readonly Sample[], options: { readonly temperature: number } & JobOptions): Promise<Confidence> {
   const { maxProb, entropy } = await model.score(samples, options);
   return { maxProb: mean(maxProb), entropy: mean(entropy) };
@@ -70,7 +72,7 @@ async function confidence(model: Model, samples: readonly Sample[], options: { r
  * the samples: the base model's are what later evaluations take as `fixed`. @throws ERR_INVALID_ARG as model.generate.
  */
 export async function evaluate(model: Model, options: EvaluationOptions): Promise<{ evaluation: Evaluation; samples: Sample[] }> {
-  check('evaluate', 'model', model, modelRule);
+  check('evaluate', 'model', model, SAMPLES);
   checkOptions('evaluate', options, OPTIONS);
   const { prompts, reward, maxNewTokens, samples: n = 8, k = n, temperature = 1, seed = 0, signal } = options;
   const generate = (extra: { temperature: number; numReturnSequences: number }) => model.generate(prompts, { maxNewTokens, seed, signal, ...extra });

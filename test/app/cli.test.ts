@@ -47,7 +47,6 @@ describe('usage', () => {
     [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--set', 'bf16=True'], 1, /bf16 must be true or false, got "True"/],
     [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--set', 'peft_config=8'], 1, /peftConfig must be an object .*, got 8/],
     [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--out', 'a', '--set', 'output_dir=b'], 1, /--out a and outputDir b disagree/],
-    [['train', '--model', 'x', '--data', 'x', '--reward', 'math', '--eval-split', '0.2'], 1, /every evalSteps steps, which is not given/],
     [['ntk', 'decompose', '--model', 'x', '--data', 'x', '--implementation', 'jacobian-contraction'], 1, /no choice of --implementation/],
     [['ntk', 'spectrum', '--model', 'x', '--data', 'x', '--parts'], 1, /there are no --parts/],
     [['ntk', 'gram', '--model', 'x', '--data', 'x', '--params', '('], 2, /option '--params <regexp>' argument '\(' is invalid. Invalid regular expression/],

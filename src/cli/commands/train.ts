@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { camelCaseKeys } from '../../core/names.js';
@@ -55,7 +55,7 @@ export const train = (): Command => new Command('train')
   .description('RL post-training of a model directory on prompts with a reward, or supervised training')
   .requiredOption('--model <dir>', 'Hugging Face directory to start from')
   .requiredOption('--data <file>', 'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns the reward reads; for sft "prompt" and "completion", "messages" or "text"')
-  .option('--eval-data <file>', 'held-out rows of the same kind, for evalSteps')
+  .option('--eval-data <file>', 'held-out rows of the same kind, evaluated every evalSteps steps, without evalSteps at the end')
   .addOption(new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share').argParser(real(0)).conflicts('evalData'))
   .option('--reward <what>', 'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, the address of a reward server, or a module (.js, .mjs) that exports a reward function; may be repeated', collect)
   .addOption(new Option('--method <name>', 'cfrl trains the classifier first').choices(['grpo', 'cfrl', 'rloo', 'ppo', 'sft']).default('grpo'))
@@ -69,8 +69,8 @@ export const train = (): Command => new Command('train')
   .addOption(threadsOption())
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
-    const [{ createContext }, { Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }, { CHECKPOINT_NAME }] = await Promise.all([
-      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js'), import('../../rl/log.js')]);
+    const [{ createContext }, { Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }, { latestCheckpoint }] = await Promise.all([
+      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js'), import('../../rl/checkpoint.js')]);
     const config = camelCaseKeys({ ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)) }) as Record<string, unknown>;
     const { peftConfig, bf16 = false, outputDir, ...trainerConfig } = config;
     const given = (name: string, value: unknown, what: string) => fail('ERR_INVALID_ARG', `train: ${name} must be ${what}, got ${JSON.stringify(value)}`);
@@ -79,8 +79,6 @@ export const train = (): Command => new Command('train')
     if (outputDir !== undefined && (typeof outputDir !== 'string' || outputDir === '')) given('outputDir', outputDir, 'a directory');
     if (options.out !== undefined && outputDir !== undefined && options.out !== outputDir) fail('ERR_INVALID_ARG', `train: --out ${options.out} and outputDir ${String(outputDir)} disagree; give one of them`);
     const out = options.out ?? (outputDir as string | undefined) ?? join('runs', 'train');
-    if ((options.evalSplit ?? options.evalData) !== undefined && config['evalSteps'] === undefined)
-      fail('ERR_INVALID_ARG', 'train: held-out rows are evaluated every evalSteps steps, which is not given; add --set evalSteps=10, or leave --eval-data and --eval-split out');
     if (options.method === 'sft' && options.rollouts !== undefined) fail('ERR_INVALID_ARG', 'train: --method sft samples nothing; leave --rollouts out');
     if (options.method === 'sft' ? options.reward : !options.reward) fail('ERR_INVALID_ARG', `train: --method ${options.method} ${options.reward ? 'takes no --reward' : 'needs a --reward'}`);
     const rewardFuncs = await Promise.all((options.reward ?? []).map((spec) => loadReward(spec)));
@@ -92,14 +90,17 @@ export const train = (): Command => new Command('train')
     using context = await createContext(options.threads ? { threads: options.threads } : {});
     using model = await Model.fromPretrained(options.model, { context, untieClassifier: options.untie === true, ...(peftConfig ? { peftConfig } : {}), ...(bf16 ? { dtype: 'bfloat16' } : {}) });
     const rollouts = options.rollouts === undefined ? undefined : (options.rolloutApi === 'sglang' ? sglangRollouts : openAIRollouts)({ url: options.rollouts });
-    const common = { model, trainDataset, evalDataset, config: { ...trainerConfig, outputDir: out } };
+    const checkpoint = options.resume ? await latestCheckpoint(out) : undefined;
+    // A run that was stopped before its first checkpoint begins again in its place.
+    const anew = options.resume === true && checkpoint === undefined;
+    if (anew) process.stderr.write(`No checkpoint in ${out}: from the first step\n`);
+    const common = { model, trainDataset, evalDataset, config: { ...trainerConfig, outputDir: out, ...(anew ? { overwriteOutputDir: true } : {}) } };
     const trainer = options.method === 'sft' ? new SFTTrainer(common) : new { grpo: GRPOTrainer, cfrl: CFRLTrainer, rloo: RLOOTrainer, ppo: PPOTrainer }[options.method]({ ...common, rewardFuncs, rollouts });
     process.stderr.write(`Memory: about ${describeMemory(trainer.estimateMemory())}\n`);
-    if (options.resume && !(existsSync(out) && readdirSync(out).some((name) => CHECKPOINT_NAME.test(name)))) process.stderr.write(`No checkpoint in ${out}: from the first step\n`);
     const progress = new Progress();
     const again = commandLine(...process.argv.slice(2).filter((word) => word !== '--resume'), '--resume');
     const result = await interruptible({ goOn: again }, (signal) => trainer.train({
-      signal, resumeFrom: options.resume ? 'latest' : undefined,
+      signal, resumeFrom: checkpoint,
       onProgress: ({ step, totalSteps, stage, metrics }) => progress.update(stage, step, totalSteps, glance(metrics)),
     })).finally(() => progress.end());
     const saved = join(out, 'model');
