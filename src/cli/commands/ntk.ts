@@ -58,7 +58,7 @@ export const ntk = (): Command => new Command('ntk')
     const began = performance.now();
     const again = { again: commandLine(...process.argv.slice(2)) };
     const result = await interruptible(again, async (signal) => {
-      const job = { signal, onProgress: (done: number, total: number) => progress.update(what, done, total) };
+      const job = { signal, onProgress: (done: number, total: number) => progress.update(what === 'spectrum' ? 'kernel' : what, done, total) };
       if (what === 'decompose') {
         const { shape, ...components } = await ntks.decompose(model, samples, null, { ...shared, ...job });
         return { shape, names: Object.keys(components), matrices: Object.values(components) };
