@@ -2,7 +2,7 @@
  * The embedded experiment as data: how the base model is made, which arms are trained, when they are evaluated, what is known about
  * the outcome. Arms get equal budgets: every step of every arm samples 32 prompts × 8 completions.
  */
-import type { CFRLConfig, GRPOConfig, SFTConfig } from '../rl/config.js';
+import type { CFRLConfig, GRPOConfig, SFTConfig } from '../rl/options.js';
 import { EOS, MAX_RESPONSE_TOKENS, type NoisyAdderVariant } from '../tasks/noisyAdder.js';
 
 export interface Scale {

@@ -3,7 +3,8 @@
  * 1 runs no backward pass through the body and reuses its features within a batch. Each stage has an optimizer and schedule of its own.
  * classifierSteps (at most, with switchRatio) come before maxSteps: compare with standard RL both at maxSteps and at their sum.
  */
-import type { CFRLConfig, ResolvedCFRLConfig, ResolvedGRPOConfig } from './config.js';
+import type { ResolvedCFRLConfig, ResolvedGRPOConfig } from './config.js';
+import type { CFRLConfig } from './options.js';
 import { fullSteps, GRPOTrainer, type GRPOTrainerArguments, policyConfig } from './grpo.js';
 import { resolveStages } from './stages.js';
 

@@ -1,6 +1,7 @@
 /** Post-training: GRPO and its family, classifier-first RL, supervised fine-tuning. */
 export { CFRLTrainer } from './cfrl.js';
-export type { CFRLConfig, CommonConfig, GRPOConfig, PPOConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig, RLOOConfig, SFTConfig, StageConfig } from './config.js';
+export type { CommonConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig } from './config.js';
+export type { CFRLConfig, GRPOConfig, LrScheduler, LrSchedulerKwargs, PPOConfig, RLOOConfig, SFTConfig, StageConfig, TrainingOptions } from './options.js';
 export { configOptions, resolveConfig } from './config.js';
 export { readJsonLines, trainTestSplit } from './dataset.js';
 export { evaluateRewards, type RewardEvaluation, type RewardEvaluationOptions } from './evaluateRewards.js';

@@ -1,5 +1,5 @@
 /** PPO with a value head and GAE (1707.06347, 1506.02438) and RLOO (2402.14740): GRPOTrainer under the defaults of TRL's trainers. */
-import type { PPOConfig, RLOOConfig } from './config.js';
+import type { PPOConfig, RLOOConfig } from './options.js';
 import { GRPOTrainer, type GRPOTrainerArguments, policyConfig } from './grpo.js';
 
 /** PPO (1707.06347) with a value head on φ and generalised advantages (1506.02438), under TRL's PPOTrainer's defaults. @throws as GRPOTrainer. */

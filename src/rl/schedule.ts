@@ -1,5 +1,5 @@
 /** Learning rates over a stage, as transformers.get_scheduler gives them: `step` counts updates made before this one. */
-import type { LrScheduler, LrSchedulerKwargs } from './config.js';
+import type { LrScheduler, LrSchedulerKwargs } from './options.js';
 
 export interface Schedule {
   readonly learningRate: number;

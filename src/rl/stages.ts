@@ -2,7 +2,8 @@
 import { fail } from '../errors.js';
 import type { Model, Trainable } from '../model/model.js';
 import type { AdamWOptions } from '../model/optimizer.js';
-import type { CommonConfig, StageConfig } from './config.js';
+import type { CommonConfig } from './config.js';
+import type { StageConfig } from './options.js';
 import type { Schedule } from './schedule.js';
 
 /** A phase of a run: what trains in it, for how many steps, at which learning rate. It begins with a fresh optimizer. */

@@ -3,7 +3,7 @@
  * advantages by their standard deviation and losses by length; RLOO does neither (dr_grpo's constant divisor), as REINFORCE on whole completions.
  */
 import { baseConfig, LEARNING_RATE, RL, SCALES, type ArmPlan, type Mark, type Plan, type Size } from '../experiment/plan.js';
-import type { GRPOConfig, SFTConfig } from '../rl/config.js';
+import type { GRPOConfig, SFTConfig } from '../rl/options.js';
 import type { NoisyAdderVariant } from '../tasks/noisyAdder.js';
 
 export const TASKS: readonly NoisyAdderVariant[] = ['main', 'contrast'];

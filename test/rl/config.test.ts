@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
 import { learningRateAt, type Schedule } from '../../src/rl/schedule.js';
-import { resolveConfig } from '../../src/rl/config.js';
+import { optionsPage } from '../../scripts/generate-options.mjs';
+import { configOptions, resolveConfig } from '../../src/rl/config.js';
 
 /** GRPOConfig and its bases at trl f2cd577; SFTConfig beside it. Where ours differs on purpose, the second column says to what. */
 const TRL_GRPO: Record<string, unknown> = {
@@ -62,6 +64,26 @@ describe('options', () => {
   ])('refuses %j', (config, part) => {
     expect(code(config)).toContain('ERR_INVALID_ARG');
     expect(code(config)).toContain(part);
+  });
+});
+
+/** Of TRL's trainers and transformers' TrainingArguments: no meaning here. */
+const FOREIGN = `warmup_ratio save_strategy eval_strategy bf16 fp16 tf32 num_mini_batches steps_per_generation generation_batch_size sync_ref_model ref_model_sync_steps repetition_penalty vllm_server_host
+  vllm_gpu_memory_utilization vllm_tensor_parallel_size vllm_mode max_prompt_length tools remove_unused_columns optim deepspeed fsdp torch_compile push_to_hub run_name logging_dir dataloader_num_workers
+  per_device_eval_batch_size load_best_model_at_end gradient_checkpointing_kwargs use_liger_kernel packing padding_free dataset_text_field assistant_only_loss cast_lm_head_to_fp32 num_completions_to_print
+  log_unique_prompts model_init_kwargs disable_dropout ds3_gather_for_generation kl_coef num_ppo_epochs response_length rloo_k missing_eos_penalty stop_token total_episodes max_seq_length reward_model_path
+  neftune_noise_alpha full_determinism resume_from_checkpoint data_seed logging_strategy eval_on_start chat_template_path`.split(/\s+/);
+
+describe('what TRL has and this has not', () => {
+  it.each(FOREIGN)('%s: what to do instead', (name) => expect(code({ [name]: 1 })).toMatch(new RegExp(`^ERR_INVALID_ARG GRPOConfig: there is no option '${camel(name)}': .{10}`)));
+});
+
+describe('docs/options.md', () => {
+  const page = readFileSync(new URL('../../docs/options.md', import.meta.url), 'utf8');
+  it('is what scripts/generate-options.mjs makes', () => expect(page, 'run: npm run build:options').toBe(optionsPage(resolveConfig)));
+  it('has every option, with its meaning', () => {
+    const names = (['GRPOConfig', 'CFRLConfig', 'RLOOConfig', 'PPOConfig', 'SFTConfig'] as const).flatMap(configOptions);
+    expect([...new Set(names)].filter((name) => !new RegExp(`^\\| \`${name}\` \\| .+ \\| .+ \\| .{3,} \\|$`, 'm').test(page))).toEqual([]);
   });
 });
 
