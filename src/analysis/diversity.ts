@@ -5,7 +5,7 @@
  * BLEU with uniform weights over the orders that the completion is long enough for, brevity penalty against the nearest reference
  * length, and a match count of ε = 0.1 where there is none (Chen & Cherry 2014, method 1, as nltk).
  */
-import { check, checkOptions, count, nonEmptyList, type Rules } from '../core/check.js';
+import { check, checkOptions, count, nonEmptyList, rule, type Rules } from '../core/check.js';
 import { fail } from '../errors.js';
 import { mean } from '../evaluation/estimators.js';
 import type { Completion } from '../model/generate.js';
@@ -26,6 +26,7 @@ export interface Diversity {
   readonly perPrompt: number;
 }
 
+const COMPLETION = rule('text, token ids or a completion { completionIds }', (value) => typeof value === 'string' || Array.isArray(value) || Array.isArray((value as Pick<Completion, 'completionIds'> | null)?.completionIds));
 const OPTIONS: Rules = { perPrompt: count, maxN: count };
 const EPSILON = 0.1;
 const ORDERS = 4;
@@ -76,6 +77,7 @@ function bleu(lengths: readonly number[], counts: readonly (readonly Map<string,
 export function diversity(completions: readonly CompletionLike[], options: { readonly perPrompt?: number; readonly maxN?: number } = {}): Diversity {
   const caller = 'analysis.diversity';
   check(caller, 'completions', completions, nonEmptyList);
+  completions.forEach((completion, i) => check(caller, `completions[${i}]`, completion, COMPLETION));
   checkOptions(caller, options, OPTIONS);
   const { perPrompt = completions.length, maxN = 4 } = options;
   if (completions.length % perPrompt !== 0)

@@ -3,7 +3,7 @@
  * are like the last ones, the entropy h steps ahead is today's plus h times that rate. The plain alternative, against which it must be judged,
  * is the slope of the entropy itself.
  */
-import { check, checkOptions, choice, count, finite, list, positive, required, type Rules } from '../core/check.js';
+import { check, checkOptions, choice, count, finite, list, listOf, object, positive, required, type Rules } from '../core/check.js';
 
 /** One step of a recorded run, as forecastEntropy() takes it; analysis.record's rows have these numbers. */
 export interface EntropyPoint {
@@ -27,12 +27,13 @@ export interface ForecastOptions {
   readonly window?: number;
 }
 
+const POINTS = listOf('an array of points { step, entropy, representation, predicted }', object.accepts);
 const OPTIONS: Rules = { by: required(choice('representation', 'predicted', 'average', 'last')), horizon: required(positive), window: count };
 const JUDGE: Rules = { horizon: required(positive), threshold: required(finite) };
 
 /** Entropy expected `horizon` steps after each point; NaN until there are enough points. */
 export function forecastEntropy(points: readonly EntropyPoint[], options: ForecastOptions): number[] {
-  check('analysis.forecastEntropy', 'points', points, list);
+  check('analysis.forecastEntropy', 'points', points, POINTS);
   checkOptions('analysis.forecastEntropy', options, OPTIONS);
   const { by, horizon, window = 3 } = options;
   return points.map(({ step, entropy }, i) => {
@@ -63,7 +64,7 @@ export interface ForecastQuality {
 
 /** How right forecasts were, in hindsight. Once the threshold is crossed nothing more is to be foreseen. */
 export function judgeForecast(points: readonly EntropyPoint[], forecasts: readonly number[], options: { readonly horizon: number; readonly threshold: number }): ForecastQuality {
-  check('analysis.judgeForecast', 'points', points, list);
+  check('analysis.judgeForecast', 'points', points, POINTS);
   check('analysis.judgeForecast', 'forecasts', forecasts, list);
   checkOptions('analysis.judgeForecast', options, JUDGE);
   const { horizon, threshold } = options;

@@ -1,4 +1,5 @@
 /** Estimators of what a policy can do, from n samples per prompt. */
+import { arrayLike, check, count, natural } from '../core/check.js';
 import { fail } from '../errors.js';
 
 /**
@@ -6,7 +7,11 @@ import { fail } from '../errors.js';
  * Chen et al. 2021 (arXiv 2107.03374), as a product because the binomials overflow.
  */
 export function passAtK(n: number, c: number, k: number): number {
-  if (!(Number.isInteger(k) && k >= 1 && k <= n)) fail('ERR_INVALID_ARG', `passAtK: k must be an integer in 1 … ${n} (the samples per prompt), got ${k}`);
+  check('passAtK', 'n', n, count);
+  check('passAtK', 'c', c, natural);
+  check('passAtK', 'k', k, count);
+  if (c > n) fail('ERR_INVALID_ARG', `passAtK: c must be an integer in 0 … ${n} (the samples per prompt), got ${c}`);
+  if (k > n) fail('ERR_INVALID_ARG', `passAtK: k must be an integer in 1 … ${n} (the samples per prompt), got ${k}`);
   if (n - c < k) return 1;
   let none = 1;
   for (let i = n - c + 1; i <= n; ++i) none *= 1 - k / i;
@@ -18,9 +23,11 @@ export function passAtK(n: number, c: number, k: number): number {
  * maximum over all subsets of N, so unbiased. passAtK is its case of rewards 0 and 1.
  */
 export function bestOfN(rewards: ArrayLike<number>, N: number): number {
+  check('bestOfN', 'rewards', rewards, arrayLike);
+  check('bestOfN', 'N', N, count);
   const sorted = Float64Array.from(rewards).sort();
   const n = sorted.length;
-  if (!(Number.isInteger(N) && N >= 1 && N <= n)) fail('ERR_INVALID_ARG', `bestOfN: N must be an integer in 1 … ${n} (the rewards given), got ${N}`);
+  if (N > n) fail('ERR_INVALID_ARG', `bestOfN: N must be an integer in 1 … ${n} (the rewards given), got ${N}`);
   // From the largest down: the weight of r_(n) is N / n, that of r_(i−1) is that of r_(i) times (i − N) / (i − 1).
   let share = N / n;
   let sum = 0;
@@ -33,8 +40,11 @@ export function bestOfN(rewards: ArrayLike<number>, N: number): number {
  * for most votes share them. `answers`: one per sample, equal strings = equal answers, undefined = no answer, which has no vote.
  */
 export function majorityAtK(answers: readonly (string | undefined)[], right: readonly boolean[], k: number): number {
+  check('majorityAtK', 'answers', answers, arrayLike);
+  check('majorityAtK', 'right', right, arrayLike);
+  check('majorityAtK', 'k', k, count);
   const n = answers.length;
-  if (!(Number.isInteger(k) && k >= 1 && k <= n)) fail('ERR_INVALID_ARG', `majorityAtK: k must be an integer in 1 … ${n} (the samples given), got ${k}`);
+  if (k > n) fail('ERR_INVALID_ARG', `majorityAtK: k must be an integer in 1 … ${n} (the samples given), got ${k}`);
   let sum = 0;
   const blocks = Math.floor(n / k);
   for (let block = 0; block < blocks; ++block) {

@@ -5,10 +5,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { anything, checkOptions, count, flag, listOf, orNull, positive, rule, type Rules } from '../core/check.js';
 import { io, parseJson, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { camelCaseKeys } from '../core/names.js';
-import { fail, suggestion } from '../errors.js';
+import { fail } from '../errors.js';
 import type { ModelSpec, ParameterRole, ParameterSpec } from '../native/types.js';
 import type { Family, HfConfig } from './families/index.js';
 import type { Model } from './model.js';
@@ -45,7 +46,11 @@ export interface ResolvedPeftConfig {
 const CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
-const OPTIONS = ['r', 'loraAlpha', 'targetModules', 'useRslora', 'modulesToSave', 'loraDropout'];
+const isName = (value: unknown) => typeof value === 'string' && value !== '';
+const NAMES = listOf('an array of module names', isName);
+const OPTIONS: Rules = {
+  r: count, loraAlpha: positive, useRslora: flag, loraDropout: anything, modulesToSave: orNull(NAMES), targetModules: rule("'all-linear', a pattern or an array of module names", (value) => isName(value) || NAMES.accepts(value)),
+};
 const LINEAR: readonly ParameterRole[] = ['q', 'k', 'v', 'qkv', 'attention_out', 'mlp_gate', 'mlp_up', 'mlp_down'];
 
 export const isAdapter = (p: { readonly role: ParameterRole }): boolean => p.role === 'lora_A' || p.role === 'lora_B';
@@ -55,11 +60,8 @@ const endsWith = (module: string, ends: readonly string[]): boolean => ends.some
 /** snake_case names are accepted too. @throws ERR_INVALID_ARG naming the option, ERR_UNSUPPORTED for dropout. */
 export function resolvePeftConfig(caller: string, family: Family, given: PeftConfig): ResolvedPeftConfig {
   const config = camelCaseKeys(given) as PeftConfig;
-  for (const name of Object.keys(config))
-    if (!OPTIONS.includes(name)) fail('ERR_INVALID_ARG', `${caller}: peftConfig has no option '${name}'.${suggestion(name, OPTIONS)}`);
+  checkOptions(`${caller}: peftConfig`, config, OPTIONS);
   const { r = 8, loraAlpha = 8, useRslora = false, loraDropout = 0, modulesToSave = null, targetModules = family.loraTargets } = config;
-  if (!(Number.isSafeInteger(r) && r >= 1)) fail('ERR_INVALID_ARG', `${caller}: peftConfig.r must be a positive integer, got ${r}`);
-  if (!(loraAlpha > 0)) fail('ERR_INVALID_ARG', `${caller}: peftConfig.loraAlpha must be a positive number, got ${loraAlpha}`);
   if (loraDropout !== 0) fail('ERR_UNSUPPORTED', `${caller}: peftConfig.loraDropout ${loraDropout} is not implemented: the log-probs that are sampled and those that are trained must be the same; use 0`);
   return { r, loraAlpha, useRslora, targetModules, modulesToSave };
 }

@@ -226,15 +226,15 @@ export class Model {
 
   /** A copy of its weights, row-major in the checkpoint's own shape; Float64Array in a fp64 context. @throws ERR_INVALID_ARG (no such name). */
   getParameter(name: string): Promise<RealArray> {
-    return runJob(undefined, () => this.native.readParameter(this.#index(name)));
+    return runJob(undefined, () => this.native.readParameter(this.#index('model.getParameter', name)));
   }
   /** Replaces its weights. @throws ERR_INVALID_ARG (no such name), ERR_SHAPE when `data` has another length. */
   setParameter(name: string, data: RealArray): Promise<void> {
-    return runJob(undefined, () => this.native.writeParameter(this.#index(name), data));
+    return runJob(undefined, () => this.native.writeParameter(this.#index('model.setParameter', name), data));
   }
   /** dL/dθ accumulated since zeroGradients(); zeros for a parameter that had none. */
   getGradient(name: string): Promise<RealArray> {
-    return runJob(undefined, () => this.native.readGradient(this.#index(name)));
+    return runJob(undefined, () => this.native.readGradient(this.#index('model.getGradient', name)));
   }
   /** Forgets what accumulateGradients() added; an optimizer's step does so by itself. */
   zeroGradients(): Promise<void> {
@@ -365,9 +365,10 @@ export class Model {
     return this.companions.tokenizer;
   }
 
-  #index(name: string): number {
+  #index(caller: string, name: string): number {
+    check(caller, 'name', name, text);
     const index = this.spec.parameters.findIndex((p) => p.name === name);
-    if (index < 0) fail('ERR_INVALID_ARG', `model: there is no parameter '${name}'.${suggestion(name, this.spec.parameters.map((p) => p.name))}`);
+    if (index < 0) fail('ERR_INVALID_ARG', `${caller}: there is no parameter '${name}'.${suggestion(name, this.spec.parameters.map((p) => p.name))}`);
     return index;
   }
 }

@@ -2,7 +2,7 @@
  * Policy gradients and cross-entropy through the classifier without a model: matrices in, log-probs, entropies and gradients out, and
  * never [tokens, V] (native/kernels/linear_policy_gradient.h has the equations).
  */
-import { anything, checkOptions, choice, flag, instance, JOB, LOSS_RULES, rule, type Rules, shown, TEMPERATURE } from '../core/check.js';
+import { anything, check, checkOptions, choice, flag, instance, JOB, LOSS_RULES, object, rule, type Rules, shown, TEMPERATURE } from '../core/check.js';
 import { type Context, contextRule, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
@@ -126,6 +126,7 @@ function shapeOf(caller: string, name: string, matrix: Matrix | undefined): read
 
 /** Types and shapes, before anything is copied; native code checks what the numbers say. */
 function checkInput(caller: string, input: Readonly<Record<string, unknown>>, known: Rules, options: CallOptions): void {
+  check(caller, 'input', input, object);
   checkOptions(caller, input, known, { argument: 'input', noun: 'argument' });
   checkOptions(caller, options, CALL);
   const [rows, width] = shapeOf(caller, 'hidden', input['hidden'] as Matrix);

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 
 import type { z } from 'zod';
 
-import { shown } from '../core/check.js';
+import { check, choice, shown } from '../core/check.js';
 import { camelCaseKeys } from '../core/names.js';
 import { fail, suggestion } from '../errors.js';
 import type { CFRLConfig, GRPOConfig, PPOConfig, RLOOConfig, SFTConfig } from './options.js';
@@ -184,10 +184,14 @@ type Holds<T extends true> = T;
 /** A compiler's error here: options.ts and the schemas above name different options, or one with different types. */
 export type OptionsMatchSchemas = Holds<{ [Name in keyof Schemas]: Same<z.input<Schemas[Name]>, Configs[Name]> }[keyof Schemas]>;
 
+const NAME = choice('GRPOConfig', 'CFRLConfig', 'RLOOConfig', 'PPOConfig', 'SFTConfig');
 const nestedOptions = (): string[] => [...Object.keys(all().stage.shape), ...Object.keys(all().schedulerKwargs.shape)];
 
 /** Option names of a trainer, for help texts and command lines. */
-export const configOptions = (name: keyof Schemas): string[] => Object.keys(all().schemas[name].shape);
+export function configOptions(name: keyof Schemas): string[] {
+  check('configOptions', 'name', name, NAME);
+  return Object.keys(all().schemas[name].shape);
+}
 
 /** TRL's and transformers' options that have no meaning here, by what to do instead (docs/training.md has the whole map). */
 const INSTEAD: readonly (readonly [instead: string, options: string])[] = [
@@ -233,6 +237,7 @@ const instead = (option: string): string | undefined => INSTEAD.find(([, options
  * @throws ERR_INVALID_ARG naming the option, what it must be, and for an unknown one the nearest known name.
  */
 export function resolveConfig<Name extends keyof Schemas>(name: Name, config: unknown): z.output<Schemas[Name]> {
+  check('resolveConfig', 'name', name, NAME);
   const known = configOptions(name);
   const input = camelCaseKeys(config ?? {});
   if (input === null || typeof input !== 'object' || Array.isArray(input)) fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);

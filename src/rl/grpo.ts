@@ -385,7 +385,8 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
   }
 
   /** Rewards, pass@k, best@k (evaluateRewards.ts), lengths and confidence of fresh completions of the evalDataset; the same random numbers each time. */
-  override async evaluate({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Record<string, number | null>> {
+  override async evaluate(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Record<string, number | null>> {
+    const { signal } = this.evaluationOptions(options);
     const rows = this.evalDataset ?? fail('ERR_INVALID_ARG', `${this.constructor.name}.evaluate: there is no evalDataset`);
     const rollout = await this.#sample(rows, this.config.numGenerationsEval ?? this.config.numGenerations, Stream.evaluation, signal);
     const { columns, logged } = await this.#score(rollout, this.step, 'eval', signal);

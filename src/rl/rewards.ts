@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
 import type vm from 'node:vm';
 
-import { shown } from '../core/check.js';
+import { check as checkArgument, shown, text } from '../core/check.js';
 import { codedError, fail, hasCode, suggestion } from '../errors.js';
 import { statistics } from './advantages.js';
 import { builtinRewards, httpReward } from './rewards/index.js';
@@ -115,6 +115,7 @@ export function rewardMetrics(rewards: readonly NamedReward[], columns: readonly
  * @throws ERR_INVALID_ARG for an unknown name, ERR_IO for a module that cannot be loaded.
  */
 export async function loadReward(specification: string): Promise<RewardFunc> {
+  checkArgument('loadReward', 'specification', specification, text);
   const [, name, argument] = /^([a-z]+)(?::(.*))?$/s.exec(specification) ?? [];
   if (name !== undefined && Object.hasOwn(builtinRewards, name)) return builtinRewards[name]!(argument);
   if (/^https?:\/\//.test(specification)) return httpReward({ url: specification });

@@ -1,7 +1,7 @@
 /**
  * Supervised training: the mean negative log-likelihood of the step's scored tokens. Fine-tuning, linear probing and both in turn are its modes.
  */
-import { checkOptions, shown } from '../core/check.js';
+import { check, checkOptions, object, shown } from '../core/check.js';
 import { fail } from '../errors.js';
 import { isPrompt, type Sample } from '../model/batch.js';
 import { type ChatMessage, isChat } from '../model/chat.js';
@@ -76,7 +76,8 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   }
 
   /** eval_loss (nats per scored token) and eval_entropy of the evalDataset. */
-  override async evaluate({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Record<string, number | null>> {
+  override async evaluate(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<Record<string, number | null>> {
+    const { signal } = this.evaluationOptions(options);
     const rows = this.evalDataset ?? fail('ERR_INVALID_ARG', 'SFTTrainer.evaluate: there is no evalDataset');
     let [loss, entropy, tokens] = [0, 0, 0];
     for (let begin = 0; begin < rows.length; begin += EVAL_BATCH) {
@@ -89,6 +90,7 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   }
 
   #sample(row: SFTRow, index: number): Sample {
+    check('SFTTrainer', `row ${index} of the batch`, row, object);
     const sample = 'inputIds' in row ? row : 'text' in row ? { inputIds: this.#closed(row.text), scoreFrom: 1 }
       : 'messages' in row ? { inputIds: this.tokenizer.encodeChat(row.messages, { kwargs: this.config.chatTemplateKwargs ?? {} }), scoreFrom: 1 } : this.#pair(row, index);
     const limit = Math.min(this.config.maxLength, this.model.spec.maxPositions);

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 
-import { anything, checkOptions, JOB, nonEmptyList, object, required, type Rules, text } from '../core/check.js';
+import { anything, check, checkOptions, JOB, nonEmptyList, object, required, type Rules, text } from '../core/check.js';
 import { fail } from '../errors.js';
 import type { TrainingEstimate, TrainingShape } from '../model/estimate.js';
 import { type Model, modelRule } from '../model/model.js';
@@ -33,7 +33,9 @@ export interface TrainerArguments<Row> {
 
 /** What every trainer is made of; the data set and the config are judged where they are read. */
 export const ARGUMENTS: Rules = { model: required(modelRule), trainDataset: anything, evalDataset: nonEmptyList, tokenizer: object, config: anything };
-const TRAIN: Rules = { ...JOB, resumeFrom: text };
+const EVALUATE: Rules = { signal: JOB['signal']! };
+const STEPS: Rules = { ...EVALUATE, resumeFrom: text };
+const TRAIN: Rules = { ...JOB, ...STEPS };
 
 export interface StepContext {
   readonly stage: Stage;
@@ -93,6 +95,11 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   protected abstract shape(): Omit<TrainingShape, 'trainable' | 'maxTokens' | 'gradientCheckpointing'>;
   /** Metrics of the evalDataset, keys beginning with 'eval_'. Changes nothing. @throws ERR_INVALID_ARG without one. */
   abstract evaluate(options?: { readonly signal?: AbortSignal | undefined }): Promise<Record<string, number | null>>;
+  /** evaluate()'s, checked. */
+  protected evaluationOptions(options: Pick<TrainOptions, 'signal'>): Pick<TrainOptions, 'signal'> {
+    checkOptions(`${this.#caller}.evaluate`, options, EVALUATE);
+    return options;
+  }
   /** Before the first step and before a checkpoint is loaded: the model is as it was given. */
   protected async setUp(): Promise<void> {}
   /** What a checkpoint must keep of a batch that has updates left to make. */
@@ -135,8 +142,9 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   }
 
   /** Yields each step's metrics. Leaving the loop early is fine: a later call goes on from there. */
-  async *steps({ signal, resumeFrom }: Pick<TrainOptions, 'signal' | 'resumeFrom'> = {}): AsyncGenerator<StepMetrics, void, undefined> {
-    checkOptions(`${this.#caller}.steps`, { signal, resumeFrom }, TRAIN);
+  async *steps(options: Pick<TrainOptions, 'signal' | 'resumeFrom'> = {}): AsyncGenerator<StepMetrics, void, undefined> {
+    checkOptions(`${this.#caller}.steps`, options, STEPS);
+    const { signal, resumeFrom } = options;
     if (this.#running) fail('ERR_BUSY', `${this.#caller}.steps: this trainer is training already; wait for it or make a second trainer with a model of its own`);
     this.#running = true;
     try {
@@ -161,6 +169,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   /** Writes a checkpoint of the last whole step. Default directory: outputDir/checkpoint-<step>. Returns its path. */
   async saveCheckpoint(directory?: string): Promise<string> {
     const { outputDir, saveTotalLimit } = this.config;
+    if (directory !== undefined) check(`${this.#caller}.saveCheckpoint`, 'directory', directory, text);
     const path = directory ?? (outputDir === undefined ? fail('ERR_INVALID_ARG', `${this.#caller}.saveCheckpoint: give a directory, or set outputDir`) : checkpointPath(outputDir, this.step));
     const { reference } = this;
     await writeCheckpoint(path, this.model, this.#optimizer, {

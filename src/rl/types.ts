@@ -33,7 +33,7 @@ export interface RewardInput {
   /** Aborted when the function runs out of time or training stops. */
   readonly signal: AbortSignal;
   /** Columns of the data set, repeated for each completion. */
-  readonly [column: string]: any; // eslint-disable-line @typescript-eslint/no-explicit-any
+  readonly [column: string]: any;
 }
 
 /** One number per completion; null = this function has no opinion on it. */

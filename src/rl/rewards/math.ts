@@ -1,5 +1,5 @@
 /** 1 when a completion's final answer is the row's, as mathematics rather than as text: GSM8K `####`, `\\boxed{}`, or the last number. */
-import { checkOptions, type Rules, text as string } from '../../core/check.js';
+import { check, checkOptions, type Rules, string, text as nonEmpty } from '../../core/check.js';
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../types.js';
 import { finalAnswer, numbersIn } from './answer.js';
@@ -18,7 +18,7 @@ export interface MathRewardOptions {
   readonly answerColumn?: string;
 }
 
-const OPTIONS: Rules = { answerColumn: string };
+const OPTIONS: Rules = { answerColumn: nonEmpty };
 
 /**
  * 1 when a completion's final answer (after `####`, in `\boxed{}`, or its last number) is the row's as mathematics, so 1/2 equals 0.5; else 0. Null
@@ -44,6 +44,8 @@ export function mathReward(options: MathRewardOptions = {}): RewardFunc {
 
 /** Whether two answers, written in any of the ways that mathReward reads, are the same. */
 export function sameAnswer(a: string, b: string): boolean {
+  check('sameAnswer', 'a', a, string);
+  check('sameAnswer', 'b', b, string);
   const [left, right] = [a, b].map((text) => parseMath(text) ?? valueOf(text));
   return left !== undefined && right !== undefined && sameMath(left, right);
 }
