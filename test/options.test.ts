@@ -102,7 +102,7 @@ const cases: Case[] = [
   ['featureSimilarity bin', "analysis.featureSimilarity: there is no option 'bin'. Did you mean 'bins'?", () => analysis.featureSimilarity(model, samples, any({ bin: 1 }))],
   ['diversity', "analysis.diversity: there is no option 'perPrompts'. Did you mean 'perPrompt'?", () => analysis.diversity([[1]], any({ perPrompts: 1 }))],
   ['trainer of nothing', 'GRPOTrainer: model must be a Model, got undefined', () => new (any(GRPOTrainer) as new () => object)()],
-  ['trainer args', "GRPOTrainer: there is no argument 'args'.", () => new GRPOTrainer(any({ ...training(), args: 1 }))],
+  ['trainer args', "GRPOTrainer: there is no argument 'args': its name here is config", () => new GRPOTrainer(any({ ...training(), args: 1 }))],
   ['trainer model', "GRPOTrainer: model must be a Model, got 'x'", () => new GRPOTrainer({ ...training(), model: any('x') })],
   ['trainer without rewards', 'GRPOTrainer: rewardFuncs must be a function or an array of functions that is not empty, got undefined', () => new GRPOTrainer({ ...training(), rewardFuncs: any(undefined) })],
   ['trainer data', 'GRPOTrainer: trainDataset must be an array of rows or a function (index, random) => row, got undefined', () => new GRPOTrainer({ ...training(), trainDataset: any(undefined) })],

@@ -78,16 +78,23 @@ export function check(caller: string, name: string, value: unknown, { expected, 
   if (!accepts(value)) fail('ERR_INVALID_ARG', `${caller}: ${name} must be ${expected}, got ${shown(value)}`);
 }
 
-/** @throws ERR_INVALID_ARG for a name that is not among `known`, with the nearest that is. */
-export function checkNames(caller: string, names: readonly string[], known: readonly string[], noun = 'option'): void {
-  for (const name of names) if (!known.includes(name)) fail('ERR_INVALID_ARG', `${caller}: there is no ${noun} '${name}'.${suggestion(name, known)}`);
+/** What to do instead of giving a name that has no meaning here, if anything is known. */
+export type Instead = (name: string) => string | undefined;
+
+/** @throws ERR_INVALID_ARG for a name that is not among `known`, with what to do instead or the nearest that is. */
+export function checkNames(caller: string, names: readonly string[], known: readonly string[], noun = 'option', instead?: Instead): void {
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    const remedy = instead?.(name);
+    fail('ERR_INVALID_ARG', `${caller}: there is no ${noun} '${name}'${remedy === undefined ? `.${suggestion(name, known)}` : `: ${remedy}`}`);
+  }
 }
 
 /** Options, or another argument that is an object of named values: unknown names first, then every value. undefined = not given. */
-export function checkOptions(caller: string, options: unknown, rules: Rules, { argument = 'options', noun = 'option' } = {}): void {
+export function checkOptions(caller: string, options: unknown, rules: Rules, { argument = 'options', noun = 'option', instead }: { readonly argument?: string; readonly noun?: string; readonly instead?: Instead } = {}): void {
   const values = options === undefined ? {} : options;
   check(caller, argument, values, object);
-  checkNames(caller, Object.keys(values as object), Object.keys(rules), noun);
+  checkNames(caller, Object.keys(values as object), Object.keys(rules), noun, instead);
   for (const [name, each] of Object.entries(rules)) {
     const value = (values as Readonly<Record<string, unknown>>)[name];
     if (value !== undefined || each.required) check(caller, name, value, each);

@@ -14,7 +14,7 @@ const VJP: Rules = { ...JOB, params: filterRule };
 
 /** Named arrays as one flat vector in the model's parameter order; what is not named is zero. */
 export function flatten(caller: string, model: Model, vectors: ParameterVectors, base?: RealArray): Float64Array {
-  check(caller, 'vectors', vectors, object);
+  check(caller, 'arrays by parameter name', vectors, object);
   const names = new Set(model.spec.parameters.map((p) => p.name));
   for (const name of Object.keys(vectors))
     if (!names.has(name)) fail('ERR_INVALID_ARG', `${caller}: there is no parameter '${name}'.${suggestion(name, [...names])}`);

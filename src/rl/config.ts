@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 
 import type { z } from 'zod';
 
-import { check, choice, shown } from '../core/check.js';
+import { check, checkNames, choice, shown } from '../core/check.js';
 import { camelCaseKeys } from '../core/names.js';
 import { fail, suggestion } from '../errors.js';
 import type { CFRLConfig, GRPOConfig, PPOConfig, RLOOConfig, SFTConfig } from './options.js';
@@ -241,8 +241,7 @@ export function resolveConfig<Name extends keyof Schemas>(name: Name, config: un
   const known = configOptions(name);
   const input = camelCaseKeys(config ?? {});
   if (input === null || typeof input !== 'object' || Array.isArray(input)) fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
-  for (const option of Object.keys(input))
-    if (!known.includes(option)) fail('ERR_INVALID_ARG', `${name}: there is no option '${option}'${instead(option) === undefined ? `.${suggestion(option, known)}` : `: ${instead(option)}`}`);
+  checkNames(name, Object.keys(input), known, 'option', instead);
   const { reportTo } = input as { reportTo?: unknown };
   const other = [reportTo].flat().find((one) => one !== undefined && one !== 'none' && one !== 'tensorboard');
   if (other !== undefined)

@@ -26,7 +26,7 @@ import { rewardInput, type Rollout, sample } from './rollout.js';
 import { resolveStages, type Stage, stepsOf } from './stages.js';
 import { Stream } from './streams.js';
 import { highEntropyMask, importanceWeights, offPolicyMask } from './tokenFactors.js';
-import { ARGUMENTS, type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
+import { ARGUMENT, ARGUMENTS, type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 import type { PromptRow, RewardFunc } from './types.js';
 import { ValueHead, type ValueHeadState, valueLoss } from './valueHead.js';
 
@@ -48,7 +48,7 @@ const POLICY_ARGUMENTS: Rules = {
 };
 /** The options among a trainer's arguments, both checked. */
 export function policyConfig<Name extends PolicyConfigName>(caller: string, name: Name, args: GRPOTrainerArguments<object>): ResolvedConfig<Name> {
-  checkOptions(caller, args, POLICY_ARGUMENTS, { argument: 'arguments', noun: 'argument' });
+  checkOptions(caller, args, POLICY_ARGUMENTS, ARGUMENT);
   return resolveConfig(name, args.config);
 }
 

@@ -11,7 +11,7 @@ import { resolveConfig, type ResolvedSFTConfig } from './config.js';
 import type { SFTConfig, StageConfig } from './options.js';
 import { longest } from './memory.js';
 import { resolveStages, stepsOf } from './stages.js';
-import { ARGUMENTS, type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
+import { ARGUMENT, ARGUMENTS, type StepContext, type StepOutcome, Trainer, type TrainerArguments } from './trainer.js';
 
 type Chat = readonly ChatMessage[];
 type Tokens = string | readonly number[];
@@ -46,7 +46,7 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
   readonly #batchSize: number;
 
   constructor(args: SFTTrainerArguments) {
-    checkOptions('SFTTrainer', args, ARGUMENTS, { argument: 'arguments', noun: 'argument' });
+    checkOptions('SFTTrainer', args, ARGUMENTS, ARGUMENT);
     const config = resolveConfig('SFTConfig', args.config);
     const batchSize = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
     super(args, config, (sampler) => resolveStages(config.stages ?? stagesOf(config, stepsOf(config, batchSize, sampler.size, 'SFTTrainer')), config));

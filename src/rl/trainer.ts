@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 
 import { anything, check, checkOptions, JOB, nonEmptyList, object, required, type Rules, text } from '../core/check.js';
+import { toCamelCase } from '../core/names.js';
 import { fail } from '../errors.js';
 import type { TrainingEstimate, TrainingShape } from '../model/estimate.js';
 import { type Model, modelRule } from '../model/model.js';
@@ -33,6 +34,13 @@ export interface TrainerArguments<Row> {
 
 /** What every trainer is made of; the data set and the config are judged where they are read. */
 export const ARGUMENTS: Rules = { model: required(modelRule), trainDataset: anything, evalDataset: nonEmptyList, tokenizer: object, config: anything };
+/** TRL's names of arguments. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  args: 'its name here is config', processingClass: 'its name here is tokenizer', peftConfig: 'load the model with it: Model.fromPretrained(dir, { peftConfig })', callbacks: 'do it between two steps of trainer.steps()',
+  optimizers: 'the optimizer is AdamW', rewardProcessingClasses: 'a reward function gets text', dataCollator: 'rows are read as they are',
+};
+/** How trainers check their arguments. */
+export const ARGUMENT = { argument: 'arguments', noun: 'argument', instead: (name: string): string | undefined => (Object.hasOwn(INSTEAD, toCamelCase(name)) ? INSTEAD[toCamelCase(name)] : undefined) };
 const EVALUATE: Rules = { signal: JOB['signal']! };
 const STEPS: Rules = { ...EVALUATE, resumeFrom: text };
 const TRAIN: Rules = { ...JOB, ...STEPS };
