@@ -26,7 +26,8 @@ export interface Diversity {
   readonly perPrompt: number;
 }
 
-const COMPLETION = rule('text, token ids or a completion { completionIds }', (value) => typeof value === 'string' || Array.isArray(value) || Array.isArray((value as Pick<Completion, 'completionIds'> | null)?.completionIds));
+const COMPLETION = rule('text, token ids or a completion { completionIds }', (value) =>
+  typeof value === 'string' || Array.isArray(value) || Array.isArray((value as Pick<Completion, 'completionIds'> | null)?.completionIds));
 const OPTIONS: Rules = { perPrompt: count, maxN: count };
 const EPSILON = 0.1;
 const ORDERS = 4;

@@ -8,7 +8,7 @@
 import { appendFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { anything, checkOptions, count, JOB, natural, nonEmptyList, object, required, type Rules, shown } from '../core/check.js';
+import { checkOptions, count, JOB, natural, nonEmptyList, object, required, type Rules, shown, text } from '../core/check.js';
 import { io, readIfPresent, writeAll, writeFileAtomically } from '../core/files.js';
 import { fail } from '../errors.js';
 import { bestOfN, mean, passAtK } from '../evaluation/estimators.js';
@@ -87,7 +87,10 @@ export interface AnalysisRow {
 
 const caller = 'analysis.record';
 const FILE = 'analysis.jsonl';
-const OPTIONS: Rules = { every: required(count), probes: required(nonEmptyList), sampling: object, kernelProbes: natural, explainedStates: natural, origin: modelRule, signal: JOB['signal']!, resumeFrom: anything };
+const OPTIONS: Rules = {
+  every: required(count), probes: required(nonEmptyList), sampling: object, kernelProbes: natural, explainedStates: natural, origin: modelRule, signal: JOB['signal']!,
+  resumeFrom: text,
+};
 
 /** `count` states, spread evenly over all states of the samples, at varying positions (golden-ratio offsets). */
 export function statesOf(samples: readonly Sample[], count: number): number[][] {

@@ -90,8 +90,16 @@ export function checkNames(caller: string, names: readonly string[], known: read
   }
 }
 
+interface Wording {
+  /** Of the object itself. */
+  readonly argument?: string;
+  /** Of what it holds. */
+  readonly noun?: string;
+  readonly instead?: Instead;
+}
+
 /** Options, or another argument that is an object of named values: unknown names first, then every value. undefined = not given. */
-export function checkOptions(caller: string, options: unknown, rules: Rules, { argument = 'options', noun = 'option', instead }: { readonly argument?: string; readonly noun?: string; readonly instead?: Instead } = {}): void {
+export function checkOptions(caller: string, options: unknown, rules: Rules, { argument = 'options', noun = 'option', instead }: Wording = {}): void {
   const values = options === undefined ? {} : options;
   check(caller, argument, values, object);
   checkNames(caller, Object.keys(values as object), Object.keys(rules), noun, instead);

@@ -49,7 +49,8 @@ const PREFIX = 'base_model.model.';
 const isName = (value: unknown) => typeof value === 'string' && value !== '';
 const NAMES = listOf('an array of module names', isName);
 const OPTIONS: Rules = {
-  r: count, loraAlpha: positive, useRslora: flag, loraDropout: anything, modulesToSave: orNull(NAMES), targetModules: rule("'all-linear', a pattern or an array of module names", (value) => isName(value) || NAMES.accepts(value)),
+  r: count, loraAlpha: positive, useRslora: flag, loraDropout: anything, modulesToSave: orNull(NAMES),
+  targetModules: rule("'all-linear', a pattern or an array of module names", (value) => isName(value) || NAMES.accepts(value)),
 };
 const LINEAR: readonly ParameterRole[] = ['q', 'k', 'v', 'qkv', 'attention_out', 'mlp_gate', 'mlp_up', 'mlp_down'];
 

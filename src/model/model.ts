@@ -1,5 +1,7 @@
 /** A decoder-only transformer on a context. The maths is native (native/model); this class names things and checks input. */
-import { check, checkOptions, count, flag, instance, JOB, LOSS_RULES, natural, object, reals, required, rule, type Rule, type Rules, TEMPERATURE, text } from '../core/check.js';
+import {
+  check, checkOptions, count, flag, instance, JOB, LOSS_RULES, natural, object, reals, required, rule, type Rule, type Rules, TEMPERATURE, text,
+} from '../core/check.js';
 import { type Context, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor, tensorRule } from '../core/tensor.js';
@@ -37,7 +39,7 @@ export interface ParameterInfo {
 /** 'classifier' = the unembedding matrix (lm_head) alone; 'body' = all but it; a RegExp is matched against parameter names. */
 export type Trainable = 'all' | 'classifier' | 'body' | RegExp;
 
-export const TRAINABLE: Rule = rule("'all', 'classifier', 'body' or a RegExp of parameter names", (value) => value instanceof RegExp || value === 'all' || value === 'classifier' || value === 'body');
+const TRAINABLE = rule("'all', 'classifier', 'body' or a RegExp of parameter names", (value) => value instanceof RegExp || ['all', 'classifier', 'body'].includes(value as string));
 
 /** How Model.fromConfig() makes a model. */
 export interface FromConfigOptions {
@@ -376,7 +378,8 @@ export class Model {
 /** Of arguments that are models. */
 export const modelRule: Rule = instance('a Model', Model);
 const GRADIENT: Rules = {
-  ...SCORE, ...LOSS_RULES, loss: required(LOSS_RULES.loss), coefficients: reals, entropyCoefficients: reals, advantages: reals, oldLogps: reals, refLogps: reals, weights: reals, headGradients: reals, headWeight: reals,
+  ...SCORE, ...LOSS_RULES, loss: required(LOSS_RULES.loss), coefficients: reals, entropyCoefficients: reals, advantages: reals, oldLogps: reals,
+  refLogps: reals, weights: reals, headGradients: reals, headWeight: reals,
   argmax: flag, reference: modelRule, maxTokens: count, gradientCheckpointing: flag,
 };
 

@@ -96,8 +96,13 @@ export function prepare(caller: string, model: Model, x1: readonly Sample[], x2:
   return { caller, model, first, second, options: { implementation: resolve(options.implementation), split, wanted: wantedMask(caller, model, options.params), maxBytes } };
 }
 
-const cheaper = ({ outputs = 'target', level = 'sequence', parts = false }: GramOptions): string =>
-  `use ${['fewer samples', ...(outputs === 'full' ? ["outputs 'trace'"] : []), ...(outputs === 'target' && level === 'token' ? ["level 'sequence'"] : []), ...(parts ? ['no parts'] : [])].join(', or ')}`;
+function cheaper({ outputs = 'target', level = 'sequence', parts = false }: GramOptions): string {
+  const calls = ['fewer samples'];
+  if (outputs === 'full') calls.push("outputs 'trace'");
+  if (outputs === 'target' && level === 'token') calls.push("level 'sequence'");
+  if (parts) calls.push('no parts');
+  return `use ${calls.join(', or ')}`;
+}
 
 const run = ({ model, first, second, options }: Call, job: GramOptions) => runJob(job, (onProgress) => model.native.gram(first, second, options, onProgress));
 const add = (into: Float64Array, from: Float64Array) => from.forEach((value, i) => (into[i]! += value));

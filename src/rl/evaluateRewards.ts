@@ -72,7 +72,8 @@ export interface EvaluatedCompletion {
 export type RewardEvaluation = { readonly prompts: number; readonly samplesPerPrompt: number } & Readonly<Record<string, number | null>>;
 
 const OPTIONS: Rules = {
-  ...JOB, ...SAMPLING, minP: orNull(SAMPLING['minP']!), rows: required(nonEmptyList), rewardFuncs: required(anything), rewardWeights: list, samples: natural, maxCompletionLength: count, stop: list, seed: natural,
+  ...JOB, ...SAMPLING, minP: orNull(SAMPLING['minP']!), rows: required(nonEmptyList), rewardFuncs: required(anything), rewardWeights: list,
+  samples: natural, maxCompletionLength: count, stop: list, seed: natural,
   chatTemplateKwargs: object, answers: func, tokenizer: object, rollouts: object, batchSize: count, rewardTimeoutMs: positive, onCompletion: func,
 };
 

@@ -43,7 +43,8 @@ export interface GRPOTrainerArguments<Config = GRPOConfig> extends TrainerArgume
 }
 
 const POLICY_ARGUMENTS: Rules = {
-  ...ARGUMENTS, rewardFuncs: required(rule('a function or an array of functions that is not empty', (value) => typeof value === 'function' || (Array.isArray(value) && value.length > 0))), refModel: modelRule,
+  ...ARGUMENTS, refModel: modelRule,
+  rewardFuncs: required(rule('a function or an array of functions that is not empty', (value) => typeof value === 'function' || (Array.isArray(value) && value.length > 0))),
   rollouts: rule('a source of completions with generate(), as openAIRollouts() makes', (value) => typeof (value as RolloutSource | null)?.generate === 'function'),
 };
 /** The options among a trainer's arguments, both checked. */

@@ -36,11 +36,15 @@ export interface TrainerArguments<Row> {
 export const ARGUMENTS: Rules = { model: required(modelRule), trainDataset: anything, evalDataset: nonEmptyList, tokenizer: object, config: anything };
 /** TRL's names of arguments. */
 const INSTEAD: Readonly<Record<string, string>> = {
-  args: 'its name here is config', processingClass: 'its name here is tokenizer', peftConfig: 'load the model with it: Model.fromPretrained(dir, { peftConfig })', callbacks: 'do it between two steps of trainer.steps()',
-  optimizers: 'the optimizer is AdamW', rewardProcessingClasses: 'a reward function gets text', dataCollator: 'rows are read as they are',
+  args: 'its name here is config', processingClass: 'its name here is tokenizer', rewardProcessingClasses: 'a reward function gets text',
+  peftConfig: 'load the model with it: Model.fromPretrained(dir, { peftConfig })', callbacks: 'do it between two steps of trainer.steps()',
+  optimizers: 'the optimizer is AdamW', dataCollator: 'rows are read as they are',
 };
 /** How trainers check their arguments. */
-export const ARGUMENT = { argument: 'arguments', noun: 'argument', instead: (name: string): string | undefined => (Object.hasOwn(INSTEAD, toCamelCase(name)) ? INSTEAD[toCamelCase(name)] : undefined) };
+export const ARGUMENT = {
+  argument: 'arguments', noun: 'argument',
+  instead: (name: string): string | undefined => (Object.hasOwn(INSTEAD, toCamelCase(name)) ? INSTEAD[toCamelCase(name)] : undefined),
+};
 const EVALUATE: Rules = { signal: JOB['signal']! };
 const STEPS: Rules = { ...EVALUATE, resumeFrom: text };
 const TRAIN: Rules = { ...JOB, ...STEPS };
@@ -145,7 +149,8 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   /** Trains to the end. @throws what a step threw (ERR_REWARD, ERR_IO, the signal's reason …), after writing a checkpoint. */
   async train(options: TrainOptions = {}): Promise<TrainResult> {
     checkOptions(`${this.#caller}.train`, options, TRAIN);
-    for await (const metrics of this.steps({ signal: options.signal, resumeFrom: options.resumeFrom })) options.onProgress?.({ step: metrics.step, totalSteps: this.totalSteps, stage: metrics.stage, metrics });
+    const { signal, resumeFrom, onProgress } = options;
+    for await (const metrics of this.steps({ signal, resumeFrom })) onProgress?.({ step: metrics.step, totalSteps: this.totalSteps, stage: metrics.stage, metrics });
     return { steps: this.step, metrics: this.#metrics, checkpoint: this.#checkpoint?.path };
   }
 
