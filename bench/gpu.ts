@@ -222,7 +222,7 @@ const rows: Record<string, readonly Line[]> = {
     ...products('MLP down', 16384, 3072, 768, 'forward'),
     ...products('MLP up, input gradient', 16384, 3072, 768, 'input gradient'),
     ...products('MLP up, weight gradient', 3072, 16384, 768, 'weight gradient'),
-    // What cuBLAS is slow at by itself (native/cuda/gemm.cu, Detour).
+    // Two of them are what cuBLAS is slow at by itself (native/cuda/gemm.cu, Detour), the others what they are compared with.
     ...products('attention output, bias and residual', 16384, 768, 768, 'forward', () => ({ bias: numbers(768), residual: matrix(16384, 768) }), ['bf16 in memory']),
     ...products('MLP down, bias and residual', 16384, 3072, 768, 'forward', () => ({ bias: numbers(768), residual: matrix(16384, 768) }), ['bf16 in memory']),
     ...products('MLP up, weight gradient, added', 3072, 16384, 768, 'weight gradient', () => ({ accumulate: true }), ['bf16 in memory']),
@@ -302,7 +302,7 @@ function peerLines(): PeerLine[] {
   return text.split('\n').filter((line) => /^\{.*\}$/.test(line)).map((line) => JSON.parse(line) as PeerLine);
 }
 
-const device = addon.cuda.devices[0];
+const device = addon.cuda.devices.find((d) => d.problem === undefined);
 const leave = (code: number, message: string): never => {
   process.stderr.write(`headfirst: bench:gpu: ${message}\n`);
   process.exit(code);

@@ -36,7 +36,7 @@ ContextHandle::ContextHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<
     const Napi::Value backend = options.Get("backend"), threads = options.Get("threads");
     const Backend chosen = backend.IsString() ? backend_named(backend.As<Napi::String>()) : best_cpu_backend();
     const Napi::Value index = options.Get("deviceIndex");
-    std::shared_ptr<Device> device = chosen == Backend::kCuda ? open_cuda(index.IsNumber() ? index.As<Napi::Number>().Int32Value() : 0) : nullptr;
+    std::shared_ptr<Device> device = chosen == Backend::kCuda ? open_cuda(index.IsNumber() ? index.As<Napi::Number>().Int32Value() : kFirstUsable) : nullptr;
     HF_CHECK(backend_available(chosen), ErrorCode::kBackendUnavailable, "Context: this machine cannot run backend '%s'", backend_name(chosen));
     object_ = std::make_shared<Context>(chosen, threads.IsNumber() ? std::max(1, threads.As<Napi::Number>().Int32Value()) : available_threads(),
                                         math_of("Context", options.Get("math")), std::move(device));

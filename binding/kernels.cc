@@ -444,6 +444,9 @@ Napi::Value call_cost(const Napi::CallbackInfo& info) {
     Reader reader(Args::kName, info[0].As<Napi::Object>(), DType::kF32);
     Args::visit(args, reader);
     reader.finish();
+    Run any;  // where every type is taken
+    any.backend = Backend::kCuda, any.math = Math::kBf16;
+    validate(args, any, /*check_overlap=*/false);
     const Cost c = cost(args);
     Napi::Object result = Napi::Object::New(info.Env());
     result.Set("flops", c.flops);

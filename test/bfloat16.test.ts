@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-import { AdamW, createContext, Model, ntk, type Sample } from '../src/index.js';
+import { AdamW, createContext, jacobian, Model, ntk, type Sample } from '../src/index.js';
 import { golden, goldenFamilies, readJson, temporaryDirectory } from './helpers/files.js';
 
 const context = await createContext({ threads: 1 });
@@ -45,7 +45,9 @@ describe.each(goldenFamilies)('%s', (name) => {
     expect(await gradientsOf(half)).toEqual(await gradientsOf(rounded));
     const sampled = (model: Model) => model.generate([[3, 1, 4], [1, 5]], { maxNewTokens: 12, numReturnSequences: 3, seed: 2, stop: [] });
     expect(await sampled(half)).toEqual(await sampled(rounded));
-    expect((await ntk.gram(half, samples)).kernel).toEqual((await ntk.gram(rounded, samples)).kernel);
+    for (const outputs of ['target', 'trace'] as const) expect((await ntk.gram(half, samples, null, { outputs })).kernel, outputs).toEqual((await ntk.gram(rounded, samples, null, { outputs })).kernel);
+    const rows = async (model: Model) => (await jacobian(model, [[1, 2, 3]], { outputs: [0, model.spec.vocabSize - 1] })).jacobian.data();
+    expect(await rows(half)).toEqual(await rows(rounded));
     const tangents = { [half.parameters((p) => p.role === 'mlp_down')[0]!.name]: Float64Array.from({ length: half.parameters((p) => p.role === 'mlp_down')[0]!.size }, (_, i) => Math.sin(i)) };
     const moved = async (model: Model) => (await model.jvp({ inputIds: [[1, 2, 3]] }, tangents)).logits[0]!.data();
     expect(await moved(half)).toEqual(await moved(rounded));

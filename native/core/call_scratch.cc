@@ -24,7 +24,7 @@ CallScratch::CallScratch(Run& run) : run_(run) {
   m.host.reset_peak();
   if (run.backend != Backend::kCuda) return;
   if (!m.device) {
-    m.device = open_cuda(0);
+    m.device = open_cuda(kFirstUsable);
     m.device_arena.emplace(m.device);
   }
   run.device = m.device.get(), run.device_arena = &*m.device_arena;

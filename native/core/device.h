@@ -50,7 +50,8 @@ struct CudaStatus {
 const CudaStatus& cuda_status();
 // Which cuBLASLt plain products use, or why none; looks for it on the first call.
 std::string cublas_status();
-// ERR_BACKEND_UNAVAILABLE with the reason when there is no such device.
+// ERR_BACKEND_UNAVAILABLE with the reason when there is no such device. kFirstUsable: the first that the kernels run on.
+constexpr int kFirstUsable = -1;
 std::shared_ptr<Device> open_cuda(int index);
 
 }  // namespace hf

@@ -58,6 +58,8 @@ const CudaStatus& cuda_status() {
 std::shared_ptr<Device> open_cuda(int index) {
   const CudaStatus& status = cuda_status();
   HF_CHECK(!status.devices.empty(), ErrorCode::kBackendUnavailable, "cuda: %s", status.reason.c_str());
+  if (index == kFirstUsable)  // there is one, or there were none in the list
+    for (index = 0; !status.devices[size_t(index)].problem.empty();) ++index;
   HF_CHECK(index >= 0 && index < int(status.devices.size()), ErrorCode::kBackendUnavailable, "cuda: there is no device %d; this machine has %zu",
            index, status.devices.size());
   const CudaDevice& device = status.devices[size_t(index)];

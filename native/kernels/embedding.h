@@ -1,6 +1,6 @@
 // Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
 // Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order of n (deterministic).
-// Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
+// table may be bfloat16, widened exactly. Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
 #pragma once
 
 #include "kernels/fields.h"
@@ -13,7 +13,7 @@ struct EmbeddingArgs {
   static constexpr const char* kName = "embedding";
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
-    f.in("table", s.table, "V C", kStored);
+    f.in("table", s.table, "V C", kStored | kBf16);
     f.in("ids", s.ids, "N", kIndices);
     f.in("table2", s.table2, "T C", kOptional);
     f.in("ids2", s.ids2, "N", kOptional | kIndices);

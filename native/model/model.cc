@@ -113,10 +113,12 @@ bool Model::rounded(int parameter) const {
 
 void Model::refresh(int parameter, Run& run) {
   if (!rounded(parameter)) return;
-  if (run.device) {  // whose copies round
+  if (run.device) {
     CopyArgs args;
     args.x = weight(parameter).split_last(1), args.y = operand(parameter).split_last(1);
-    return dispatch(args, run);
+    Run rounding = run;
+    rounding.math = Math::kBf16;  // where copies round, whatever the model's math
+    return dispatch(args, rounding);
   }
   const int64_t count = parameters_[parameter].size;
   const float* from = weight(parameter).as<float>();

@@ -7,7 +7,7 @@ void run(const EmbeddingArgs& a, Run&) {
   const int64_t N = a.y.shape[0], C = a.y.shape[1];
   for (int64_t n = 0; n < N; ++n)
     for (int64_t c = 0; c < C; ++c) {
-      Real value = a.table.as<Real>()[a.ids.as<int32_t>()[n] * a.table.stride[0] + c];
+      Real value = real_at<Real>(a.table, a.ids.as<int32_t>()[n], c);
       if (a.table2) value += a.table2.as<Real>()[a.ids2.as<int32_t>()[n] * a.table2.stride[0] + c];
       a.y.as<Real>()[n * a.y.stride[0] + c] = value;
     }

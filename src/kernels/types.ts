@@ -904,7 +904,7 @@ export interface Kernels {
   /**
    * Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
    * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order of n (deterministic).
-   * Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
+   * table may be bfloat16, widened exactly. Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
    * @see native/kernels/embedding.h
    */
   embedding(args: EmbeddingArgs, options?: KernelOptions): Promise<EmbeddingResult>;
@@ -913,7 +913,7 @@ export interface Kernels {
   /**
    * Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
    * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order of n (deterministic).
-   * Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
+   * table may be bfloat16, widened exactly. Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
    * @see native/kernels/embedding.h
    */
   embedding_backward(args: EmbeddingBackwardArgs, options?: KernelOptions): Promise<EmbeddingBackwardResult>;

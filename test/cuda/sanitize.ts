@@ -6,6 +6,7 @@ import { addon } from '../../src/native/addon.js';
 import type { NativeMath } from '../../src/native/types.js';
 import { allCases } from '../cases/index.js';
 import type { CaseArgs, OpCase, OpCases } from '../cases/define.js';
+import { detours } from '../helpers/detours.js';
 import { entry, prepare, runCase } from '../helpers/kernels.js';
 import { pairs } from '../helpers/pairs.js';
 import { callsOf } from '../helpers/parity.js';
@@ -39,12 +40,14 @@ function wide(): Call[] {
     { label: 'wide', name: 'token_gram', args: { ...pairs(random, [...Array<number>(30).fill(32), 7, 0, 129], 64, 64) } },
   ];
 }
+const roundabout = (): Call[] => detours(new Random(2)).map(({ name, args }) => ({ label: name, name: 'gemm', args }));
 
-if (!addon.cuda.devices[0]) {
+const device = addon.cuda.devices.find((d) => d.problem === undefined);
+if (!device) {
   process.stderr.write(`headfirst: sanitize: ${addon.cuda.reason}\n`);
   process.exit(1);
 }
-const calls: Call[] = [...allCases.flatMap((cases) => chosen(cases).flatMap((test) => callsOf(cases, test).map((call) => ({ label: test.name, ...call })))), ...wide()];
+const calls: Call[] = [...allCases.flatMap((cases) => chosen(cases).flatMap((test) => callsOf(cases, test).map((call) => ({ label: test.name, ...call })))), ...wide(), ...roundabout()];
 let done = 0;
 // The maths outside: should time run out, every op has run in at least one.
 const all = (['bf16', 'fp32', 'tf32'] as NativeMath[]).flatMap((math) => calls.filter((call) => ops.length === 0 || ops.includes(call.name)).map((call) => ({ math, ...call })));
@@ -58,4 +61,4 @@ for (const { math, label, name, args } of all) {
   }
   ++done;
 }
-process.stdout.write(`${done} of ${all.length} calls on ${addon.cuda.devices[0].name} in ${(performance.now() / 1e3).toFixed(1)} s${done < all.length ? `; not reached: ${all[done]!.name}, ${all[done]!.label}, ${all[done]!.math} and what follows` : ''}\n`);
+process.stdout.write(`${done} of ${all.length} calls on ${device.name} in ${(performance.now() / 1e3).toFixed(1)} s${done < all.length ? `; not reached: ${all[done]!.name}, ${all[done]!.label}, ${all[done]!.math} and what follows` : ''}\n`);
