@@ -45,7 +45,7 @@ export interface GemmPackResult {
 /** Arguments of {@link Kernels.embedding}, which says what they mean. Sizes in parentheses: the same letter is the same size. */
 export interface EmbeddingArgs {
   /** (V, C). */
-  readonly table: ArrayView<RealArray>;
+  readonly table: ArrayView<RealArray | Uint16Array>;
   /** (N). */
   readonly ids: Int32Array | ArrayView<Int32Array>;
   /** (T, C). */
