@@ -199,6 +199,7 @@ describe('modes and budgets', async () => {
       expect(seen.every(([, total]) => total === entries), what).toBe(true);
       expect(seen.map(([done]) => done), what).toEqual(seen.map(([done]) => done).sort((a, b) => a - b));
       expect(seen.at(-1)![0], what).toBe(entries);
+      if ('level' in options) expect(new Set(seen.map(([done]) => done)).size, what).toBeGreaterThan(2);  // of one block: layer by layer
     }
   });
 

@@ -85,8 +85,8 @@ HF_HOST_INLINE View host_tensor(Run& run, DType dtype, Dims... dims) {
 
 // Throws ERR_ABORTED once the job was cancelled. Called between ops and between tiles: at most about 50 ms apart.
 void checkpoint(Run& run);
-// Coalesced: the caller sees the latest value, not every one. For ops: nothing where the job is more than the op.
-void report_progress(Run& run, int64_t done, int64_t total);
+// Coalesced: the caller sees the latest value, not every one.
+void report_progress(Run& run, int64_t done, int64_t total);  // of the job; an op's is nothing where the job is more than the op:
 HF_HOST_INLINE void report_op_progress(Run& run, int64_t done, int64_t total) {
   if (run.one_op) report_progress(run, done, total);
 }

@@ -93,37 +93,6 @@ class GramSink : public PairSink {
   static void set_first(Args& args, const View& a, const View& d, const GradientRows& rows) {
     args.a = a, args.d = d, args.offsets = rows.offsets, args.a_rows = rows.a_rows;
   }
-  // The classifier's slices and the body's linear layers, which are nearly all of the work.
-  double count_steps() const {
-    const Model& model = block_.model;
-    int64_t steps = wants(model.classifier()) ? (model.spec().vocab_size + block_.slice_width() - 1) / block_.slice_width() : 0;
-    const auto add = [&](const std::vector<Linear>& linears) {
-      for (const Linear& linear : linears) {
-        steps += wants(linear);
-        for (const Adapter& adapter : linear.adapters) steps += wants(adapter.up) + wants(adapter.down);
-      }
-    };
-    for (int l = 0; l < model.spec().layers; ++l) {
-      const LayerWeights& w = model.layer(l);
-      add(w.qkv), add(w.mlp_in), add({w.attention_out, w.mlp_down});
-    }
-    return double(std::max<int64_t>(steps, 1));
-  }
-  void step() {
-    if (progress_) progress_(std::min(++done_ / steps_, 1.0));
-  }
-
-  void multiply(const Linear& linear, const MatrixPair& pair, const StoredPair* stored) {
-    if (options_.split != Split::kParameters && all_wanted(linear)) {
-      contract(pair, stored, 0, linear.out(), linear.parts.front().bias >= 0, matrix_of(linear.parts.front().weight));
-      return;
-    }
-    for (const LinearPart& part : linear.parts) {
-      if (wants(part.weight)) contract(pair, stored, part.begin, part.count, false, matrix_of(part.weight));
-      if (part.bias >= 0 && wants(part.bias)) contract_bias(pair, stored, part);
-    }
-  }
-
   // The stored block owns the rows of the matrix, the live one its columns.
   template <class Args>
   static void set_second(Args& args, const View& a, const View& d, const GradientRows& rows) {
@@ -184,6 +153,37 @@ class GramSink : public PairSink {
   }
   View cross_matrix() const {
     return matrix(options_.split == Split::kTotal ? 0 : options_.split == Split::kComponents ? 2 : int64_t(block_.model.parameters().size()) + 1);
+  }
+
+  // The classifier's slices and the body's linear layers, which are nearly all of the work.
+  double count_steps() const {
+    const Model& model = block_.model;
+    int64_t steps = wants(model.classifier()) ? (model.spec().vocab_size + block_.slice_width() - 1) / block_.slice_width() : 0;
+    const auto add = [&](const std::vector<Linear>& linears) {
+      for (const Linear& linear : linears) {
+        steps += wants(linear);
+        for (const Adapter& adapter : linear.adapters) steps += wants(adapter.up) + wants(adapter.down);
+      }
+    };
+    for (int l = 0; l < model.spec().layers; ++l) {
+      const LayerWeights& w = model.layer(l);
+      add(w.qkv), add(w.mlp_in), add({w.attention_out, w.mlp_down});
+    }
+    return double(std::max<int64_t>(steps, 1));
+  }
+  void step() {
+    if (progress_) progress_(std::min(++done_ / steps_, 1.0));
+  }
+
+  void multiply(const Linear& linear, const MatrixPair& pair, const StoredPair* stored) {
+    if (options_.split != Split::kParameters && all_wanted(linear)) {
+      contract(pair, stored, 0, linear.out(), linear.parts.front().bias >= 0, matrix_of(linear.parts.front().weight));
+      return;
+    }
+    for (const LinearPart& part : linear.parts) {
+      if (wants(part.weight)) contract(pair, stored, part.begin, part.count, false, matrix_of(part.weight));
+      if (part.bias >= 0 && wants(part.bias)) contract_bias(pair, stored, part);
+    }
   }
 
   // The cheaper of the two forms.

@@ -8,7 +8,7 @@
 import { appendFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { checkOptions, count, JOB, natural, nonEmptyList, object, required, type Rules, shown, text } from '../core/check.js';
+import { checkOptions, count, natural, nonEmptyList, object, required, type Rules, shown, SIGNAL, text } from '../core/check.js';
 import { io, readIfPresent, writeAll, writeFileAtomically } from '../core/files.js';
 import { fail } from '../errors.js';
 import { bestOfN, mean, passAtK } from '../evaluation/estimators.js';
@@ -88,7 +88,7 @@ export interface AnalysisRow {
 const caller = 'analysis.record';
 const FILE = 'analysis.jsonl';
 const OPTIONS: Rules = {
-  every: required(count), probes: required(nonEmptyList), sampling: object, kernelProbes: natural, explainedStates: natural, origin: modelRule, signal: JOB['signal']!,
+  every: required(count), probes: required(nonEmptyList), sampling: object, kernelProbes: natural, explainedStates: natural, origin: modelRule, ...SIGNAL,
   resumeFrom: text,
 };
 

@@ -3,7 +3,7 @@
  * and a step explained. With one checkpoint the step is plain ascent on the samples (advantage 1 where none is given: their likelihood); with
  * a pair it is the whole move from the first to the second, which is first-order only as far as it is small.
  */
-import { check, checkOptions, func, JOB, natural, nonNegative, type Rules } from '../core/check.js';
+import { check, checkOptions, func, natural, nonNegative, type Rules, SIGNAL } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
@@ -62,7 +62,7 @@ export interface Snapshot {
   readonly problems: readonly string[];
 }
 
-const OPTIONS: Rules = { ...JOB, after: modelRule, learningRate: nonNegative, kernelSamples: natural, states: natural, onPhase: func };
+const OPTIONS: Rules = { ...SIGNAL, after: modelRule, learningRate: nonNegative, kernelSamples: natural, states: natural, onPhase: func };
 const SHOWN_PROBES = 8;
 const POINTS = 600;
 const plural = (n: number, noun: string) => `${n} ${noun}${n === 1 ? '' : 's'}`;

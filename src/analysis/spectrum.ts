@@ -5,7 +5,7 @@
  *   stable rank          Σ λ / λ_max
  * all n for n equal eigenvalues and 1 for one; rounding's negative eigenvalues of a kernel count as 0 in them. O(n³) time, O(n²) memory.
  */
-import { checkOptions, JOB, type Rules } from '../core/check.js';
+import { checkOptions, SIGNAL } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import { fail } from '../errors.js';
 import { eigenvaluesOf } from './eigenvalues.js';
@@ -29,8 +29,6 @@ export interface Spectrum {
   readonly rank: number;
 }
 
-const OPTIONS: Rules = { signal: JOB['signal']! };
-
 /** Largest |K_ij − K_ji| that counts as rounding, relative to the largest entry: kernels come in float32 as well. */
 const SYMMETRY = 1e-5;
 
@@ -53,7 +51,7 @@ function symmetrised(caller: string, { data, rows: n }: Matrix): Float64Array<Ar
  */
 export async function spectrum(kernel: MatrixLike, options: Pick<JobOptions, 'signal'> = {}): Promise<Spectrum> {
   const caller = 'analysis.spectrum';
-  checkOptions(caller, options, OPTIONS);
+  checkOptions(caller, options, SIGNAL);
   const matrix = await squareMatrixOf(caller, 'kernel', kernel);
   const eigenvalues = (await eigenvaluesOf(symmetrised(caller, matrix), matrix.rows, options)).sort().reverse();
   return { eigenvalues, ...ranks(eigenvalues) };

@@ -56,10 +56,10 @@ export const LOSS_RULES = {
   klBiasCorrection: flag, importance: choice('token', 'sequence', 'product'),
 } satisfies Rules;
 
-export const JOB: Rules = {
+export const SIGNAL = {
   signal: rule('an AbortSignal', (value) => typeof (value as AbortSignal | null)?.addEventListener === 'function' && 'aborted' in (value as AbortSignal)),
-  onProgress: func,
-};
+} satisfies Rules;
+export const JOB: Rules = { ...SIGNAL, onProgress: func };
 
 /** A value as messages show it. */
 export function shown(value: unknown): string {

@@ -46,8 +46,9 @@ export interface Batch {
   readonly inputIds: readonly (readonly number[])[];
 }
 const BATCH: Rules = { inputIds: required(list) };
+export const checkBatch = (caller: string, batch: Batch): void => checkOptions(caller, batch, BATCH, { argument: 'batch', noun: 'field' });
 export function packBatch(caller: string, limits: Limits, batch: Batch): PackedSequences {
-  checkOptions(caller, batch, BATCH, { argument: 'batch', noun: 'field' });
+  checkBatch(caller, batch);
   return packSequences(caller, limits, batch.inputIds);
 }
 

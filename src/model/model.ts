@@ -9,7 +9,7 @@ import { fail, suggestion } from '../errors.js';
 import { addon } from '../native/addon.js';
 import type { ModelSpec, NativeHead, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
 import { findAdapterTensors, initialiseAdapters, type PeftConfig, readAdapterConfig, type ResolvedPeftConfig, resolvePeftConfig, saveAdapterDirectory, trainsWithAdapter, withAdapters } from './adapters.js';
-import { type Batch, packBatch, packPrompts, packSamples, type Sample } from './batch.js';
+import { type Batch, checkBatch, packBatch, packPrompts, packSamples, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
 import { estimateTraining, type TrainingEstimate, type TrainingShape } from './estimate.js';
@@ -262,7 +262,7 @@ export class Model {
     options: JobOptions & { readonly temperature?: number } = {},
   ): Promise<{ logps: Float32Array[]; entropy: Float32Array[]; maxProb: Float32Array[] }> {
     checkOptions('model.logprobs', options, LOGPROBS);
-    packBatch('model.logprobs', this, batch);
+    checkBatch('model.logprobs', batch);
     const samples = batch.inputIds.map((inputIds) => ({ inputIds, scoreFrom: 1 }));
     const scores = await this.score(samples, options, 'model.logprobs');
     let row = 0;

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 
-import { anything, check, checkOptions, JOB, nonEmptyList, object, required, type Rules, text } from '../core/check.js';
+import { anything, check, checkOptions, JOB, nonEmptyList, object, required, type Rules, SIGNAL, text } from '../core/check.js';
 import { toCamelCase } from '../core/names.js';
 import { fail } from '../errors.js';
 import type { TrainingEstimate, TrainingShape } from '../model/estimate.js';
@@ -45,8 +45,7 @@ export const ARGUMENT = {
   argument: 'arguments', noun: 'argument',
   instead: (name: string): string | undefined => (Object.hasOwn(INSTEAD, toCamelCase(name)) ? INSTEAD[toCamelCase(name)] : undefined),
 };
-const EVALUATE: Rules = { signal: JOB['signal']! };
-const STEPS: Rules = { ...EVALUATE, resumeFrom: text };
+const STEPS: Rules = { ...SIGNAL, resumeFrom: text };
 const TRAIN: Rules = { ...JOB, ...STEPS };
 
 export interface StepContext {
@@ -109,7 +108,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   abstract evaluate(options?: { readonly signal?: AbortSignal | undefined }): Promise<Record<string, number | null>>;
   /** evaluate()'s, checked. */
   protected evaluationOptions(options: Pick<TrainOptions, 'signal'>): Pick<TrainOptions, 'signal'> {
-    checkOptions(`${this.#caller}.evaluate`, options, EVALUATE);
+    checkOptions(`${this.#caller}.evaluate`, options, SIGNAL);
     return options;
   }
   /** Before the first step and before a checkpoint is loaded: the model is as it was given. */

@@ -9,6 +9,7 @@ import { detours } from '../helpers/detours.js';
 import { derivedArgs, entry, hasEntry, numbers, relativeError, runCase } from '../helpers/kernels.js';
 import { outputsOf } from '../helpers/parity.js';
 import { Random, type RealTensor } from '../helpers/random.js';
+import type { ArrayView } from '../../src/native/types.js';
 
 /** To nearest, as the hardware does: tf32 keeps 10 bits of the mantissa (ties away from zero), bfloat16 7 (ties to even). */
 function rounded(x: number, math: 'tf32' | 'bf16'): number {
@@ -16,6 +17,8 @@ function rounded(x: number, math: 'tf32' | 'bf16'): number {
   const out = math === 'tf32' ? (bits + 0x1000) & ~0x1fff : (bits + 0x7fff + ((bits >>> 16) & 1)) & ~0xffff;
   return new Float32Array(Uint32Array.of(out).buffer)[0]!;
 }
+/** Of an array of bfloat16. */
+const decoded = (view: ArrayView): Float64Array => numbers(view).map((bits) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!);
 const round = (t: RealTensor, math: 'tf32' | 'bf16'): RealTensor => ({ ...t, data: t.data.map((x) => rounded(x, math)) });
 
 describe.each(['tf32', 'bf16'] as const)('%s', (math) => {
@@ -63,6 +66,24 @@ describe.each(['tf32', 'bf16'] as const)('%s', (math) => {
     }
     expect(largest).toBeGreaterThan(1e-5);
   });
+
+  // As the engine calls them in bf16 math: everything stored in bfloat16, for which the kernels approximate; rows that are aligned, and not.
+  it.runIf(math === 'bf16').each(['gelu', 'gelu_new', 'silu_gate', 'relu'].flatMap((kind) => [1032, 70].map((columns) => [kind, columns] as const)))(
+    'activation and its backward pass, %s, %i columns: bfloat16 in and out', (kind, columns) => {
+      const random = new Random(6), gated = kind === 'silu_gate';
+      const tensor = (scale: number) => ({ ...round(random.normal([3, columns], scale), math), bfloat16: true });
+      const x = tensor(3), d_y = tensor(1), result = () => ({ data: new Float64Array(3 * columns), shape: [3, columns], bfloat16: true });
+      const inputs: CaseArgs = { x, kind, ...(gated ? { up: tensor(1) } : {}) };
+      const plain = (args: CaseArgs): CaseArgs => Object.fromEntries(Object.entries(args).map(([name, value]) => [name, typeof value === 'object' ? { ...value, bfloat16: false } : value]));
+      for (const [name, args, outputs] of [['activation', inputs, ['y']], ['activation_backward', { ...inputs, d_y }, gated ? ['d_x', 'd_up'] : ['d_x']]] as const) {
+        const ours = runCase(entry(name), { ...args, ...Object.fromEntries(outputs.map((output) => [output, result()])) }, 'cuda', { math });
+        const exact = runCase(entry(name), { ...plain(args), ...(gated && name !== 'activation' ? { d_up: true } : {}) }, 'reference64');
+        for (const output of outputs) {
+          const [got, wanted] = [decoded(ours[output]!), numbers(exact[output]!)];
+          wanted.forEach((w, i) => expect(Math.abs(got[i]! - w), `${name}.${output}[${i}]: ${got[i]} for ${w}`).toBeLessThanOrEqual(2 ** -8 * Math.abs(w) + 1e-6));
+        }
+      }
+    });
 
   // The kernels of bf16 are others than those that kernels.test.ts runs.
   const { invariants } = allCases.find((c) => c.op === 'attention')!;
