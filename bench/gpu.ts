@@ -11,9 +11,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { AdamW, type Context, createContext, Model, ntk, type Sample } from '../src/index.js';
-import { addon } from '../src/native/addon.js';
-import { root } from '../src/native/locate.js';
-import type { ArrayView, KernelArgs, NativeMath } from '../src/native/types.js';
+import { addon } from '../src/core/addon/addon.js';
+import { root } from '../src/core/addon/locate.js';
+import type { ArrayView, KernelArgs, NativeMath } from '../src/core/addon/contract.js';
 import { Random } from '../test/helpers/random.js';
 
 interface Row {
@@ -222,7 +222,7 @@ const rows: Record<string, readonly Line[]> = {
     ...products('MLP down', 16384, 3072, 768, 'forward'),
     ...products('MLP up, input gradient', 16384, 3072, 768, 'input gradient'),
     ...products('MLP up, weight gradient', 3072, 16384, 768, 'weight gradient'),
-    // Two of them are what cuBLAS is slow at by itself (native/cuda/gemm.cu, Detour), the others what they are compared with.
+    // Two of them are what cuBLAS is slow at by itself (native/ops/linear/cuda/gemm.cu, Detour), the others what they are compared with.
     ...products('attention output, bias and residual', 16384, 768, 768, 'forward', () => ({ bias: numbers(768), residual: matrix(16384, 768) }), ['bf16 in memory']),
     ...products('MLP down, bias and residual', 16384, 3072, 768, 'forward', () => ({ bias: numbers(768), residual: matrix(16384, 768) }), ['bf16 in memory']),
     ...products('MLP up, weight gradient, added', 3072, 16384, 768, 'weight gradient', () => ({ accumulate: true }), ['bf16 in memory']),

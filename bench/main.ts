@@ -9,10 +9,10 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { commandLine, integer, printJson, real, usageErrors } from '../src/cli/options.js';
+import { commandLine, integer, printJson, real, usageErrors } from '../src/cli/flags.js';
 import type { CodedError } from '../src/errors.js';
-import { addon } from '../src/native/addon.js';
-import type { BackendName } from '../src/native/types.js';
+import { addon } from '../src/core/addon/addon.js';
+import type { BackendName } from '../src/core/addon/contract.js';
 import { compare, readResults } from './compare.js';
 import { benchOps, opNames } from './ops.js';
 import { bound, time, type Line, type Machine, type Rates } from './types.js';

@@ -3,7 +3,7 @@ import { allCases } from '../test/cases/index.js';
 import type { CaseArgs, OpCase, OpCases } from '../test/cases/define.js';
 import { derivedArgs, entry, hasEntry, isTensorField, prepare, relativeError, runCase } from '../test/helpers/kernels.js';
 import { Random } from '../test/helpers/random.js';
-import type { BackendName, KernelResult, NativeMath, NativeOp } from '../src/native/types.js';
+import type { BackendName, KernelResult, NativeMath, NativeOp } from '../src/core/addon/contract.js';
 import { measure } from './harness.js';
 import { bound, type Settings } from './types.js';
 

@@ -1,4 +1,4 @@
-import type { BackendName } from '../src/native/types.js';
+import type { BackendName } from '../src/core/addon/contract.js';
 import type { TimeLimits, Timing } from './harness.js';
 
 /** One result. Times in seconds. */

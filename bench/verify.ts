@@ -1,7 +1,7 @@
 /** `headfirst verify [op…]`: the accuracy rule on two cases of every op, for every backend that this machine runs. */
-import { addon } from '../src/native/addon.js';
-import { onHardware } from '../src/native/runs.js';
-import type { BackendName } from '../src/native/types.js';
+import { addon } from '../src/core/addon/addon.js';
+import { onHardware } from '../src/core/addon/runs.js';
+import type { BackendName } from '../src/core/addon/contract.js';
 import { allCases } from '../test/cases/index.js';
 import { calls, verify } from './ops.js';
 

@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { addon } from '../src/native/addon.js';
+import { addon } from '../src/core/addon/addon.js';
 import { AdamW, analysis, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
 import { Random } from '../test/helpers/random.js';
 import { measure, median, type Timing } from './harness.js';

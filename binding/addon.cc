@@ -1,10 +1,10 @@
 // The addon's entry point.
 #include <napi.h>
 
-#include "core/cpu.h"
+#include "runtime/cpu.h"
 #include "env.h"
 #include "kernels.h"
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "objects.h"
 #include "policy.h"
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 
-#include "core/cpu.h"
+#include "runtime/cpu.h"
 #include "env.h"
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "objects.h"
 #include "views.h"
 

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/context.h"
+#include "runtime/context.h"
 #include "core/error.h"
 
 namespace hf::binding {

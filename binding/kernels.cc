@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "core/call_scratch.h"
-#include "core/cpu.h"
+#include "runtime/call_scratch.h"
+#include "runtime/cpu.h"
 #include "env.h"
-#include "kernels/op_table.h"
-#include "kernels/rates.h"
+#include "ops/op_table.h"
+#include "ops/rates.h"
 #include "objects.h"
 #include "options.h"
 #include "views.h"
@@ -505,7 +505,7 @@ void add(Napi::Env env, Napi::Array list, const char* op) {
 void init_kernels(Napi::Env env, Napi::Object exports) {
   Napi::Array list = Napi::Array::New(env);
 #define HF_OP(op, Forward, Backward, Jvp) add<Forward>(env, list, #op), add<Backward>(env, list, #op), add<Jvp>(env, list, #op);
-#include "kernels/op_list.inc"
+#include "ops/op_list.inc"
 #undef HF_OP
   exports.Set("ops", list);
   exports.Set("measureRates", Napi::Function::New<call_rates>(env, "measureRates"));

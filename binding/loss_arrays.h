@@ -1,4 +1,4 @@
-// The per-row arrays of a policy-gradient loss (NativeLoss of src/native/types.ts) and its results (NativeScores).
+// The per-row arrays of a policy-gradient loss (NativeLoss of src/core/addon/contract.ts) and its results (NativeScores).
 #pragma once
 
 #include <napi.h>

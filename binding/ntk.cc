@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "env.h"
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "ntk/gram.h"
 #include "ntk/per_sample.h"
 #include "ntk/sketch.h"

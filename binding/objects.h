@@ -8,8 +8,8 @@
 
 #include <functional>
 
-#include "core/buffer.h"
-#include "core/context.h"
+#include "runtime/buffer.h"
+#include "runtime/context.h"
 #include "model/model.h"
 #include "policy/optimizer.h"
 

@@ -1,4 +1,4 @@
-// Packed token lists from JavaScript (PackedSequences and PackedSamples of src/native/types.ts).
+// Packed token lists from JavaScript (PackedSequences and PackedSamples of src/core/addon/contract.ts).
 #pragma once
 
 #include <napi.h>

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "env.h"
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "loss_arrays.h"
 #include "objects.h"
 #include "options.h"

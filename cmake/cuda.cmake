@@ -1,4 +1,4 @@
-# Defines headfirst_cuda, an object library that implements core/device.h and register_cuda(): from native/cuda with nvcc, or from none.cc
+# Defines headfirst_cuda, an object library that implements runtime/device.h and register_cuda(): from the .cu files with nvcc, or from none.cc
 # where nvcc is missing or does not work with this host compiler. Never fatal; one status line says which, and why.
 #   -DHEADFIRST_CUDA=OFF leaves it out.
 set(HEADFIRST_CUDA AUTO CACHE STRING "AUTO: CUDA kernels when nvcc is found; OFF: none")
@@ -35,7 +35,7 @@ endif()
 
 if(HEADFIRST_CUDA_SKIPPED)
   message(STATUS "headfirst: CUDA kernels are left out (${HEADFIRST_CUDA_SKIPPED})")
-  add_library(headfirst_cuda OBJECT native/cuda/none.cc)
+  add_library(headfirst_cuda OBJECT native/backends/cuda/none.cc)
   target_include_directories(headfirst_cuda PRIVATE native)
   target_compile_definitions(headfirst_cuda PRIVATE HEADFIRST_CUDA_SKIPPED="${HEADFIRST_CUDA_SKIPPED}")
 else()
@@ -50,7 +50,7 @@ else()
       set(CMAKE_CUDA20_${kind}_COMPILE_OPTION "-std=c++20")
     endif()
   endforeach()
-  file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS native/cuda/*.cu)
+  file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS native/backends/cuda/*.cu native/ops/*/cuda/*.cu)
   add_library(headfirst_cuda OBJECT ${CUDA_SOURCES})
   target_include_directories(headfirst_cuda PRIVATE native)
   target_compile_definitions(headfirst_cuda PRIVATE HEADFIRST_CUDA_ARCHITECTURES="sm_80, sm_90a, compute_80")

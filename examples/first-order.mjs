@@ -5,7 +5,7 @@
  */
 import { analysis, createContext, Model } from 'headfirst';
 
-import { decode, encode, EOS, MAX_RESPONSE_TOKENS, promptText, reward, splitAdditions } from '../build/js/tasks/noisyAdder.js';
+import { decode, encode, EOS, MAX_RESPONSE_TOKENS, promptText, reward, splitAdditions } from '../build/js/research/tasks/noisyAdder.js';
 
 const directory = process.argv[2] ?? (console.error('usage: node examples/first-order.mjs MODEL_DIR'), process.exit(2));
 const GROUP = 8;

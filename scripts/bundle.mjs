@@ -7,7 +7,7 @@ import { rolldown } from 'rolldown';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bundle = await rolldown({
   cwd: root,
-  input: { index: 'build/js/index.js', 'native/index': 'build/js/native/index.js', 'cli/main': 'build/js/cli/main.js' },
+  input: { index: 'build/js/index.js', 'core/addon/index': 'build/js/core/addon/index.js', 'cli/main': 'build/js/cli/main.js' },
   platform: 'node',
   external: /^[^./]/, // every import that is not a path
   checks: { ineffectiveDynamicImport: false }, // what one place loads late another may need at once

@@ -1,25 +1,36 @@
-// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync or wgmma its PTX has, in native/cuda/resources.json.
+// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync or wgmma its PTX has, in native/backends/cuda/resources.json.
 // npm run cuda:resources [-- file.cu…]: needs nvcc, no GPU; only those files, after a change that no kernel of another one sees. test/cuda/resources.test.ts holds the record against the sources and the rules.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
-const folder = join(root, 'native/cuda');
+const record = join(root, 'native/backends/cuda/resources.json');
 const nvcc = process.env.CUDACXX ?? 'nvcc';
 
-/** Of everything that a kernel is compiled from. */
+/** Files under native/, relative to it, whose names end so. */
+function sources(pattern) {
+  const all = readdirSync(join(root, 'native'), { recursive: true });
+  return all.filter((name) => pattern.test(name)).sort();
+}
+
+/** The code of a file: what is left without comments and with white space as the compiler sees it. */
+function code(file) {
+  const text = readFileSync(join(root, 'native', file), 'utf8');
+  return text.replace(/^\s*\/\/.*$/gm, '').replace(/\s\/\/ .*$/gm, '').replace(/\s+/g, ' ');
+}
+
+/** Of everything that a kernel is compiled from. Comments and layout do not count. */
 export function sourceHash() {
   const hash = createHash('sha256');
-  const add = (directory, pattern) => {
-    for (const name of readdirSync(join(root, directory)).filter((n) => pattern.test(n)).sort()) hash.update(name).update(readFileSync(join(root, directory, name)));
-  };
-  add('native/cuda', /\.(cu|h)$/), add('native/kernels', /\.h$/), add('native/kernels/detail', /\.h$/), add('native/core', /\.h$/);
+  const kernelSources = sources(/^(core|runtime|ops|backends\/cuda)\/.*\.(cu|h)$/);
+  const seenByKernels = kernelSources.filter((name) => !/\/(cpu|reference)\//.test(name));
+  for (const name of seenByKernels) hash.update(name).update(code(name));
   return hash.digest('hex');
 }
 
@@ -36,7 +47,7 @@ async function compile(file) {
   try {
     const architectures = { sm_80: 'arch=compute_80,code=sm_80', sm_90a: 'arch=compute_90a,code=sm_90a' };
     const { stderr } = await run(nvcc, ['-std=c++20', '-O3', '-DNDEBUG', `-DHEADFIRST_CUDA_ARCHITECTURES=""`, `-I${join(root, 'native')}`, '-Xptxas=-v', '--keep', '--keep-dir', keep,
-      ...Object.values(architectures).flatMap((code) => ['-gencode', code]), '-c', join(folder, file), '-o', join(keep, 'out.o')], { maxBuffer: 1 << 28 });
+      ...Object.values(architectures).flatMap((code) => ['-gencode', code]), '-c', join(root, 'native', file), '-o', join(keep, 'out.o')], { maxBuffer: 1 << 28 });
     const kernels = [];
     let current;
     for (const line of stderr.split('\n')) {
@@ -53,16 +64,21 @@ async function compile(file) {
       const body = own.split(`.entry ${k.mangled}(`)[1]?.split('.entry ')[0] ?? '';
       k.mma = (body.match(/\b(mma\.sync|wgmma\.mma_async)\b/g) ?? []).length;
     }
-    return kernels.map(({ mangled: _, ...k }) => ({ file, ...k }));
+    return kernels.map(({ mangled: _, ...k }) => ({ file: basename(file), ...k }));
   } finally {
     rmSync(keep, { recursive: true, force: true });
   }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const all = readdirSync(folder).filter((n) => n.endsWith('.cu')).sort(), files = process.argv.length > 2 ? process.argv.slice(2) : all;
+  const all = sources(/\.cu$/);
+  const wanted = process.argv.slice(2);
+  const files = wanted.length > 0 ? all.filter((file) => wanted.includes(basename(file))) : all;
   const { stdout } = await run(nvcc, ['--version']);
-  const kernels = JSON.parse(readFileSync(join(folder, 'resources.json'), 'utf8')).kernels.filter((k) => all.includes(k.file) && !files.includes(k.file));
+  const known = new Set(all.map((file) => basename(file)));
+  const renewed = new Set(files.map((file) => basename(file)));
+  const before = JSON.parse(readFileSync(record, 'utf8')).kernels;
+  const kernels = before.filter((k) => known.has(k.file) && !renewed.has(k.file));
   const queue = [...files];
   await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
     for (let file; (file = queue.shift()); ) {
@@ -72,5 +88,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }));
   const key = (k) => `${k.file} ${k.kernel} ${k.architecture}`;
   kernels.sort((a, b) => (key(a) < key(b) ? -1 : 1));
-  writeFileSync(join(folder, 'resources.json'), `{\n "nvcc": "${/release (\S+),/.exec(stdout)[1]}",\n "sources": "${sourceHash()}",\n "kernels": [\n${kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n')}\n ]\n}\n`);
+  writeFileSync(record, `{\n "nvcc": "${/release (\S+),/.exec(stdout)[1]}",\n "sources": "${sourceHash()}",\n "kernels": [\n${kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n')}\n ]\n}\n`);
 }

@@ -1,3 +1,3 @@
-import type { NativeOp } from '../src/native/types.js';
+import type { NativeOp } from '../src/core/addon/contract.js';
 
 export function kernelTypes(ops: readonly NativeOp[]): string;

@@ -1,3 +1,3 @@
-import type { resolveConfig } from '../src/rl/config.js';
+import type { resolveConfig } from '../src/rl/config/config.js';
 
 export function optionsPage(resolve: typeof resolveConfig): string;

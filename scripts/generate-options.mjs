@@ -1,4 +1,4 @@
-// Writes docs/options.md from the docstrings of src/rl/options.ts and the defaults of src/rl/config.ts: `npm run build:options` after building.
+// Writes docs/options.md from the docstrings of src/rl/config/options.ts and the defaults of src/rl/config/config.ts: `npm run build:options` after building.
 // A test compares the checked-in file with optionsPage().
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,7 +12,7 @@ const ALIAS = /^export type (\w+) = (.*);$/gm;
 
 /** Interface → its own options: name, type and docstring in one line. */
 function documented() {
-  const source = readFileSync(join(root, 'src/rl/options.ts'), 'utf8');
+  const source = readFileSync(join(root, 'src/rl/config/options.ts'), 'utf8');
   const aliases = new Map([...source.matchAll(ALIAS)].map(([, name, type]) => [name, type]));
   return new Map([...source.matchAll(INTERFACE)].map(([, name, body]) => [name, [...body.matchAll(OPTION)].map(([, comment, option, type]) => (
     { option, type: aliases.get(type) ?? type, meaning: comment.replace(/\s*\n\s*\* ?/g, ' ').trim() }))]));
@@ -33,7 +33,7 @@ export function optionsPage(resolveConfig) {
   return [
     '# Options of the trainers',
     '',
-    'Made by `npm run build:options` from `src/rl/options.ts` and `src/rl/config.ts`. Names are TRL\'s in camelCase; snake_case works as well, in programs, `--config` files',
+    'Made by `npm run build:options` from `src/rl/config/options.ts` and `src/rl/config/config.ts`. Names are TRL\'s in camelCase; snake_case works as well, in programs, `--config` files',
     'and `--set`. – = no default: the text says what happens. How TRL\'s options map to these: [training.md](training.md).',
     '',
     '## All trainers', '', ...table('TrainingOptions', 'GRPOConfig'),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that a machine with a GPU is asked, each under its own timeout: bash scripts/gpu-run.sh [stage…], in the order given (docs/cuda.md).
 #   info                     what the addon sees
-#   parity                   the parity suite on the device; writes <date>-gpu-parity.json and native/cuda/runs.json
+#   parity                   the parity suite on the device; writes <date>-gpu-parity.json and native/backends/cuda/runs.json
 #   memcheck, racecheck      compute-sanitizer on test/cuda/sanitize.ts (memcheck:OP,OP: those ops)
 #   bench[:ROW,ROW]          bench/gpu.ts; beside the peers' times if they were measured before
 #   profile[:ROW,ROW]        time by kernel, each row in its own process (train, gram, sample, policyGradient)
@@ -57,7 +57,7 @@ for stage in "$@"; do
     parity)
       run parity 180 "grep -aE 'FAIL|Error:|Tests |Files |ops passed' | head -60" env HEADFIRST_TEST_GPU=1 node node_modules/vitest/vitest.mjs run \
         test/cuda/{kernels,math,engine,uploads,wide}.test.ts --reporter=default --reporter=./scripts/record-gpu-run.mjs
-      [ "$OUT" = "$PWD/bench/results" ] || cp native/cuda/runs.json "$OUT/" ;;
+      [ "$OUT" = "$PWD/bench/results" ] || cp native/backends/cuda/runs.json "$OUT/" ;;
     memcheck* | racecheck*) sanitize "${stage%%:*}" "$stage" ;;
     bench*)
       # shellcheck disable=SC2046

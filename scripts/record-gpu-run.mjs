@@ -1,4 +1,4 @@
-// A vitest reporter for npm run test:gpu: writes what passed on which GPU to bench/results, and to native/cuda/runs.json, from where `headfirst info` and
+// A vitest reporter for npm run test:gpu: writes what passed on which GPU to bench/results, and to native/backends/cuda/runs.json, from where `headfirst info` and
 // createContext({ device: 'auto' }) learn that the kernels have run on hardware. Commit both.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ export default class {
     const folder = process.env.OUT ?? join(root, 'bench/results');
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, `${run.date.slice(0, 10)}-gpu-parity.json`), `${JSON.stringify({ ...run, tests }, null, 1)}\n`);
-    const record = join(root, 'native/cuda/runs.json');
+    const record = join(root, 'native/backends/cuda/runs.json');
     const { runs } = JSON.parse(readFileSync(record, 'utf8'));
     writeFileSync(record, `${JSON.stringify({ runs: [...runs, run] }, null, 1)}\n`);
     process.stdout.write(`${device.name}: ${passed.length} of ${rows.length} ops passed\n`);

@@ -1,5 +1,5 @@
 /** headfirst: learning dynamics of language models. */
-import './native/node.js';
+import './core/addon/node.js';
 
 export * as analysis from './analysis/index.js';
 export { backends, type BackendInfo, Context, type ContextOptions, createContext } from './core/context.js';
@@ -8,18 +8,18 @@ export { Tensor } from './core/tensor.js';
 export type { CodedError, ErrorCode } from './errors.js';
 export { passAtK } from './evaluation/estimators.js';
 export { type Confidence, evaluate, type Evaluation, type EvaluationOptions } from './evaluation/evaluate.js';
-export type { PeftConfig, ResolvedPeftConfig } from './model/adapters.js';
+export type { PeftConfig, ResolvedPeftConfig } from './model/adapters/adapters.js';
 export type { Sample } from './model/batch.js';
-export type { TrainingEstimate, TrainingShape } from './model/estimate.js';
-export type { Completion, GenerateOptions } from './model/generate.js';
+export type { TrainingEstimate, TrainingShape } from './model/trainingEstimate.js';
+export type { Completion, GenerateOptions } from './model/generation.js';
 export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
 export type { LoadOptions, ModelDtype, SaveOptions } from './model/pretrained.js';
-export type { ChatMessage, ChatOptions } from './model/chat.js';
-export type { Prompt, Tokenizer } from './model/tokenizer.js';
+export type { ChatMessage, ChatOptions } from './model/chat/chat.js';
+export type { Prompt, Tokenizer } from './model/tokenizer/tokenizer.js';
 export { type KernelOptions, kernels, type KernelSyncOptions } from './kernels/index.js';
-export type * from './kernels/types.js';
-export type { ArrayView, BackendName } from './native/types.js';
+export type * from './kernels/generated.js';
+export type { ArrayView, BackendName } from './core/addon/contract.js';
 export * as ntk from './ntk/index.js';
 export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
 export { type Arm, type EvaluationRecord, type MetricsLine, report, type Run, type RunSummary } from './report/index.js';

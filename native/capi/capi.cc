@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "core/call_scratch.h"
-#include "core/cpu.h"
+#include "runtime/call_scratch.h"
+#include "runtime/cpu.h"
 #include "core/error.h"
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 
 #define HEADFIRST_EXPORT __attribute__((visibility("default")))
 
@@ -149,7 +149,7 @@ const std::vector<Row>& rows() {
   static const std::vector<Row> all = [] {
     std::vector<Row> rows;
 #define HF_OP(op, Forward, Backward, Jvp) add<Forward>(rows), add<Backward>(rows), add<Jvp>(rows);
-#include "kernels/op_list.inc"
+#include "ops/op_list.inc"
 #undef HF_OP
     for (Row& row : rows) row.op.fields = row.fields.data(), row.op.field_count = int32_t(row.fields.size()), row.op.internal = &row;
     return rows;

@@ -1,4 +1,4 @@
-// A view: where numbers lie, how many and how far apart. It owns nothing (core/buffer.h does) and is a plain struct, so that
+// A view: where numbers lie, how many and how far apart. It owns nothing (runtime/buffer.h does) and is a plain struct, so that
 // it can cross into files compiled per instruction set and into CUDA kernels.
 #pragma once
 

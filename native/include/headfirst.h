@@ -13,7 +13,7 @@
  *     headfirst_error error;
  *     if (hf->run(gemm, arguments, 4, NULL, &error) != HEADFIRST_OK) puts(error.message);
  *
- * Arguments, shapes and equations of every op are those of its contract, native/kernels/<op>.h (the same as kernels.<op> in JavaScript).
+ * Arguments, shapes and equations of every op are those of its contract, native/ops/<family>/<op>.h (the same as kernels.<op> in JavaScript).
  * Required outputs must be given: nothing is allocated for the caller, and nothing is kept after the call.
  * Any thread may call; calls on different threads run side by side. No call throws, aborts or prints. */
 #ifndef HEADFIRST_H

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "model/forward.h"
 
 namespace hf {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "core/run.h"
+#include "runtime/run.h"
 #include "model/model.h"
 #include "model/sink.h"
 

@@ -1,7 +1,7 @@
 // Forward mode: how the features move when the parameters move along a tangent vector.
 #include <utility>
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "model/forward.h"
 
 namespace hf {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/run.h"
+#include "runtime/run.h"
 #include "core/view.h"
 
 namespace hf {

@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "core/error.h"
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 
 namespace hf {
 namespace {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
-#include "core/buffer.h"
-#include "core/context.h"
+#include "runtime/buffer.h"
+#include "runtime/context.h"
 #include "model/spec.h"
 
 namespace hf {

@@ -8,7 +8,7 @@
 namespace hf {
 
 // How rows of gradients are owned. `offsets` (S+1): function s owns rows offsets[s] … offsets[s+1] − 1 of d. `a_rows`: the row of a
-// that belongs to each row of d, when functions share a forward pass; absent: row n has row n (kernels/detail/gradient_pairs.h).
+// that belongs to each row of d, when functions share a forward pass; absent: row n has row n (ops/gram/gradient_pairs.h).
 struct GradientRows {
   View offsets, a_rows;
 };

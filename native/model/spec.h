@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/activation.h"
-#include "kernels/norm.h"
+#include "ops/activation/activation.h"
+#include "ops/norm/norm.h"
 
 namespace hf {
 

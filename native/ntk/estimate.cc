@@ -2,7 +2,7 @@
 // per cent of them.
 #include <algorithm>
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "ntk/gram.h"
 #include "ntk/per_sample.h"
 #include "ntk/plan.h"

@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "ntk/pairs.h"
 #include "ntk/per_sample.h"
 #include "ntk/plan.h"

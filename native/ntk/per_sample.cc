@@ -1,6 +1,6 @@
 #include "ntk/per_sample.h"
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 
 namespace hf {
 

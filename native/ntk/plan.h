@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/jacobian_gram.h"
-#include "kernels/token_gram.h"
+#include "ops/gram/jacobian_gram.h"
+#include "ops/gram/token_gram.h"
 #include "model/spec.h"
 #include "ntk/gram.h"
 

@@ -1,7 +1,7 @@
 #include "ntk/sketch.h"
 
-#include "kernels/op_table.h"
-#include "kernels/sketch_gram.h"
+#include "ops/op_table.h"
+#include "ops/sketch/sketch_gram.h"
 #include "ntk/pairs.h"
 
 namespace hf {

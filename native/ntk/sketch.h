@@ -2,7 +2,7 @@
 // whatever the model's size, and a second set is compared without running the first again.
 #pragma once
 
-#include "kernels/sketch.h"
+#include "ops/sketch/sketch.h"
 #include "ntk/gram.h"
 
 namespace hf {

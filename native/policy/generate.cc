@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 #include "model/forward.h"
 
 namespace hf {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/op_table.h"
+#include "ops/op_table.h"
 
 namespace hf {
 

@@ -2,7 +2,7 @@
 // in blocks of whole sequences, never holding [tokens, V].
 #pragma once
 
-#include "kernels/linear_policy_gradient.h"
+#include "ops/loss/linear_policy_gradient.h"
 #include "model/forward.h"
 #include "model/model.h"
 

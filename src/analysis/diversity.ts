@@ -8,7 +8,7 @@
 import { check, checkOptions, count, nonEmptyList, rule, type Rules } from '../core/check.js';
 import { fail } from '../errors.js';
 import { mean } from '../evaluation/estimators.js';
-import type { Completion } from '../model/generate.js';
+import type { Completion } from '../model/generation.js';
 
 /** Text (split at white space), token ids, or a completion of model.generate (its completionIds). */
 export type CompletionLike = string | readonly number[] | Pick<Completion, 'completionIds'>;

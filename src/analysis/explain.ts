@@ -17,9 +17,9 @@ import { flatten, type ParameterVectors } from '../model/derivatives.js';
 import { type Model, modelRule } from '../model/model.js';
 import { AdamW } from '../model/optimizer.js';
 import { classifierUse, untiedTwin } from '../model/untied.js';
-import type { NativeTensor, RealArray } from '../native/types.js';
+import type { NativeTensor, RealArray } from '../core/addon/contract.js';
 import { lastLogpFunctions, targetFunctions } from '../ntk/functions.js';
-import { byteBudget } from '../ntk/options.js';
+import { byteBudget } from '../ntk/gradientCall.js';
 import { dot, norm } from './matrix.js';
 
 /** A sampled response and its advantage r̂, which weighs every scored token of it. */

@@ -13,11 +13,11 @@ import { io, readIfPresent, writeAll, writeFileAtomically } from '../core/files.
 import { fail } from '../errors.js';
 import { bestOfN, mean, passAtK } from '../evaluation/estimators.js';
 import { checkSamples, type Sample } from '../model/batch.js';
-import type { Completion, GenerateOptions } from '../model/generate.js';
+import type { Completion, GenerateOptions } from '../model/generation.js';
 import { type Model, modelRule } from '../model/model.js';
-import type { RealArray } from '../native/types.js';
+import type { RealArray } from '../core/addon/contract.js';
 import { gram } from '../ntk/gram.js';
-import type { StepMetrics, TrainOptions } from '../rl/types.js';
+import type { StepMetrics, TrainOptions } from '../rl/interfaces.js';
 import { classifierNorm } from './classifier.js';
 import { confidence } from './confidence.js';
 import { diversity } from './diversity.js';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** headfirst on the command line. Results on stdout; logs and progress on stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. */
-import '../native/node.js';
+import '../core/addon/node.js';
 
 import { Command, CommanderError } from 'commander';
 
@@ -17,7 +17,7 @@ import { reproduce } from './commands/reproduce.js';
 import { train } from './commands/train.js';
 import { verify } from './commands/verify.js';
 import { Interrupted } from './interrupt.js';
-import { usageErrors } from './options.js';
+import { usageErrors } from './flags.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */

@@ -2,7 +2,7 @@
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
-import { readJsonLines } from '../rl/dataset.js';
+import { readJsonLines } from '../rl/rollout/dataset.js';
 
 const isIds = (value: unknown): value is number[] => Array.isArray(value) && value.every((id) => Number.isInteger(id));
 

@@ -1,7 +1,7 @@
 import { arch, platform } from 'node:os';
 
 import type { Context } from '../core/context.js';
-import { packageVersion } from '../native/locate.js';
+import { packageVersion } from '../core/addon/locate.js';
 
 /** Of this package. */
 export const version = packageVersion;

@@ -1,8 +1,8 @@
 /** Where computations run: a device, its threads and its arithmetic. Jobs of one context run one after the other. */
 import { fail } from '../errors.js';
-import { addon } from '../native/addon.js';
-import { kernelRuns } from '../native/runs.js';
-import type { BackendName, NativeContext } from '../native/types.js';
+import { addon } from './addon/addon.js';
+import { kernelRuns } from './addon/runs.js';
+import type { BackendName, NativeContext } from './addon/contract.js';
 import { checkOptions, choice, count, instance, natural, rule, type Rule, type Rules } from './check.js';
 
 /** A device of this build: what backends() lists. */

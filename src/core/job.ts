@@ -1,7 +1,7 @@
 /** Runs a native job as a promise that an AbortSignal can end. */
 import { setMaxListeners } from 'node:events';
 
-import type { NativeJob, NativeProgress } from '../native/types.js';
+import type { NativeJob, NativeProgress } from './addon/contract.js';
 
 /** What every asynchronous call takes: a way to cancel it and to watch it. */
 export interface JobOptions {

@@ -1,6 +1,6 @@
 /** Numbers in a context's memory. Refcounted: a job keeps what it uses; `dispose()` gives memory back early, the collector late. */
-import { addon } from '../native/addon.js';
-import type { NativeArray, NativeTensor, RealArray } from '../native/types.js';
+import { addon } from './addon/addon.js';
+import type { NativeArray, NativeTensor, RealArray } from './addon/contract.js';
 import { fail } from '../errors.js';
 import { check, checkOptions, instance, JOB, rule, type Rule } from './check.js';
 import { type Context, contextRule } from './context.js';

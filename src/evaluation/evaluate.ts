@@ -2,7 +2,7 @@
 import { check, checkOptions, count, func, JOB, list, natural, nonEmptyList, required, rule, type Rules, TEMPERATURE } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
-import type { Completion } from '../model/generate.js';
+import type { Completion } from '../model/generation.js';
 import type { Model } from '../model/model.js';
 import { bestOfN, mean, passAtK } from './estimators.js';
 

@@ -5,10 +5,10 @@
 import { checkNames, checkOptions, choice, count, JOB, type Rules } from '../core/check.js';
 import { type Context, contextRule, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
-import { addon } from '../native/addon.js';
-import type { BackendName, KernelArgs, KernelResult } from '../native/types.js';
+import { addon } from '../core/addon/addon.js';
+import type { BackendName, KernelArgs, KernelResult } from '../core/addon/contract.js';
 import { packedCall } from './pack.js';
-import type { Kernels } from './types.js';
+import type { Kernels } from './generated.js';
 
 /** Where an asynchronous kernel runs, how it is cancelled and watched. */
 export interface KernelOptions extends JobOptions {

@@ -3,7 +3,7 @@
  * it. Native code then reads memory instead of JavaScript properties, which would cost more than a small kernel does. The layout is
  * FrameReader's in binding/kernels.cc.
  */
-import type { ArrayView, FieldDescription, KernelArgs, KernelResult, NativeArray, NativeOp } from '../native/types.js';
+import type { ArrayView, FieldDescription, KernelArgs, KernelResult, NativeArray, NativeOp } from '../core/addon/contract.js';
 
 // rank (0 = absent), which typed array, offset, shape[4], stride[4]
 const MAX_RANK = 4;

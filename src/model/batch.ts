@@ -1,10 +1,10 @@
 /** Ragged token lists, checked and packed for native code. */
 import { check, checkOptions, list, required, rule, type Rules, shown } from '../core/check.js';
 import { fail } from '../errors.js';
-import type { PackedSamples, PackedSequences } from '../native/types.js';
+import type { PackedSamples, PackedSequences } from '../core/addon/contract.js';
 import type { Model } from './model.js';
-import { isChat } from './chat.js';
-import { encodePrompt, type Prompt } from './tokenizer.js';
+import { isChat } from './chat/chat.js';
+import { encodePrompt, type Prompt } from './tokenizer/tokenizer.js';
 
 /**
  * A sequence and the part of it that counts: f = Σ_{t ≥ scoreFrom} log π(inputIds[t] | inputIds[<t]); 1 ≤ scoreFrom < inputIds.length. Usually prompt

@@ -3,7 +3,7 @@ import { check, checkOptions, JOB, list, object, type Rules, shown } from '../co
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
 import { fail, suggestion } from '../errors.js';
-import type { RealArray } from '../native/types.js';
+import type { RealArray } from '../core/addon/contract.js';
 import { type Batch, packBatch } from './batch.js';
 import type { Model } from './model.js';
 import { filterRule, type ParameterFilter, wantedMask } from './selection.js';

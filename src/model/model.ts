@@ -6,18 +6,18 @@ import { type Context, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor, tensorRule } from '../core/tensor.js';
 import { fail, suggestion } from '../errors.js';
-import { addon } from '../native/addon.js';
-import type { ModelSpec, NativeHead, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../native/types.js';
-import { findAdapterTensors, initialiseAdapters, type PeftConfig, readAdapterConfig, type ResolvedPeftConfig, resolvePeftConfig, saveAdapterDirectory, trainsWithAdapter, withAdapters } from './adapters.js';
+import { addon } from '../core/addon/addon.js';
+import type { ModelSpec, NativeHead, NativeLoss, NativeModel, NativeScores, ParameterRole, RealArray } from '../core/addon/contract.js';
+import { findAdapterTensors, initialiseAdapters, type PeftConfig, readAdapterConfig, type ResolvedPeftConfig, resolvePeftConfig, saveAdapterDirectory, trainsWithAdapter, withAdapters } from './adapters/adapters.js';
 import { type Batch, checkBatch, packBatch, packPrompts, packSamples, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
-import { estimateTraining, type TrainingEstimate, type TrainingShape } from './estimate.js';
-import { type Completion, type GenerateOptions, generate } from './generate.js';
+import { estimateTraining, type TrainingEstimate, type TrainingShape } from './trainingEstimate.js';
+import { type Completion, type GenerateOptions, generate } from './generation.js';
 import { type Companions, CREATE_OPTIONS, loadCheckpoint, type LoadOptions, type ModelDtype, saveCheckpointDirectory, type SaveOptions, STORED, withDtype } from './pretrained.js';
-import type { StoredDtype } from './safetensors.js';
+import type { StoredDtype } from './safetensors/safetensors.js';
 import { type ParameterFilter, filterRule } from './selection.js';
-import type { Prompt, Tokenizer } from './tokenizer.js';
+import type { Prompt, Tokenizer } from './tokenizer/tokenizer.js';
 
 /** A parameter of a model, as Model.parameters() lists it. */
 export interface ParameterInfo {
@@ -61,7 +61,7 @@ export interface ScoreOptions extends JobOptions {
   readonly features?: Tensor;
 }
 
-/** What accumulateGradients() minimises; arrays have one entry per scored token. See native/kernels/linear_policy_gradient.h. */
+/** What accumulateGradients() minimises; arrays have one entry per scored token. See native/ops/loss/linear_policy_gradient.h. */
 export interface GradientOptions extends ScoreOptions, NativeLoss, NativeHead {
   /** For kl 'exact': the reference policy. */
   readonly reference?: Model;

@@ -2,8 +2,8 @@
 import { check, checkOptions, JOB, list, natural, nonNegative, object, positive, required, rule, type Rules } from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail, suggestion } from '../errors.js';
-import { addon } from '../native/addon.js';
-import type { NativeOptimizer, RealArray } from '../native/types.js';
+import { addon } from '../core/addon/addon.js';
+import type { NativeOptimizer, RealArray } from '../core/addon/contract.js';
 import { type Model, modelRule } from './model.js';
 
 /** Settings of AdamW, by torch's names; the learning rate is given at each step. */

@@ -7,12 +7,12 @@ import { type Context, contextRule } from '../core/context.js';
 import { io, parseJson, readIfPresent, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail } from '../errors.js';
-import type { ModelSpec, ParameterSpec } from '../native/types.js';
-import { isAdapter, type PeftConfig } from './adapters.js';
+import type { ModelSpec, ParameterSpec } from '../core/addon/contract.js';
+import { isAdapter, type PeftConfig } from './adapters/adapters.js';
 import { type Family, familyOf, type HfConfig } from './families/index.js';
 import type { Model } from './model.js';
-import { readCheckpointTensors, type StoredDtype, type TensorEntry, writeCheckpointTensors } from './safetensors.js';
-import { createTokenizer, type Tokenizer } from './tokenizer.js';
+import { readCheckpointTensors, type StoredDtype, type TensorEntry, writeCheckpointTensors } from './safetensors/safetensors.js';
+import { createTokenizer, type Tokenizer } from './tokenizer/tokenizer.js';
 
 /**
  * 'bfloat16': linear layers and the classifier multiply by weights rounded to bfloat16; activations, sums and everything else stay float32.

@@ -1,7 +1,7 @@
 /** A tied model's twin whose classifier is a parameter of its own: tells the two uses of the shared matrix apart. */
 import { type JobOptions, runJob } from '../core/job.js';
-import { addon } from '../native/addon.js';
-import type { ModelSpec } from '../native/types.js';
+import { addon } from '../core/addon/addon.js';
+import type { ModelSpec } from '../core/addon/contract.js';
 import { Model } from './model.js';
 
 /** The name that stands for the classifier use of a tied matrix. */

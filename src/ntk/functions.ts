@@ -3,7 +3,7 @@ import { check, shown } from '../core/check.js';
 import { fail } from '../errors.js';
 import { checkSamples, packSequences, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import type { NativeFunctions } from '../native/types.js';
+import type { NativeFunctions } from '../core/addon/contract.js';
 
 /** 'sequence': one function Σ log π per sample; 'token': one per scored position, samples one after the other. */
 export type Level = 'sequence' | 'token';

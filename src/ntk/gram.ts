@@ -8,9 +8,9 @@ import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
-import type { NativeFunctions, NativeGramOptions } from '../native/types.js';
+import type { NativeFunctions, NativeGramOptions } from '../core/addon/contract.js';
 import { type Level, logitFunctions, targetFunctions } from './functions.js';
-import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './options.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './gradientCall.js';
 
 /** As neural-tangents' NtkImplementation. 'auto' is 'structured-derivatives', which chooses its form matrix by matrix by cost. */
 export type Implementation = 'auto' | 'jacobian-contraction' | 'ntk-vector-products' | 'structured-derivatives';

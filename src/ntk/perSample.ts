@@ -6,10 +6,10 @@ import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
-import type { NativeFunctions } from '../native/types.js';
+import type { NativeFunctions } from '../core/addon/contract.js';
 import { lastLogitFunctions, type Level, targetFunctions } from './functions.js';
 import { gram } from './gram.js';
-import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './options.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './gradientCall.js';
 
 const GRADIENTS: Rules = { ...GRADIENT_CALL, ...LEVEL };
 const JACOBIAN: Rules = { ...GRADIENT_CALL, outputs: rule("'all' or an array of token ids", (value) => value === 'all' || Array.isArray(value)) };

@@ -7,7 +7,7 @@ import { type Model, modelRule } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
 import { type Level, targetFunctions } from './functions.js';
 import { checkKernelCall } from './gram.js';
-import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL } from './options.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL } from './gradientCall.js';
 
 const PRODUCT: Rules = { ...GRADIENT_CALL, ...LEVEL };
 const LINEARIZE: Rules = { ...LEVEL, maxBytes: count };

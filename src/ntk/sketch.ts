@@ -6,7 +6,7 @@ import type { Model } from '../model/model.js';
 import { wantedMask } from '../model/selection.js';
 import { type Level, targetFunctions } from './functions.js';
 import { checkKernelCall } from './gram.js';
-import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './options.js';
+import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './gradientCall.js';
 
 /** How ntk.sketch() projects. Numbers held: repeats · size per function. */
 export interface SketchOptions extends GradientCallOptions {

@@ -1,14 +1,14 @@
 /**
  * Policy gradients and cross-entropy through the classifier without a model: matrices in, log-probs, entropies and gradients out, and
- * never [tokens, V] (native/kernels/linear_policy_gradient.h has the equations).
+ * never [tokens, V] (native/ops/loss/linear_policy_gradient.h has the equations).
  */
 import { anything, check, checkOptions, choice, flag, instance, JOB, LOSS_RULES, object, rule, type Rules, shown, TEMPERATURE } from '../core/check.js';
 import { type Context, contextRule, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
-import { addon } from '../native/addon.js';
-import type { NativePolicyGradient, RealArray } from '../native/types.js';
+import { addon } from '../core/addon/addon.js';
+import type { NativePolicyGradient, RealArray } from '../core/addon/contract.js';
 
 /** A tensor is used where it lies; numbers of a typed array (row-major) are copied when the call is made. */
 export type Matrix = Tensor | { readonly data: RealArray; readonly shape: readonly number[] };

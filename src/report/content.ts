@@ -1,7 +1,7 @@
 /** From a run to what a reader should see: curves with seed bands, the evaluation table, a verdict. Pages and terminals only lay it out. */
 import { mean, standardDeviation } from '../evaluation/estimators.js';
 import type { DefinitionKey } from './definitions.js';
-import { type Arm, type EvaluationRecord, groupBy, type MetricsLine, type Run } from './run.js';
+import { type Arm, type EvaluationRecord, groupBy, type MetricsLine, type Run } from './readRun.js';
 
 export interface Point {
   readonly x: number;

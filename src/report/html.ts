@@ -9,7 +9,7 @@ import { type Cell, type Column, type Content, contentOf, type Figure, type Row,
 import { type DefinitionKey, DEFINITIONS } from './definitions.js';
 import { armColor, chartOption, renderSvg } from './figures.js';
 import { type Panel, panelsOf } from './panels.js';
-import type { ClaimSummary, Run } from './run.js';
+import type { ClaimSummary, Run } from './readRun.js';
 import { STYLE } from './style.js';
 
 const escape = (text: unknown) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);

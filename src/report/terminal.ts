@@ -4,7 +4,7 @@ import type { Snapshot } from '../analysis/snapshot.js';
 import { twoDigits } from '../core/units.js';
 import { contentOf, shortLabel } from './content.js';
 import { DEFINITIONS } from './definitions.js';
-import type { Run } from './run.js';
+import type { Run } from './readRun.js';
 
 const signed = (x: number) => `${x < 0 ? '−' : '+'}${Math.abs(x).toPrecision(3)}`;
 

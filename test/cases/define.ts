@@ -1,5 +1,5 @@
 /** What an op's case file contains. One file per op drives parity, gradient, invariant and poisoned-output tests and the benchmark. */
-import type { KernelArgs, KernelResult } from '../../src/native/types.js';
+import type { KernelArgs, KernelResult } from '../../src/core/addon/contract.js';
 import type { Random, RealTensor, IntTensor } from '../helpers/random.js';
 
 /** Arguments in float64; the harness rounds them. `true` for an output asks for it; outputs that are left out are allocated. */

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 
-import type { ArrayView, KernelResult } from '../../src/native/types.js';
+import type { ArrayView, KernelResult } from '../../src/core/addon/contract.js';
 import { numbers } from '../helpers/kernels.js';
 import { ints, reals, type IntTensor, type Random, type RealTensor } from '../helpers/random.js';
 import { defineCases, type CaseArgs, type OpCase } from './define.js';

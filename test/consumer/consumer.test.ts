@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { kernelTypes } from '../../scripts/generate-kernel-types.mjs';
-import { addon } from '../../src/native/addon.js';
-import { platformPackage } from '../../src/native/locate.js';
-import { nodeProblem } from '../../src/native/node.js';
+import { addon } from '../../src/core/addon/addon.js';
+import { platformPackage } from '../../src/core/addon/locate.js';
+import { nodeProblem } from '../../src/core/addon/node.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'headfirst-consumer-'));
@@ -251,6 +251,6 @@ it('an old Node.js gets one clear message', () => {
   for (const version of ['20.19.0', '22.12.0', '24.0.0']) expect(nodeProblem(version)).toBeUndefined();
 });
 
-it('src/kernels/types.ts is what scripts/generate-kernel-types.mjs makes', () => {
-  expect(readFileSync(join(root, 'src/kernels/types.ts'), 'utf8'), 'run: npm run build:kernel-types').toBe(kernelTypes(addon.ops));
+it('src/kernels/generated.ts is what scripts/generate-kernel-types.mjs makes', () => {
+  expect(readFileSync(join(root, 'src/kernels/generated.ts'), 'utf8'), 'run: npm run build:kernel-types').toBe(kernelTypes(addon.ops));
 });

@@ -1,5 +1,5 @@
 /**
- * Plain products by cuBLASLt: what native/cuda/cublas.cu asks of the library, against a stand-in for the emulated device that is strict about it
+ * Plain products by cuBLASLt: what native/backends/cuda/cublas.cu asks of the library, against a stand-in for the emulated device that is strict about it
  * (test/emulation/cublas.cc) and notes every product.
  */
 import { onHardware } from './device.js';
@@ -15,7 +15,7 @@ import { temporaryDirectory } from '../helpers/files.js';
 import { entry, relativeError, runCase } from '../helpers/kernels.js';
 import { pairs, second, tokenLevel } from '../helpers/pairs.js';
 import { Random, type RealTensor } from '../helpers/random.js';
-import type { ArrayView, NativeMath } from '../../src/native/types.js';
+import type { ArrayView, NativeMath } from '../../src/core/addon/contract.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const log = join(temporaryDirectory(), 'products');

@@ -207,7 +207,7 @@ describe.skipIf(onHardware)('errors', () => {
     expect(said).toEqual({ asked: `ERR_BACKEND_UNAVAILABLE: createContext: device 'cuda' is not available: ${why}; use device 'cpu'`, device: 'cpu', reason: `cpu: ${why}` });
   });
 
-  it("'auto' takes the device once the kernels have passed on hardware (native/cuda/runs.json), and says so", async () => {
+  it("'auto' takes the device once the kernels have passed on hardware (native/backends/cuda/runs.json), and says so", async () => {
     const context = await createContext();
     expect(context.device).toBe('cuda');
     expect(context.reason).toMatch(/^cuda: .+, the first usable device$/);

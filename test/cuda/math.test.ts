@@ -9,7 +9,7 @@ import { detours } from '../helpers/detours.js';
 import { derivedArgs, entry, hasEntry, numbers, relativeError, runCase } from '../helpers/kernels.js';
 import { outputsOf } from '../helpers/parity.js';
 import { Random, type RealTensor } from '../helpers/random.js';
-import type { ArrayView } from '../../src/native/types.js';
+import type { ArrayView } from '../../src/core/addon/contract.js';
 
 /** To nearest, as the hardware does: tf32 keeps 10 bits of the mantissa (ties away from zero), bfloat16 7 (ties to even). */
 function rounded(x: number, math: 'tf32' | 'bf16'): number {

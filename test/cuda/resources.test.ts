@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 
 import { sourceHash } from '../../scripts/cuda-resources.mjs';
 
-const text = readFileSync(fileURLToPath(new URL('../../native/cuda/resources.json', import.meta.url)), 'utf8');
+const text = readFileSync(fileURLToPath(new URL('../../native/backends/cuda/resources.json', import.meta.url)), 'utf8');
 const record = JSON.parse(text) as {
   sources: string;
   kernels: { file: string; kernel: string; architecture: string; stack: number; spills: number; registers: number; mma: number }[];

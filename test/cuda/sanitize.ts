@@ -2,8 +2,8 @@
  * Every op once on the GPU in every math, on small cases and one that spans several blocks: what compute-sanitizer runs (scripts/gpu-run.sh), which slows
  * kernels a hundredfold. Without vitest. `node build/bench/test/cuda/sanitize.js [seconds [ops…]]` stops after that many seconds and says what it left out.
  */
-import { addon } from '../../src/native/addon.js';
-import type { NativeMath } from '../../src/native/types.js';
+import { addon } from '../../src/core/addon/addon.js';
+import type { NativeMath } from '../../src/core/addon/contract.js';
 import { allCases } from '../cases/index.js';
 import type { CaseArgs, OpCase, OpCases } from '../cases/define.js';
 import { detours } from '../helpers/detours.js';

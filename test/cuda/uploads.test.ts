@@ -1,4 +1,4 @@
-/** Small host arrays are kept on the device by content (native/cuda/upload_cache.h): what is found there must be what was given, after the ring has gone round as well. */
+/** Small host arrays are kept on the device by content (native/backends/cuda/upload_cache.h): what is found there must be what was given, after the ring has gone round as well. */
 import './device.js';
 
 import { expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-/** The products that only Hopper runs (native/cuda/wide.h): sizes from which they take over, against the double reference. On a GPU only. */
+/** The products that only Hopper runs (native/backends/cuda/wide.h): sizes from which they take over, against the double reference. On a GPU only. */
 import { onHardware } from './device.js';
 
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-// A BLAS for test/native/blas.test.ts: what native/cpu/blas.cc looks up, as plain loops after the reference's cblas.h, strict about what that refuses. Every product adds
+// A BLAS for test/native/blas.test.ts: what native/backends/cpu/blas.cc looks up, as plain loops after the reference's cblas.h, strict about what that refuses. Every product adds
 // a line to the file that HEADFIRST_EMULATED_BLAS_LOG names. HEADFIRST_EMULATED_BLAS_NEXT names a real library that computes it instead.
 #include <dlfcn.h>
 

@@ -1,4 +1,4 @@
-// cuBLASLt for the emulated device: the functions that native/cuda/cublas.cu looks up, as plain loops, after NVIDIA's description of the interface
+// cuBLASLt for the emulated device: the functions that native/backends/cuda/cublas.cu looks up, as plain loops, after NVIDIA's description of the interface
 // (cublasLt.h, CUDA 12 and 13). Strict where the library is: sizes of attributes, leading dimensions, alignments that were promised. Every product adds a line to
 // the file that HEADFIRST_EMULATED_CUBLAS_LOG names.
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The names that kernels use (native/cuda/hardware.h, and those of CUDA C++ itself), on the emulated machine.
+// The names that kernels use (native/backends/cuda/hardware.h, and those of CUDA C++ itself), on the emulated machine.
 #pragma once
 
 #include <math.h>

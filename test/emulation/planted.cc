@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "cuda/tile.h"
+#include "backends/cuda/tile.h"
 
 namespace hf::cuda {
 namespace {

@@ -1,4 +1,4 @@
-// The few functions of the CUDA runtime that native/cuda/device.cu calls, for the emulated device. Device memory may be touched by kernels
+// The few functions of the CUDA runtime that native/backends/cuda/device.cu calls, for the emulated device. Device memory may be touched by kernels
 // and copies only: at any other time its pages are closed, so host code that reads or writes it ends the process at once. Every allocation
 // ends at a closed page. Copies out of page-locked memory are made as late as a device may: when other work needs them or the host waits.
 //   HEADFIRST_EMULATED_BYTES   memory of the device (default 2^31)

@@ -1,4 +1,4 @@
-/** Products that go around what cuBLAS is slow at (native/cuda/gemm.cu, Detour), just large enough for it. */
+/** Products that go around what cuBLAS is slow at (native/ops/linear/cuda/gemm.cu, Detour), just large enough for it. */
 import type { CaseArgs } from '../cases/define.js';
 import type { Random, RealTensor } from './random.js';
 

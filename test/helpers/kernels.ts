@@ -1,6 +1,6 @@
 /** Runs op entries on chosen backends with prepared memory; measures errors. */
-import { addon } from '../../src/native/addon.js';
-import type { ArrayView, BackendName, FieldDescription, KernelArgs, KernelResult, NativeMath, NativeOp } from '../../src/native/types.js';
+import { addon } from '../../src/core/addon/addon.js';
+import type { ArrayView, BackendName, FieldDescription, KernelArgs, KernelResult, NativeMath, NativeOp } from '../../src/core/addon/contract.js';
 import type { CaseArgs } from '../cases/define.js';
 import type { IntTensor, RealTensor } from './random.js';
 

@@ -2,10 +2,10 @@
 import { expect, it } from 'vitest';
 
 import type { CaseArgs, OpCase, OpCases } from '../cases/define.js';
-import { addon } from '../../src/native/addon.js';
+import { addon } from '../../src/core/addon/addon.js';
 import { derivedArgs, entry, hasEntry, isTensorField, numbers, prepare, relativeError, runCase } from './kernels.js';
 import { Random, type RealTensor } from './random.js';
-import type { BackendName, KernelResult } from '../../src/native/types.js';
+import type { BackendName, KernelResult } from '../../src/core/addon/contract.js';
 
 export const seedOf = (text: string) => [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
 

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { type Context, createContext, Model, policyGradient, type Sample, Tensor } from '../../src/index.js';
-import { addon } from '../../src/native/addon.js';
+import { addon } from '../../src/core/addon/addon.js';
 import type { CaseArgs } from '../cases/define.js';
 import { gemm } from '../cases/gemm.js';
 import { gemm_pack } from '../cases/gemm_pack.js';

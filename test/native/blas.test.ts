@@ -1,5 +1,5 @@
 /**
- * HEADFIRST_BLAS: what native/cpu/blas.cc gives to the library, against a stand-in that is strict about it and notes every product
+ * HEADFIRST_BLAS: what native/backends/cpu/blas.cc gives to the library, against a stand-in that is strict about it and notes every product
  * (test/emulation/blas.cc), and against OpenBLAS behind that one.
  */
 import { spawnSync } from 'node:child_process';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, vi } from 'vitest';
 
-import { addon } from '../../src/native/addon.js';
+import { addon } from '../../src/core/addon/addon.js';
 import type { CaseArgs } from '../cases/define.js';
 import { gemm } from '../cases/gemm.js';
 import { packedBytes } from '../cases/gemm_pack.js';

@@ -9,13 +9,14 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
 const objects = fileURLToPath(new URL('../../build/CMakeFiles/', import.meta.url));
-const sets = ['cpu_base', 'cpu_avx2', 'cpu_avx512'].filter((set) => existsSync(join(objects, `headfirst_${set}.dir/native/cpu`)));
+const folderOf = (set: string): string => join(objects, `headfirst_${set}.dir/native`);
+const sets = ['cpu_base', 'cpu_avx2', 'cpu_avx512'].filter((set) => existsSync(folderOf(set)));
 const nm = spawnSync('nm', ['--version']).status === 0;
 
 it.skipIf(!nm || sets.length === 0)('no weak symbols (skipped without nm or without a build from source)', () => {
   for (const set of sets) {
-    const folder = join(objects, `headfirst_${set}.dir/native/cpu`);
-    const files = readdirSync(folder).filter((name) => name.endsWith('.o')).map((name) => join(folder, name));
+    const names = readdirSync(folderOf(set), { recursive: true, encoding: 'utf8' });
+    const files = names.filter((name) => name.endsWith('.o')).map((name) => join(folderOf(set), name));
     expect(files.length, set).toBeGreaterThan(10);
     const { stdout, status } = spawnSync('nm', ['-A', ...files], { encoding: 'utf8', maxBuffer: 1 << 28 });
     expect(status).toBe(0);

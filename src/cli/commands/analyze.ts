@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { io } from '../../core/files.js';
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { adapterOption, commandLine, integer, printJson, threadsOption } from '../options.js';
+import { adapterOption, commandLine, integer, printJson, threadsOption } from '../flags.js';
 import { Progress } from '../progress.js';
 import { writeResult, writeSummary } from '../summary.js';
 import { environmentOf } from '../version.js';
@@ -38,7 +38,7 @@ export const analyze = (): Command => new Command('analyze')
   .option('--json', 'print the analysis as JSON')
   .action(async (directory: string, options: Options) => {
     const [{ createContext }, { Model }, { snapshot }, { readSamples }, { readJsonLines }, { report }] = await Promise.all([
-      import('../../core/context.js'), import('../../model/model.js'), import('../../analysis/snapshot.js'), import('../samples.js'), import('../../rl/dataset.js'), import('../../report/index.js')]);
+      import('../../core/context.js'), import('../../model/model.js'), import('../../analysis/snapshot.js'), import('../samples.js'), import('../../rl/rollout/dataset.js'), import('../../report/index.js')]);
     const learningRate = Number(options.learningRate);
     if (!(learningRate > 0)) fail('ERR_INVALID_ARG', `analyze: --learning-rate must be a number > 0, got '${options.learningRate}'`);
     using context = await createContext(options.threads ? { threads: options.threads } : {});

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { fail } from '../../errors.js';
-import { root } from '../../native/locate.js';
+import { root } from '../../core/addon/locate.js';
 
 /**
  * The benchmarks take their shapes and checks from the tests' case files, so they run from a source checkout, where `npm run build` compiles

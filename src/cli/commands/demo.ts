@@ -1,9 +1,9 @@
 import { Command, Option } from 'commander';
 import { join } from 'node:path';
 
-import type { NoisyAdderVariant } from '../../tasks/noisyAdder.js';
+import type { NoisyAdderVariant } from '../../research/tasks/noisyAdder.js';
 import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson, threadsOption } from '../options.js';
+import { commandLine, integer, printJson, threadsOption } from '../flags.js';
 import { environmentOf } from '../version.js';
 import { glance, Progress } from '../progress.js';
 
@@ -30,7 +30,7 @@ export const demo = (): Command => new Command('demo')
   .option('--json', 'print the summary as JSON')
   .action(async (options: Options) => {
     const [{ createContext }, { makePlan }, { runDemo }, { report }] = await Promise.all([
-      import('../../core/context.js'), import('../../experiment/plan.js'), import('../../experiment/demo.js'), import('../../report/index.js')]);
+      import('../../core/context.js'), import('../../research/experiment/experimentPlan.js'), import('../../research/experiment/runDemo.js'), import('../../report/index.js')]);
     const out = options.out ?? join('runs', ['demo', ...(options.task === 'main' ? [] : [options.task]), ...(options.controls ? ['controls'] : []), ...(options.quick ? ['quick'] : [])].join('-'));
     const argv = process.argv.slice(2).filter((word) => word !== '--fresh');
     const progress = new Progress();

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { io } from '../../core/files.js';
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { adapterOption, collect, commandLine, integer, printJson, real, stopOption, threadsOption } from '../options.js';
+import { adapterOption, collect, commandLine, integer, printJson, real, stopOption, threadsOption } from '../flags.js';
 import { Progress } from '../progress.js';
 
 interface Options {

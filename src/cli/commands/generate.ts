@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { adapterOption, collect, commandLine, integer, printJson, real, stopOption, threadsOption } from '../options.js';
+import { adapterOption, collect, commandLine, integer, printJson, real, stopOption, threadsOption } from '../flags.js';
 
 interface Options {
   readonly model: string;

@@ -1,19 +1,19 @@
 import { Command } from 'commander';
 
-import { printJson } from '../options.js';
+import { printJson } from '../flags.js';
 import { version } from '../version.js';
 
 export const info = (): Command => new Command('info')
   .description('what this build can run on this machine')
   .option('--json', 'print as JSON')
   .action(async (options: { json?: boolean }) => {
-    const { probeAddons } = await import('../../native/probe.js');
+    const { probeAddons } = await import('../../core/addon/probe.js');
     const probes = probeAddons();
     // A binary that ends the process that loads it must not end this one: without one that survived the probe nothing is loaded here.
-    const { loadError } = await import('../../native/locate.js');
+    const { loadError } = await import('../../core/addon/locate.js');
     if (!probes.some((probe) => probe.loads)) throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));
-    const [{ backends }, { addon, loadedPath }] = await Promise.all([import('../../core/context.js'), import('../../native/addon.js')]);
-    const { kernelRuns, onHardware } = await import('../../native/runs.js');
+    const [{ backends }, { addon, loadedPath }] = await Promise.all([import('../../core/context.js'), import('../../core/addon/addon.js')]);
+    const { kernelRuns, onHardware } = await import('../../core/addon/runs.js');
     const runs = kernelRuns();
     const blas = addon.cpu.blas(), cublas = addon.cuda.cublas();
     const ops = addon.ops.map(({ op, name, backends: columns }) => ({ name, backends: columns, ...(columns.includes('cuda') ? { onHardware: onHardware(op) } : {}) }));

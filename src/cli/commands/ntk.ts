@@ -2,9 +2,9 @@ import { Argument, Command, Option } from 'commander';
 
 import { bytesText, flopsText, secondsText } from '../../core/units.js';
 import { fail } from '../../errors.js';
-import { analysisText } from '../figures.js';
+import { analysisText } from '../ntkText.js';
 import { interruptible } from '../interrupt.js';
-import { checkWritable, commandLine, integer, pattern, printJson, threadsOption } from '../options.js';
+import { checkWritable, commandLine, integer, pattern, printJson, threadsOption } from '../flags.js';
 import { Progress } from '../progress.js';
 import { environmentOf } from '../version.js';
 

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { join } from 'node:path';
 
-import { printJson } from '../options.js';
+import { printJson } from '../flags.js';
 
 export const report = (): Command => new Command('report')
   .description('make report.html from a run directory, and print its summary')

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { join } from 'node:path';
 
 import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson } from '../options.js';
+import { commandLine, integer, printJson } from '../flags.js';
 import { glance, Progress } from '../progress.js';
 import { environmentOf } from '../version.js';
 
@@ -24,7 +24,7 @@ export const reproduce = (): Command => new Command('reproduce')
   .option('--threads <n>', 'processors to use; times are compared as processor time, which is wall time for one thread only', integer(1), 1)
   .option('--json', 'print the claims as JSON')
   .action(async (options: Options) => {
-    const [{ createContext }, { runStudy }] = await Promise.all([import('../../core/context.js'), import('../../study/run.js')]);
+    const [{ createContext }, { runStudy }] = await Promise.all([import('../../core/context.js'), import('../../research/study/runStudy.js')]);
     const out = options.out ?? join('runs', options.quick ? 'study-quick' : 'study');
     const seeds = Array.from({ length: options.seeds ?? (options.quick ? 2 : 5) }, (_, seed) => seed);
     const command = commandLine(...process.argv.slice(2).filter((word) => word !== '--fresh'));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { camelCaseKeys } from '../../core/names.js';
 import { fail } from '../../errors.js';
 import { interruptible } from '../interrupt.js';
-import { collect, commandLine, printJson, real, threadsOption } from '../options.js';
+import { collect, commandLine, printJson, real, threadsOption } from '../flags.js';
 import { glance, Progress } from '../progress.js';
 import { writeSummary } from '../summary.js';
 import { environmentOf } from '../version.js';
@@ -70,7 +70,7 @@ export const train = (): Command => new Command('train')
   .option('--json', 'print the result as JSON')
   .action(async (options: Options) => {
     const [{ createContext }, { Model }, { CFRLTrainer, GRPOTrainer, PPOTrainer, RLOOTrainer, SFTTrainer, openAIRollouts, sglangRollouts, readJsonLines, loadReward, trainTestSplit }, { report }, { describeMemory }, { latestCheckpoint }] = await Promise.all([
-      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/memory.js'), import('../../rl/checkpoint.js')]);
+      import('../../core/context.js'), import('../../model/model.js'), import('../../rl/index.js'), import('../../report/index.js'), import('../../rl/run/memory.js'), import('../../rl/run/checkpoint.js')]);
     const config = camelCaseKeys({ ...(options.config ? readConfig(options.config) : {}), ...Object.fromEntries((options.set ?? []).map(setting)) }) as Record<string, unknown>;
     const { peftConfig, bf16 = false, outputDir, ...trainerConfig } = config;
     const given = (name: string, value: unknown, what: string) => fail('ERR_INVALID_ARG', `train: ${name} must be ${what}, got ${JSON.stringify(value)}`);

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { fail } from '../../errors.js';
-import { root } from '../../native/locate.js';
+import { root } from '../../core/addon/locate.js';
 
 /** Like bench, from a source checkout: the checks are the tests' case files. */
 export const verify = (): Command => new Command('verify')

@@ -3,7 +3,7 @@
  * untied classifier. Names of its own, kept in Hugging Face's manner.
  */
 import { fail } from '../../errors.js';
-import type { ParameterSpec } from '../../native/types.js';
+import type { ParameterSpec } from '../../core/addon/contract.js';
 import type { Family, HfConfig } from './index.js';
 
 const INTEGERS = ['vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size', 'max_position_embeddings'] as const;

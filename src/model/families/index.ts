@@ -1,8 +1,8 @@
 /** Model families as data: each maps a Hugging Face config and tensor names to the engine's description. A new family is one file and one line here. */
 import { fail } from '../../errors.js';
 import { runJob } from '../../core/job.js';
-import type { ModelSpec, ParameterSpec } from '../../native/types.js';
-import { isAdapter } from '../adapters.js';
+import type { ModelSpec, ParameterSpec } from '../../core/addon/contract.js';
+import { isAdapter } from '../adapters/adapters.js';
 import type { Model } from '../model.js';
 import { gpt } from './gpt.js';
 import { gpt2 } from './gpt2.js';

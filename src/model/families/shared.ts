@@ -1,6 +1,6 @@
 /** What families have in common: reading configs key by key, refusing what changes the maths, rotary frequencies, the gated decoder. */
 import { fail } from '../../errors.js';
-import type { ModelSpec, ParameterRole, ParameterSpec } from '../../native/types.js';
+import type { ModelSpec, ParameterRole, ParameterSpec } from '../../core/addon/contract.js';
 import type { HfConfig } from './index.js';
 
 // ---- config values ---------------------------------------------------------------------------------------------------------

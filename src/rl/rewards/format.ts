@@ -1,5 +1,5 @@
 /** A reward for thinking before answering. */
-import type { RewardFunc } from '../types.js';
+import type { RewardFunc } from '../interfaces.js';
 import { named } from './named.js';
 import { regexReward } from './regex.js';
 

@@ -1,13 +1,13 @@
 /** Built-in rewards by the name a command line uses. A new one is a file and a line here. */
 import { fail } from '../../errors.js';
-import type { RewardFunc } from '../types.js';
+import type { RewardFunc } from '../interfaces.js';
 import { thinkFormatReward } from './format.js';
 import { lengthReward, softOverlongPunishment } from './length.js';
 import { mathReward } from './math.js';
 import { regexReward } from './regex.js';
 import { repetitionPenaltyReward } from './repetition.js';
 
-export { httpReward, type HttpRewardOptions, type RewardRequest } from './http.js';
+export { httpReward, type HttpRewardOptions, type RewardRequest } from './httpReward.js';
 export { thinkFormatReward } from './format.js';
 export { lengthReward, type LengthRewardOptions, softOverlongPunishment, type SoftOverlongOptions } from './length.js';
 export { answerKeys } from './answerKeys.js';

@@ -1,7 +1,7 @@
 /** Rewards on the number of tokens; they need no tokenizer. */
 import { checkOptions, nonNegative, positive, required, rule, type Rules } from '../../core/check.js';
 import { fail } from '../../errors.js';
-import type { RewardFunc } from '../types.js';
+import type { RewardFunc } from '../interfaces.js';
 import { named } from './named.js';
 
 /** Options of lengthReward(). */

@@ -1,7 +1,7 @@
 /** 1 when a completion's final answer is the row's, as mathematics rather than as text: GSM8K `####`, `\\boxed{}`, or the last number. */
 import { check, checkOptions, type Rules, string, text as nonEmpty } from '../../core/check.js';
 import { fail } from '../../errors.js';
-import type { RewardFunc } from '../types.js';
+import type { RewardFunc } from '../interfaces.js';
 import { finalAnswer, numbersIn } from './answer.js';
 import { type MathValue, parseMath, sameMath } from './mathValue.js';
 import { named } from './named.js';

@@ -1,6 +1,6 @@
 /** A reward for form, by regular expression. */
 import { fail } from '../../errors.js';
-import type { RewardFunc } from '../types.js';
+import type { RewardFunc } from '../interfaces.js';
 import { named } from './named.js';
 
 /**

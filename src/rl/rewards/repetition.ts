@@ -1,6 +1,6 @@
 /** A penalty on repeating oneself. */
 import { checkOptions, count, rule, type Rules } from '../../core/check.js';
-import type { RewardFunc } from '../types.js';
+import type { RewardFunc } from '../interfaces.js';
 import { named } from './named.js';
 
 /** Options of repetitionPenaltyReward(). */

@@ -1,0 +1,16 @@
+// Copies of rows of heads (ops/elementwise/copy.h). Bound by memory: a task owns a block of rows.
+#include "backends/cpu/isa.h"
+#include "backends/cpu/rows.h"
+
+namespace hf::HF_ISA {
+
+void run(const CopyArgs& a, Run& r) {
+  const int64_t H = a.x.shape[1], D = a.x.shape[2];
+  parallel_rows(r, a.x.shape[0], H * D, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      for (int64_t h = 0; h < H; ++h)
+        __builtin_memcpy(a.y.as<float>() + n * a.y.stride[0] + h * a.y.stride[1], a.x.as<float>() + n * a.x.stride[0] + h * a.x.stride[1], D * sizeof(float));
+  });
+}
+
+}  // namespace hf::HF_ISA

@@ -1,0 +1,23 @@
+// y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of fixed size.
+#pragma once
+
+#include "ops/fields.h"
+
+namespace hf {
+
+struct SumOfSquaresArgs {
+  View x, y;
+  bool accumulate = false;
+
+  static constexpr const char* kName = "sum_of_squares";
+  template <class Self, class F>
+  static void visit(Self& s, F&& f) {
+    f.in("x", s.x, "P");
+    f.inout("y", s.y, "1", kDouble);
+    f.flag("accumulate", s.accumulate);
+  }
+};
+
+inline Cost cost(const SumOfSquaresArgs& a) { return {2.0 * a.x.size(), 4.0 * a.x.size()}; }
+
+}  // namespace hf

@@ -1,0 +1,45 @@
+#include "ops/sketch/sketch_gram.h"
+
+#include <cmath>
+#include <initializer_list>
+
+namespace hf {
+namespace {
+
+// The continued fraction of the incomplete beta function (Lentz's method; Abramowitz & Stegun 26.5.8).
+double beta_fraction(double a, double b, double x) {
+  const double tiny = 1e-300;
+  double c = 1, d = 1 - (a + b) * x / (a + 1);
+  d = 1 / (std::fabs(d) < tiny ? tiny : d);
+  double h = d;
+  for (int m = 1; m < 500; ++m) {
+    for (const double numerator : {m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)), -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))}) {
+      d = 1 + numerator * d, c = 1 + numerator / c;
+      d = 1 / (std::fabs(d) < tiny ? tiny : d), c = std::fabs(c) < tiny ? tiny : c;
+      h *= d * c;
+    }
+    if (std::fabs(d * c - 1) < 1e-15) break;
+  }
+  return h;
+}
+
+double incomplete_beta(double a, double b, double x) {
+  if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
+  const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x));
+  return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a : 1 - front * beta_fraction(b, a, 1 - x) / b;
+}
+
+}  // namespace
+
+double student_t_quantile(double confidence, double degrees) {
+  // P(|T| > t) = I_x(ν/2, 1/2) with x = ν / (ν + t²): bisection in x.
+  double low = 0, high = 1;
+  for (int i = 0; i < 200 && low < high; ++i) {
+    const double middle = (low + high) / 2;
+    if (middle == low || middle == high) break;
+    (incomplete_beta(degrees / 2, 0.5, middle) < 1 - confidence ? low : high) = middle;
+  }
+  return std::sqrt(degrees * (1 - low) / low);
+}
+
+}  // namespace hf

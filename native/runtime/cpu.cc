@@ -1,0 +1,69 @@
+#include "runtime/cpu.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "runtime/device.h"
+#include "core/error.h"
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+namespace hf {
+
+bool backend_available(Backend backend) {
+  switch (backend) {
+    case Backend::kReference32:
+    case Backend::kReference64:
+    case Backend::kCpuBase: return true;
+#if HF_HAVE_X86_ISAS
+    case Backend::kCpuAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    case Backend::kCpuAvx512:
+#if HF_EMULATE_AVX512
+      return backend_available(Backend::kCpuAvx2);
+#endif
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    case Backend::kCuda: return !cuda_status().devices.empty();
+    default: return false;
+  }
+}
+
+Backend best_cpu_backend() {
+  const char* wanted = std::getenv("HEADFIRST_ISA");
+  if (wanted && *wanted) {
+    const Backend backend = !std::strcmp(wanted, "base")     ? Backend::kCpuBase
+                            : !std::strcmp(wanted, "avx2")   ? Backend::kCpuAvx2
+                            : !std::strcmp(wanted, "avx512") ? Backend::kCpuAvx512
+                                                             : Backend::kCuda;
+    HF_CHECK(backend != Backend::kCuda, ErrorCode::kInvalidArg, "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
+    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable, "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it",
+             wanted);
+    return backend;
+  }
+  if (backend_available(Backend::kCpuAvx512)) return Backend::kCpuAvx512;
+  if (backend_available(Backend::kCpuAvx2)) return Backend::kCpuAvx2;
+  return Backend::kCpuBase;
+}
+
+bool has_bf16_dot() {
+#if HF_HAVE_X86_ISAS && !HF_EMULATE_AVX512
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+int available_threads() {
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  const unsigned n = std::thread::hardware_concurrency();
+  return n ? static_cast<int>(n) : 1;
+}
+
+}  // namespace hf

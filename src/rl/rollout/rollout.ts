@@ -1,0 +1,83 @@
+/** Sampling: rows of a data set to completions, and what reward functions and metrics see of them. */
+import { fail } from '../../errors.js';
+import { isPrompt, type Sample } from '../../model/batch.js';
+import type { Model } from '../../model/model.js';
+import { type Completion, stopIds } from '../../model/generation.js';
+import { encodePrompt, type Tokenizer } from '../../model/tokenizer/tokenizer.js';
+import type { ResolvedGRPOConfig } from '../config/config.js';
+import type { RolloutSource } from './remoteRollouts.js';
+import type { PromptRow, RewardInput } from '../interfaces.js';
+
+/** temperature 0 is greedy, which a trainer's config does not allow. */
+export type SamplingConfig = Pick<ResolvedGRPOConfig, 'maxCompletionLength' | 'temperature' | 'topP' | 'topK' | 'minP' | 'stop' | 'seed' | 'chatTemplateKwargs'>;
+
+export interface RolloutOptions {
+  readonly caller: string;
+  readonly model: Model;
+  /** Fails without one; called only when there is text. */
+  readonly tokenizer: () => Tokenizer;
+  readonly config: SamplingConfig;
+  readonly numGenerations: number;
+  /** Random stream of the first completion. */
+  readonly firstStream: number;
+  readonly signal: AbortSignal | undefined;
+  /** Who samples; default: the model itself. */
+  readonly source?: RolloutSource | undefined;
+}
+
+/** Completions of one prompt lie next to each other; every array has one entry per completion. */
+export interface Rollout {
+  readonly rows: readonly PromptRow[];
+  readonly completions: readonly Completion[];
+  readonly samples: readonly Sample[];
+  /** Scored tokens of each sample. */
+  readonly lengths: readonly number[];
+  readonly terminated: readonly boolean[];
+}
+
+function promptIds(row: PromptRow, index: number, { caller, model, tokenizer, config }: RolloutOptions): readonly number[] {
+  const { prompt } = row ?? {};
+  const shown = () => (typeof prompt === 'string' ? `'${prompt.slice(0, 60)}'` : JSON.stringify(prompt)?.slice(0, 60));
+  if (!isPrompt(prompt))
+    fail('ERR_INVALID_ARG', `${caller}: row ${index} of the batch must have a prompt of text, token ids or messages { role, content }, got ${shown()}`);
+  const ids = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
+  const context = model.spec.maxPositions;
+  if (ids.length === 0) fail('ERR_INVALID_ARG', `${caller}: the prompt of row ${index} of the batch is empty; it needs at least one token`);
+  if (ids.length >= context)
+    fail('ERR_INVALID_ARG', `${caller}: the prompt ${shown()} has ${ids.length} tokens, but the model's context is ${context} and a completion needs at least one; shorten the prompt or leave the row out`);
+  return ids;
+}
+
+export async function sample(rows: readonly PromptRow[], options: RolloutOptions): Promise<Rollout> {
+  const { model, config, numGenerations, firstStream, signal, source = model } = options;
+  const completions = await source.generate(rows.map((row, i) => promptIds(row, i, options)), {
+    maxNewTokens: config.maxCompletionLength, temperature: config.temperature, topP: config.topP, topK: config.topK, minP: config.minP ?? 0,
+    numReturnSequences: numGenerations, seed: config.seed, firstStream, signal, stop: stopIds(model, config.stop),
+  });
+  return {
+    rows: completions.map((_, i) => rows[Math.floor(i / numGenerations)]!),
+    completions,
+    samples: completions.map(({ inputIds, completionIds }) => ({ inputIds, scoreFrom: inputIds.length - completionIds.length })),
+    lengths: completions.map((completion) => completion.completionIds.length),
+    terminated: completions.map((completion) => completion.finishReason === 'stop'),
+  };
+}
+
+/** TRL's keyword arguments: prompts, completions and the rows' other columns. */
+export function rewardInput(rollout: Rollout, tokenizer: () => Tokenizer, step: number, stage: string, logMetric: RewardInput['logMetric']): Omit<RewardInput, 'signal'> {
+  let texts: string[] | undefined;
+  const columns = new Set(rollout.rows.flatMap((row) => Object.keys(row)));
+  for (const reserved of ['prompt', 'completion', 'completionIds']) columns.delete(reserved);
+  return {
+    ...Object.fromEntries([...columns].map((column) => [column, rollout.rows.map((row) => row[column])])),
+    prompts: rollout.rows.map((row) => row.prompt),
+    // Only a function that reads the text needs a tokenizer.
+    get completions() {
+      return (texts ??= rollout.completions.map(({ completionIds }) => tokenizer().decode(completionIds)));
+    },
+    completionIds: rollout.completions.map((completion) => completion.completionIds),
+    terminated: rollout.terminated,
+    trainerState: { step, stage },
+    logMetric,
+  };
+}
