@@ -7,15 +7,18 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 const INTERFACE = /^export interface (\w+)[^{]*\{\n(.*?)^\}/gms;
-const OPTION = /^  \/\*\*(.*?)\*\/\n  (\w+)\??: (.*?)(?: \| undefined)?;$/gms;
+const OPTION = /^  \/\*\*(.*?)\*\/\n  (\w+)\??:\s*(.*?)(?:\s*\| undefined)?;$/gms;
 const ALIAS = /^export type (\w+) = (.*);$/gm;
+
+/** A type that is written over several lines, one alternative each, in one line. */
+const oneLine = (type) => type.replace(/\s+/g, ' ').replace(/^ ?\| /, '').trim();
 
 /** Interface → its own options: name, type and docstring in one line. */
 function documented() {
   const source = readFileSync(join(root, 'src/rl/config/options.ts'), 'utf8');
   const aliases = new Map([...source.matchAll(ALIAS)].map(([, name, type]) => [name, type]));
   return new Map([...source.matchAll(INTERFACE)].map(([, name, body]) => [name, [...body.matchAll(OPTION)].map(([, comment, option, type]) => (
-    { option, type: aliases.get(type) ?? type, meaning: comment.replace(/\s*\n\s*\* ?/g, ' ').trim() }))]));
+    { option, type: aliases.get(type) ?? oneLine(type), meaning: comment.replace(/\s*\n\s*\* ?/g, ' ').trim() }))]));
 }
 
 const cell = (text) => text.replaceAll('|', '\\|');
