@@ -8,7 +8,14 @@ import { time, type Line, type Machine } from './types.js';
 const earlier = z.object({
   date: z.string(),
   machine: z.record(z.string(), z.unknown()),
-  lines: z.array(z.object({ name: z.string(), shape: z.string(), median: z.number().positive(), spread: z.number().nonnegative() })),
+  lines: z.array(
+    z.object({
+      name: z.string(),
+      shape: z.string(),
+      median: z.number().positive(),
+      spread: z.number().nonnegative(),
+    }),
+  ),
 });
 export type Earlier = z.infer<typeof earlier>;
 
@@ -38,24 +45,39 @@ const LEAST_CHANGE = 0.05;
 const label = (line: { readonly name: string; readonly shape: string }) => `${line.name} · ${line.shape}`;
 
 /**
- * One text line for each that changed, is new or is missing, one for what differs between the machines, and how many are as before. A line
- * counts as missing when `everything` was timed, or others of its name were.
+ * One text line for each that changed, is new or is missing, one for what differs between the machines, and
+ * how many are as before. A line counts as missing when `everything` was timed, or others of its name were.
  */
-export function compare(old: Earlier, now: readonly Pick<Line, 'name' | 'shape' | 'median' | 'spread'>[], machine: Machine, everything: boolean): string[] {
+export function compare(
+  old: Earlier,
+  now: readonly Pick<Line, 'name' | 'shape' | 'median' | 'spread'>[],
+  machine: Machine,
+  everything: boolean,
+): string[] {
   const before = new Map(old.lines.map((line) => [label(line), line]));
-  const names = new Set(now.map((line) => line.name)), labels = new Set(now.map(label));
-  const differences = ['cpu', 'kernels', 'threads', 'blas'].filter((key) => old.machine[key] !== machine[key]).map((key) => `${key} ${String(old.machine[key] ?? 'none')} → ${String(machine[key] ?? 'none')}`);
+  const names = new Set(now.map((line) => line.name)),
+    labels = new Set(now.map(label));
+  const differences = ['cpu', 'kernels', 'threads', 'blas']
+    .filter((key) => old.machine[key] !== machine[key])
+    .map((key) => `${key} ${String(old.machine[key] ?? 'none')} → ${String(machine[key] ?? 'none')}`);
   const changes = now.flatMap((line) => {
     const past = before.get(label(line));
     if (!past) return [`${label(line)}: new`];
     const change = line.median / past.median - 1;
     const noise = LEAST_CHANGE + (line.spread + past.spread) / 2;
-    return Math.abs(change) <= noise ? [] : [`${label(line)}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % (${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`];
+    return Math.abs(change) <= noise
+      ? []
+      : [
+          `${label(line)}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % (${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`,
+        ];
   });
-  const missing = old.lines.filter((line) => !labels.has(label(line)) && (everything || names.has(line.name))).map((line) => `${label(line)}: missing`);
+  const missing = old.lines
+    .filter((line) => !labels.has(label(line)) && (everything || names.has(line.name)))
+    .map((line) => `${label(line)}: missing`);
   return [
     ...(differences.length > 0 ? [`against another setting of ${old.date}: ${differences.join('; ')}`] : []),
-    ...changes, ...missing,
+    ...changes,
+    ...missing,
     `${now.length - changes.length} of ${now.length} as on ${old.date}`,
   ];
 }

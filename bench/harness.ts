@@ -19,22 +19,40 @@ export interface TimeLimits {
   readonly minSamples: number;
 }
 
-const quantile = (sorted: readonly number[], q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
+const quantile = (sorted: readonly number[], q: number) =>
+  sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
 
 /** Of an unsorted list; the upper one of an even count. */
-export const median = (values: readonly number[]): number => quantile([...values].sort((a, b) => a - b), 0.5);
+export const median = (values: readonly number[]): number =>
+  quantile(
+    [...values].sort((a, b) => a - b),
+    0.5,
+  );
 
 export function timingOf(times: readonly number[], cpu: number, peak: number): Timing {
   const sorted = [...times].sort((a, b) => a - b);
   const median = quantile(sorted, 0.5);
-  return { median, best: sorted[0]!, spread: (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median, samples: sorted.length, cpu, peak };
+  return {
+    median,
+    best: sorted[0]!,
+    spread: (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median,
+    samples: sorted.length,
+    cpu,
+    peak,
+  };
 }
 
 /**
- * Calls `body` until `seconds` have passed and at least `minSamples` samples were taken, after one call that warms up. `peak` runs after
- * every sample: what the machine can do changes with its clock, so it is measured in turns with what is held against it.
+ * Calls `body` until `seconds` have passed and at least `minSamples` samples were taken, after one call that
+ * warms up. `peak` runs after every sample: what the machine can do changes with its clock, so it is measured
+ * in turns with what is held against it.
  */
-export async function measure(name: string, body: () => unknown, { seconds, minSamples }: TimeLimits, peak: () => number): Promise<Timing> {
+export async function measure(
+  name: string,
+  body: () => unknown,
+  { seconds, minSamples }: TimeLimits,
+  peak: () => number,
+): Promise<Timing> {
   await body();
   const asynchronous = body.constructor.name === 'AsyncFunction';
   let [calls, probing] = [0, 0];
@@ -47,8 +65,15 @@ export async function measure(name: string, body: () => unknown, { seconds, minS
   const sample = await new Promise<readonly number[]>((resolve, reject) => {
     const counted = () => (++calls, body());
     new Benchmark(name, {
-      async: false, defer: asynchronous, maxTime: seconds, minSamples, initCount: 1,
-      fn: asynchronous ? (deferred: { resolve(): void }) => void (counted() as Promise<unknown>).then(() => deferred.resolve(), reject) : counted,
+      async: false,
+      defer: asynchronous,
+      maxTime: seconds,
+      minSamples,
+      initCount: 1,
+      fn: asynchronous
+        ? (deferred: { resolve(): void }) =>
+            void (counted() as Promise<unknown>).then(() => deferred.resolve(), reject)
+        : counted,
       onCycle() {
         const begin = processorTime();
         peaks.push(peak());

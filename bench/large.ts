@@ -1,6 +1,7 @@
 /**
- * A model of Pythia-160m's shape with random weights: how long it takes to load, and time and memory of training steps, beside what
- * model.estimateTraining said. Every mode runs in a process of its own, so that its peak of resident memory is its own.
+ * A model of Pythia-160m's shape with random weights: how long it takes to load, and time and memory of
+ * training steps, beside what model.estimateTraining said. Every mode runs in a process of its own, so that
+ * its peak of resident memory is its own.
  *   node build/bench/bench/large.js [mode …] [--save]          --save adds the modes to the day's file in bench/results
  */
 import { execFileSync } from 'node:child_process';
@@ -9,11 +10,26 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { AdamW, createContext, type GradientOptions, Model, type ModelDtype, type PeftConfig, type Trainable } from '../src/index.js';
+import {
+  AdamW,
+  createContext,
+  type GradientOptions,
+  Model,
+  type ModelDtype,
+  type PeftConfig,
+  type Trainable,
+} from '../src/index.js';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const CONFIG = {
-  model_type: 'gpt_neox', vocab_size: 50304, hidden_size: 768, num_hidden_layers: 12, num_attention_heads: 12, intermediate_size: 3072, max_position_embeddings: 2048, rotary_pct: 0.25,
+  model_type: 'gpt_neox',
+  vocab_size: 50304,
+  hidden_size: 768,
+  num_hidden_layers: 12,
+  num_attention_heads: 12,
+  intermediate_size: 3072,
+  max_position_embeddings: 2048,
+  rotary_pct: 0.25,
 };
 /** Of one update. */
 const SHAPE = { sequences: 4, sequenceLength: 256, scoredLength: 128 };
@@ -42,19 +58,38 @@ async function load(dtype: 'F32' | 'F16' | 'BF16'): Promise<Record<string, unkno
   return { seconds };
 }
 
-async function train(trainable: Trainable, options: Partial<GradientOptions> = {}, peftConfig?: PeftConfig, dtype: ModelDtype = 'float32'): Promise<Record<string, unknown>> {
+async function train(
+  trainable: Trainable,
+  options: Partial<GradientOptions> = {},
+  peftConfig?: PeftConfig,
+  dtype: ModelDtype = 'float32',
+): Promise<Record<string, unknown>> {
   const context = await createContext();
-  const model = await Model.fromPretrained(await checkpoint('F32'), { context, dtype, ...(peftConfig ? { peftConfig } : {}) });
+  const model = await Model.fromPretrained(await checkpoint('F32'), {
+    context,
+    dtype,
+    ...(peftConfig ? { peftConfig } : {}),
+  });
   model.setTrainable(trainable);
   const { sequences, sequenceLength, scoredLength } = SHAPE;
-  const estimate = model.estimateTraining({ ...SHAPE, ...('gradientCheckpointing' in options ? { gradientCheckpointing: true } : {}) });
-  const samples = Array.from({ length: sequences }, (_, s) => ({ inputIds: Array.from({ length: sequenceLength }, (_, t) => (t * 7919 + s * 104729) % CONFIG.vocab_size), scoreFrom: sequenceLength - scoredLength }));
+  const estimate = model.estimateTraining({
+    ...SHAPE,
+    ...('gradientCheckpointing' in options ? { gradientCheckpointing: true } : {}),
+  });
+  const samples = Array.from({ length: sequences }, (_, s) => ({
+    inputIds: Array.from({ length: sequenceLength }, (_, t) => (t * 7919 + s * 104729) % CONFIG.vocab_size),
+    scoreFrom: sequenceLength - scoredLength,
+  }));
   const optimizer = new AdamW(model);
   const seconds: number[] = [];
   const losses: number[] = [];
   for (let step = 0; step < STEPS; ++step) {
     const begin = performance.now();
-    const { logps } = await model.accumulateGradients(samples, { loss: 'coefficients', coefficients: new Float32Array(sequences * scoredLength).fill(1 / (sequences * scoredLength)), ...options });
+    const { logps } = await model.accumulateGradients(samples, {
+      loss: 'coefficients',
+      coefficients: new Float32Array(sequences * scoredLength).fill(1 / (sequences * scoredLength)),
+      ...options,
+    });
     await optimizer.step({ learningRate: 1e-4, maxGradNorm: 1 });
     seconds.push((performance.now() - begin) / 1000);
     losses.push(-logps.reduce((a, b) => a + b, 0) / logps.length);
@@ -62,8 +97,14 @@ async function train(trainable: Trainable, options: Partial<GradientOptions> = {
   if (!(losses[1]! < losses[0]!)) throw new Error(`the loss did not fall: ${losses.join(', ')}`);
   const peakResidentBytes = process.resourceUsage().maxRSS * 1024;
   return {
-    secondsPerStep: Math.min(...seconds), losses, estimatedBytes: estimate.bytes, estimatedActivationBytes: estimate.activations, peakArenaBytes: context.memory().arenaPeakBytes, peakResidentBytes,
-    peakOverEstimate: peakResidentBytes / estimate.bytes, withoutActivationsOverWeights: (peakResidentBytes - estimate.activations) / estimate.weights,
+    secondsPerStep: Math.min(...seconds),
+    losses,
+    estimatedBytes: estimate.bytes,
+    estimatedActivationBytes: estimate.activations,
+    peakArenaBytes: context.memory().arenaPeakBytes,
+    peakResidentBytes,
+    peakOverEstimate: peakResidentBytes / estimate.bytes,
+    withoutActivationsOverWeights: (peakResidentBytes - estimate.activations) / estimate.weights,
   };
 }
 
@@ -101,7 +142,8 @@ const MODES: Readonly<Record<string, () => Promise<Record<string, unknown>>>> = 
   'train classifier': () => train('classifier'),
   'train top layer': () => train(/layers\.11\./),
   'train LoRA, r 8 on query_key_value': () => train('all', {}, { r: 8, loraAlpha: 16 }),
-  'train LoRA, r 8 on all linear layers': () => train('all', {}, { r: 8, loraAlpha: 16, targetModules: 'all-linear' }),
+  'train LoRA, r 8 on all linear layers': () =>
+    train('all', {}, { r: 8, loraAlpha: 16, targetModules: 'all-linear' }),
 };
 
 const [only, ...wanted] = process.argv.slice(2).filter((word) => word !== '--save');
@@ -112,17 +154,41 @@ if (only === '--in-this-process') {
   const results: Record<string, unknown> = {};
   for (const mode of modes) {
     if (!MODES[mode]) throw new Error(`no mode '${mode}'; there are ${Object.keys(MODES).join(', ')}`);
-    results[mode] = JSON.parse(execFileSync(process.execPath, [fileURLToPath(import.meta.url), '--in-this-process', mode], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
+    results[mode] = JSON.parse(
+      execFileSync(process.execPath, [fileURLToPath(import.meta.url), '--in-this-process', mode], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'inherit'],
+      }),
+    );
     console.log(mode, results[mode]);
   }
   if (process.argv.includes('--save')) {
     const context = await createContext();
-    const file = join(ROOT, 'bench/results', `${new Date().toISOString().slice(0, 10)}-cpu-${context.backend}-160m.json`);
+    const file = join(
+      ROOT,
+      'bench/results',
+      `${new Date().toISOString().slice(0, 10)}-cpu-${context.backend}-160m.json`,
+    );
     mkdirSync(join(ROOT, 'bench/results'), { recursive: true });
-    const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).trim();
-    const machine = { cpu: cpus()[0]?.model, processors: cpus().length, kernels: context.backend, threads: context.threads, node: process.versions.node, load: loadavg().slice(0, 2) };
-    const before = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { results: object }).results : {};
-    writeFileSync(file, `${JSON.stringify({ date: new Date().toISOString(), command: 'node build/bench/bench/large.js <mode> --save', commit, machine, config: CONFIG, shape: SHAPE, steps: STEPS, results: { ...before, ...results } }, null, 1)}\n`);
+    const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    }).trim();
+    const machine = {
+      cpu: cpus()[0]?.model,
+      processors: cpus().length,
+      kernels: context.backend,
+      threads: context.threads,
+      node: process.versions.node,
+      load: loadavg().slice(0, 2),
+    };
+    const before = existsSync(file)
+      ? (JSON.parse(readFileSync(file, 'utf8')) as { results: object }).results
+      : {};
+    writeFileSync(
+      file,
+      `${JSON.stringify({ date: new Date().toISOString(), command: 'node build/bench/bench/large.js <mode> --save', commit, machine, config: CONFIG, shape: SHAPE, steps: STEPS, results: { ...before, ...results } }, null, 1)}\n`,
+    );
     console.log(`Saved ${file}`);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * `headfirst bench [op…]`: how fast each op and the whole jobs run, and how far that is from what this machine allows, measured in the same
- * run. Results go to stdout and, with --save, dated to bench/results.
+ * `headfirst bench [op…]`: how fast each op and the whole jobs run, and how far that is from what this
+ * machine allows, measured in the same run. Results go to stdout and, with --save, dated to bench/results.
  */
 import { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
@@ -47,7 +47,11 @@ interface Results {
 
 function git(...args: string[]): string {
   try {
-    return execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('git', args, {
+      cwd: ROOT,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return '';
   }
@@ -65,46 +69,76 @@ const FOOTPRINTS = [256e3, 2e6, 8e6, 32e6, 256e6];
 
 /** The best of what was seen: other processes only ever make a machine look slower. */
 function measureRates(backend: BackendName, threads: number, before?: Rates): Rates {
-  const measured = FOOTPRINTS.map((footprint) => ({ footprint, ...addon.measureRates({ backend, threads, footprint, seconds: 0.3 }) }));
+  const measured = FOOTPRINTS.map((footprint) => ({
+    footprint,
+    ...addon.measureRates({ backend, threads, footprint, seconds: 0.3 }),
+  }));
   return {
     flops: Math.max(before?.flops ?? 0, ...measured.map((m) => m.flops)),
     bf16Flops: Math.max(before?.bf16Flops ?? 0, ...measured.map((m) => m.bf16Flops)),
-    reads: measured.map(({ footprint, bytes }, i) => ({ footprint, bytes: Math.max(bytes, before?.reads[i]!.bytes ?? 0) })),
+    reads: measured.map(({ footprint, bytes }, i) => ({
+      footprint,
+      bytes: Math.max(bytes, before?.reads[i]!.bytes ?? 0),
+    })),
   };
 }
 
-const size = (bytes: number) => (bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : bytes >= 1e3 ? `${(bytes / 1e3).toFixed(0)} kB` : `${bytes} B`);
+const size = (bytes: number) =>
+  bytes >= 1e6
+    ? `${(bytes / 1e6).toFixed(1)} MB`
+    : bytes >= 1e3
+      ? `${(bytes / 1e3).toFixed(0)} kB`
+      : `${bytes} B`;
 
 const COLUMNS = [44, 11, 7, 9, 8, 10, 14] as const;
-const row = (...cells: string[]) => cells.map((cell, i) => (i === 0 ? cell.padEnd(COLUMNS[0]) : cell.padStart(COLUMNS[i] ?? 0))).join(' ');
+const row = (...cells: string[]) =>
+  cells.map((cell, i) => (i === 0 ? cell.padEnd(COLUMNS[0]) : cell.padStart(COLUMNS[i] ?? 0))).join(' ');
 const HEADER = row('', 'median', '± IQR', 'GFLOP/s', 'GB/s', 'workspace', 'of roofline');
 
 function text(line: Line): string {
   const label = `${line.name} · ${line.shape}`;
   const figures = row(
-    label.length > COLUMNS[0] ? '' : label, time(line.median), `${(line.spread * 100).toFixed(0)} %`, (line.flops / line.median / 1e9).toFixed(1),
-    line.bytes > 0 ? (line.bytes / line.median / 1e9).toFixed(1) : '—', size(line.workspaceBytes), `${(line.roofline * 100).toFixed(0)} % ${line.bound}`,
+    label.length > COLUMNS[0] ? '' : label,
+    time(line.median),
+    `${(line.spread * 100).toFixed(0)} %`,
+    (line.flops / line.median / 1e9).toFixed(1),
+    line.bytes > 0 ? (line.bytes / line.median / 1e9).toFixed(1) : '—',
+    size(line.workspaceBytes),
+    `${(line.roofline * 100).toFixed(0)} % ${line.bound}`,
   );
-  const peers = (line.peers ?? []).map((p) => `    ${p.name}: median ${time(p.median)} against ${time(line.median)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`);
+  const peers = (line.peers ?? []).map(
+    (p) =>
+      `    ${p.name}: median ${time(p.median)} against ${time(line.median)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`,
+  );
   return [...(label.length > COLUMNS[0] ? [label] : []), figures, ...peers].join('\n');
 }
 
 async function bench(names: readonly string[], options: Options): Promise<void> {
   const jobs = [...new Set(workloads.map((w) => w.name))];
   const known = [...opNames(), ...jobs, 'ops', 'model'];
-  for (const name of names) if (!known.includes(name)) throw new Error(`there is no benchmark '${name}'; choose from: ${known.join(', ')}`);
-  if (options.peer !== undefined && options.peer !== 'torch') throw new Error(`--peer must be torch, got '${options.peer}'`);
+  for (const name of names)
+    if (!known.includes(name))
+      throw new Error(`there is no benchmark '${name}'; choose from: ${known.join(', ')}`);
+  if (options.peer !== undefined && options.peer !== 'torch')
+    throw new Error(`--peer must be torch, got '${options.peer}'`);
   const old = options.compare === undefined ? undefined : readResults(options.compare);
   const say = (line: string) => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
   const { backend, threads } = options;
   const blas = process.env['HEADFIRST_BLAS'] ? addon.cpu.blas() : undefined;
   const load = [loadavg()[0]!];
   const rates = measureRates(backend, threads);
-  say(`headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s${rates.bf16Flops ? ` (bfloat16 dot products ${(rates.bf16Flops / 1e9).toFixed(1)})` : ''}, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`);
+  say(
+    `headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s${rates.bf16Flops ? ` (bfloat16 dot products ${(rates.bf16Flops / 1e9).toFixed(1)})` : ''}, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`,
+  );
   say(HEADER);
   const lines: Line[] = [];
   const settings = {
-    backend, threads, rates, peer: options.peer === 'torch', rounds: options.rounds, limits: { seconds: options.seconds, minSamples: options.samples },
+    backend,
+    threads,
+    rates,
+    peer: options.peer === 'torch',
+    rounds: options.rounds,
+    limits: { seconds: options.seconds, minSamples: options.samples },
     peak(math: 'fp32' | 'bf16') {
       const { flops, bf16Flops } = addon.measureRates({ backend, threads, footprint: 4096, seconds: 0.02 });
       return math === 'bf16' ? bf16Flops : flops;
@@ -121,14 +155,32 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const best = measureRates(backend, threads, rates);
   load.push(loadavg()[0]!);
   const results: Results = {
-    date: new Date().toISOString(), command: commandLine('bench', ...process.argv.slice(2)), commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
-    machine: { cpu: cpus()[0]?.model ?? 'unknown', processors: cpus().length, memoryBytes: totalmem(), kernels: backend, ...(blas ? { blas } : {}), threads, governor: governor(), node: process.versions.node, load },
+    date: new Date().toISOString(),
+    command: commandLine('bench', ...process.argv.slice(2)),
+    commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
+    machine: {
+      cpu: cpus()[0]?.model ?? 'unknown',
+      processors: cpus().length,
+      memoryBytes: totalmem(),
+      kernels: backend,
+      ...(blas ? { blas } : {}),
+      threads,
+      governor: governor(),
+      node: process.versions.node,
+      load,
+    },
     rates: best,
-    lines: lines.map((line) => ({ ...line, roofline: bound(line.peak, best, line.flops, line.bytes, line.held).seconds / line.median })),
+    lines: lines.map((line) => ({
+      ...line,
+      roofline: bound(line.peak, best, line.flops, line.bytes, line.held).seconds / line.median,
+    })),
   };
   if (old) for (const line of compare(old, results.lines, results.machine, all)) say(line);
   if (options.save !== undefined && options.save !== false) {
-    const path = typeof options.save === 'string' ? options.save : join(ROOT, 'bench/results', `${results.date.slice(0, 16).replace(/:/g, '')}.json`);
+    const path =
+      typeof options.save === 'string'
+        ? options.save
+        : join(ROOT, 'bench/results', `${results.date.slice(0, 16).replace(/:/g, '')}.json`);
     mkdirSync(join(ROOT, 'bench/results'), { recursive: true });
     writeFileSync(path, `${JSON.stringify(results, null, 1)}\n`);
     say(`saved ${path}`);
@@ -138,7 +190,10 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
 
 const program = new Command('headfirst bench')
   .description('time ops and whole jobs against the measured limit of this machine')
-  .argument('[names...]', "ops (see 'headfirst info'), jobs ('training step', sampling, gram, policyGradient), 'ops' or 'model'; default everything")
+  .argument(
+    '[names...]',
+    "ops (see 'headfirst info'), jobs ('training step', sampling, gram, policyGradient), 'ops' or 'model'; default everything",
+  )
   .option('--threads <n>', 'threads', integer(1), 1)
   .option('--backend <name>', 'base, avx2 or avx512', addon.cpu.best)
   .option('--seconds <s>', 'time per line', real(0), 1)

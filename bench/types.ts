@@ -14,7 +14,10 @@ export interface Line extends Timing {
   readonly held?: number | undefined;
   /** Scratch memory beside inputs and results. */
   readonly workspaceBytes: number;
-  /** The time that min(peak, intensity × bandwidth) allows, over the median. peak: of the line's arithmetic, measured between its samples. */
+  /**
+   * The time that min(peak, intensity × bandwidth) allows, over the median. peak: of the line's arithmetic,
+   * measured between its samples.
+   */
   readonly roofline: number;
   readonly bound: 'compute' | 'memory';
   readonly peers?: readonly PeerLine[];
@@ -23,7 +26,9 @@ export interface Line extends Timing {
 /** What ran it: processor, kernels, threads, load. */
 export type Machine = Readonly<Record<string, string | number | readonly number[]>>;
 
-/** The best that the machine reached in this run. Calls are timed hot: data that fits a cache is read from it. */
+/**
+ * The best that the machine reached in this run. Calls are timed hot: data that fits a cache is read from it.
+ */
 export interface Rates {
   readonly flops: number;
   /** Of bfloat16 products by the processor's own instruction; 0 where it has none. */
@@ -33,16 +38,27 @@ export interface Rates {
 }
 
 /**
- * Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that holds the call's data. A job
- * that reads the same data many times gives that data's size as `held`.
+ * Seconds that min(peak, intensity × bandwidth) allows; the bandwidth of the smallest measured footprint that
+ * holds the call's data. A job that reads the same data many times gives that data's size as `held`.
  */
-export function bound(peak: number, rates: Rates, flops: number, bytes: number, held = bytes): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
+export function bound(
+  peak: number,
+  rates: Rates,
+  flops: number,
+  bytes: number,
+  held = bytes,
+): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
   const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= held) ?? rates.reads.at(-1)!;
   const [compute, memory] = [flops / peak, bytes / bandwidth];
   return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
 }
 
-export const time = (s: number) => (s >= 1 ? `${s.toFixed(2)} s` : s >= 1e-3 ? `${(s * 1e3).toFixed(s >= 0.1 ? 0 : 2)} ms` : `${(s * 1e6).toFixed(1)} µs`);
+export const time = (s: number) =>
+  s >= 1
+    ? `${s.toFixed(2)} s`
+    : s >= 1e-3
+      ? `${(s * 1e3).toFixed(s >= 0.1 ? 0 : 2)} ms`
+      : `${(s * 1e6).toFixed(1)} µs`;
 
 export interface PeerLine {
   readonly name: string;
@@ -59,7 +75,10 @@ export interface Settings {
   readonly backend: BackendName;
   readonly threads: number;
   readonly limits: TimeLimits;
-  /** What the arithmetic of this math reaches just now, as flops per second: fused multiply-adds, or the processor's bfloat16 dot products. */
+  /**
+   * What the arithmetic of this math reaches just now, as flops per second: fused multiply-adds, or the
+   * processor's bfloat16 dot products.
+   */
   peak(math: 'fp32' | 'bf16'): number;
   readonly rates: Rates;
   /** Interleave PyTorch with the model workloads. */

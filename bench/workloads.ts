@@ -1,31 +1,67 @@
 /**
- * Whole jobs on the shapes that the project is judged by: a GPT of d 256 × 4 layers, 4 heads, V 2048. Each is checked on a small model
- * against the float64 reference before it is timed. Beside PyTorch, both take turns, so that a busy moment hits both.
+ * Whole jobs on the shapes that the project is judged by: a GPT of d 256 × 4 layers, 4 heads, V 2048. Each is
+ * checked on a small model against the float64 reference before it is timed. Beside PyTorch, both take turns,
+ * so that a busy moment hits both.
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { addon } from '../src/core/addon/addon.js';
-import { AdamW, analysis, type Context, createContext, Model, ntk, policyGradient, type Sample, Tensor } from '../src/index.js';
+import {
+  AdamW,
+  analysis,
+  type Context,
+  createContext,
+  Model,
+  ntk,
+  policyGradient,
+  type Sample,
+  Tensor,
+} from '../src/index.js';
 import { Random } from '../test/helpers/random.js';
 import { measure, median, type Timing } from './harness.js';
 import { bound, type PeerLine, type Settings } from './types.js';
 
-const GPT = { model_type: 'gpt', vocab_size: 2048, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, max_position_embeddings: 128 };
-const SMALL = { model_type: 'gpt', vocab_size: 97, hidden_size: 24, num_hidden_layers: 2, num_attention_heads: 3, max_position_embeddings: 32 };
+const GPT = {
+  model_type: 'gpt',
+  vocab_size: 2048,
+  hidden_size: 256,
+  num_hidden_layers: 4,
+  num_attention_heads: 4,
+  max_position_embeddings: 128,
+};
+const SMALL = {
+  model_type: 'gpt',
+  vocab_size: 97,
+  hidden_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 3,
+  max_position_embeddings: 32,
+};
 type Config = typeof GPT;
 
 const randomTokens = (config: Config, count: number, length: number): number[][] => {
   const random = new Random(5);
-  return Array.from({ length: count }, () => Array.from({ length }, () => random.integer(0, config.vocab_size)));
+  return Array.from({ length: count }, () =>
+    Array.from({ length }, () => random.integer(0, config.vocab_size)),
+  );
 };
 /** Linear weights of one layer and of the classifier. */
-const linearWeights = ({ hidden_size: d, num_hidden_layers: L, vocab_size: V }: Config) => ({ layers: L * 12 * d * d, classifier: V * d });
-/** Forward flops of `tokens` tokens, of which `scored` go through the classifier; attention over `span` positions on average. */
+const linearWeights = ({ hidden_size: d, num_hidden_layers: L, vocab_size: V }: Config) => ({
+  layers: L * 12 * d * d,
+  classifier: V * d,
+});
+/**
+ * Forward flops of `tokens` tokens, of which `scored` go through the classifier; attention over `span`
+ * positions on average.
+ */
 function forwardFlops(config: Config, tokens: number, scored: number, span: number): number {
   const { layers, classifier } = linearWeights(config);
-  return 2 * (layers * tokens + classifier * scored) + 4 * config.num_hidden_layers * config.hidden_size * tokens * span;
+  return (
+    2 * (layers * tokens + classifier * scored) +
+    4 * config.num_hidden_layers * config.hidden_size * tokens * span
+  );
 }
 
 interface Prepared {
@@ -50,7 +86,10 @@ interface Workload {
 async function step(config: Config, context: Context, sequences: number, length: number) {
   const model = await Model.fromConfig(config, { context, seed: 3 });
   const optimizer = new AdamW(model);
-  const samples: Sample[] = randomTokens(config, sequences, length).map((inputIds) => ({ inputIds, scoreFrom: 1 }));
+  const samples: Sample[] = randomTokens(config, sequences, length).map((inputIds) => ({
+    inputIds,
+    scoreFrom: 1,
+  }));
   const scored = sequences * (length - 1);
   const coefficients = new Float32Array(scored).fill(1 / scored);
   const run = async () => {
@@ -66,7 +105,9 @@ function sampling(batch: number): Workload {
   const generate = (model: Model, config: Config, temperature: number, maxNewTokens: number) =>
     model.generate(prompts(config), { maxNewTokens, temperature, stop: [], seed: 1 });
   return {
-    name: 'sampling', shape: `64 new tokens, batch ${batch}`, peer: ['gpt.py', 'sampling', '--batch', String(batch)],
+    name: 'sampling',
+    shape: `64 new tokens, batch ${batch}`,
+    peer: ['gpt.py', 'sampling', '--batch', String(batch)],
     async check(context) {
       const model = await Model.fromConfig(SMALL, { context, seed: 3 });
       return (await generate(model, SMALL, 0, 12)).flatMap((c) => Array.from(c.logps));
@@ -75,7 +116,12 @@ function sampling(batch: number): Workload {
       const model = await Model.fromConfig(GPT, { context, seed: 3 });
       const { layers, classifier } = linearWeights(GPT);
       // Every step reads all weights once; the prompt is one forward pass.
-      return { run: () => generate(model, GPT, 1, 64), flops: forwardFlops(GPT, batch * 72, batch * 64, 36), bytes: 64 * 4 * (layers + classifier), held: 4 * (layers + classifier) };
+      return {
+        run: () => generate(model, GPT, 1, 64),
+        flops: forwardFlops(GPT, batch * 72, batch * 64, 36),
+        bytes: 64 * 4 * (layers + classifier),
+        held: 4 * (layers + classifier),
+      };
     },
   };
 }
@@ -83,9 +129,15 @@ function sampling(batch: number): Workload {
 function gram(level: 'sequence' | 'token'): Workload {
   const scored = 8;
   const samples = (config: Config, count: number, length: number): Sample[] =>
-    randomTokens(config, count, length).map((inputIds) => ({ inputIds, scoreFrom: level === 'token' ? length - scored : 1 }));
+    randomTokens(config, count, length).map((inputIds) => ({
+      inputIds,
+      scoreFrom: level === 'token' ? length - scored : 1,
+    }));
   return {
-    name: 'gram', shape: level === 'token' ? '32 × T 64, 8 scored positions each: 256 functions' : '32 × T 64, all parameters', peer: ['gpt.py', 'gram', '--level', level],
+    name: 'gram',
+    shape:
+      level === 'token' ? '32 × T 64, 8 scored positions each: 256 functions' : '32 × T 64, all parameters',
+    peer: ['gpt.py', 'gram', '--level', level],
     async check(context) {
       const model = await Model.fromConfig(SMALL, { context, seed: 3 });
       return (await ntk.gram(model, samples(SMALL, 4, 14), null, { level })).kernel;
@@ -94,9 +146,13 @@ function gram(level: 'sequence' | 'token'): Workload {
       const model = await Model.fromConfig(GPT, { context, seed: 3 });
       const { layers, classifier } = linearWeights(GPT);
       const functions = level === 'token' ? 32 * scored : 32;
-      // TOOLCHAIN's floor: one forward pass, a backward pass per function (inputs' gradients and weights' gradients), n²/2 products of P numbers.
+      // TOOLCHAIN's floor: one forward pass, a backward pass per function (inputs' gradients and weights'
+      // gradients), n²/2 products of P numbers.
       const backward = level === 'token' ? functions * 64 : 32 * 64;
-      const flops = forwardFlops(GPT, 32 * 64, 32 * 63, 32) + 4 * (layers * backward + classifier * 32 * (level === 'token' ? scored : 63)) + functions * functions * (layers + classifier);
+      const flops =
+        forwardFlops(GPT, 32 * 64, 32 * 63, 32) +
+        4 * (layers * backward + classifier * 32 * (level === 'token' ? scored : 63)) +
+        functions * functions * (layers + classifier);
       const x = samples(GPT, 32, 64);
       return { run: () => ntk.gram(model, x, null, { level }), flops, bytes: 0 };
     },
@@ -104,7 +160,9 @@ function gram(level: 'sequence' | 'token'): Workload {
 }
 
 const fused: Workload = {
-  name: 'policyGradient', shape: 'N 2048, C 512, V 50304, both gradients', peer: ['policy_gradient.py', '--repeats', '2'],
+  name: 'policyGradient',
+  shape: 'N 2048, C 512, V 50304, both gradients',
+  peer: ['policy_gradient.py', '--repeats', '2'],
   async check(context) {
     const { run } = await classifier(context, 37, 19, 97);
     const { gradHidden, gradWeight, entropy } = await run();
@@ -118,12 +176,23 @@ const fusedBf16: Workload = { ...fused, shape: `${fused.shape}, math bf16`, math
 
 async function classifier(context: Context, N: number, C: number, V: number) {
   const random = new Random(9);
-  const real = (rows: number, columns: number, std: number) => Float32Array.from({ length: rows * columns }, () => std * random.gauss());
-  const [hidden, weight] = [Tensor.from(context, real(N, C, 1), [N, C]), Tensor.from(context, real(V, C, 0.05), [V, C])];
+  const real = (rows: number, columns: number, std: number) =>
+    Float32Array.from({ length: rows * columns }, () => std * random.gauss());
+  const [hidden, weight] = [
+    Tensor.from(context, real(N, C, 1), [N, C]),
+    Tensor.from(context, real(V, C, 0.05), [V, C]),
+  ];
   const targets = random.integers([N], 0, V).data;
   const coefficients = real(1, N, 1 / N);
   const run = async () => {
-    const result = await policyGradient({ hidden, weight, targets, coefficients, gradHidden: true, gradWeight: true });
+    const result = await policyGradient({
+      hidden,
+      weight,
+      targets,
+      coefficients,
+      gradHidden: true,
+      gradWeight: true,
+    });
     last?.gradWeight?.dispose(), last?.gradHidden?.dispose();
     return (last = result);
   };
@@ -132,7 +201,9 @@ async function classifier(context: Context, N: number, C: number, V: number) {
 }
 
 const training: Workload = {
-  name: 'training step', shape: 'B 32 × T 64, AdamW', peer: ['gpt.py', 'training'],
+  name: 'training step',
+  shape: 'B 32 × T 64, AdamW',
+  peer: ['gpt.py', 'training'],
   async check(context) {
     const { model, run } = await step(SMALL, context, 3, 9);
     await run();
@@ -142,9 +213,13 @@ const training: Workload = {
   prepare: (context) => step(GPT, context, 32, 64),
 };
 
-/** To be read against the training step's line: forward and backward pass of the batch, forward mode and one more forward pass over the probes. */
+/**
+ * To be read against the training step's line: forward and backward pass of the batch, forward mode and one
+ * more forward pass over the probes.
+ */
 const explain: Workload = {
-  name: 'explainStep', shape: 'B 32 × T 64, 64 probes: 4 states of 16 sequences',
+  name: 'explainStep',
+  shape: 'B 32 × T 64, 64 probes: 4 states of 16 sequences',
   async check(context) {
     const { probes } = await explained(SMALL, context, 3, 9).then(({ run }) => run());
     return probes.flatMap((p) => [...p.predicted]);
@@ -154,13 +229,36 @@ const explain: Workload = {
 
 async function explained(config: Config, context: Context, count: number, length: number) {
   const model = await Model.fromConfig(config, { context, seed: 3 });
-  const batch = randomTokens(config, count, length).map((inputIds, i) => ({ inputIds, scoreFrom: 1, advantage: i % 2 ? 1 : -1 }));
-  const probes = batch.slice(0, Math.ceil(count / 2)).flatMap(({ inputIds }) => [1 / 4, 1 / 2, 3 / 4, 1].map((share) => inputIds.slice(0, Math.ceil(share * length))));
+  const batch = randomTokens(config, count, length).map((inputIds, i) => ({
+    inputIds,
+    scoreFrom: 1,
+    advantage: i % 2 ? 1 : -1,
+  }));
+  const probes = batch
+    .slice(0, Math.ceil(count / 2))
+    .flatMap(({ inputIds }) =>
+      [1 / 4, 1 / 2, 3 / 4, 1].map((share) => inputIds.slice(0, Math.ceil(share * length))),
+    );
   const run = () => analysis.explainStep(model, batch, probes, { learningRate: 1e-3 });
-  return { run, flops: 3 * forwardFlops(config, count * length, count * (length - 1), length / 2) + 4 * forwardFlops(config, (count / 2) * length, probes.length, length / 2), bytes: 0 };
+  return {
+    run,
+    flops:
+      3 * forwardFlops(config, count * length, count * (length - 1), length / 2) +
+      4 * forwardFlops(config, (count / 2) * length, probes.length, length / 2),
+    bytes: 0,
+  };
 }
 
-export const workloads: readonly Workload[] = [training, explain, sampling(32), sampling(1), gram('sequence'), gram('token'), fused, fusedBf16];
+export const workloads: readonly Workload[] = [
+  training,
+  explain,
+  sampling(32),
+  sampling(1),
+  gram('sequence'),
+  gram('token'),
+  fused,
+  fusedBf16,
+];
 
 function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, norm] = [0, 0];
@@ -171,7 +269,13 @@ function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): numbe
   return actual.length === expected.length ? Math.sqrt(difference / norm) : Infinity;
 }
 
-interface PeerOutput { readonly [form: string]: { readonly seconds: number[]; readonly cpu: number[]; readonly extraBytes?: number } }
+interface PeerOutput {
+  readonly [form: string]: {
+    readonly seconds: number[];
+    readonly cpu: number[];
+    readonly extraBytes?: number;
+  };
+}
 
 /** One process of the peer's script; prints { form: { seconds, cpu, extraBytes? } }. */
 async function runPeer(script: readonly string[], threads: number): Promise<PeerOutput> {
@@ -180,19 +284,34 @@ async function runPeer(script: readonly string[], threads: number): Promise<Peer
   // torch.set_num_threads does not reach OpenBLAS, whose choice of kernels bench/peers/timing.py explains.
   const count = String(threads);
   const core = addon.cpu.best === 'avx512' ? 'SkylakeX' : addon.cpu.best === 'avx2' ? 'Haswell' : undefined;
-  const env = { OPENBLAS_NUM_THREADS: count, OMP_NUM_THREADS: count, MKL_NUM_THREADS: count, ...(core ? { OPENBLAS_CORETYPE: core } : {}), ...process.env };
-  const { stdout } = await promisify(execFile)(python, [path, ...script.slice(1), '--threads', count], { maxBuffer: 1 << 24, env });
+  const env = {
+    OPENBLAS_NUM_THREADS: count,
+    OMP_NUM_THREADS: count,
+    MKL_NUM_THREADS: count,
+    ...(core ? { OPENBLAS_CORETYPE: core } : {}),
+    ...process.env,
+  };
+  const { stdout } = await promisify(execFile)(python, [path, ...script.slice(1), '--threads', count], {
+    maxBuffer: 1 << 24,
+    env,
+  });
   return JSON.parse(stdout) as PeerOutput;
 }
 
-export async function benchWorkloads(wanted: (name: string) => boolean, { threads, limits, peak, rates, peer, rounds, report }: Settings): Promise<void> {
+export async function benchWorkloads(
+  wanted: (name: string) => boolean,
+  { threads, limits, peak, rates, peer, rounds, report }: Settings,
+): Promise<void> {
   for (const workload of workloads) {
     const { math = 'fp32' } = workload;
     if (!wanted(workload.name) || (math === 'bf16' && !(addon.cpu.bf16Dot && rates.bf16Flops))) continue;
     const context = await createContext({ device: 'cpu', threads, math });
     const exact = await createContext({ device: 'cpu', math: 'fp64' });
     const error = distance(await workload.check(context), await workload.check(exact));
-    if (!(error < (math === 'bf16' ? 2e-2 : 2e-5))) throw new Error(`${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`);
+    if (!(error < (math === 'bf16' ? 2e-2 : 2e-5)))
+      throw new Error(
+        `${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`,
+      );
     exact.dispose();
     const { run, flops, bytes, held } = await workload.prepare(context);
     const beside = peer ? workload.peer : undefined;
@@ -203,21 +322,58 @@ export async function benchWorkloads(wanted: (name: string) => boolean, { thread
     const ours: Timing[] = [];
     const theirs = new Map<string, { seconds: number[]; cpu: number[]; extraBytes?: number }>();
     for (let round = 0; round < (beside ? rounds : 1); ++round) {
-      ours.push(await measure(workload.name, async () => void (await run()), limits, () => peak(math)));
+      ours.push(
+        await measure(
+          workload.name,
+          async () => void (await run()),
+          limits,
+          () => peak(math),
+        ),
+      );
       if (!beside) continue;
       for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(beside, threads))) {
         const all = theirs.get(form) ?? { seconds: [], cpu: [] };
-        theirs.set(form, { seconds: [...all.seconds, ...seconds], cpu: [...all.cpu, ...cpu], ...(extraBytes === undefined ? {} : { extraBytes }) });
+        theirs.set(form, {
+          seconds: [...all.seconds, ...seconds],
+          cpu: [...all.cpu, ...cpu],
+          ...(extraBytes === undefined ? {} : { extraBytes }),
+        });
       }
     }
     const by = <K extends 'median' | 'best' | 'cpu'>(key: K) => Math.min(...ours.map((t) => t[key]));
-    const timing: Timing = { median: median(ours.map((t) => t.median)), best: by('best'), cpu: by('cpu'), spread: Math.max(...ours.map((t) => t.spread)), samples: ours.reduce((n, t) => n + t.samples, 0), peak: median(ours.map((t) => t.peak)) };
+    const timing: Timing = {
+      median: median(ours.map((t) => t.median)),
+      best: by('best'),
+      cpu: by('cpu'),
+      spread: Math.max(...ours.map((t) => t.spread)),
+      samples: ours.reduce((n, t) => n + t.samples, 0),
+      peak: median(ours.map((t) => t.peak)),
+    };
     const peers: PeerLine[] = [...theirs].map(([name, { seconds, cpu, extraBytes }]) => {
       const [middle, processor] = [median(seconds), Math.min(...cpu)];
-      return { name, median: middle, cpu: processor, extraBytes, ratio: middle / timing.median, cpuRatio: processor / timing.cpu };
+      return {
+        name,
+        median: middle,
+        cpu: processor,
+        extraBytes,
+        ratio: middle / timing.median,
+        cpuRatio: processor / timing.cpu,
+      };
     });
     const { seconds: least, by: limit } = bound(timing.peak, rates, flops, bytes, held);
-    report({ group: 'model', name: workload.name, shape: workload.shape, ...timing, flops, bytes, held, workspaceBytes, roofline: least / timing.median, bound: limit, ...(beside ? { peers } : {}) });
+    report({
+      group: 'model',
+      name: workload.name,
+      shape: workload.shape,
+      ...timing,
+      flops,
+      bytes,
+      held,
+      workspaceBytes,
+      roofline: least / timing.median,
+      bound: limit,
+      ...(beside ? { peers } : {}),
+    });
     context.dispose();
   }
 }

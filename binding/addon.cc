@@ -1,12 +1,12 @@
 // The addon's entry point.
 #include <napi.h>
 
-#include "runtime/cpu.h"
 #include "env.h"
 #include "kernels.h"
-#include "ops/op_table.h"
 #include "objects.h"
+#include "ops/op_table.h"
 #include "policy.h"
+#include "runtime/cpu.h"
 
 namespace hf::binding {
 namespace {
@@ -15,12 +15,15 @@ Napi::Object cpu_info(Napi::Env env) {
   Napi::Object cpu = Napi::Object::New(env);
   Napi::Array backends = Napi::Array::New(env);
   for (Backend backend : {Backend::kCpuBase, Backend::kCpuAvx2, Backend::kCpuAvx512})
-    if (backend_available(backend)) backends.Set(backends.Length(), Napi::String::New(env, backend_name(backend)));
+    if (backend_available(backend))
+      backends.Set(backends.Length(), Napi::String::New(env, backend_name(backend)));
   cpu.Set("backends", backends);
   cpu.Set("best", backend_name(best_cpu_backend()));
   cpu.Set("threads", available_threads());
   cpu.Set("bf16Dot", best_cpu_backend() == Backend::kCpuAvx512 && has_bf16_dot());
-  cpu.Set("blas", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), blas_status()); }, "blas"));
+  cpu.Set("blas", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), blas_status());
+  }, "blas"));
   return cpu;
 }
 
@@ -40,7 +43,9 @@ Napi::Object cuda_info(Napi::Env env) {
     devices.Set(devices.Length(), device);
   }
   cuda.Set("devices", devices);
-  cuda.Set("cublas", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), cublas_status()); }, "cublas"));
+  cuda.Set("cublas", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), cublas_status());
+  }, "cublas"));
   return cuda;
 }
 
@@ -67,5 +72,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace hf::binding
 
-static Napi::Object init(Napi::Env env, Napi::Object exports) { return hf::binding::init(env, exports); }
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  return hf::binding::init(env, exports);
+}
 NODE_API_MODULE(headfirst, init)

@@ -1,9 +1,9 @@
 #include <algorithm>
 
-#include "runtime/cpu.h"
 #include "env.h"
-#include "ops/op_table.h"
 #include "objects.h"
+#include "ops/op_table.h"
+#include "runtime/cpu.h"
 #include "views.h"
 
 namespace hf::binding {
@@ -20,26 +20,37 @@ Backend backend_named(const std::string& name) {
 Math math_of(const char* function, Napi::Value value) {
   if (value.IsUndefined()) return Math::kExact;
   const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  HF_CHECK(name == "fp32" || name == "tf32" || name == "bf16", ErrorCode::kInvalidArg, "%s: math must be fp32, tf32 or bf16, got '%s'", function, name.c_str());
+  HF_CHECK(name == "fp32" || name == "tf32" || name == "bf16", ErrorCode::kInvalidArg,
+           "%s: math must be fp32, tf32 or bf16, got '%s'", function, name.c_str());
   return name == "tf32" ? Math::kTf32 : name == "bf16" ? Math::kBf16 : Math::kExact;
 }
 
 Napi::Function ContextHandle::define(Napi::Env env) {
-  return DefineClass(env, "Context",
-                     {InstanceAccessor<&ContextHandle::backend>("backend"), InstanceAccessor<&ContextHandle::threads>("threads"),
-                      InstanceMethod<&ContextHandle::memory>("memory"), InstanceMethod<&ContextHandle::dispose>("dispose")});
+  return DefineClass(
+      env, "Context",
+      {InstanceAccessor<&ContextHandle::backend>("backend"),
+       InstanceAccessor<&ContextHandle::threads>("threads"), InstanceMethod<&ContextHandle::memory>("memory"),
+       InstanceMethod<&ContextHandle::dispose>("dispose")});
 }
 
 ContextHandle::ContextHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ContextHandle>(info) {
   guarded(info.Env(), [&] {
-    const Napi::Object options = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
+    const Napi::Object options =
+        info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
     const Napi::Value backend = options.Get("backend"), threads = options.Get("threads");
-    const Backend chosen = backend.IsString() ? backend_named(backend.As<Napi::String>()) : best_cpu_backend();
+    const Backend chosen =
+        backend.IsString() ? backend_named(backend.As<Napi::String>()) : best_cpu_backend();
     const Napi::Value index = options.Get("deviceIndex");
-    std::shared_ptr<Device> device = chosen == Backend::kCuda ? open_cuda(index.IsNumber() ? index.As<Napi::Number>().Int32Value() : kFirstUsable) : nullptr;
-    HF_CHECK(backend_available(chosen), ErrorCode::kBackendUnavailable, "Context: this machine cannot run backend '%s'", backend_name(chosen));
-    object_ = std::make_shared<Context>(chosen, threads.IsNumber() ? std::max(1, threads.As<Napi::Number>().Int32Value()) : available_threads(),
-                                        math_of("Context", options.Get("math")), std::move(device));
+    std::shared_ptr<Device> device =
+        chosen == Backend::kCuda
+            ? open_cuda(index.IsNumber() ? index.As<Napi::Number>().Int32Value() : kFirstUsable)
+            : nullptr;
+    HF_CHECK(backend_available(chosen), ErrorCode::kBackendUnavailable,
+             "Context: this machine cannot run backend '%s'", backend_name(chosen));
+    object_ = std::make_shared<Context>(
+        chosen,
+        threads.IsNumber() ? std::max(1, threads.As<Napi::Number>().Int32Value()) : available_threads(),
+        math_of("Context", options.Get("math")), std::move(device));
     EnvData::of(info.Env()).add(object_);
   });
 }
@@ -50,10 +61,13 @@ void ContextHandle::Finalize(Napi::Env) {
 }
 
 Napi::Value ContextHandle::backend(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::String::New(info.Env(), backend_name(get("context")->backend())); });
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), backend_name(get("context")->backend()));
+  });
 }
 Napi::Value ContextHandle::threads(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), get("context")->threads()); });
+  return guarded(info.Env(),
+                 [&]() -> Napi::Value { return Napi::Number::New(info.Env(), get("context")->threads()); });
 }
 Napi::Value ContextHandle::memory(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -72,10 +86,12 @@ void ContextHandle::dispose(const Napi::CallbackInfo&) {
 }
 
 Napi::Function TensorHandle::define(Napi::Env env) {
-  return DefineClass(env, "Tensor",
-                     {StaticMethod<&TensorHandle::from>("from"), InstanceAccessor<&TensorHandle::shape>("shape"),
-                      InstanceAccessor<&TensorHandle::dtype>("dtype"), InstanceAccessor<&TensorHandle::is_disposed>("disposed"),
-                      InstanceMethod<&TensorHandle::data>("data"), InstanceMethod<&TensorHandle::dispose>("dispose")});
+  return DefineClass(
+      env, "Tensor",
+      {StaticMethod<&TensorHandle::from>("from"), InstanceAccessor<&TensorHandle::shape>("shape"),
+       InstanceAccessor<&TensorHandle::dtype>("dtype"),
+       InstanceAccessor<&TensorHandle::is_disposed>("disposed"), InstanceMethod<&TensorHandle::data>("data"),
+       InstanceMethod<&TensorHandle::dispose>("dispose")});
 }
 
 // Called by wrap() alone, with the native tensor in an External.
@@ -92,9 +108,11 @@ Napi::Value TensorHandle::wrap(Napi::Env env, std::shared_ptr<Context> context, 
   return EnvData::of(env).tensor.New({Napi::External<ContextTensor>::New(env, &native)});
 }
 
-Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context, const std::vector<Tensor>& tensors) {
+Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context,
+                          const std::vector<Tensor>& tensors) {
   Napi::Array array = Napi::Array::New(env, tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) array[uint32_t(i)] = TensorHandle::wrap(env, context, tensors[i]);
+  for (size_t i = 0; i < tensors.size(); ++i)
+    array[uint32_t(i)] = TensorHandle::wrap(env, context, tensors[i]);
   return array;
 }
 
@@ -118,7 +136,8 @@ Tensor copy_tensor(const std::shared_ptr<Context>& context, const View& source) 
 
 Napi::Value TensorHandle::from(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const std::shared_ptr<Context>& context = ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");
+    const std::shared_ptr<Context>& context =
+        ContextHandle::Unwrap(info[0].As<Napi::Object>())->get("context");
     Napi::Object described = Napi::Object::New(info.Env());
     described.Set("data", info[1]);
     described.Set("shape", info[2]);
@@ -131,14 +150,19 @@ Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const View& view = get("tensor")->tensor.view;
     Napi::Array shape = Napi::Array::New(info.Env(), view.rank);
-    for (int i = 0; i < view.rank; ++i) shape[uint32_t(i)] = Napi::Number::New(info.Env(), double(view.shape[i]));
+    for (int i = 0; i < view.rank; ++i)
+      shape[uint32_t(i)] = Napi::Number::New(info.Env(), double(view.shape[i]));
     return shape;
   });
 }
 Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::String::New(info.Env(), dtype_name(get("tensor")->tensor.view.dtype)); });
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), dtype_name(get("tensor")->tensor.view.dtype));
+  });
 }
-Napi::Value TensorHandle::is_disposed(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), disposed()); }
+Napi::Value TensorHandle::is_disposed(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), disposed());
+}
 Napi::Value TensorHandle::data(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<ContextTensor>& object = get("tensor");
@@ -149,7 +173,11 @@ void TensorHandle::release(Napi::Env env) {
   if (object_) adjust_memory(env, -object_->tensor.view.bytes());
   object_ = nullptr;
 }
-void TensorHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
-void TensorHandle::Finalize(Napi::Env env) { release(env); }
+void TensorHandle::dispose(const Napi::CallbackInfo& info) {
+  release(info.Env());
+}
+void TensorHandle::Finalize(Napi::Env env) {
+  release(env);
+}
 
 }  // namespace hf::binding

@@ -44,10 +44,12 @@ void call_posted(napi_env env, napi_value, void*, void* data) {
 EnvData::EnvData(Napi::Env env) : env_(env) {
   napi_value name;
   napi_create_string_utf8(env, "headfirst", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, call_posted, &deliver_) != napi_ok)
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr,
+                                      call_posted, &deliver_) != napi_ok)
     throw Napi::Error::New(env, "headfirst: the event loop refused a thread-safe function");
   napi_unref_threadsafe_function(env, deliver_);
-  // Hooks run in reverse order of registration: before the thread-safe function's own, so that no thread posts to it afterwards.
+  // Hooks run in reverse order of registration: before the thread-safe function's own, so that no thread
+  // posts to it afterwards.
   env.AddCleanupHook([this] { shut_down(); });
 }
 
@@ -74,13 +76,16 @@ void EnvData::check_free(const char* op, const std::vector<Lease::Range>& ranges
     if (!pending.lease) continue;
     for (const Lease::Range& held : pending.lease->ranges)
       for (const Lease::Range& range : ranges)
-        HF_CHECK(!(held.write || range.write) || held.end <= range.begin || range.end <= held.begin, ErrorCode::kBusy,
-                 "%s: %s is being %s by a pending job of %s; await that job first, or give this call memory of its own", op, range.name,
-                 held.write ? "written" : "read", pending.lease->op);
+        HF_CHECK(
+            !(held.write || range.write) || held.end <= range.begin || range.end <= held.begin,
+            ErrorCode::kBusy,
+            "%s: %s is being %s by a pending job of %s; await that job first, or give this call memory of its own",
+            op, range.name, held.write ? "written" : "read", pending.lease->op);
   }
 }
 
-Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work, std::shared_ptr<Lease> lease) {
+Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work,
+                            std::shared_ptr<Lease> lease) {
   const uint64_t id = next_id_++;
   const auto control = std::make_shared<JobControl>();
   Pending pending{Napi::Promise::Deferred::New(env_), {}, control, lease, context};
@@ -88,7 +93,8 @@ Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value
     pending.progress = Napi::Persistent(progress.As<Napi::Function>());
     const auto latest = std::make_shared<Progress>();
     control->on_progress = [this, id, latest](int64_t done, int64_t total) {
-      latest->done.store(done, std::memory_order_relaxed), latest->total.store(total, std::memory_order_relaxed);
+      latest->done.store(done, std::memory_order_relaxed),
+          latest->total.store(total, std::memory_order_relaxed);
       if (!latest->queued.exchange(true)) post([this, id, latest] { report(id, *latest); });
     };
   }
@@ -96,13 +102,17 @@ Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value
   Job job;
   job.control = control;
   job.work = [work = std::move(work), convert](Run& run) { *convert = work(run); };
-  job.done = [this, id, convert](std::exception_ptr error) { post([this, id, convert, error] { settle(id, error, *convert); }); };
+  job.done = [this, id, convert](std::exception_ptr error) {
+    post([this, id, convert, error] { settle(id, error, *convert); });
+  };
   context->submit(std::move(job));
 
-  if (pending_.empty()) napi_ref_threadsafe_function(env_, deliver_);  // the process stays alive while a job is pending
+  if (pending_.empty())
+    napi_ref_threadsafe_function(env_, deliver_);  // the process stays alive while a job is pending
   Napi::Object result = Napi::Object::New(env_);
   result.Set("promise", pending.deferred.Promise());
-  result.Set("cancel", Napi::Function::New(env_, [control](const Napi::CallbackInfo&) { control->cancel(); }));
+  result.Set("cancel",
+             Napi::Function::New(env_, [control](const Napi::CallbackInfo&) { control->cancel(); }));
   leases_ += bool(lease);
   pending_.emplace(id, std::move(pending));
   return result;
@@ -112,7 +122,8 @@ void EnvData::report(uint64_t id, Progress& progress) {
   progress.queued.store(false);
   const auto found = pending_.find(id);
   if (found == pending_.end()) return;
-  const double done = double(progress.done.load(std::memory_order_relaxed)), total = double(progress.total.load(std::memory_order_relaxed));
+  const double done = double(progress.done.load(std::memory_order_relaxed)),
+               total = double(progress.total.load(std::memory_order_relaxed));
   try {
     found->second.progress.Call({Napi::Number::New(env_, done), Napi::Number::New(env_, total)});
   } catch (const Napi::Error&) {

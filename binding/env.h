@@ -1,5 +1,6 @@
-// Shared by the binding's files: errors across the boundary, jobs and their promises, and what one JavaScript environment (main
-// thread or worker) owns. Nothing here is process-wide: worker_threads load the addon again in the same process.
+// Shared by the binding's files: errors across the boundary, jobs and their promises, and what one JavaScript
+// environment (main thread or worker) owns. Nothing here is process-wide: worker_threads load the addon again
+// in the same process.
 #pragma once
 
 #include <napi.h>
@@ -10,8 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "runtime/context.h"
 #include "core/error.h"
+#include "runtime/context.h"
 
 namespace hf::binding {
 
@@ -35,8 +36,8 @@ using Convert = std::function<Napi::Value(Napi::Env)>;
 // A job's work, on its context's thread.
 using Work = std::function<Convert(Run&)>;
 
-// Memory of typed arrays that a pending job reads or writes. While it is pending nobody else may write what it reads, or touch what it
-// writes; the arrays stay alive with it. Lives and dies on the JavaScript thread.
+// Memory of typed arrays that a pending job reads or writes. While it is pending nobody else may write what
+// it reads, or touch what it writes; the arrays stay alive with it. Lives and dies on the JavaScript thread.
 struct Lease {
   struct Range {
     const char* name;
@@ -56,7 +57,8 @@ class EnvData {
   static EnvData& of(Napi::Env env) { return *env.GetInstanceData<EnvData>(); }
 
   // Queues work and returns { promise, cancel }. `progress` is a function (done, total) or undefined.
-  Napi::Value submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work, std::shared_ptr<Lease> lease = nullptr);
+  Napi::Value submit(const std::shared_ptr<Context>& context, Napi::Value progress, Work work,
+                     std::shared_ptr<Lease> lease = nullptr);
   bool leased() const { return leases_ > 0; }
   // ERR_BUSY when a pending job holds any of it.
   void check_free(const char* op, const std::vector<Lease::Range>& ranges) const;
@@ -70,7 +72,8 @@ class EnvData {
     Napi::FunctionReference progress;
     std::shared_ptr<JobControl> control;
     std::shared_ptr<Lease> lease;
-    std::shared_ptr<Context> context;  // so that its last owner is never its own thread, which could not join itself
+    std::shared_ptr<Context>
+        context;  // so that its last owner is never its own thread, which could not join itself
   };
   // The latest progress of a job; the context's thread writes, the JavaScript thread reads.
   struct Progress {

@@ -22,7 +22,11 @@ void LossArrays::result(const char* name, View& view, DType dtype) {
 Napi::Object LossArrays::to_js(Napi::Env env) const {
   Napi::Object object = Napi::Object::New(env);
   for (const auto& [name, numbers] : results)
-    object.Set(name, typed_array(env, (std::string_view(name) == "clipped" || std::string_view(name) == "argmax") ? DType::kI32 : real, numbers.data(), rows));
+    object.Set(name, typed_array(env,
+                                 (std::string_view(name) == "clipped" || std::string_view(name) == "argmax")
+                                     ? DType::kI32
+                                     : real,
+                                 numbers.data(), rows));
   return object;
 }
 
@@ -41,9 +45,12 @@ std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType 
   if (!gradients) return arrays;
   b.loss.loss = options.choice<PgLoss>("loss", kLosses, 3);
   if (options.has("kl")) b.loss.kl = options.choice<KlEstimator>("kl", kEstimators, 4);
-  if (options.has("importance")) b.loss.importance = options.choice<ImportanceLevel>("importance", kLevels, 3);
-  b.loss.epsilon_low = options.number("epsilonLow", b.loss.epsilon_low), b.loss.epsilon_high = options.number("epsilonHigh", b.loss.epsilon_high);
-  b.loss.delta = options.number("delta", 0), b.loss.beta = options.number("beta", 0), b.loss.entropy_coef = options.number("entropyCoef", 0);
+  if (options.has("importance"))
+    b.loss.importance = options.choice<ImportanceLevel>("importance", kLevels, 3);
+  b.loss.epsilon_low = options.number("epsilonLow", b.loss.epsilon_low),
+  b.loss.epsilon_high = options.number("epsilonHigh", b.loss.epsilon_high);
+  b.loss.delta = options.number("delta", 0), b.loss.beta = options.number("beta", 0),
+  b.loss.entropy_coef = options.number("entropyCoef", 0);
   b.loss.kl_bias_correction = options.flag("klBiasCorrection");
   arrays->input(options, "coefficients", b.coefficients, rows);
   arrays->input(options, "entropyCoefficients", b.entropy_coefficients, rows);
@@ -55,7 +62,8 @@ std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType 
   if (b.head_gradients) arrays->input(options, "headWeight", b.head_weight, -1);
   if (options.flag("argmax")) arrays->result("argmax", b.argmax, DType::kI32);
   arrays->result("losses", b.losses, real);
-  if (options.has("refLogps") || options.has("reference") || options.has("refHidden")) arrays->result("kl", b.kl, real);
+  if (options.has("refLogps") || options.has("reference") || options.has("refHidden"))
+    arrays->result("kl", b.kl, real);
   if (b.loss.loss != PgLoss::kCoefficients) {
     arrays->result("ratio", b.ratio, real);
     arrays->result("clipped", b.clipped, DType::kI32);

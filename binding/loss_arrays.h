@@ -1,4 +1,5 @@
-// The per-row arrays of a policy-gradient loss (NativeLoss of src/core/addon/contract.ts) and its results (NativeScores).
+// The per-row arrays of a policy-gradient loss (NativeLoss of src/core/addon/contract.ts) and its results
+// (NativeScores).
 #pragma once
 
 #include <napi.h>
@@ -12,7 +13,8 @@
 
 namespace hf::binding {
 
-// Owns copies of the inputs and memory for the results, in the context's real type; `batch` holds views of both.
+// Owns copies of the inputs and memory for the results, in the context's real type; `batch` holds views of
+// both.
 struct LossArrays {
   std::vector<std::vector<char>> inputs;
   std::vector<std::pair<const char*, std::vector<char>>> results;
@@ -26,7 +28,8 @@ struct LossArrays {
   Napi::Object to_js(Napi::Env env) const;
 };
 
-// Scalars and arrays from `options`. Without `gradients` only what the policy says: log-probs, entropy, maximum probability.
+// Scalars and arrays from `options`. Without `gradients` only what the policy says: log-probs, entropy,
+// maximum probability.
 std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType real, bool gradients);
 
 }  // namespace hf::binding

@@ -17,7 +17,8 @@ ParameterSpec parameter_of(Napi::Value value) {
   if (options.has("target")) p.target = int(options.integer("target"));
   const Napi::Value shape = options.get("shape");
   HF_CHECK(shape.IsArray(), ErrorCode::kInvalidArg, "Model: parameter '%s' needs a shape", p.name.c_str());
-  for (uint32_t i = 0; i < shape.As<Napi::Array>().Length(); ++i) p.shape.push_back(shape.As<Napi::Array>().Get(i).ToNumber().Int64Value());
+  for (uint32_t i = 0; i < shape.As<Napi::Array>().Length(); ++i)
+    p.shape.push_back(shape.As<Napi::Array>().Get(i).ToNumber().Int64Value());
   return p;
 }
 
@@ -27,15 +28,18 @@ ModelSpec model_spec_of(Napi::Value value) {
   const Options options(kFunction, value);
   ModelSpec s;
   s.vocab_size = options.integer("vocabSize"), s.hidden_size = options.integer("hiddenSize");
-  s.layers = int(options.integer("layers")), s.heads = options.integer("heads"), s.kv_heads = options.integer("kvHeads");
-  s.head_dim = options.integer("headDim"), s.mlp_size = options.integer("mlpSize"), s.max_positions = options.integer("maxPositions");
+  s.layers = int(options.integer("layers")), s.heads = options.integer("heads"),
+  s.kv_heads = options.integer("kvHeads");
+  s.head_dim = options.integer("headDim"), s.mlp_size = options.integer("mlpSize"),
+  s.max_positions = options.integer("maxPositions");
   s.norm = options.choice<NormKind>("norm", kNormKinds, 2), s.norm_eps = options.number("normEps");
   s.activation = options.choice<ActivationKind>("activation", kActivationKinds, 4);
   if (options.has("rotary")) {
     const Options rotary(kFunction, options.get("rotary"));
     const Napi::Value frequencies = rotary.get("invFreq");
-    HF_CHECK(frequencies.IsTypedArray() && frequencies.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array, ErrorCode::kInvalidArg,
-             "Model: rotary.invFreq must be a Float64Array");
+    HF_CHECK(frequencies.IsTypedArray() &&
+                 frequencies.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array,
+             ErrorCode::kInvalidArg, "Model: rotary.invFreq must be a Float64Array");
     const Napi::Float64Array array = frequencies.As<Napi::Float64Array>();
     s.inv_freq.assign(array.Data(), array.Data() + array.ElementLength());
     s.rotary_scale = rotary.number("scale");
@@ -48,7 +52,8 @@ ModelSpec model_spec_of(Napi::Value value) {
   if (options.has("loraScale")) s.lora_scale = options.number("loraScale");
   const Napi::Value parameters = options.get("parameters");
   HF_CHECK(parameters.IsArray(), ErrorCode::kInvalidArg, "Model: parameters must be an array");
-  for (uint32_t i = 0; i < parameters.As<Napi::Array>().Length(); ++i) s.parameters.push_back(parameter_of(parameters.As<Napi::Array>().Get(i)));
+  for (uint32_t i = 0; i < parameters.As<Napi::Array>().Length(); ++i)
+    s.parameters.push_back(parameter_of(parameters.As<Napi::Array>().Get(i)));
   return s;
 }
 

@@ -1,5 +1,6 @@
-// The JavaScript classes Context, Tensor, Model and Optimizer: thin handles on shared native objects. A job holds what it uses, so
-// disposing a handle, or losing it to the collector, never pulls memory from under a running job.
+// The JavaScript classes Context, Tensor, Model and Optimizer: thin handles on shared native objects. A job
+// holds what it uses, so disposing a handle, or losing it to the collector, never pulls memory from under a
+// running job.
 #pragma once
 
 #include <napi.h>
@@ -8,14 +9,15 @@
 
 #include <functional>
 
-#include "runtime/buffer.h"
-#include "runtime/context.h"
 #include "model/model.h"
 #include "policy/optimizer.h"
+#include "runtime/buffer.h"
+#include "runtime/context.h"
 
 namespace hf::binding {
 
-// The native object of a handle; ERR_DISPOSED after dispose(), ERR_INVALID_ARG when the value is no such handle.
+// The native object of a handle; ERR_DISPOSED after dispose(), ERR_INVALID_ARG when the value is no such
+// handle.
 template <class T>
 class Handle {
  public:
@@ -116,20 +118,24 @@ class OptimizerHandle : public Napi::ObjectWrap<OptimizerHandle>, public Handle<
   void dispose(const Napi::CallbackInfo& info);
 };
 
-// A job that fills `target`, which `keep` owns, from a file: path, byte offset and dtype are arguments first, first + 1, first + 2 of `info`.
-// `after` runs in the same job.
-Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target,
+// A job that fills `target`, which `keep` owns, from a file: path, byte offset and dtype are arguments first,
+// first + 1, first + 2 of `info`. `after` runs in the same job.
+Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size_t first,
+                      const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View target,
                       std::function<void(Run&)> after = {});
 // Numbers of `view` (contiguous) as a fresh Float32Array or Float64Array, and a job that makes it.
-Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep, View view);
+Napi::Value read_view(Napi::Env env, const std::shared_ptr<Context>& context, std::shared_ptr<void> keep,
+                      View view);
 // A typed array's numbers, converted to `dtype`, copied at once.
-std::vector<char> copy_numbers(const char* function, const char* name, Napi::Value value, DType dtype, int64_t expected);
+std::vector<char> copy_numbers(const char* function, const char* name, Napi::Value value, DType dtype,
+                               int64_t expected);
 // A tensor of the context with the numbers of `source` (contiguous), converted to the context's real type.
 Tensor copy_tensor(const std::shared_ptr<Context>& context, const View& source);
 // dst[i] = src[i] over all of dst, converting; both contiguous.
 void convert_numbers(const View& src, const View& dst);
 Napi::Value typed_array(Napi::Env env, DType dtype, const void* data, int64_t count);
-Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context, const std::vector<Tensor>& tensors);
+Napi::Array tensors_to_js(Napi::Env env, const std::shared_ptr<Context>& context,
+                          const std::vector<Tensor>& tensors);
 // 'fp32' (also when undefined), 'tf32' or 'bf16'.
 Math math_of(const char* function, Napi::Value value);
 // Tells the collector how much native memory a handle holds.

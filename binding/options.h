@@ -1,4 +1,5 @@
-// Reading plain JavaScript option objects. TypeScript has checked them for people; these checks keep native code safe from the rest.
+// Reading plain JavaScript option objects. TypeScript has checked them for people; these checks keep native
+// code safe from the rest.
 #pragma once
 
 #include <napi.h>
@@ -12,13 +13,15 @@ namespace hf::binding {
 
 // The entry of an enum that a text names.
 template <class E>
-E choice_of(const char* function, const char* name, const std::string& text, const char* const* names, int count) {
+E choice_of(const char* function, const char* name, const std::string& text, const char* const* names,
+            int count) {
   std::string all;
   for (int i = 0; i < count; ++i) {
     if (text == names[i]) return static_cast<E>(i);
     all += (i ? ", '" : "'") + std::string(names[i]) + "'";
   }
-  fail(ErrorCode::kInvalidArg, "%s: %s must be one of %s, got '%s'", function, name, all.c_str(), text.c_str());
+  fail(ErrorCode::kInvalidArg, "%s: %s must be one of %s, got '%s'", function, name, all.c_str(),
+       text.c_str());
 }
 
 class Options {
@@ -40,7 +43,8 @@ class Options {
   double number(const char* name, double otherwise) const { return has(name) ? number(name) : otherwise; }
   int64_t integer(const char* name) const {
     const double value = number(name);
-    HF_CHECK(value == double(int64_t(value)), ErrorCode::kInvalidArg, "%s: %s must be an integer, got %g", function_, name, value);
+    HF_CHECK(value == double(int64_t(value)), ErrorCode::kInvalidArg, "%s: %s must be an integer, got %g",
+             function_, name, value);
     return int64_t(value);
   }
   bool flag(const char* name) const { return get(name).ToBoolean(); }
@@ -55,8 +59,8 @@ class Options {
   }
   std::vector<int32_t> indices(const char* name) const {
     const Napi::Value value = get(name);
-    HF_CHECK(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array, ErrorCode::kInvalidArg,
-             "%s: %s must be an Int32Array", function_, name);
+    HF_CHECK(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array,
+             ErrorCode::kInvalidArg, "%s: %s must be an Int32Array", function_, name);
     const Napi::Int32Array array = value.As<Napi::Int32Array>();
     return {array.Data(), array.Data() + array.ElementLength()};
   }

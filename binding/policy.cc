@@ -3,18 +3,22 @@
 #include <cstring>
 
 #include "env.h"
-#include "ops/op_table.h"
 #include "loss_arrays.h"
 #include "objects.h"
+#include "ops/op_table.h"
 #include "options.h"
 #include "views.h"
 
 namespace hf::binding {
 namespace {
 
-bool is_tensor(Napi::Value value) { return value.IsObject() && value.As<Napi::Object>().InstanceOf(EnvData::of(value.Env()).tensor.Value()); }
+bool is_tensor(Napi::Value value) {
+  return value.IsObject() && value.As<Napi::Object>().InstanceOf(EnvData::of(value.Env()).tensor.Value());
+}
 
-const std::shared_ptr<ContextTensor>& tensor_in(Napi::Value value) { return TensorHandle::Unwrap(value.As<Napi::Object>())->get("tensor"); }
+const std::shared_ptr<ContextTensor>& tensor_in(Napi::Value value) {
+  return TensorHandle::Unwrap(value.As<Napi::Object>())->get("tensor");
+}
 
 // The one that was given, or that of the tensors.
 std::shared_ptr<Context> context_of(Napi::Value given, const Options& options) {
@@ -30,17 +34,20 @@ Tensor matrix(const Options& options, const char* name, const std::shared_ptr<Co
   const Napi::Value value = options.get(name);
   Tensor tensor;
   if (is_tensor(value)) {
-    HF_CHECK(tensor_in(value)->context == context, ErrorCode::kInvalidArg, "%s: the tensor %s belongs to another context; make it with Tensor.from(context, …)",
+    HF_CHECK(tensor_in(value)->context == context, ErrorCode::kInvalidArg,
+             "%s: the tensor %s belongs to another context; make it with Tensor.from(context, …)",
              options.function(), name);
     tensor = tensor_in(value)->tensor;
   } else {
     const View view = view_of(options.function(), name, value);
-    HF_CHECK(view.contiguous(), ErrorCode::kShape, "%s: %s must lie row by row without gaps", options.function(), name);
-    HF_CHECK(view.dtype == DType::kF32 || view.dtype == DType::kF64, ErrorCode::kDtype, "%s: %s must be a Float32Array or Float64Array", options.function(),
-             name);
+    HF_CHECK(view.contiguous(), ErrorCode::kShape, "%s: %s must lie row by row without gaps",
+             options.function(), name);
+    HF_CHECK(view.dtype == DType::kF32 || view.dtype == DType::kF64, ErrorCode::kDtype,
+             "%s: %s must be a Float32Array or Float64Array", options.function(), name);
     tensor = copy_tensor(context, view);
   }
-  HF_CHECK(tensor.view.rank == 2, ErrorCode::kShape, "%s: %s must be a matrix, got %d dimensions", options.function(), name, tensor.view.rank);
+  HF_CHECK(tensor.view.rank == 2, ErrorCode::kShape, "%s: %s must be a matrix, got %d dimensions",
+           options.function(), name, tensor.view.rank);
   return tensor;
 }
 
@@ -69,7 +76,8 @@ View indices(const Options& options, const char* name, std::vector<int32_t>& int
   return make_view(into.data(), DType::kI32, int64_t(bytes.size() / sizeof(int32_t)));
 }
 
-// (context, options, onProgress) → { promise, cancel } of the scores and, when asked for, the gradients as tensors.
+// (context, options, onProgress) → { promise, cancel } of the scores and, when asked for, the gradients as
+// tensors.
 Napi::Value policy_gradient(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Options options("policyGradient", info[1]);
@@ -84,15 +92,19 @@ Napi::Value policy_gradient(const Napi::CallbackInfo& info) {
     a.hidden = hidden, a.weight = weight, a.bias = numbers(options, "bias", real, call->bias);
     a.targets = indices(options, "targets", call->targets);
     a.coefficients = batch.coefficients, a.entropy_coefficients = batch.entropy_coefficients;
-    a.advantages = batch.advantages, a.old_logps = batch.old_logps, a.ref_logps = batch.ref_logps, a.weights = batch.weights;
+    a.advantages = batch.advantages, a.old_logps = batch.old_logps, a.ref_logps = batch.ref_logps,
+    a.weights = batch.weights;
     if (options.has("offsets")) a.offsets = indices(options, "offsets", call->offsets);
-    call->ref_hidden = matrix(options, "refHidden", context), call->ref_weight = matrix(options, "refWeight", context);
+    call->ref_hidden = matrix(options, "refHidden", context),
+    call->ref_weight = matrix(options, "refWeight", context);
     a.ref_hidden = call->ref_hidden.view, a.ref_weight = call->ref_weight.view;
     a.ref_bias = numbers(options, "refBias", real, call->ref_bias);
     a.logps = batch.logps, a.entropy = batch.entropy, a.max_prob = batch.max_prob, a.losses = batch.losses;
     a.kl_out = batch.kl, a.ratio = batch.ratio, a.clipped = batch.clipped;
-    if (options.flag("gradHidden")) call->d_hidden = Tensor::create(context->counter(), real, hidden.shape[0], hidden.shape[1]);
-    if (options.flag("gradWeight")) call->d_weight = Tensor::create(context->counter(), real, weight.shape[0], weight.shape[1]);  // zeros
+    if (options.flag("gradHidden"))
+      call->d_hidden = Tensor::create(context->counter(), real, hidden.shape[0], hidden.shape[1]);
+    if (options.flag("gradWeight"))
+      call->d_weight = Tensor::create(context->counter(), real, weight.shape[0], weight.shape[1]);  // zeros
     a.d_hidden = call->d_hidden.view, a.d_weight = call->d_weight.view;
     Run shapes;
     shapes.backend = context->backend();
@@ -112,6 +124,8 @@ Napi::Value policy_gradient(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void init_policy(Napi::Env env, Napi::Object exports) { exports.Set("policyGradient", Napi::Function::New<policy_gradient>(env, "policyGradient")); }
+void init_policy(Napi::Env env, Napi::Object exports) {
+  exports.Set("policyGradient", Napi::Function::New<policy_gradient>(env, "policyGradient"));
+}
 
 }  // namespace hf::binding

@@ -12,16 +12,21 @@ DType dtype_of(const char* function, const char* name, napi_typedarray_type type
     case napi_uint8_array: return DType::kU8;
     default: break;
   }
-  fail(ErrorCode::kDtype, "%s: %s must be a Float32Array, Float64Array, Int32Array, Uint16Array (bfloat16) or Uint8Array", function, name);
+  fail(ErrorCode::kDtype,
+       "%s: %s must be a Float32Array, Float64Array, Int32Array, Uint16Array (bfloat16) or Uint8Array",
+       function, name);
 }
 
 namespace {
 
-int64_t integer_at(const char* function, const char* name, const char* property, Napi::Array array, uint32_t index) {
+int64_t integer_at(const char* function, const char* name, const char* property, Napi::Array array,
+                   uint32_t index) {
   Napi::Value value = array.Get(index);
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  HF_CHECK(number >= 0 && number <= 9007199254740991.0 && number == static_cast<double>(static_cast<int64_t>(number)), ErrorCode::kShape,
-           "%s: %s.%s[%u] must be a non-negative integer", function, name, property, index);
+  HF_CHECK(number >= 0 && number <= 9007199254740991.0 &&
+               number == static_cast<double>(static_cast<int64_t>(number)),
+           ErrorCode::kShape, "%s: %s.%s[%u] must be a non-negative integer", function, name, property,
+           index);
   return static_cast<int64_t>(number);
 }
 
@@ -31,11 +36,13 @@ void check_extent(const char* function, const char* name, const View& view, int6
   int64_t last = offset;
   for (int i = 0; i < view.rank; ++i) {
     int64_t extent;
-    HF_CHECK(!__builtin_mul_overflow(view.shape[i] - 1, view.stride[i], &extent) && !__builtin_add_overflow(last, extent, &last), ErrorCode::kShape,
-             "%s: %s is too large", function, name);
+    HF_CHECK(!__builtin_mul_overflow(view.shape[i] - 1, view.stride[i], &extent) &&
+                 !__builtin_add_overflow(last, extent, &last),
+             ErrorCode::kShape, "%s: %s is too large", function, name);
   }
-  HF_CHECK(view.size() == 0 || last < length, ErrorCode::kShape, "%s: %s.shape needs %lld elements, but its data has %lld", function, name,
-           (long long)(last + 1), (long long)length);
+  HF_CHECK(view.size() == 0 || last < length, ErrorCode::kShape,
+           "%s: %s.shape needs %lld elements, but its data has %lld", function, name, (long long)(last + 1),
+           (long long)length);
 }
 
 View view_of(const char* function, const char* name, Napi::Value value, Napi::TypedArray* given) {
@@ -45,12 +52,14 @@ View view_of(const char* function, const char* name, Napi::Value value, Napi::Ty
     object = value.As<Napi::Object>();
     data = object.Get("data");
   }
-  HF_CHECK(data.IsTypedArray(), ErrorCode::kInvalidArg, "%s: %s must be a typed array or { data: typed array, shape: number[] }", function, name);
+  HF_CHECK(data.IsTypedArray(), ErrorCode::kInvalidArg,
+           "%s: %s must be a typed array or { data: typed array, shape: number[] }", function, name);
   Napi::TypedArray array = data.As<Napi::TypedArray>();
   if (given) *given = array;
-  HF_CHECK(array.ArrayBuffer().IsArrayBuffer(), ErrorCode::kInvalidArg, "%s: %s must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer",
-           function, name);
-  HF_CHECK(!array.ArrayBuffer().IsDetached(), ErrorCode::kInvalidArg, "%s: the buffer of %s is detached (it was transferred away)", function, name);
+  HF_CHECK(array.ArrayBuffer().IsArrayBuffer(), ErrorCode::kInvalidArg,
+           "%s: %s must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer", function, name);
+  HF_CHECK(!array.ArrayBuffer().IsDetached(), ErrorCode::kInvalidArg,
+           "%s: the buffer of %s is detached (it was transferred away)", function, name);
   View view;
   view.dtype = dtype_of(function, name, array.TypedArrayType());
   char* begin = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
@@ -64,24 +73,26 @@ View view_of(const char* function, const char* name, Napi::Value value, Napi::Ty
   Napi::Value shape = object.Get("shape");
   HF_CHECK(shape.IsArray(), ErrorCode::kShape, "%s: %s.shape must be an array of sizes", function, name);
   Napi::Array sizes = shape.As<Napi::Array>();
-  HF_CHECK(sizes.Length() >= 1 && sizes.Length() <= kMaxRank, ErrorCode::kShape, "%s: %s.shape must have 1 to %d entries, got %u", function, name,
-           kMaxRank, sizes.Length());
+  HF_CHECK(sizes.Length() >= 1 && sizes.Length() <= kMaxRank, ErrorCode::kShape,
+           "%s: %s.shape must have 1 to %d entries, got %u", function, name, kMaxRank, sizes.Length());
   view.rank = static_cast<int32_t>(sizes.Length());
   int64_t step = 1;
   for (int i = view.rank - 1; i >= 0; --i) {
     view.shape[i] = integer_at(function, name, "shape", sizes, i);
     view.stride[i] = step;
-    HF_CHECK(!__builtin_mul_overflow(step, view.shape[i], &step), ErrorCode::kShape, "%s: %s.shape is too large", function, name);
+    HF_CHECK(!__builtin_mul_overflow(step, view.shape[i], &step), ErrorCode::kShape,
+             "%s: %s.shape is too large", function, name);
   }
   if (Napi::Value strides = object.Get("strides"); !strides.IsUndefined()) {
     HF_CHECK(strides.IsArray() && strides.As<Napi::Array>().Length() == sizes.Length(), ErrorCode::kShape,
              "%s: %s.strides must have one entry per dimension", function, name);
-    for (int i = 0; i < view.rank; ++i) view.stride[i] = integer_at(function, name, "strides", strides.As<Napi::Array>(), i);
+    for (int i = 0; i < view.rank; ++i)
+      view.stride[i] = integer_at(function, name, "strides", strides.As<Napi::Array>(), i);
   }
   int64_t first = 0;
   if (Napi::Value offset = object.Get("offset"); !offset.IsUndefined()) {
-    HF_CHECK(offset.IsNumber() && offset.As<Napi::Number>().Int64Value() >= 0, ErrorCode::kShape, "%s: %s.offset must be a non-negative integer",
-             function, name);
+    HF_CHECK(offset.IsNumber() && offset.As<Napi::Number>().Int64Value() >= 0, ErrorCode::kShape,
+             "%s: %s.offset must be a non-negative integer", function, name);
     first = offset.As<Napi::Number>().Int64Value();
     view.data = static_cast<char*>(view.data) + first * dtype_bytes(view.dtype);
   }
@@ -92,14 +103,16 @@ View view_of(const char* function, const char* name, Napi::Value value, Napi::Ty
 Napi::Object new_array(Napi::Env env, DType dtype, const int64_t* shape, int rank) {
   int64_t size = 1;
   Napi::Array sizes = Napi::Array::New(env, rank);
-  for (int i = 0; i < rank; ++i) size *= shape[i], sizes[static_cast<uint32_t>(i)] = Napi::Number::New(env, double(shape[i]));
+  for (int i = 0; i < rank; ++i)
+    size *= shape[i], sizes[static_cast<uint32_t>(i)] = Napi::Number::New(env, double(shape[i]));
   const napi_typedarray_type type = dtype == DType::kF64   ? napi_float64_array
                                     : dtype == DType::kI32 ? napi_int32_array
                                     : dtype == DType::kU8  ? napi_uint8_array
                                                            : napi_float32_array;
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, static_cast<size_t>(size * dtype_bytes(dtype)));
   napi_value array;
-  NAPI_THROW_IF_FAILED(env, napi_create_typedarray(env, type, static_cast<size_t>(size), buffer, 0, &array), Napi::Object());
+  NAPI_THROW_IF_FAILED(env, napi_create_typedarray(env, type, static_cast<size_t>(size), buffer, 0, &array),
+                       Napi::Object());
   Napi::Object result = Napi::Object::New(env);
   result.Set("data", array);
   result.Set("shape", sizes);

@@ -1,6 +1,7 @@
 /**
- * What will one policy-gradient step do? Samples stories, rewards words of friendship, and compares the predicted change of the next-token
- * distribution at every probe with the change that the step really makes; prints Markdown.
+ * What will one policy-gradient step do? Samples stories, rewards words of friendship, and compares the
+ * predicted change of the next-token distribution at every probe with the change that the step really makes;
+ * prints Markdown.
  *   node examples/explain-step.mjs MODEL_DIR [--seed 1] [--rate 0.002]
  */
 import { readFile } from 'node:fs/promises';

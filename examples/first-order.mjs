@@ -1,6 +1,7 @@
 /**
- * How right is first order on the demo's own model, and how fast does it get wrong? In float64, from a base model that `headfirst demo` left:
- * 512 fresh rollouts, GRPO advantages, 64 held-out states; plain ascent at halving rates, and a first Adam step. Prints Markdown, within a minute.
+ * How right is first order on the demo's own model, and how fast does it get wrong? In float64, from a base
+ * model that `headfirst demo` left: 512 fresh rollouts, GRPO advantages, 64 held-out states; plain ascent at
+ * halving rates, and a first Adam step. Prints Markdown, within a minute.
  *   node examples/first-order.mjs runs/demo/base-models/main-seed0-…/model       (in a checkout, after npm run build)
  */
 import { analysis, createContext, Model } from 'headfirst';

@@ -1,6 +1,7 @@
 /**
- * GRPO on GSM8K with a GPT-NeoX model of Pythia-14m's shape and Pythia's tokenizer; random weights unless --model gives others. The reward is
- * the right answer, and a little for writing in plain characters, which is all that random weights can learn in a few steps.
+ * GRPO on GSM8K with a GPT-NeoX model of Pythia-14m's shape and Pythia's tokenizer; random weights unless
+ * --model gives others. The reward is the right answer, and a little for writing in plain characters, which
+ * is all that random weights can learn in a few steps.
  *
  *   node examples/gsm8k.mjs --tokenizer path/to/tokenizer.json --data path/to/gsm8k/train.jsonl --out runs/gsm8k
  */

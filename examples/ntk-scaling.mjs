@@ -1,7 +1,7 @@
 // Time and memory of ntk.gram against the number of samples, as JSON and a drawing.
 //   node examples/ntk-scaling.mjs [folder = runs/ntk-scaling]
-// GPT of d 256 × 4 layers, V 2048, sequences of 64 tokens, all parameters, one thread, maxBytes 1 GB. Memory is the peak of the arena (what
-// the library works in); the result is n² float64 numbers on top.
+// GPT of d 256 × 4 layers, V 2048, sequences of 64 tokens, all parameters, one thread, maxBytes 1 GB. Memory
+// is the peak of the arena (what the library works in); the result is n² float64 numbers on top.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, cpus } from 'node:os';
 

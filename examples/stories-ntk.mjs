@@ -1,8 +1,9 @@
 /**
- * The paper's kernel on a real small checkpoint: samples 64 stories' beginnings, then prints the decomposition of their kernel, its spectrum
- * and the cosines between features, as Markdown.
+ * The paper's kernel on a real small checkpoint: samples 64 stories' beginnings, then prints the
+ * decomposition of their kernel, its spectrum and the cosines between features, as Markdown.
  *   node examples/stories-ntk.mjs MODEL_DIR [--seed 1] [--tokens 48]
- * MODEL_DIR: karpathy/tinyllamas stories260K in Hugging Face form. The prompts are examples/stories.jsonl, several completions each.
+ * MODEL_DIR: karpathy/tinyllamas stories260K in Hugging Face form. The prompts are examples/stories.jsonl,
+ * several completions each.
  */
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';

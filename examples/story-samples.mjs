@@ -1,6 +1,6 @@
 /**
- * Samples for `headfirst analyze`: completions of examples/stories.jsonl with the advantage that GRPO would give them for words of friendship,
- * one JSON object a line on stdout.
+ * Samples for `headfirst analyze`: completions of examples/stories.jsonl with the advantage that GRPO would
+ * give them for words of friendship, one JSON object a line on stdout.
  *   node examples/story-samples.mjs MODEL_DIR [--seed 1] [--prompts 4] [--group 8] [--tokens 40] > samples.jsonl
  */
 import { readFile } from 'node:fs/promises';

@@ -1,6 +1,7 @@
 /**
- * A short RL run with every second step explained: what the representation and the gradient component of the step did to the entropy at
- * stories that are not trained on, predicted and measured. The run's report draws the rows.
+ * A short RL run with every second step explained: what the representation and the gradient component of the
+ * step did to the entropy at stories that are not trained on, predicted and measured. The run's report draws
+ * the rows.
  *   node examples/watch-training.mjs MODEL_DIR OUT_DIR [--steps 10]
  */
 import { readFile } from 'node:fs/promises';

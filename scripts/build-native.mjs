@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const run = (...args) => {
-  const { status } = spawnSync(process.execPath, [cmakeJs, ...args, '--log-level', 'warn'], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [cmakeJs, ...args, '--log-level', 'warn'], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (status !== 0) process.exit(status ?? 1);
 };
 if (!existsSync(`${root}/build/CMakeCache.txt`)) run('configure');

@@ -1,5 +1,5 @@
-// dist: what tsc wrote to build/js, joined into a few files: a hundred small modules take Node.js longer to find and link than to run.
-// Dependencies stay outside. tsc writes the declarations beside them.
+// dist: what tsc wrote to build/js, joined into a few files: a hundred small modules take Node.js longer to
+// find and link than to run. Dependencies stay outside. tsc writes the declarations beside them.
 import { fileURLToPath } from 'node:url';
 
 import { rolldown } from 'rolldown';
@@ -7,13 +7,17 @@ import { rolldown } from 'rolldown';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bundle = await rolldown({
   cwd: root,
-  input: { index: 'build/js/index.js', 'core/addon/index': 'build/js/core/addon/index.js', 'cli/main': 'build/js/cli/main.js' },
+  input: {
+    index: 'build/js/index.js',
+    'core/addon/index': 'build/js/core/addon/index.js',
+    'cli/main': 'build/js/cli/main.js',
+  },
   platform: 'node',
   external: /^[^./]/, // every import that is not a path
   checks: { ineffectiveDynamicImport: false }, // what one place loads late another may need at once
 });
-// What `import 'headfirst'` needs is one file, and what the command line shares with it before any command is chosen is another:
-// `headfirst info` and `build` have to run without the addon, which the first one loads.
+// What `import 'headfirst'` needs is one file, and what the command line shares with it before any command is
+// chosen is another: `headfirst info` and `build` have to run without the addon, which the first one loads.
 const entry = (name) => `${root}build/js/${name}.js`;
 function reach(from, graph, seen = new Set()) {
   if (!seen.has(from)) {
@@ -30,7 +34,9 @@ function chunkOf(id, graph) {
   return commandLine.has(id) ? 'common' : 'library';
 }
 await bundle.write({
-  dir: `${root}dist`, format: 'esm', chunkFileNames: 'chunks/[name].js',
+  dir: `${root}dist`,
+  format: 'esm',
+  chunkFileNames: 'chunks/[name].js',
   minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } }, // comments are in the declarations
   codeSplitting: { groups: [{ name: chunkOf, debugName: 'library and common' }] },
 });

@@ -1,5 +1,7 @@
-// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync or wgmma its PTX has, in native/backends/cuda/resources.json.
-// npm run cuda:resources [-- file.cu…]: needs nvcc, no GPU; only those files, after a change that no kernel of another one sees. test/cuda/resources.test.ts holds the record against the sources and the rules.
+// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync or wgmma
+// its PTX has, in native/backends/cuda/resources.json. npm run cuda:resources [-- file.cu…]: needs nvcc, no
+// GPU; only those files, after a change that no kernel of another one sees. test/cuda/resources.test.ts holds
+// the record against the sources and the rules.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +24,10 @@ function sources(pattern) {
 /** The code of a file: what is left without comments and with white space as the compiler sees it. */
 function code(file) {
   const text = readFileSync(join(root, 'native', file), 'utf8');
-  return text.replace(/^\s*\/\/.*$/gm, '').replace(/\s\/\/ .*$/gm, '').replace(/\s+/g, ' ');
+  return text
+    .replace(/^\s*\/\/.*$/gm, '')
+    .replace(/\s\/\/ .*$/gm, '')
+    .replace(/\s+/g, ' ');
 }
 
 /** Of everything that a kernel is compiled from. Comments and layout do not count. */
@@ -37,28 +42,63 @@ export function sourceHash() {
 /** 'gemm_kernel, tf32, 64 rows' of a mangled name: the kernel and what tells its instances apart. */
 function kernelName(mangled) {
   const [, name, rest] = /([a-z][a-z_]*_kernel)(.*)/.exec(mangled);
-  const math = /4MathE(\d)/.exec(rest), shape = /BlockShapeILi(\d+)/.exec(rest), factor = /6FactorE(\d)/.exec(rest), kind = /14ActivationKindE(\d)/.exec(rest), dims = /^ILi(\d+)E/.exec(rest);
-  return [name, math && ['exact', 'tf32', 'bf16'][Number(math[1])], shape && `${shape[1]} rows`, dims && `D ${dims[1]}`, factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])],
-    kind && ['gelu', 'gelu_new', 'silu_gate', 'relu'][Number(kind[1])], kind && /ELb1E/.test(rest) && 'to bf16'].filter(Boolean).join(', ');
+  const math = /4MathE(\d)/.exec(rest),
+    shape = /BlockShapeILi(\d+)/.exec(rest),
+    factor = /6FactorE(\d)/.exec(rest),
+    kind = /14ActivationKindE(\d)/.exec(rest),
+    dims = /^ILi(\d+)E/.exec(rest);
+  return [
+    name,
+    math && ['exact', 'tf32', 'bf16'][Number(math[1])],
+    shape && `${shape[1]} rows`,
+    dims && `D ${dims[1]}`,
+    factor && ['one', 'product', 'same id', 'gather'][Number(factor[1])],
+    kind && ['gelu', 'gelu_new', 'silu_gate', 'relu'][Number(kind[1])],
+    kind && /ELb1E/.test(rest) && 'to bf16',
+  ]
+    .filter(Boolean)
+    .join(', ');
 }
 
 async function compile(file) {
   const keep = mkdtempSync(join(tmpdir(), 'headfirst-ptxas-'));
   try {
     const architectures = { sm_80: 'arch=compute_80,code=sm_80', sm_90a: 'arch=compute_90a,code=sm_90a' };
-    const { stderr } = await run(nvcc, ['-std=c++20', '-O3', '-DNDEBUG', `-DHEADFIRST_CUDA_ARCHITECTURES=""`, `-I${join(root, 'native')}`, '-Xptxas=-v', '--keep', '--keep-dir', keep,
-      ...Object.values(architectures).flatMap((code) => ['-gencode', code]), '-c', join(root, 'native', file), '-o', join(keep, 'out.o')], { maxBuffer: 1 << 28 });
+    const { stderr } = await run(
+      nvcc,
+      [
+        '-std=c++20',
+        '-O3',
+        '-DNDEBUG',
+        `-DHEADFIRST_CUDA_ARCHITECTURES=""`,
+        `-I${join(root, 'native')}`,
+        '-Xptxas=-v',
+        '--keep',
+        '--keep-dir',
+        keep,
+        ...Object.values(architectures).flatMap((code) => ['-gencode', code]),
+        '-c',
+        join(root, 'native', file),
+        '-o',
+        join(keep, 'out.o'),
+      ],
+      { maxBuffer: 1 << 28 },
+    );
     const kernels = [];
     let current;
     for (const line of stderr.split('\n')) {
       const entry = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line);
-      if (entry) kernels.push((current = { kernel: kernelName(entry[1]), mangled: entry[1], architecture: entry[2] }));
+      if (entry)
+        kernels.push((current = { kernel: kernelName(entry[1]), mangled: entry[1], architecture: entry[2] }));
       const spills = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
-      if (spills && current && current.stack === undefined) Object.assign(current, { stack: Number(spills[1]), spills: Number(spills[2]) + Number(spills[3]) });
+      if (spills && current && current.stack === undefined)
+        Object.assign(current, { stack: Number(spills[1]), spills: Number(spills[2]) + Number(spills[3]) });
       const used = /Used (\d+) registers/.exec(line);
       if (used && current) current.registers = Number(used[1]);
     }
-    const ptx = readdirSync(keep).filter((n) => n.endsWith('.ptx')).map((n) => readFileSync(join(keep, n), 'utf8'));
+    const ptx = readdirSync(keep)
+      .filter((n) => n.endsWith('.ptx'))
+      .map((n) => readFileSync(join(keep, n), 'utf8'));
     for (const k of kernels) {
       const own = ptx.find((text) => text.includes(`.target ${k.architecture}`)) ?? '';
       const body = own.split(`.entry ${k.mangled}(`)[1]?.split('.entry ')[0] ?? '';
@@ -80,13 +120,18 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const before = JSON.parse(readFileSync(record, 'utf8')).kernels;
   const kernels = before.filter((k) => known.has(k.file) && !renewed.has(k.file));
   const queue = [...files];
-  await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
-    for (let file; (file = queue.shift()); ) {
-      kernels.push(...(await compile(file)));
-      process.stderr.write(`${file}\n`);
-    }
-  }));
+  await Promise.all(
+    Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
+      for (let file; (file = queue.shift()); ) {
+        kernels.push(...(await compile(file)));
+        process.stderr.write(`${file}\n`);
+      }
+    }),
+  );
   const key = (k) => `${k.file} ${k.kernel} ${k.architecture}`;
   kernels.sort((a, b) => (key(a) < key(b) ? -1 : 1));
-  writeFileSync(record, `{\n "nvcc": "${/release (\S+),/.exec(stdout)[1]}",\n "sources": "${sourceHash()}",\n "kernels": [\n${kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n')}\n ]\n}\n`);
+  writeFileSync(
+    record,
+    `{\n "nvcc": "${/release (\S+),/.exec(stdout)[1]}",\n "sources": "${sourceHash()}",\n "kernels": [\n${kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n')}\n ]\n}\n`,
+  );
 }

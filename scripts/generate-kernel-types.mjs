@@ -1,11 +1,16 @@
-// Writes src/kernels/generated.ts from the addon's field lists and the contracts' own comments: `node scripts/generate-kernel-types.mjs`
-// after building the addon. A test compares the checked-in file with kernelTypes().
+// Writes src/kernels/generated.ts from the addon's field lists and the contracts' own comments: `node
+// scripts/generate-kernel-types.mjs` after building the addon. A test compares the checked-in file with
+// kernelTypes().
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const typeName = (op) => op.split('_').map((word) => word[0].toUpperCase() + word.slice(1)).join('');
+const typeName = (op) =>
+  op
+    .split('_')
+    .map((word) => word[0].toUpperCase() + word.slice(1))
+    .join('');
 
 // The comment of an op: the lines above its args struct, else the head of its contract.
 function contracts() {
@@ -23,23 +28,42 @@ function contracts() {
       let first = begin;
       while (lines[first - 1].startsWith('//')) --first;
       const own = lines.slice(first, begin);
-      found.set(name, { file: `native/ops/${file}`, lines: (own.length > 0 ? own : head).map((text) => text.replace(/^\/\/ ?/, '').replaceAll('*/', '* /')) });
+      found.set(name, {
+        file: `native/ops/${file}`,
+        lines: (own.length > 0 ? own : head).map((text) =>
+          text.replace(/^\/\/ ?/, '').replaceAll('*/', '* /'),
+        ),
+      });
     });
   }
   return found;
 }
 
 const sizes = (field) => `(${field.dims.replaceAll(' ', ', ')})`;
-const arrayOf = (field) => (field.dtype === 'int32' ? 'Int32Array' : field.dtype === 'uint8' ? 'Uint8Array' : field.dtype === 'float64' ? 'Float64Array' : `RealArray${field.bfloat16 ? ' | Uint16Array' : ''}`);
+const arrayOf = (field) =>
+  field.dtype === 'int32'
+    ? 'Int32Array'
+    : field.dtype === 'uint8'
+      ? 'Uint8Array'
+      : field.dtype === 'float64'
+        ? 'Float64Array'
+        : `RealArray${field.bfloat16 ? ' | Uint16Array' : ''}`;
 
 function argument(field) {
-  if (field.kind === 'number' || field.kind === 'integer') return `  /** Default ${field.default}. */\n  readonly ${field.name}?: number;`;
+  if (field.kind === 'number' || field.kind === 'integer')
+    return `  /** Default ${field.default}. */\n  readonly ${field.name}?: number;`;
   if (field.kind === 'flag') return `  /** Default ${field.default}. */\n  readonly ${field.name}?: boolean;`;
-  if (field.kind === 'choice') return `  /** Default '${field.default}'. */\n  readonly ${field.name}?: ${field.choices.map((choice) => `'${choice}'`).join(' | ')};`;
+  if (field.kind === 'choice')
+    return `  /** Default '${field.default}'. */\n  readonly ${field.name}?: ${field.choices.map((choice) => `'${choice}'`).join(' | ')};`;
   const role = { in: '', out: ' Overwritten.', inout: ' Updated or overwritten.' }[field.kind];
   const array = arrayOf(field);
   const rank1 = !field.dims.includes(' ');
-  const type = field.kind === 'in' ? (rank1 ? `${array} | ArrayView<${array}>` : `ArrayView<${array}>`) : `ArrayView<${array}> | true`;
+  const type =
+    field.kind === 'in'
+      ? rank1
+        ? `${array} | ArrayView<${array}>`
+        : `ArrayView<${array}>`
+      : `ArrayView<${array}> | true`;
   const given = field.kind === 'in' ? field.optional : true;
   return `  /** ${sizes(field)}${field.strided ? ', any strides' : ''}.${role} */\n  readonly ${field.name}${given ? '?' : ''}: ${type}${given ? ' | undefined' : ''};`;
 }
@@ -54,18 +78,34 @@ export function kernelTypes(ops) {
     '',
   ];
   for (const { name, fields } of ops) {
-    parts.push(`/** Arguments of {@link Kernels.${name}}, which says what they mean. Sizes in parentheses: the same letter is the same size. */`);
+    parts.push(
+      `/** Arguments of {@link Kernels.${name}}, which says what they mean. Sizes in parentheses: the same letter is the same size. */`,
+    );
     parts.push(`export interface ${typeName(name)}Args {`, ...fields.map(argument), '}');
-    parts.push(`/** What {@link Kernels.${name}} computes, in the arrays given for it or in new ones. */`, `export interface ${typeName(name)}Result {`);
-    for (const field of fields.filter((f) => f.kind === 'out' || f.kind === 'inout')) parts.push(`  /** ${sizes(field)}. */`, `  ${field.name}${field.optional ? '?' : ''}: ArrayView<${arrayOf(field)}>;`);
+    parts.push(
+      `/** What {@link Kernels.${name}} computes, in the arrays given for it or in new ones. */`,
+      `export interface ${typeName(name)}Result {`,
+    );
+    for (const field of fields.filter((f) => f.kind === 'out' || f.kind === 'inout'))
+      parts.push(
+        `  /** ${sizes(field)}. */`,
+        `  ${field.name}${field.optional ? '?' : ''}: ArrayView<${arrayOf(field)}>;`,
+      );
     parts.push('}', '');
   }
-  parts.push('/** Every op of the table on typed arrays: `op` as a job of a context, `opSync` on the calling thread. How they take arrays: {@link kernels}. */', 'export interface Kernels {');
+  parts.push(
+    '/** Every op of the table on typed arrays: `op` as a job of a context, `opSync` on the calling thread. How they take arrays: {@link kernels}. */',
+    'export interface Kernels {',
+  );
   for (const { name } of ops) {
     const { file, lines } = comments.get(name);
     const type = typeName(name);
     parts.push('  /**', ...lines.map((line) => `   * ${line}`.trimEnd()), `   * @see ${file}`, '   */');
-    parts.push(`  ${name}(args: ${type}Args, options?: KernelOptions): Promise<${type}Result>;`, `  /** ${name} on the calling thread. */`, `  ${name}Sync(args: ${type}Args, options?: KernelSyncOptions): ${type}Result;`);
+    parts.push(
+      `  ${name}(args: ${type}Args, options?: KernelOptions): Promise<${type}Result>;`,
+      `  /** ${name} on the calling thread. */`,
+      `  ${name}Sync(args: ${type}Args, options?: KernelSyncOptions): ${type}Result;`,
+    );
   }
   return `${parts.join('\n')}\n}\n`;
 }

@@ -1,5 +1,6 @@
-// A vitest reporter for npm run test:gpu: writes what passed on which GPU to bench/results, and to native/backends/cuda/runs.json, from where `headfirst info` and
-// createContext({ device: 'auto' }) learn that the kernels have run on hardware. Commit both.
+// A vitest reporter for npm run test:gpu: writes what passed on which GPU to bench/results, and to
+// native/backends/cuda/runs.json, from where `headfirst info` and createContext({ device: 'auto' }) learn
+// that the kernels have run on hardware. Commit both.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -9,7 +10,11 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const output = (command, ...args) => {
   try {
-    return execFileSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync(command, args, {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return '';
   }
@@ -20,17 +25,35 @@ export default class {
     const { cuda, ops, version } = createRequire(import.meta.url)(join(root, 'build/Release/headfirst.node'));
     const device = cuda.devices[0];
     if (!device) return;
-    const tests = modules.flatMap((module) => [...module.children.allTests()].map((test) => ({ file: module.moduleId.split('/').at(-1), name: test.fullName, state: test.result().state })));
+    const tests = modules.flatMap((module) =>
+      [...module.children.allTests()].map((test) => ({
+        file: module.moduleId.split('/').at(-1),
+        name: test.fullName,
+        state: test.result().state,
+      })),
+    );
     const rows = [...new Set(ops.map((op) => op.op))];
-    const of = (op) => tests.filter((test) => test.file === 'kernels.test.ts' && test.name.startsWith(`${op} >`));
+    const of = (op) =>
+      tests.filter((test) => test.file === 'kernels.test.ts' && test.name.startsWith(`${op} >`));
     const passed = rows.filter((op) => of(op).length > 0 && of(op).every((test) => test.state === 'passed'));
     const run = {
-      date: new Date().toISOString(), gpu: device.name, computeCapability: device.computeCapability, driver: output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader'),
-      commit: process.env.HEADFIRST_COMMIT ?? `${output('git', 'rev-parse', '--short', 'HEAD')}${output('git', 'status', '--porcelain') ? ' with changes' : ''}`, version, passed, failed: rows.filter((op) => !passed.includes(op)),
+      date: new Date().toISOString(),
+      gpu: device.name,
+      computeCapability: device.computeCapability,
+      driver: output('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader'),
+      commit:
+        process.env.HEADFIRST_COMMIT ??
+        `${output('git', 'rev-parse', '--short', 'HEAD')}${output('git', 'status', '--porcelain') ? ' with changes' : ''}`,
+      version,
+      passed,
+      failed: rows.filter((op) => !passed.includes(op)),
     };
     const folder = process.env.OUT ?? join(root, 'bench/results');
     mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, `${run.date.slice(0, 10)}-gpu-parity.json`), `${JSON.stringify({ ...run, tests }, null, 1)}\n`);
+    writeFileSync(
+      join(folder, `${run.date.slice(0, 10)}-gpu-parity.json`),
+      `${JSON.stringify({ ...run, tests }, null, 1)}\n`,
+    );
     const record = join(root, 'native/backends/cuda/runs.json');
     const { runs } = JSON.parse(readFileSync(record, 'utf8'));
     writeFileSync(record, `${JSON.stringify({ runs: [...runs, run] }, null, 1)}\n`);

@@ -12,7 +12,13 @@ export type { PeftConfig, ResolvedPeftConfig } from './model/adapters/adapters.j
 export type { Sample } from './model/batch.js';
 export type { TrainingEstimate, TrainingShape } from './model/trainingEstimate.js';
 export type { Completion, GenerateOptions } from './model/generation.js';
-export { type GradientOptions, Model, type ParameterInfo, type Scores, type Trainable } from './model/model.js';
+export {
+  type GradientOptions,
+  Model,
+  type ParameterInfo,
+  type Scores,
+  type Trainable,
+} from './model/model.js';
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
 export type { LoadOptions, ModelDtype, SaveOptions } from './model/pretrained.js';
 export type { ChatMessage, ChatOptions } from './model/chat/chat.js';
@@ -22,6 +28,13 @@ export type * from './kernels/generated.js';
 export type { ArrayView, BackendName } from './core/addon/contract.js';
 export * as ntk from './ntk/index.js';
 export { jacobian, type LayoutEntry, perSampleGradientNorms, perSampleGradients } from './ntk/perSample.js';
-export { type Arm, type EvaluationRecord, type MetricsLine, report, type Run, type RunSummary } from './report/index.js';
+export {
+  type Arm,
+  type EvaluationRecord,
+  type MetricsLine,
+  report,
+  type Run,
+  type RunSummary,
+} from './report/index.js';
 export * from './policy/index.js';
 export * from './rl/index.js';

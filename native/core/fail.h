@@ -24,7 +24,7 @@ enum class ErrorCode {
 }  // namespace hf
 
 // Checks what only a caller can get wrong. Internal invariants are tested, not checked.
-#define HF_CHECK(condition, code, ...)                    \
-  do {                                                    \
-    if (!(condition)) ::hf::fail(code, __VA_ARGS__);      \
+#define HF_CHECK(condition, code, ...)               \
+  do {                                               \
+    if (!(condition)) ::hf::fail(code, __VA_ARGS__); \
   } while (false)

@@ -1,8 +1,9 @@
 // Compiler vocabulary shared by every native file.
 #pragma once
 
-// Always inlined: files compiled once per instruction set may only use such functions from headers, otherwise the linker
-// could keep an AVX-512 copy of a shared inline function and run it on a machine without AVX-512 (docs/architecture.md).
+// Always inlined: files compiled once per instruction set may only use such functions from headers, otherwise
+// the linker could keep an AVX-512 copy of a shared inline function and run it on a machine without AVX-512
+// (docs/architecture.md).
 #ifdef __CUDACC__
 #define HF_INLINE __host__ __device__ __forceinline__
 #else

@@ -1,5 +1,5 @@
-// A view: where numbers lie, how many and how far apart. It owns nothing (runtime/buffer.h does) and is a plain struct, so that
-// it can cross into files compiled per instruction set and into CUDA kernels.
+// A view: where numbers lie, how many and how far apart. It owns nothing (runtime/buffer.h does) and is a
+// plain struct, so that it can cross into files compiled per instruction set and into CUDA kernels.
 #pragma once
 
 #include <stdint.h>
@@ -33,10 +33,13 @@ struct View {
 
   HF_INLINE explicit operator bool() const { return data != nullptr; }
   template <class T>
-  HF_INLINE T* as() const { return static_cast<T*>(data); }
+  HF_INLINE T* as() const {
+    return static_cast<T*>(data);
+  }
   HF_INLINE int64_t size() const {
     int64_t n = 1;
-    for (int i = 0; i < rank; ++i) n *= shape[i];
+    for (int i = 0; i < rank; ++i)
+      n *= shape[i];
     return n;
   }
   HF_INLINE int64_t bytes() const { return size() * dtype_bytes(dtype); }
@@ -76,7 +79,9 @@ HF_INLINE bool contiguous_rows(const View& v) {
   return (v.stride[1] == 1 || v.shape[1] == 1) && (v.stride[0] >= v.shape[1] || v.shape[0] == 1);
 }
 // Its rows, or else its columns: what BLAS takes as it is, or transposed.
-HF_INLINE bool plain_matrix(const View& v) { return contiguous_rows(v) || contiguous_rows(v.transposed()); }
+HF_INLINE bool plain_matrix(const View& v) {
+  return contiguous_rows(v) || contiguous_rows(v.transposed());
+}
 
 // A contiguous view of `rank` dimensions.
 template <class... Dims>
@@ -85,7 +90,8 @@ HF_INLINE View make_view(void* data, DType dtype, Dims... dims) {
   v.data = data, v.dtype = dtype, v.rank = sizeof...(dims);
   const int64_t shape[] = {static_cast<int64_t>(dims)...};
   int64_t step = 1;
-  for (int i = v.rank - 1; i >= 0; --i) v.shape[i] = shape[i], v.stride[i] = step, step *= shape[i];
+  for (int i = v.rank - 1; i >= 0; --i)
+    v.shape[i] = shape[i], v.stride[i] = step, step *= shape[i];
   return v;
 }
 

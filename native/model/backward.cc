@@ -1,14 +1,15 @@
 #include <algorithm>
 
-#include "ops/op_table.h"
 #include "model/forward.h"
+#include "ops/op_table.h"
 
 namespace hf {
 namespace {
 
 class Backward {
  public:
-  Backward(const Model& model, const Activations& activations, const GradientRows& rows, GradientSink& sink, Run& run)
+  Backward(const Model& model, const Activations& activations, const GradientRows& rows, GradientSink& sink,
+           Run& run)
       : model_(model), spec_(model.spec()), all_(activations), rows_(rows), sink_(sink), run_(run) {
     ids_ = pick_index(all_.batch.ids), positions_ = pick_index(all_.batch.positions);
   }
@@ -25,7 +26,8 @@ class Backward {
     }
     if (lowest > -1) return;
     if (sink_.wants(model_.embedding())) sink_.gather(model_.embedding(), ids_, d_x, rows_);
-    if (model_.position() >= 0 && sink_.wants(model_.position())) sink_.gather(model_.position(), positions_, d_x, rows_);
+    if (model_.position() >= 0 && sink_.wants(model_.position()))
+      sink_.gather(model_.position(), positions_, d_x, rows_);
   }
 
  private:
@@ -49,14 +51,17 @@ class Backward {
   View pick_index(const View& x) {
     if (!rows_.a_rows) return x;
     const View out = arena_tensor(run_, DType::kI32, rows_.a_rows.shape[0]);
-    for (int64_t n = 0; n < out.shape[0]; ++n) out.as<int32_t>()[n] = x.as<int32_t>()[rows_.a_rows.as<int32_t>()[n]];
+    for (int64_t n = 0; n < out.shape[0]; ++n)
+      out.as<int32_t>()[n] = x.as<int32_t>()[rows_.a_rows.as<int32_t>()[n]];
     return out;
   }
   // Rows (token, head) of a head norm's activations.
   View pick_heads(const View& x, int64_t heads) {
     if (!rows_.a_rows) return x;
-    const View tokens = pick(make_view(x.data, x.dtype, x.shape[0] / heads, heads * (x.rank == 2 ? x.shape[1] : 1)));
-    return x.rank == 2 ? make_view(tokens.data, x.dtype, tokens.shape[0] * heads, x.shape[1]) : make_view(tokens.data, x.dtype, tokens.shape[0] * heads);
+    const View tokens =
+        pick(make_view(x.data, x.dtype, x.shape[0] / heads, heads * (x.rank == 2 ? x.shape[1] : 1)));
+    return x.rank == 2 ? make_view(tokens.data, x.dtype, tokens.shape[0] * heads, x.shape[1])
+                       : make_view(tokens.data, x.dtype, tokens.shape[0] * heads);
   }
 
   // A norm's output, kept or computed again in scratch memory.
@@ -76,7 +81,8 @@ class Backward {
       GemmArgs args;
       args.a = part, args.b = linears[i].weight, args.c = d_a, args.accumulate = i > 0;
       dispatch(args, run_);
-      for (const Adapter& adapter : linears[i].adapters) this->adapter(adapter, a, part.slice(1, adapter.begin, adapter.up.out()), d_a);
+      for (const Adapter& adapter : linears[i].adapters)
+        this->adapter(adapter, a, part.slice(1, adapter.begin, adapter.up.out()), d_a);
       column += linears[i].out();
     }
   }
@@ -86,7 +92,8 @@ class Backward {
     Scratch scratch(run_);
     if (sink_.wants(adapter.up)) sink_.linear(adapter.up, adapter_input(spec_, adapter, a, run_), d, rows_);
     GemmArgs args;
-    args.a = d, args.b = adapter.up.weight, args.c = tensor(adapter.down.out()), args.alpha = spec_.lora_scale;
+    args.a = d, args.b = adapter.up.weight, args.c = tensor(adapter.down.out()),
+    args.alpha = spec_.lora_scale;
     dispatch(args, run_);
     const View d_down = args.c;
     if (sink_.wants(adapter.down)) sink_.linear(adapter.down, a, d_down, rows_);
@@ -95,11 +102,13 @@ class Backward {
     dispatch(down, run_);
   }
 
-  void norm(const NormWeights& weights, const NormActivations& a, const View& x, const View& d_y, const View& d_x, bool add) {
+  void norm(const NormWeights& weights, const NormActivations& a, const View& x, const View& d_y,
+            const View& d_x, bool add) {
     Scratch scratch(run_);
     const bool gain = sink_.wants(weights.gain), bias = weights.bias >= 0 && sink_.wants(weights.bias);
     NormBackwardArgs args;
-    args.x = pick(x), args.gain = model_.weight(weights.gain), args.mean = pick(a.mean), args.rstd = pick(a.rstd), args.d_y = d_y, args.d_x = d_x;
+    args.x = pick(x), args.gain = model_.weight(weights.gain), args.mean = pick(a.mean),
+    args.rstd = pick(a.rstd), args.d_y = d_y, args.d_x = d_x;
     args.kind = spec_.norm, args.add_to_d_x = add;
     if (gain) args.x_hat = tensor(x.shape[1]);
     dispatch(args, run_);
@@ -112,7 +121,8 @@ class Backward {
     const View d_y = arena_tensor(run_, a.x.dtype, rows, D), d_x = arena_tensor(run_, a.x.dtype, rows, D);
     copy_heads(d_heads, d_y, Copy::kOut, run_);
     NormBackwardArgs args;
-    args.x = pick_heads(a.x, heads), args.gain = model_.weight(gain), args.mean = pick_heads(a.mean, heads), args.rstd = pick_heads(a.rstd, heads);
+    args.x = pick_heads(a.x, heads), args.gain = model_.weight(gain), args.mean = pick_heads(a.mean, heads),
+    args.rstd = pick_heads(a.rstd, heads);
     args.d_y = d_y, args.d_x = d_x;
     args.kind = NormKind::kRms;
     if (sink_.wants(gain)) args.x_hat = arena_tensor(run_, a.x.dtype, rows, D);
@@ -121,17 +131,20 @@ class Backward {
     copy_heads(d_heads, d_x, Copy::kIn, run_);
   }
 
-  // d: gradient of the layer's output in, of its input out. The branches' buffers, the largest of the pass, are never held together.
+  // d: gradient of the layer's output in, of its input out. The branches' buffers, the largest of the pass,
+  // are never held together.
   void layer(int l, const View& d) {
     const LayerActivations& kept = all_.layers[l];
-    const LayerActivations a = kept.qkv ? kept : forward_layer(model_, l, kept.x, all_.batch, Keep::kAll, run_);
+    const LayerActivations a =
+        kept.qkv ? kept : forward_layer(model_, l, kept.x, all_.batch, Keep::kAll, run_);
     const LayerWeights& w = model_.layer(l);
     const View d_normed = tensor(spec_.hidden_size), d_attention = tensor(spec_.heads * spec_.head_dim);
     {
       Scratch scratch(run_);
       const View d_out = stored(d);
       mlp(a, w, d_out, d_normed);
-      // With a parallel residual both branches read x, so attention must see d before the MLP branch is added to it.
+      // With a parallel residual both branches read x, so attention must see d before the MLP branch is added
+      // to it.
       if (spec_.parallel_residual) linears(&w.attention_out, 1, a.attention, d_out, d_attention);
     }
     norm(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle, d_normed, d, /*add=*/true);
@@ -143,7 +156,8 @@ class Backward {
       Scratch scratch(run_);
       const View d_qkv = tensor(a.qkv.shape[1]);
       attention(a, w, d_attention, d_qkv);
-      linears(w.qkv.data(), w.qkv.size(), output_of(w.attention_norm, a.attention_norm, a.x), d_qkv, d_normed);
+      linears(w.qkv.data(), w.qkv.size(), output_of(w.attention_norm, a.attention_norm, a.x), d_qkv,
+              d_normed);
     }
     norm(w.attention_norm, a.attention_norm, a.x, d_normed, d, /*add=*/true);
   }
@@ -160,16 +174,19 @@ class Backward {
     const View mlp_in = pick(a.mlp_in);
     activation.x = mlp_in.slice(1, 0, spec_.mlp_size), activation.d_x = d_in.slice(1, 0, spec_.mlp_size);
     if (spec_.activation == ActivationKind::kSiluGate)
-      activation.up = mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size), activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
+      activation.up = mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size),
+      activation.d_up = d_in.slice(1, spec_.mlp_size, spec_.mlp_size);
     dispatch(activation, run_);
-    linears(w.mlp_in.data(), w.mlp_in.size(), output_of(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle), d_in, d_normed);
+    linears(w.mlp_in.data(), w.mlp_in.size(),
+            output_of(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle), d_in, d_normed);
   }
 
   void attention(const LayerActivations& a, const LayerWeights& w, const View& d_y, const View& d_qkv) {
     const HeadViews heads = head_views(spec_, pick(a.qkv)), d_heads = head_views(spec_, d_qkv);
     AttentionBackwardArgs args;
     args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = rows_.offsets;
-    args.y = pick(a.attention).split_last(spec_.heads), args.lse = pick(a.lse), args.d_y = d_y.split_last(spec_.heads);
+    args.y = pick(a.attention).split_last(spec_.heads), args.lse = pick(a.lse),
+    args.d_y = d_y.split_last(spec_.heads);
     args.d_q = d_heads.q, args.d_k = d_heads.k, args.d_v = d_heads.v, args.scale = spec_.attention_scale;
     dispatch(args, run_);
     rotate(model_, positions_, d_heads.q, true, run_);
@@ -193,17 +210,20 @@ int lowest_wanted(const Model& model, const GradientSink& sink) {
   int lowest = model.spec().layers;
   for (size_t i = 0; i < model.parameters().size(); ++i) {
     const ParameterSpec& p = model.parameters()[i].spec;
-    const bool above = p.role == Role::kFinalNorm || p.role == Role::kFinalNormBias || p.role == Role::kClassifier;
+    const bool above =
+        p.role == Role::kFinalNorm || p.role == Role::kFinalNormBias || p.role == Role::kClassifier;
     if (!above && sink.wants(int(i)) && p.layer < lowest) lowest = p.layer;
   }
   return lowest;
 }
 
-void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run) {
+void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink,
+              Run& run) {
   backward(model, activations, d_features, {activations.batch.offsets, View{}}, sink, run);
 }
 
-void backward(const Model& model, const Activations& activations, const View& d_features, const GradientRows& rows, GradientSink& sink, Run& run) {
+void backward(const Model& model, const Activations& activations, const View& d_features,
+              const GradientRows& rows, GradientSink& sink, Run& run) {
   Scratch scratch(run);
   Backward(model, activations, rows, sink, run).run(d_features);
 }

@@ -10,10 +10,14 @@ struct Widths {
   int64_t normed_heads = 0;  // heads of q and k that have a norm of their own
 
   explicit Widths(const ModelSpec& s)
-      : C(s.hidden_size), F(s.mlp_size), qkv((s.heads + 2 * s.kv_heads) * s.head_dim), attention(s.heads * s.head_dim),
+      : C(s.hidden_size),
+        F(s.mlp_size),
+        qkv((s.heads + 2 * s.kv_heads) * s.head_dim),
+        attention(s.heads * s.head_dim),
         mlp_in(s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1)) {
     for (const ParameterSpec& p : s.parameters)
-      if (p.layer == 0) normed_heads += p.role == Role::kQNorm ? s.heads : p.role == Role::kKNorm ? s.kv_heads : 0;
+      if (p.layer == 0)
+        normed_heads += p.role == Role::kQNorm ? s.heads : p.role == Role::kKNorm ? s.kv_heads : 0;
   }
 };
 
@@ -28,7 +32,9 @@ int64_t activation_numbers(const ModelSpec& s, Keep keep, int first_kept) {
   const int64_t C = s.hidden_size, kept = s.layers - first_kept, rest = (first_kept > 0 ? 3 : 2) * C + 2;
   switch (keep) {
     case Keep::kAll: return kept * (layer_numbers(s) + C) + rest;
-    case Keep::kLess: return kept * (layer_numbers(s) - 2 * C - s.mlp_size + C) + rest + std::max<int64_t>(C, s.mlp_size);  // and one that is computed again
+    case Keep::kLess:
+      return kept * (layer_numbers(s) - 2 * C - s.mlp_size + C) + rest +
+             std::max<int64_t>(C, s.mlp_size);  // and one that is computed again
     case Keep::kInputs: return kept * C + rest;
     case Keep::kFeatures: return 3 * C + 2;
   }
@@ -37,12 +43,17 @@ int64_t activation_numbers(const ModelSpec& s, Keep keep, int first_kept) {
 
 int64_t gradient_numbers(const ModelSpec& s, bool mapped) {
   const Widths w(s);
-  const int64_t gathered = mapped, heads = std::max(s.heads, s.kv_heads) * (w.normed_heads > 0 ? 3 * s.head_dim + 2 : 0);
-  const int64_t branches[] = {w.F + w.mlp_in * (1 + gathered), w.qkv + heads + (w.qkv + w.attention + s.heads) * gathered, w.C + (w.C + 2) * gathered};
+  const int64_t gathered = mapped,
+                heads = std::max(s.heads, s.kv_heads) * (w.normed_heads > 0 ? 3 * s.head_dim + 2 : 0);
+  const int64_t branches[] = {w.F + w.mlp_in * (1 + gathered),
+                              w.qkv + heads + (w.qkv + w.attention + s.heads) * gathered,
+                              w.C + (w.C + 2) * gathered};
   return 3 * w.C + w.attention + *std::max_element(std::begin(branches), std::end(branches));
 }
 
-int64_t packed_bytes(int64_t M, int64_t K) { return 4 * (M <= 14 ? M * K : std::min<int64_t>((M + 14) * K, 1152 * 512)); }
+int64_t packed_bytes(int64_t M, int64_t K) {
+  return 4 * (M <= 14 ? M * K : std::min<int64_t>((M + 14) * K, 1152 * 512));
+}
 
 int64_t product_bytes(const ModelSpec& s, int64_t rows, bool backward) {
   const Widths w(s);

@@ -5,7 +5,9 @@
 namespace hf {
 namespace {
 
-View same(const View& like, Run& run) { return arena_tensor(run, like.dtype, like.shape[0], like.shape[1]); }
+View same(const View& like, Run& run) {
+  return arena_tensor(run, like.dtype, like.shape[0], like.shape[1]);
+}
 
 // Where statistics of x's rows go.
 NormActivations statistics(const View& x, Run& run) {
@@ -34,10 +36,12 @@ HeadNormActivations apply_head_norm(const Model& model, int gain, const View& he
 
 }  // namespace
 
-void apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype, NormActivations& out, Run& run) {
+void apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype,
+                NormActivations& out, Run& run) {
   out.y = arena_tensor(run, dtype, x.shape[0], x.shape[1]);
   NormArgs args;
-  args.x = x, args.gain = model.weight(weights.gain), args.y = out.y, args.mean = out.mean, args.rstd = out.rstd;
+  args.x = x, args.gain = model.weight(weights.gain), args.y = out.y, args.mean = out.mean,
+  args.rstd = out.rstd;
   if (weights.bias >= 0) args.bias = model.weight(weights.bias);
   args.kind = model.spec().norm, args.eps = model.spec().norm_eps;
   dispatch(args, run);
@@ -68,8 +72,10 @@ void rotate(const Model& model, const View& positions, const View& heads, bool i
 
 Batch make_batch(const int32_t* ids, const int32_t* offsets, int64_t sequences, Run& run) {
   const int64_t N = offsets[sequences] - offsets[0];
-  Batch batch{arena_tensor(run, DType::kI32, N), arena_tensor(run, DType::kI32, N), arena_tensor(run, DType::kI32, sequences + 1)};
-  for (int64_t s = 0; s <= sequences; ++s) batch.offsets.as<int32_t>()[s] = offsets[s] - offsets[0];
+  Batch batch{arena_tensor(run, DType::kI32, N), arena_tensor(run, DType::kI32, N),
+              arena_tensor(run, DType::kI32, sequences + 1)};
+  for (int64_t s = 0; s <= sequences; ++s)
+    batch.offsets.as<int32_t>()[s] = offsets[s] - offsets[0];
   for (int64_t s = 0; s < sequences; ++s)
     for (int32_t row = offsets[s]; row < offsets[s + 1]; ++row) {
       batch.ids.as<int32_t>()[row - offsets[0]] = ids[row];
@@ -81,19 +87,22 @@ Batch make_batch(const int32_t* ids, const int32_t* offsets, int64_t sequences, 
 HeadViews head_views(const ModelSpec& s, const View& qkv) {
   const int64_t H = s.heads, G = s.kv_heads, D = s.head_dim;
   if (s.qkv_layout == QkvLayout::kBlocks)
-    return {qkv.slice(1, 0, H * D).split_last(H), qkv.slice(1, H * D, G * D).split_last(G), qkv.slice(1, (H + G) * D, G * D).split_last(G)};
+    return {qkv.slice(1, 0, H * D).split_last(H), qkv.slice(1, H * D, G * D).split_last(G),
+            qkv.slice(1, (H + G) * D, G * D).split_last(G)};
   const View heads = qkv.split_last(H);  // (N, H, 3D)
   return {heads.slice(2, 0, D), heads.slice(2, D, D), heads.slice(2, 2 * D, D)};
 }
 
 View adapter_input(const ModelSpec& s, const Adapter& adapter, const View& a, Run& run) {
   GemmArgs args;
-  args.a = a, args.b = adapter.down.weight.transposed(), args.c = arena_tensor(run, a.dtype, a.shape[0], adapter.down.out()), args.alpha = s.lora_scale;
+  args.a = a, args.b = adapter.down.weight.transposed(),
+  args.c = arena_tensor(run, a.dtype, a.shape[0], adapter.down.out()), args.alpha = s.lora_scale;
   dispatch(args, run);
   return args.c;
 }
 
-void apply_linears(const ModelSpec& s, const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run) {
+void apply_linears(const ModelSpec& s, const Linear* linears, size_t count, const View& a, const View& y,
+                   const View& residual, Run& run) {
   int64_t column = 0;
   for (size_t i = 0; i < count; ++i) {
     GemmArgs args;
@@ -103,7 +112,8 @@ void apply_linears(const ModelSpec& s, const Linear* linears, size_t count, cons
     for (const Adapter& adapter : linears[i].adapters) {
       Scratch scratch(run);
       GemmArgs up;
-      up.a = adapter_input(s, adapter, a, run), up.b = adapter.up.weight.transposed(), up.c = y.slice(1, column + adapter.begin, adapter.up.out()), up.accumulate = true;
+      up.a = adapter_input(s, adapter, a, run), up.b = adapter.up.weight.transposed(),
+      up.c = y.slice(1, column + adapter.begin, adapter.up.out()), up.accumulate = true;
       dispatch(up, run);
     }
     column += linears[i].out();
@@ -122,13 +132,17 @@ void merged_weight(const Model& model, int parameter, const View& out, Run& run)
       if (target != parameter) continue;
       GemmArgs args;
       args.c = out, args.alpha = model.spec().lora_scale, args.accumulate = true;
-      if (linear.transposed) args.a = adapter.down.weight.transposed(), args.b = adapter.up.weight.transposed();
-      else args.a = adapter.up.weight, args.b = adapter.down.weight;
+      if (linear.transposed)
+        args.a = adapter.down.weight.transposed(), args.b = adapter.up.weight.transposed();
+      else
+        args.a = adapter.up.weight, args.b = adapter.down.weight;
       dispatch(args, run);
     }
   };
-  for (const Linear& linear : w.qkv) add(linear);
-  for (const Linear& linear : w.mlp_in) add(linear);
+  for (const Linear& linear : w.qkv)
+    add(linear);
+  for (const Linear& linear : w.mlp_in)
+    add(linear);
   add(w.attention_out), add(w.mlp_down);
 }
 
@@ -153,13 +167,15 @@ View activated(const ModelSpec& s, const View& in, Run& run) {
   return y;
 }
 
-LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Keep keep, Run& run) {
+LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Keep keep,
+                               Run& run) {
   const ModelSpec& s = model.spec();
   const LayerWeights& w = model.layer(l);
   const int64_t N = batch.rows();
   const DType stored = run.stored();
   // y = norm(x) Wᵀ + b
-  const auto normed_linears = [&](const NormWeights& norm, const View& in, NormActivations& out, const std::vector<Linear>& linears, const View& y) {
+  const auto normed_linears = [&](const NormWeights& norm, const View& in, NormActivations& out,
+                                  const std::vector<Linear>& linears, const View& y) {
     const ArenaMark mark = arena_mark(run);
     apply_norm(model, norm, in, stored, out, run);
     apply_linears(s, linears.data(), linears.size(), out.y, y, View{}, run);
@@ -187,7 +203,8 @@ LayerActivations forward_layer(const Model& model, int l, const View& x, const B
 
   const View& mlp_x = s.parallel_residual ? x : a.middle;
   a.mlp_norm = statistics(mlp_x, run);
-  a.mlp_in = arena_tensor(run, stored, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
+  a.mlp_in =
+      arena_tensor(run, stored, N, s.mlp_size * int64_t(s.activation == ActivationKind::kSiluGate ? 2 : 1));
   normed_linears(w.mlp_norm, mlp_x, a.mlp_norm, w.mlp_in, a.mlp_in);
   if (keep != Keep::kLess) a.mlp_act = activated(s, a.mlp_in, run);
   return a;
@@ -208,13 +225,16 @@ Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run,
     LayerActivations a = forward_layer(model, l, x, batch, here, run);
     {
       Scratch scratch(run);
-      apply_linears(model.spec(), &model.layer(l).mlp_down, 1, a.mlp_act ? a.mlp_act : activated(model.spec(), a.mlp_in, run), next, a.middle, run);
+      apply_linears(model.spec(), &model.layer(l).mlp_down, 1,
+                    a.mlp_act ? a.mlp_act : activated(model.spec(), a.mlp_in, run), next, a.middle, run);
     }
     if (here == Keep::kInputs || here == Keep::kFeatures) {
       arena_release(run, mark);
       a = LayerActivations{};
-      if (here == Keep::kInputs) a.x = x;
-      else spare = x;
+      if (here == Keep::kInputs)
+        a.x = x;
+      else
+        spare = x;
     }
     if (keep != Keep::kFeatures) out.layers.push_back(a);
     x = next;

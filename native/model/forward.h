@@ -1,12 +1,12 @@
-// The transformer, forward, backward and forward-mode, written once on the op table. Sequences are packed: rows of all of them
-// one after the other, no padding.
+// The transformer, forward, backward and forward-mode, written once on the op table. Sequences are packed:
+// rows of all of them one after the other, no padding.
 #pragma once
 
 #include <vector>
 
-#include "runtime/run.h"
 #include "model/model.h"
 #include "model/sink.h"
+#include "runtime/run.h"
 
 namespace hf {
 
@@ -29,28 +29,29 @@ struct HeadNormActivations {
   View x, mean, rstd;
 };
 struct LayerActivations {
-  View x;                        // (N, C) residual stream in
+  View x;  // (N, C) residual stream in
   NormActivations attention_norm;
-  View qkv;                      // (N, (H + 2G) D), after rotation
+  View qkv;  // (N, (H + 2G) D), after rotation
   HeadNormActivations q_norm, k_norm;
-  View attention, lse;           // (N, H D), (N, H)
-  View middle;                   // (N, C) residual stream after attention
+  View attention, lse;  // (N, H D), (N, H)
+  View middle;          // (N, C) residual stream after attention
   NormActivations mlp_norm;
-  View mlp_in;                   // (N, F), or (N, 2F) = gate, up
-  View mlp_act;                  // (N, F)
+  View mlp_in;   // (N, F), or (N, 2F) = gate, up
+  View mlp_act;  // (N, F)
 };
 struct Activations {
   Batch batch;
   std::vector<LayerActivations> layers;
-  View x;                        // (N, C) residual stream out of the last layer
-  NormActivations final_norm;    // .y = φ, the features (N, C)
+  View x;                      // (N, C) residual stream out of the last layer
+  NormActivations final_norm;  // .y = φ, the features (N, C)
 
   const View& features() const { return final_norm.y; }
 };
 
-// kFeatures: only what features() needs. kLess: all but what is cheap to compute again, the outputs of norms and of the nonlinearity; a sink then sees
-// them only while it is called. kInputs: every layer's x besides, from which backward() computes the rest of a layer again when it
-// gets there (gradient checkpointing; Chen et al. 2016, 1604.06174): the same operations on the same numbers, so the same bits.
+// kFeatures: only what features() needs. kLess: all but what is cheap to compute again, the outputs of norms
+// and of the nonlinearity; a sink then sees them only while it is called. kInputs: every layer's x besides,
+// from which backward() computes the rest of a layer again when it gets there (gradient checkpointing; Chen
+// et al. 2016, 1604.06174): the same operations on the same numbers, so the same bits.
 enum class Keep { kAll, kLess, kInputs, kFeatures };
 
 // Heads of a fused (N, (H + 2G) D) tensor as (N, H, D), (N, G, D), (N, G, D).
@@ -72,24 +73,33 @@ void activate(const ModelSpec& spec, const View& in, const View& y, Run& run);
 // … in the arena.
 View activated(const ModelSpec& spec, const View& in, Run& run);
 // y = a Wᵀ + b (+ residual) over all of `linears`, side by side, adapters included.
-void apply_linears(const ModelSpec& spec, const Linear* linears, size_t count, const View& a, const View& y, const View& residual, Run& run);
+void apply_linears(const ModelSpec& spec, const Linear* linears, size_t count, const View& a, const View& y,
+                   const View& residual, Run& run);
 // scale · a Aᵀ (N, r) of an adapter.
 View adapter_input(const ModelSpec& spec, const Adapter& adapter, const View& a, Run& run);
 // y (N, C) of a norm in the arena, with its statistics.
-void apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype, NormActivations& out, Run& run);
-// Everything of layer l but its output, from its input x (N, C). With kLess, neither the norms' outputs nor mlp_act.
-LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Keep keep, Run& run);
-// weight W + scale · B A of a linear layer, as it is stored, into out: what a model without adapters must hold to compute the same.
+void apply_norm(const Model& model, const NormWeights& weights, const View& x, DType dtype,
+                NormActivations& out, Run& run);
+// Everything of layer l but its output, from its input x (N, C). With kLess, neither the norms' outputs nor
+// mlp_act.
+LayerActivations forward_layer(const Model& model, int l, const View& x, const Batch& batch, Keep keep,
+                               Run& run);
+// weight W + scale · B A of a linear layer, as it is stored, into out: what a model without adapters must
+// hold to compute the same.
 void merged_weight(const Model& model, int parameter, const View& out, Run& run);
 // Activations live in the run's arena. Of layers below first_kept nothing is kept, whatever `keep` says.
 Activations forward(const Model& model, const Batch& batch, Keep keep, Run& run, int first_kept = 0);
-// The lowest layer that holds a wanted parameter, where backward() stops; −1: the embeddings do; layers + 0: none does.
+// The lowest layer that holds a wanted parameter, where backward() stops; −1: the embeddings do; layers + 0:
+// none does.
 int lowest_wanted(const Model& model, const GradientSink& sink);
 // d_features (N, C) is only read. Stops at the lowest layer that the sink wants.
-void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink, Run& run);
-// The same for functions that share the forward pass: row n of d_features belongs to activation row rows.a_rows[n], and function s,
-// which owns rows rows.offsets[s] … rows.offsets[s+1] − 1, has the leading rows of one sequence in order.
-void backward(const Model& model, const Activations& activations, const View& d_features, const GradientRows& rows, GradientSink& sink, Run& run);
+void backward(const Model& model, const Activations& activations, const View& d_features, GradientSink& sink,
+              Run& run);
+// The same for functions that share the forward pass: row n of d_features belongs to activation row
+// rows.a_rows[n], and function s, which owns rows rows.offsets[s] … rows.offsets[s+1] − 1, has the leading
+// rows of one sequence in order.
+void backward(const Model& model, const Activations& activations, const View& d_features,
+              const GradientRows& rows, GradientSink& sink, Run& run);
 
 // Rows of x (N, C) → (M, C), by an index (M).
 View gather_rows(const View& x, const View& rows, Run& run);

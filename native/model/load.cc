@@ -25,10 +25,11 @@ class MappedFile {
     struct stat status;
     const bool known = ::fstat(file, &status) == 0;
     size_ = known ? status.st_size : 0;
-    data_ = size_ > 0 ? ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
+    data_ =
+        size_ > 0 ? ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
     ::close(file);
-    HF_CHECK(data_ && data_ != MAP_FAILED, ErrorCode::kIo, "cannot map '%s' (%lld bytes): %s", path.c_str(), static_cast<long long>(size_),
-             size_ > 0 ? std::strerror(errno) : "the file is empty");
+    HF_CHECK(data_ && data_ != MAP_FAILED, ErrorCode::kIo, "cannot map '%s' (%lld bytes): %s", path.c_str(),
+             static_cast<long long>(size_), size_ > 0 ? std::strerror(errno) : "the file is empty");
   }
   ~MappedFile() { ::munmap(data_, static_cast<size_t>(size_)); }
   MappedFile(const MappedFile&) = delete;
@@ -41,10 +42,13 @@ class MappedFile {
   int64_t size_;
 };
 
-float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+float from_bf16(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t{bits} << 16);
+}
 
 float from_f16(uint16_t bits) {
-  const uint32_t sign = uint32_t(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, mantissa = bits & 0x3ffu;
+  const uint32_t sign = uint32_t(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u,
+                 mantissa = bits & 0x3ffu;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
   if (exponent == 0) return std::copysign(std::ldexp(float(mantissa), -24), sign ? -1.0f : 1.0f);
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
@@ -61,16 +65,20 @@ template <class Out>
 void convert(const char* data, FileDType dtype, Out* out, int64_t count) {
   switch (dtype) {
     case FileDType::kF32:
-      for (int64_t i = 0; i < count; ++i) out[i] = Out(read<float>(data + 4 * i));
+      for (int64_t i = 0; i < count; ++i)
+        out[i] = Out(read<float>(data + 4 * i));
       return;
     case FileDType::kF64:
-      for (int64_t i = 0; i < count; ++i) out[i] = Out(read<double>(data + 8 * i));
+      for (int64_t i = 0; i < count; ++i)
+        out[i] = Out(read<double>(data + 8 * i));
       return;
     case FileDType::kBF16:
-      for (int64_t i = 0; i < count; ++i) out[i] = Out(from_bf16(read<uint16_t>(data + 2 * i)));
+      for (int64_t i = 0; i < count; ++i)
+        out[i] = Out(from_bf16(read<uint16_t>(data + 2 * i)));
       return;
     case FileDType::kF16:
-      for (int64_t i = 0; i < count; ++i) out[i] = Out(from_f16(read<uint16_t>(data + 2 * i)));
+      for (int64_t i = 0; i < count; ++i)
+        out[i] = Out(from_f16(read<uint16_t>(data + 2 * i)));
       return;
   }
 }
@@ -80,7 +88,11 @@ constexpr int64_t kChunk = 1 << 20;  // numbers that a task converts
 // `out`, or host memory that finish() copies to it when it is a device's.
 class HostSide {
  public:
-  HostSide(const View& out, Run& run) : out_(out), run_(run), scratch_(run), host_(run.device ? host_tensor(run, out.dtype, out.size()) : out) {}
+  HostSide(const View& out, Run& run)
+      : out_(out),
+        run_(run),
+        scratch_(run),
+        host_(run.device ? host_tensor(run, out.dtype, out.size()) : out) {}
   const View& view() const { return host_; }
   void finish() const {
     if (run_.device) copy_numbers(run_, out_, host_);
@@ -94,8 +106,10 @@ class HostSide {
 };
 
 void store(const View& out, int64_t i, double value) {
-  if (out.dtype == DType::kF64) out.as<double>()[i] = value;
-  else out.as<float>()[i] = static_cast<float>(value);
+  if (out.dtype == DType::kF64)
+    out.as<double>()[i] = value;
+  else
+    out.as<float>()[i] = static_cast<float>(value);
 }
 
 }  // namespace
@@ -106,13 +120,16 @@ void load_numbers(const std::string& path, int64_t offset, FileDType dtype, cons
   const MappedFile file(path);
   const int64_t width = dtype == FileDType::kF64 ? 8 : dtype == FileDType::kF32 ? 4 : 2, count = out.size();
   HF_CHECK(offset >= 0 && offset <= file.size() && count * width <= file.size() - offset, ErrorCode::kIo,
-           "'%s' is truncated: %lld bytes at %lld needed, the file has %lld; copy it again", path.c_str(), static_cast<long long>(count * width),
-           static_cast<long long>(offset), static_cast<long long>(file.size()));
+           "'%s' is truncated: %lld bytes at %lld needed, the file has %lld; copy it again", path.c_str(),
+           static_cast<long long>(count * width), static_cast<long long>(offset),
+           static_cast<long long>(file.size()));
   const char* data = file.data() + offset;
   parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
     const int64_t begin = chunk * kChunk, size = std::min(kChunk, count - begin);
-    if (out.dtype == DType::kF64) convert(data + begin * width, dtype, out.as<double>() + begin, size);
-    else convert(data + begin * width, dtype, out.as<float>() + begin, size);
+    if (out.dtype == DType::kF64)
+      convert(data + begin * width, dtype, out.as<double>() + begin, size);
+    else
+      convert(data + begin * width, dtype, out.as<float>() + begin, size);
   });
   side.finish();
 }
@@ -124,7 +141,8 @@ void fill_normal(const View& target, double mean, double std, uint64_t seed, uin
   const int64_t count = out.size();
   static_assert(kChunk % 2 == 0);
   parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count); i += 2) {  // Box–Muller: two uniforms, two normals
+    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count);
+         i += 2) {  // Box–Muller: two uniforms, two normals
       const double radius = std * std::sqrt(-2 * std::log(philox_uniform(seed, stream, uint64_t(i)))),
                    angle = kTwoPi * philox_uniform(seed, stream, uint64_t(i) + 1);
       store(out, i, mean + radius * std::cos(angle));

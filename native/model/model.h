@@ -4,9 +4,9 @@
 #include <memory>
 #include <vector>
 
+#include "model/spec.h"
 #include "runtime/buffer.h"
 #include "runtime/context.h"
-#include "model/spec.h"
 
 namespace hf {
 
@@ -17,21 +17,23 @@ struct Parameter {
 
 // A parameter's rows within a fused linear layer.
 struct LinearPart {
-  int weight = -1, bias = -1;     // parameter indices; bias −1: none
-  int64_t begin = 0, count = 0;   // output columns
+  int weight = -1, bias = -1;    // parameter indices; bias −1: none
+  int64_t begin = 0, count = 0;  // output columns
 };
 
-// y (N, out) = x (N, in) Wᵀ + b. Neighbouring matrices with the same input (q, k and v; gate and up) are one layer here when they
-// are neighbours in memory too.
+// y (N, out) = x (N, in) Wᵀ + b. Neighbouring matrices with the same input (q, k and v; gate and up) are one
+// layer here when they are neighbours in memory too.
 struct Adapter;
 struct Linear {
   View weight;  // (out, in), any strides
   View bias;    // (out) or absent
-  View packed;  // weightᵀ as gemm_pack lays it out, or absent: a caller that multiplies by it many times sets it in a copy of its own
+  View packed;  // weightᵀ as gemm_pack lays it out, or absent: a caller that multiplies by it many times sets
+                // it in a copy of its own
   std::vector<LinearPart> parts;
   std::vector<Adapter> adapters;
-  bool transposed = false;     // the weight is stored (in, out)
-  bool passing_input = false;  // what goes in lives only while the backward pass is at this layer (an adapter's second matrix)
+  bool transposed = false;  // the weight is stored (in, out)
+  bool passing_input =
+      false;  // what goes in lives only while the backward pass is at this layer (an adapter's second matrix)
 
   int64_t out() const { return weight.shape[0]; }
   int64_t in() const { return weight.shape[1]; }
@@ -72,14 +74,19 @@ class Model {
 
   // The whole flat vector (P), and one parameter of it in its own shape.
   View weights() const { return weights_.view; }
-  int64_t weight_bytes() const { return weights_.view.bytes() + (rounded_.buffer ? rounded_.view.bytes() : 0); }  // with the rounded copies
+  int64_t weight_bytes() const {
+    return weights_.view.bytes() + (rounded_.buffer ? rounded_.view.bytes() : 0);
+  }  // with the rounded copies
   View weight(int parameter) const { return view_in(weights_.view, parameter); }
-  // What matrix products multiply by: the weight itself, or its copy rounded to bfloat16 (a bfloat16 model, or what a device's products would round at
-  // every call), which refresh() renews after a change.
-  View operand(int parameter) const { return rounded(parameter) ? view_in(rounded_.view, parameter) : weight(parameter); }
+  // What matrix products multiply by: the weight itself, or its copy rounded to bfloat16 (a bfloat16 model,
+  // or what a device's products would round at every call), which refresh() renews after a change.
+  View operand(int parameter) const {
+    return rounded(parameter) ? view_in(rounded_.view, parameter) : weight(parameter);
+  }
   View classifier_operand() const { return operand(classifier_); }
   void refresh(int parameter, Run& run);
-  // Gradients, in the same layout; made (zero) on first use. A caller may write those of trainable parameters.
+  // Gradients, in the same layout; made (zero) on first use. A caller may write those of trainable
+  // parameters.
   View gradients();
   bool has_gradients() const { return bool(gradients_.buffer); }
   void zero_gradients();
@@ -109,7 +116,7 @@ class Model {
   ModelSpec spec_;
   std::vector<Parameter> parameters_;
   int64_t size_ = 0;
-  Tensor weights_, gradients_, rounded_;  // rounded_ absent: products read the weights
+  Tensor weights_, gradients_, rounded_;   // rounded_ absent: products read the weights
   std::vector<bool> trainable_, written_;  // written_: gradients that may not be zero
   int embedding_ = -1, position_ = -1, classifier_ = -1;
   NormWeights final_norm_;

@@ -13,8 +13,10 @@ void add_rows(const View& x, const View& scale_by, const View& y, Run& run) {
 
 }  // namespace
 
-// The gradient of `columns` outputs that begin with part `first`: dW += dᵀ a, or its transpose where weights are stored (in, out).
-void SumSink::weight(const Linear& linear, const LinearPart& first, int64_t columns, const View& a, const View& d) {
+// The gradient of `columns` outputs that begin with part `first`: dW += dᵀ a, or its transpose where weights
+// are stored (in, out).
+void SumSink::weight(const Linear& linear, const LinearPart& first, int64_t columns, const View& a,
+                     const View& d) {
   View target = gradient(first.weight);
   const View slice = d.slice(1, first.begin, columns);
   GemmArgs args;
@@ -32,7 +34,8 @@ void SumSink::weight(const Linear& linear, const LinearPart& first, int64_t colu
 void SumSink::linear(const Linear& linear, const View& a, const View& d, const GradientRows&) {
   const auto& parts = linear.parts;
   bool all = true;
-  for (const LinearPart& part : parts) all = all && wants(part.weight);
+  for (const LinearPart& part : parts)
+    all = all && wants(part.weight);
   if (all) {
     weight(linear, parts.front(), linear.out(), a, d);
   } else {
@@ -40,7 +43,8 @@ void SumSink::linear(const Linear& linear, const View& a, const View& d, const G
       if (wants(part.weight)) weight(linear, part, part.count, a, d);
   }
   for (const LinearPart& part : parts)
-    if (part.bias >= 0 && wants(part.bias)) add_rows(d.slice(1, part.begin, part.count), View{}, gradient(part.bias), run_);
+    if (part.bias >= 0 && wants(part.bias))
+      add_rows(d.slice(1, part.begin, part.count), View{}, gradient(part.bias), run_);
 }
 
 void SumSink::norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows&) {
@@ -48,7 +52,9 @@ void SumSink::norm(const NormWeights& norm, const View& x_hat, const View& d, co
   if (norm.bias >= 0 && wants(norm.bias)) add_rows(d, View{}, gradient(norm.bias), run_);
 }
 
-void SumSink::head_norm(int gain, const View& x_hat, const View& d, int64_t, const GradientRows&) { add_rows(d, x_hat, gradient(gain), run_); }
+void SumSink::head_norm(int gain, const View& x_hat, const View& d, int64_t, const GradientRows&) {
+  add_rows(d, x_hat, gradient(gain), run_);
+}
 
 void SumSink::gather(int table, const View& ids, const View& d, const GradientRows&) {
   EmbeddingBackwardArgs args;

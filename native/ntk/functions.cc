@@ -7,7 +7,9 @@
 namespace hf {
 namespace {
 
-View indices(Run& run, int64_t count) { return arena_tensor(run, DType::kI32, count); }
+View indices(Run& run, int64_t count) {
+  return arena_tensor(run, DType::kI32, count);
+}
 
 // Whether an index takes all of `rows` rows, in order.
 bool identity(const View& index, int64_t rows) {
@@ -40,29 +42,38 @@ void scatter_add(const View& ids, const View& d, const View& y, Run& run) {
 
 int64_t gradient_rows(const Functions& functions, FunctionRange range) {
   int64_t rows = 0;
-  for (int64_t f = range.begin; f < range.end; ++f) rows += functions.length(f);
+  for (int64_t f = range.begin; f < range.end; ++f)
+    rows += functions.length(f);
   return rows;
 }
 
 int64_t activation_rows(const Functions& functions, FunctionRange range) {
-  return range.begin == range.end
-             ? 0
-             : functions.offsets[functions.sequence[range.end - 1] + 1] - functions.offsets[functions.sequence[range.begin]];
+  return range.begin == range.end ? 0
+                                  : functions.offsets[functions.sequence[range.end - 1] + 1] -
+                                        functions.offsets[functions.sequence[range.begin]];
 }
 
-FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier, Keep keep) : model(m), functions(all), range(r), run(ru) {
-  const int64_t first_sequence = functions.sequence[range.begin], last_sequence = functions.sequence[range.end - 1];
+FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier,
+                             Keep keep)
+    : model(m), functions(all), range(r), run(ru) {
+  const int64_t first_sequence = functions.sequence[range.begin],
+                last_sequence = functions.sequence[range.end - 1];
   const int32_t base = functions.offsets[first_sequence], first_term = functions.term_offsets[range.begin];
   const int64_t F = count(), R = functions.term_offsets[range.end] - first_term;
-  activations = forward(model, make_batch(functions.ids.data(), functions.offsets.data() + first_sequence, last_sequence - first_sequence + 1, run), keep, run);
+  activations = forward(model,
+                        make_batch(functions.ids.data(), functions.offsets.data() + first_sequence,
+                                   last_sequence - first_sequence + 1, run),
+                        keep, run);
 
   terms = indices(run, F + 1), targets = indices(run, R), term_rows = indices(run, R);
-  for (int64_t f = 0; f <= F; ++f) terms.as<int32_t>()[f] = functions.term_offsets[range.begin + f] - first_term;
+  for (int64_t f = 0; f <= F; ++f)
+    terms.as<int32_t>()[f] = functions.term_offsets[range.begin + f] - first_term;
   for (int64_t i = 0; i < R; ++i) {
     targets.as<int32_t>()[i] = functions.targets[first_term + i];
     term_rows.as<int32_t>()[i] = functions.rows[first_term + i] - base;
   }
-  // One function per sequence that uses all of its rows needs no map; otherwise rows of gradients point at rows of activations.
+  // One function per sequence that uses all of its rows needs no map; otherwise rows of gradients point at
+  // rows of activations.
   rows.offsets = indices(run, F + 1);
   rows.a_rows = indices(run, gradient_rows(functions, range));
   int32_t row = 0;
@@ -74,7 +85,9 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
   rows.offsets.as<int32_t>()[F] = row;
   if (identity(rows.a_rows, activations.batch.rows())) rows.a_rows = View{};
 
-  hidden = identity(term_rows, activations.batch.rows()) ? activations.features() : gather_rows(activations.features(), term_rows, run);
+  hidden = identity(term_rows, activations.batch.rows())
+               ? activations.features()
+               : gather_rows(activations.features(), term_rows, run);
   operand = hidden;
   if (run.stored() != hidden.dtype) {
     operand = arena_tensor(run, run.stored(), R, hidden.shape[1]);
@@ -82,14 +95,18 @@ FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange
   }
   logps = host_tensor(run, run.real(), R);
   const View weight = model.classifier_operand();
-  if (functions.output == Output::kLogit || !classifier) d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
+  if (functions.output == Output::kLogit || !classifier)
+    d_hidden = arena_tensor(run, run.real(), R, hidden.shape[1]);
   if (functions.output == Output::kLogp) {
     lse = arena_tensor(run, run.real(), R);
     LinearPolicyGradientArgs args;
-    args.hidden = hidden, args.weight = weight, args.targets = targets, args.logps = logps, args.lse = lse, args.d_hidden = d_hidden;
+    args.hidden = hidden, args.weight = weight, args.targets = targets, args.logps = logps, args.lse = lse,
+    args.d_hidden = d_hidden;
     if (d_hidden) {
       args.coefficients = host_tensor(run, run.real(), R);  // L = −Σ coefficients·logp = f
-      with_real(run.real(), [&](auto zero) { std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1)); });
+      with_real(run.real(), [&](auto zero) {
+        std::fill_n(args.coefficients.as<decltype(zero)>(), R, decltype(zero)(-1));
+      });
     }
     dispatch(args, run);
     return;
@@ -107,7 +124,8 @@ void FunctionBlock::values(const View& out) const {
   with_real(run.real(), [&](auto zero) {
     for (int64_t f = 0; f < count(); ++f) {
       double sum = 0;
-      for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i) sum += logps.as<decltype(zero)>()[i];
+      for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i)
+        sum += logps.as<decltype(zero)>()[i];
       out.as<double>()[f] = sum;
     }
   });
@@ -118,7 +136,8 @@ void FunctionBlock::scale(const View& factors) {
   with_real(run.real(), [&](auto zero) {
     using Real = decltype(zero);
     for (int64_t f = 0; f < count(); ++f)
-      for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
+      for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i)
+        term_scale.as<Real>()[i] = Real(factors.as<double>()[f]);
   });
   if (!d_hidden) return;
   ScaleRowsArgs args;
@@ -128,7 +147,8 @@ void FunctionBlock::scale(const View& factors) {
 
 int64_t FunctionBlock::slice_width() const {
   const int64_t V = model.spec().vocab_size, rows = std::max<int64_t>(hidden.shape[0], 1);
-  return std::clamp<int64_t>(slice_bytes(run.device) / (rows * dtype_bytes(run.real())) / 64 * 64, std::min<int64_t>(V, 256), V);
+  return std::clamp<int64_t>(slice_bytes(run.device) / (rows * dtype_bytes(run.real())) / 64 * 64,
+                             std::min<int64_t>(V, 256), V);
 }
 
 View FunctionBlock::output_gradient(int64_t first, int64_t width, DType dtype) const {
@@ -159,10 +179,12 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
     for (int64_t first = 0; first < model.spec().vocab_size; first += slice_width()) {
       checkpoint(run);
       Scratch scratch(run);
-      const View g = output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first), run.stored());
+      const View g =
+          output_gradient(first, std::min(slice_width(), model.spec().vocab_size - first), run.stored());
       if (!d_hidden) {
         GemmArgs args;
-        args.a = g, args.b = model.classifier_operand().slice(0, first, g.shape[1]), args.c = d, args.accumulate = first > 0;
+        args.a = g, args.b = model.classifier_operand().slice(0, first, g.shape[1]), args.c = d,
+        args.accumulate = first > 0;
         dispatch(args, run);
       }
       if (sink.wants(model.classifier())) sink.classifier(operand, g, first, terms);
@@ -177,7 +199,8 @@ void FunctionBlock::gradients(FunctionSink& sink) const {
   const int32_t base = functions.offsets[functions.sequence[range.begin]];
   for (int64_t f = 0; f < count(); ++f)
     for (int32_t i = offsets[f]; i < offsets[f + 1]; ++i)
-      at.as<int32_t>()[i] = rows.offsets.as<int32_t>()[f] + term_rows.as<int32_t>()[i] - int32_t(functions.first_row(range.begin + f) - base);
+      at.as<int32_t>()[i] = rows.offsets.as<int32_t>()[f] + term_rows.as<int32_t>()[i] -
+                            int32_t(functions.first_row(range.begin + f) - base);
   scatter_add(at, d, d_features, run);
   backward(model, activations, d_features, rows, sink, run);
 }
@@ -202,7 +225,8 @@ void FunctionBlock::directional(const View& tangent, const View& out) const {
   }
   for (int64_t f = 0; f < count(); ++f) {
     double sum = 0;
-    for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i) sum += sums.as<double>()[i];
+    for (int32_t i = terms.as<int32_t>()[f]; i < terms.as<int32_t>()[f + 1]; ++i)
+      sum += sums.as<double>()[i];
     out.as<double>()[f] = sum;
   }
 }

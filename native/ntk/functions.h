@@ -1,5 +1,6 @@
-// Scalar functions of a language model over shared forward passes: what every NTK call is about. Each mode (sequence, token, logits) is
-// a way to make this list; what becomes of the functions' gradients is a sink's business.
+// Scalar functions of a language model over shared forward passes: what every NTK call is about. Each mode
+// (sequence, token, logits) is a way to make this list; what becomes of the functions' gradients is a sink's
+// business.
 #pragma once
 
 #include <vector>
@@ -11,20 +12,26 @@ namespace hf {
 enum class Output { kLogp, kLogit };  // f = Σ log π(target | row's prefix), or f = Σ z_target(row's prefix)
 
 struct Functions {
-  std::vector<int32_t> ids, offsets;      // packed sequences, (S+1)
-  std::vector<int32_t> sequence;          // (F) ascending
-  std::vector<int32_t> term_offsets;      // (F+1)
-  std::vector<int32_t> rows, targets;     // (terms) row of the packed sequences, ascending within a function, and entry of the vocabulary
+  std::vector<int32_t> ids, offsets;   // packed sequences, (S+1)
+  std::vector<int32_t> sequence;       // (F) ascending
+  std::vector<int32_t> term_offsets;   // (F+1)
+  std::vector<int32_t> rows, targets;  // (terms) row of the packed sequences, ascending within a function,
+                                       // and entry of the vocabulary
   Output output = Output::kLogp;
 
   int64_t count() const { return int64_t(sequence.size()); }
   int64_t first_row(int64_t f) const { return offsets[sequence[f]]; }
   // Rows that function f depends on, by causality: those up to its last term.
-  int64_t length(int64_t f) const { return term_offsets[f] == term_offsets[f + 1] ? 0 : rows[term_offsets[f + 1] - 1] - first_row(f) + 1; }
+  int64_t length(int64_t f) const {
+    return term_offsets[f] == term_offsets[f + 1] ? 0 : rows[term_offsets[f + 1] - 1] - first_row(f) + 1;
+  }
 };
 
-// Bytes of one of the classifier's vocabulary slices: a device wants larger products, and launches fewer of them.
-inline int64_t slice_bytes(bool device) { return int64_t{device ? 128 : 32} << 20; }
+// Bytes of one of the classifier's vocabulary slices: a device wants larger products, and launches fewer of
+// them.
+inline int64_t slice_bytes(bool device) {
+  return int64_t{device ? 128 : 32} << 20;
+}
 
 // Functions begin … end − 1, with the sequences they use.
 struct FunctionRange {
@@ -36,9 +43,11 @@ int64_t activation_rows(const Functions& functions, FunctionRange range);
 
 // One block of functions, its forward pass done, everything in the run's arena.
 struct FunctionBlock {
-  // `classifier`: gradients() will be asked with a sink that wants the classifier, and d_hidden is made there, from the same slices of the vocabulary,
-  // rather than from logits of its own here. `keep` kLess: for sinks that keep no pair beyond the call, and no directional().
-  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run, bool classifier = false, Keep keep = Keep::kAll);
+  // `classifier`: gradients() will be asked with a sink that wants the classifier, and d_hidden is made
+  // there, from the same slices of the vocabulary, rather than from logits of its own here. `keep` kLess: for
+  // sinks that keep no pair beyond the call, and no directional().
+  FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run,
+                bool classifier = false, Keep keep = Keep::kAll);
 
   int64_t count() const { return range.end - range.begin; }
   // (F) the functions' values.
@@ -48,11 +57,12 @@ struct FunctionBlock {
   // (F) J t: derivatives along the flat tangent (P).
   void directional(const View& tangent, const View& out) const;
 
-  // Multiplies function f by factors[f] (F, float64) in everything that follows: values stay, gradients scale.
+  // Multiplies function f by factors[f] (F, float64) in everything that follows: values stay, gradients
+  // scale.
   void scale(const View& factors);
 
-  // Columns first … first + width − 1 of the classifier's output gradient, (terms, width): 1[v = target] − π_v, or 1[v = target]. In the run's real
-  // type, or in the type that it stores activations in.
+  // Columns first … first + width − 1 of the classifier's output gradient, (terms, width): 1[v = target] −
+  // π_v, or 1[v = target]. In the run's real type, or in the type that it stores activations in.
   View output_gradient(int64_t first, int64_t width, DType dtype) const;
   // How many such columns are held at a time.
   int64_t slice_width() const;
@@ -62,19 +72,21 @@ struct FunctionBlock {
   const FunctionRange range;
   Run& run;
   Activations activations;
-  View hidden;         // (terms, C) features at the terms' rows
-  View operand;        // the same as products read it: itself, or rounded to the type that the run stores
-  View terms;          // (F+1) offsets of terms
-  View targets;        // (terms)
-  View lse;            // (terms), kLogp
-  View logps;          // (terms): log-probabilities, or logits
-  View d_hidden;       // (terms, C) gradients of the functions with respect to hidden; absent where gradients() makes it
-  View term_scale;     // (terms) factors of scale(); absent: 1
-  View term_rows;      // (terms) rows of the activations
-  GradientRows rows;   // of the body's gradients
+  View hidden;      // (terms, C) features at the terms' rows
+  View operand;     // the same as products read it: itself, or rounded to the type that the run stores
+  View terms;       // (F+1) offsets of terms
+  View targets;     // (terms)
+  View lse;         // (terms), kLogp
+  View logps;       // (terms): log-probabilities, or logits
+  View d_hidden;    // (terms, C) gradients of the functions with respect to hidden; absent where gradients()
+                    // makes it
+  View term_scale;  // (terms) factors of scale(); absent: 1
+  View term_rows;   // (terms) rows of the activations
+  GradientRows rows;  // of the body's gradients
 };
 
-// The classifier's pair is given to sinks as slices of the vocabulary through this, after which come the body's pairs.
+// The classifier's pair is given to sinks as slices of the vocabulary through this, after which come the
+// body's pairs.
 class FunctionSink : public GradientSink {
  public:
   // W (V, C): function s adds g_n ⊗ hidden_n for its rows n;  g (terms, width) holds columns first_id … of the vocabulary.

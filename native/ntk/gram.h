@@ -1,4 +1,5 @@
-// Empirical-NTK Gram matrices K[f,f'] = ⟨∇f, ∇f'⟩ of scalar functions, summed or split by parameter or by the paper's components.
+// Empirical-NTK Gram matrices K[f,f'] = ⟨∇f, ∇f'⟩ of scalar functions, summed or split by parameter or by the
+// paper's components.
 #pragma once
 
 #include "ntk/functions.h"
@@ -7,14 +8,16 @@ namespace hf {
 
 // Names and meaning follow neural-tangents' NtkImplementation (Novak et al. 2022).
 enum class Implementation {
-  kStructuredDerivatives,  // per parameter from gradient pairs, without gradients: ghost form or blocked materialised form, by cost
+  kStructuredDerivatives,  // per parameter from gradient pairs, without gradients: ghost form or blocked
+                           // materialised form, by cost
   kJacobianContraction,    // gradients of blocks of functions, (block, P), and their products: the plainest
   kNtkVectorProducts,      // column by column: J (Jᵀ e_f)
 };
-inline constexpr const char* kImplementations[] = {"structured-derivatives", "jacobian-contraction", "ntk-vector-products"};
+inline constexpr const char* kImplementations[] = {"structured-derivatives", "jacobian-contraction",
+                                                   "ntk-vector-products"};
 
-// What the entries are summed into: one matrix; representation, gradient and cross component; or one per parameter, the classifier's
-// use of a tied matrix, and the cross terms.
+// What the entries are summed into: one matrix; representation, gradient and cross component; or one per
+// parameter, the classifier's use of a tied matrix, and the cross terms.
 enum class Split { kTotal, kComponents, kParameters };
 
 struct GramOptions {
@@ -27,29 +30,40 @@ struct GramOptions {
 // How a call would be done, before it is done.
 struct GramPlan {
   std::vector<FunctionRange> blocks1, blocks2;  // blocks2 is empty when symmetric
-  double flops = 0, pass_flops = 0;     // of matrix products: all, and those of forward, backward and forward-mode passes among them
-  int64_t bytes = 0;                    // working memory of the largest step
-  struct Choice { int parameter; bool ghost; double flops; };
-  std::vector<Choice> choices;          // per matrix (a fused layer by its first weight), structured derivatives only
+  double flops = 0,
+         pass_flops =
+             0;  // of matrix products: all, and those of forward, backward and forward-mode passes among them
+  int64_t bytes = 0;  // working memory of the largest step
+  struct Choice {
+    int parameter;
+    bool ghost;
+    double flops;
+  };
+  std::vector<Choice> choices;  // per matrix (a fused layer by its first weight), structured derivatives only
 };
 
-// Matrices of a split: kTotal 1, kComponents 3 (representation, gradient, cross), kParameters: parameters + classifier use + cross.
+// Matrices of a split: kTotal 1, kComponents 3 (representation, gradient, cross), kParameters: parameters +
+// classifier use + cross.
 int64_t matrix_count(const Model& model, Split split);
-// second = null: symmetric. ERR_OUT_OF_MEMORY when max_bytes cannot hold one function's step, naming both numbers and a cheaper way.
-GramPlan plan_gram(const Model& model, const Functions& first, const Functions* second, const GramOptions& options);
+// second = null: symmetric. ERR_OUT_OF_MEMORY when max_bytes cannot hold one function's step, naming both
+// numbers and a cheaper way.
+GramPlan plan_gram(const Model& model, const Functions& first, const Functions* second,
+                   const GramOptions& options);
 // matrices (matrix_count, F1, F2) float64, zero on entry.
-void gram(const Model& model, const Functions& first, const Functions* second, const GramOptions& options, const GramPlan& plan, const View& matrices,
-          Run& run);
+void gram(const Model& model, const Functions& first, const Functions* second, const GramOptions& options,
+          const GramPlan& plan, const View& matrices, Run& run);
 
 // K v without K: J₁ (J₂ᵀ v).  v (F2), out (F1) float64.
-void vector_product(const Model& model, const Functions& first, const Functions& second, const View& v, const std::vector<bool>& wanted, int64_t max_bytes,
-                    const View& out, Run& run);
+void vector_product(const Model& model, const Functions& first, const Functions& second, const View& v,
+                    const std::vector<bool>& wanted, int64_t max_bytes, const View& out, Run& run);
 // values (F) f(θ) and derivatives (F) J t along a flat tangent (P); either may be absent.
-void linear_model(const Model& model, const Functions& functions, const View& tangent, int64_t max_bytes, const View& values, const View& derivatives,
-                  Run& run);
+void linear_model(const Model& model, const Functions& functions, const View& tangent, int64_t max_bytes,
+                  const View& values, const View& derivatives, Run& run);
 
-// Blocks of functions whose step (activations, one backward pass, `kept` numbers a gradient row more) stays within max_bytes.
-std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes, int64_t kept_per_row, int64_t kept_per_function,
-                                       int64_t* bytes, Keep keep = Keep::kAll);
+// Blocks of functions whose step (activations, one backward pass, `kept` numbers a gradient row more) stays
+// within max_bytes.
+std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes,
+                                       int64_t kept_per_row, int64_t kept_per_function, int64_t* bytes,
+                                       Keep keep = Keep::kAll);
 
 }  // namespace hf

@@ -15,7 +15,8 @@ struct MatrixPair {
 
 class PairSink : public FunctionSink {
  public:
-  PairSink(const FunctionBlock& block, std::vector<bool> wanted) : block_(block), run_(block.run), wanted_(std::move(wanted)) {}
+  PairSink(const FunctionBlock& block, std::vector<bool> wanted)
+      : block_(block), run_(block.run), wanted_(std::move(wanted)) {}
   using GradientSink::wants;
   bool wants(int parameter) const override { return wanted_[parameter]; }
 
@@ -23,10 +24,14 @@ class PairSink : public FunctionSink {
   virtual void elements(int parameter, const View& gradients) = 0;
   virtual void table(int parameter, const View& ids, const View& d, const View& offsets) = 0;
 
-  void linear(const Linear& linear, const View& a, const View& d, const GradientRows& rows) final { matrix(linear, {a, d, rows}); }
+  void linear(const Linear& linear, const View& a, const View& d, const GradientRows& rows) final {
+    matrix(linear, {a, d, rows});
+  }
   void norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows& rows) final;
   void head_norm(int gain, const View& x_hat, const View& d, int64_t heads, const GradientRows& rows) final;
-  void gather(int parameter, const View& ids, const View& d, const GradientRows& rows) final { table(parameter, ids, d, rows.offsets); }
+  void gather(int parameter, const View& ids, const View& d, const GradientRows& rows) final {
+    table(parameter, ids, d, rows.offsets);
+  }
 
  protected:
   // Σ over each function's rows of d (∘ scale_by), (F, C), in the arena.

@@ -19,7 +19,8 @@ class PerSampleSink : public PairSink {
       : PairSink(block, wanted), layout_(block.model, wanted), gradients_(gradients) {}
 
   void classifier(const View& hidden, const View& g, int64_t first_id, const View& offsets) override {
-    write(columns(block_.model.classifier(), first_id * hidden.shape[1], g.shape[1], hidden.shape[1]), hidden, g, {offsets, View{}});
+    write(columns(block_.model.classifier(), first_id * hidden.shape[1], g.shape[1], hidden.shape[1]), hidden,
+          g, {offsets, View{}});
   }
 
   void matrix(const Linear& linear, const MatrixPair& pair) override {
@@ -27,8 +28,10 @@ class PerSampleSink : public PairSink {
       const View d = pair.d.slice(1, part.begin, part.count);
       if (wants(part.weight)) {
         const bool transposed = linear.transposed;
-        View target = transposed ? columns(part.weight, 0, pair.a.shape[1], part.count) : columns(part.weight, 0, part.count, pair.a.shape[1]);
-        if (transposed) std::swap(target.shape[1], target.shape[2]), std::swap(target.stride[1], target.stride[2]);
+        View target = transposed ? columns(part.weight, 0, pair.a.shape[1], part.count)
+                                 : columns(part.weight, 0, part.count, pair.a.shape[1]);
+        if (transposed)
+          std::swap(target.shape[1], target.shape[2]), std::swap(target.stride[1], target.stride[2]);
         write(target, pair.a, d, pair.rows);
       }
       if (part.bias >= 0 && wants(part.bias)) {
@@ -55,13 +58,15 @@ class PerSampleSink : public PairSink {
   }
 
  private:
-  // Columns of the result that hold `rows` × `width` numbers of a parameter from element `from`, as (F, rows, width).
+  // Columns of the result that hold `rows` × `width` numbers of a parameter from element `from`, as (F, rows,
+  // width).
   View columns(int parameter, int64_t from, int64_t rows, int64_t width) const {
     return gradients_.slice(1, layout_.begin[parameter] + from, rows * width).split_last(rows);
   }
   void write(const View& target, const View& a, const View& d, const GradientRows& rows) {
     PerSampleLinearArgs args;
-    args.a = a, args.d = d, args.offsets = rows.offsets, args.a_rows = rows.a_rows, args.gradients = target, args.accumulate = true;
+    args.a = a, args.d = d, args.offsets = rows.offsets, args.a_rows = rows.a_rows, args.gradients = target,
+    args.accumulate = true;
     dispatch(args, run_);
   }
 
@@ -71,8 +76,10 @@ class PerSampleSink : public PairSink {
 
 }  // namespace
 
-void per_sample_gradients(const FunctionBlock& block, const std::vector<bool>& wanted, const View& gradients) {
-  for (int64_t s = 0; s < gradients.shape[0]; ++s) set_zero(block.run, gradients.slice(0, s, 1));
+void per_sample_gradients(const FunctionBlock& block, const std::vector<bool>& wanted,
+                          const View& gradients) {
+  for (int64_t s = 0; s < gradients.shape[0]; ++s)
+    set_zero(block.run, gradients.slice(0, s, 1));
   PerSampleSink sink(block, wanted, gradients);
   block.gradients(sink);
 }

@@ -1,4 +1,5 @@
-// Per-sample gradients as a matrix: row s is the gradient of function s over the wanted parameters, in the model's order.
+// Per-sample gradients as a matrix: row s is the gradient of function s over the wanted parameters, in the
+// model's order.
 #pragma once
 
 #include "ntk/pairs.h"
@@ -12,7 +13,8 @@ struct GradientLayout {
   int64_t width = 0;
 };
 
-// gradients (F, width), zeroed here; rows may be apart. The classifier of a tied model adds to the embedding's columns.
+// gradients (F, width), zeroed here; rows may be apart. The classifier of a tied model adds to the
+// embedding's columns.
 void per_sample_gradients(const FunctionBlock& block, const std::vector<bool>& wanted, const View& gradients);
 
 }  // namespace hf

@@ -3,17 +3,18 @@
 
 #include <algorithm>
 
-#include "ops/gram/jacobian_gram.h"
-#include "ops/gram/token_gram.h"
 #include "model/spec.h"
 #include "ntk/gram.h"
+#include "ops/gram/jacobian_gram.h"
+#include "ops/gram/token_gram.h"
 
 namespace hf {
 
 // Numbers that a stored set of gradient pairs holds per gradient row, all layers.
 int64_t stored_numbers(const ModelSpec& spec);
 
-// Working memory for blocks of per-sample gradients (jacobian_gram's max_bytes). On the CPU they fit in its caches, and count as nothing.
+// Working memory for blocks of per-sample gradients (jacobian_gram's max_bytes). On the CPU they fit in its
+// caches, and count as nothing.
 inline int64_t gradient_block_bytes(bool device, int64_t max_bytes) {
   return device ? std::clamp<int64_t>(max_bytes / 16, 1, int64_t{256} << 20) : JacobianGramArgs{}.max_bytes;
 }
@@ -24,6 +25,7 @@ inline bool ghost_is_cheaper(const TokenGramArgs& ghost, const JacobianGramArgs&
 }
 
 // Fills in a plan's flops and choices.
-void add_costs(const Model& model, const Functions& first, const Functions* second, const GramOptions& options, GramPlan& plan);
+void add_costs(const Model& model, const Functions& first, const Functions* second,
+               const GramOptions& options, GramPlan& plan);
 
 }  // namespace hf

@@ -1,13 +1,14 @@
 #include "ntk/sketch.h"
 
+#include "ntk/pairs.h"
 #include "ops/op_table.h"
 #include "ops/sketch/sketch_gram.h"
-#include "ntk/pairs.h"
 
 namespace hf {
 namespace {
 
-// Every parameter projects with a stream of its own; a tied matrix met twice uses its stream twice, so its cross terms are in the estimate.
+// Every parameter projects with a stream of its own; a tied matrix met twice uses its stream twice, so its
+// cross terms are in the estimate.
 class SketchSink : public PairSink {
  public:
   SketchSink(const FunctionBlock& block, const SketchOptions& options, const View& sketches)
@@ -37,7 +38,8 @@ class SketchSink : public PairSink {
 
   void elements(int parameter, const View& gradients) override {
     const View offsets = arena_tensor(run_, DType::kI32, gradients.shape[0] + 1);
-    for (int64_t f = 0; f <= gradients.shape[0]; ++f) offsets.as<int32_t>()[f] = int32_t(f);
+    for (int64_t f = 0; f <= gradients.shape[0]; ++f)
+      offsets.as<int32_t>()[f] = int32_t(f);
     SketchArgs args = with(parameter, offsets);
     args.d = gradients;
     dispatch(args, run_);
@@ -61,12 +63,14 @@ class SketchSink : public PairSink {
   const View sketches_;
 };
 
-View sketches_of(const Model& model, const Functions& functions, const SketchOptions& options, int64_t done, int64_t total, Run& run) {
+View sketches_of(const Model& model, const Functions& functions, const SketchOptions& options, int64_t done,
+                 int64_t total, Run& run) {
   const View sketches = arena_tensor(run, run.real(), functions.count(), options.repeats, options.size);
   set_zero(run, sketches);
   int64_t bytes;
   // Per gradient row the projections of its input, beside the sketches themselves.
-  for (const FunctionRange range : plan_blocks(model, functions, options.max_bytes, options.repeats * options.size / options.left, 0, &bytes)) {
+  for (const FunctionRange range : plan_blocks(model, functions, options.max_bytes,
+                                               options.repeats * options.size / options.left, 0, &bytes)) {
     checkpoint(run);
     Scratch scratch(run);
     const FunctionBlock block(model, functions, range, run);
@@ -79,8 +83,8 @@ View sketches_of(const Model& model, const Functions& functions, const SketchOpt
 
 }  // namespace
 
-void sketched_gram(const Model& model, const Functions& first, const Functions* second, const SketchOptions& options, const View& estimate, const View& half_width,
-                   Run& run) {
+void sketched_gram(const Model& model, const Functions& first, const Functions* second,
+                   const SketchOptions& options, const View& estimate, const View& half_width, Run& run) {
   Scratch scratch(run);
   const int64_t total = first.count() + (second ? second->count() : 0);
   SketchGramArgs args;

@@ -1,14 +1,16 @@
-// Gram matrices estimated from random projections of per-sample gradients (ops sketch and sketch_gram): memory per function is R·K numbers
-// whatever the model's size, and a second set is compared without running the first again.
+// Gram matrices estimated from random projections of per-sample gradients (ops sketch and sketch_gram):
+// memory per function is R·K numbers whatever the model's size, and a second set is compared without running
+// the first again.
 #pragma once
 
-#include "ops/sketch/sketch.h"
 #include "ntk/gram.h"
+#include "ops/sketch/sketch.h"
 
 namespace hf {
 
 struct SketchOptions {
-  int64_t repeats = 32, size = 64, left = 8, seed = 0;  // R, K, and the rows of the left factor: left divides size
+  int64_t repeats = 32, size = 64, left = 8,
+          seed = 0;  // R, K, and the rows of the left factor: left divides size
   Projection projection = Projection::kRademacher;
   double confidence = 0.99;
   std::vector<bool> wanted;
@@ -16,7 +18,7 @@ struct SketchOptions {
 };
 
 // estimate, half_width (F1, F2) float64, of ⟨∇f, ∇f'⟩ over the wanted parameters; without `second` symmetric.
-void sketched_gram(const Model& model, const Functions& first, const Functions* second, const SketchOptions& options, const View& estimate, const View& half_width,
-                   Run& run);
+void sketched_gram(const Model& model, const Functions& first, const Functions* second,
+                   const SketchOptions& options, const View& estimate, const View& half_width, Run& run);
 
 }  // namespace hf

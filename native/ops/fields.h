@@ -1,5 +1,6 @@
-// How an op describes its arguments. Every args struct lists its fields once, in `visit`; validation, the Node-API binding,
-// `kernels.<op>`, its TypeScript types and its documentation are all derived from that list.
+// How an op describes its arguments. Every args struct lists its fields once, in `visit`; validation, the
+// Node-API binding, `kernels.<op>`, its TypeScript types and its documentation are all derived from that
+// list.
 //
 //   f.in / f.out / f.inout(name, view, dims, flags)    a tensor. `dims` names its dimensions, e.g. "N C": equal names must be
 //                                                      equal sizes within one call; "S+1" is the size S plus one,
@@ -16,13 +17,14 @@
 namespace hf {
 
 enum FieldFlags : unsigned {
-  kOptional = 1u,   // may be absent
-  kStrided = 2u,    // every stride is free; without it the last dimension must be contiguous (rows may still be apart)
-  kIndices = 4u,    // int32 rather than the run's real type
-  kBytes = 8u,      // opaque bytes
-  kDouble = 16u,    // always float64
-  kBf16 = 32u,      // may also be bfloat16
-  kStored = 64u,    // may also be bfloat16 on a run that stores activations so (Run::stored)
+  kOptional = 1u,  // may be absent
+  kStrided =
+      2u,  // every stride is free; without it the last dimension must be contiguous (rows may still be apart)
+  kIndices = 4u,  // int32 rather than the run's real type
+  kBytes = 8u,    // opaque bytes
+  kDouble = 16u,  // always float64
+  kBf16 = 32u,    // may also be bfloat16
+  kStored = 64u,  // may also be bfloat16 on a run that stores activations so (Run::stored)
 };
 
 // An op without a backward or a jvp has this in its place (op_list.inc).

@@ -1,10 +1,11 @@
-// The op table: for every args type, one function per backend. Engine code calls dispatch(args, run) and knows no backend.
+// The op table: for every args type, one function per backend. Engine code calls dispatch(args, run) and
+// knows no backend.
 #pragma once
 
 #include "core/fail.h"
-#include "runtime/run.h"
 #include "ops/all.h"
 #include "ops/validate.h"
+#include "runtime/run.h"
 
 namespace hf {
 
@@ -20,17 +21,22 @@ OpFn<Args>* op_row() {
   return row;
 }
 
-// Fills the table; idempotent, called by whoever creates a context. Plain calls, no static initialisers: linkers drop those.
+// Fills the table; idempotent, called by whoever creates a context. Plain calls, no static initialisers:
+// linkers drop those.
 void register_all();
 void register_reference();
 void register_cpu();
 void register_cuda();  // nothing where it is not built
 
-// HEADFIRST_VALIDATE=1 makes the engine check its own calls too (the tests set it); callers from outside are always checked.
+// HEADFIRST_VALIDATE=1 makes the engine check its own calls too (the tests set it); callers from outside are
+// always checked.
 bool validate_internal_calls();
 
-// Less work than waking other threads and meeting them again costs (about 10 µs of it), judged by shapes alone. Decoding is made of such ops.
-inline bool is_small(const Cost& c) { return c.flops < 5e5 && c.bytes < 2.5e5; }
+// Less work than waking other threads and meeting them again costs (about 10 µs of it), judged by shapes
+// alone. Decoding is made of such ops.
+inline bool is_small(const Cost& c) {
+  return c.flops < 5e5 && c.bytes < 2.5e5;
+}
 
 // One thread for as long as this lives, if asked for.
 struct OneThread {
@@ -45,7 +51,8 @@ struct OneThread {
 template <class Args>
 void dispatch(const Args& args, Run& run) {
   OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
-  HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName, backend_name(run.backend));
+  HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName,
+           backend_name(run.backend));
   if (validate_internal_calls()) validate(args, run, /*check_overlap=*/false);
   const OneThread small(run, run.threads > 1 && is_small(cost(args)));
   fn(args, run);

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <memory>
 
-#include "runtime/cpu.h"
 #include "core/fail.h"
+#include "runtime/cpu.h"
 
 namespace hf {
 
@@ -17,11 +17,13 @@ RateProbeFn& rate_probe(Backend backend) {
 
 Rates measure_rates(Run& run, int64_t footprint, double seconds) {
   const RateProbeFn probe = rate_probe(run.backend);
-  HF_CHECK(probe, ErrorCode::kUnsupported, "measureRates: this backend has no vector kernels; use base, avx2 or avx512");
+  HF_CHECK(probe, ErrorCode::kUnsupported,
+           "measureRates: this backend has no vector kernels; use base, avx2 or avx512");
   using Clock = std::chrono::steady_clock;
   const auto best = [&](const RateProbe& work) {
     double least = 1e30;
-    const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2));
+    const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                     std::chrono::duration<double>(seconds / 2));
     do {
       const Clock::time_point begin = Clock::now();
       probe(work, run);
@@ -32,7 +34,8 @@ Rates measure_rates(Run& run, int64_t footprint, double seconds) {
   Rates rates;
   double flops = 0;
   RateProbe arithmetic;
-  arithmetic.rounds = 1 << 19, arithmetic.flops = &flops;  // a few ms: longer than waking the threads, shorter than a time slice
+  arithmetic.rounds = 1 << 19,
+  arithmetic.flops = &flops;  // a few ms: longer than waking the threads, shorter than a time slice
   const double time = best(arithmetic);
   rates.flops = flops / time;
   rates.bf16_flops = 0;

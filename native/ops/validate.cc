@@ -8,9 +8,11 @@ namespace {
 
 // The next word of "N C" at *p, or length 0 at the end.
 int next_word(const char** p) {
-  while (**p == ' ') ++*p;
+  while (**p == ' ')
+    ++*p;
   int length = 0;
-  while ((*p)[length] && (*p)[length] != ' ') ++length;
+  while ((*p)[length] && (*p)[length] != ' ')
+    ++length;
   return length;
 }
 
@@ -44,7 +46,8 @@ const char* dtype_name(DType dtype) {
 
 int DimTable::rank_of(const char* dims) {
   int rank = 0;
-  for (int length; (length = next_word(&dims)) != 0; dims += length) ++rank;
+  for (int length; (length = next_word(&dims)) != 0; dims += length)
+    ++rank;
   return rank;
 }
 
@@ -59,7 +62,8 @@ int64_t DimTable::size_of(const char* name, int length) const {
   int64_t offset;
   split_offset(name, length, &name_length, &offset);
   for (int i = 0; i < count_; ++i)
-    if (entries_[i].length == name_length && std::memcmp(entries_[i].name, name, name_length) == 0) return entries_[i].size + offset;
+    if (entries_[i].length == name_length && std::memcmp(entries_[i].name, name, name_length) == 0)
+      return entries_[i].size + offset;
   return -1;
 }
 
@@ -72,8 +76,8 @@ void DimTable::bind(const char* field, const View& view, const char* dims) {
       int name_length;
       int64_t offset;
       split_offset(dims, length, &name_length, &offset);
-      HF_CHECK(actual >= offset, ErrorCode::kShape, "%s: %s must have at least %lld entries, got %lld", op_, field, (long long)offset,
-               (long long)actual);
+      HF_CHECK(actual >= offset, ErrorCode::kShape, "%s: %s must have at least %lld entries, got %lld", op_,
+               field, (long long)offset, (long long)actual);
       entries_[count_++] = {dims, name_length, actual - offset, field};
       continue;
     }
@@ -83,24 +87,32 @@ void DimTable::bind(const char* field, const View& view, const char* dims) {
     int64_t offset;
     split_offset(dims, length, &name_length, &offset);
     for (int i = 0; i < count_; ++i)
-      if (entries_[i].length == name_length && std::memcmp(entries_[i].name, dims, name_length) == 0) other = entries_[i].field;
-    fail(ErrorCode::kShape, "%s: %s has shape (%s) with %.*s = %lld, got %lld in dimension %d; %s must agree with %s", op_, field, all, length,
-         dims, (long long)known, (long long)actual, index, field, other);
+      if (entries_[i].length == name_length && std::memcmp(entries_[i].name, dims, name_length) == 0)
+        other = entries_[i].field;
+    fail(ErrorCode::kShape,
+         "%s: %s has shape (%s) with %.*s = %lld, got %lld in dimension %d; %s must agree with %s", op_,
+         field, all, length, dims, (long long)known, (long long)actual, index, field, other);
   }
 }
 
 void Validator::tensor(const char* name, const View& view, const char* dims, unsigned flags, FieldRole role) {
   if (!view.data && view.rank == 0) {
-    HF_CHECK(flags & kOptional, ErrorCode::kInvalidArg, "%s: %s of shape (%s) is required, got nothing", op_, name, dims);
+    HF_CHECK(flags & kOptional, ErrorCode::kInvalidArg, "%s: %s of shape (%s) is required, got nothing", op_,
+             name, dims);
     return;
   }
   const DType dtype = expected_dtype(flags, real_);
-  HF_CHECK(view.dtype == dtype || ((flags & kBf16) && view.dtype == DType::kBF16) || ((flags & kStored) && view.dtype == stored_), ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype), dtype_name(view.dtype));
+  HF_CHECK(view.dtype == dtype || ((flags & kBf16) && view.dtype == DType::kBF16) ||
+               ((flags & kStored) && view.dtype == stored_),
+           ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype),
+           dtype_name(view.dtype));
   const int rank = DimTable::rank_of(dims);
-  HF_CHECK(view.rank == rank, ErrorCode::kShape, "%s: %s must have %d dimensions (%s), got %d", op_, name, rank, dims, view.rank);
+  HF_CHECK(view.rank == rank, ErrorCode::kShape, "%s: %s must have %d dimensions (%s), got %d", op_, name,
+           rank, dims, view.rank);
   dims_.bind(name, view, dims);
-  HF_CHECK((flags & kStrided) || rank == 0 || view.shape[rank - 1] <= 1 || view.stride[rank - 1] == 1, ErrorCode::kShape,
-           "%s: the last dimension of %s must be contiguous, got stride %lld", op_, name, (long long)view.stride[rank - 1]);
+  HF_CHECK((flags & kStrided) || rank == 0 || view.shape[rank - 1] <= 1 || view.stride[rank - 1] == 1,
+           ErrorCode::kShape, "%s: the last dimension of %s must be contiguous, got stride %lld", op_, name,
+           (long long)view.stride[rank - 1]);
   if (!check_overlap_ || view.size() == 0) return;
   const char* begin = static_cast<const char*>(view.data);
   const char* end = begin;
@@ -112,16 +124,17 @@ void Validator::tensor(const char* name, const View& view, const char* dims, uns
 }
 
 void Validator::enumerator(const char* name, int value, const char* const* names, int count) const {
-  HF_CHECK(value >= 0 && value < count, ErrorCode::kInvalidArg, "%s: %s must be one of %d choices (the first is '%s'), got %d", op_, name, count,
-           names[0], value);
+  HF_CHECK(value >= 0 && value < count, ErrorCode::kInvalidArg,
+           "%s: %s must be one of %d choices (the first is '%s'), got %d", op_, name, count, names[0], value);
 }
 
 void Validator::finish() const {
   for (int i = 0; i < range_count_; ++i)
     for (int j = 0; j < range_count_; ++j) {
       if (i == j || ranges_[i].role == FieldRole::kIn) continue;
-      HF_CHECK(ranges_[i].end <= ranges_[j].begin || ranges_[j].end <= ranges_[i].begin, ErrorCode::kInvalidArg,
-               "%s: output %s overlaps %s; give it memory of its own", op_, ranges_[i].name, ranges_[j].name);
+      HF_CHECK(ranges_[i].end <= ranges_[j].begin || ranges_[j].end <= ranges_[i].begin,
+               ErrorCode::kInvalidArg, "%s: output %s overlaps %s; give it memory of its own", op_,
+               ranges_[i].name, ranges_[j].name);
     }
 }
 

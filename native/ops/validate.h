@@ -1,11 +1,12 @@
-// The checks that follow from an op's field list: presence, type, rank, named dimensions, contiguous rows, and (for callers
-// from outside) outputs that overlap nothing else. Then the op's own check_args, if it has one.
+// The checks that follow from an op's field list: presence, type, rank, named dimensions, contiguous rows,
+// and (for callers from outside) outputs that overlap nothing else. Then the op's own check_args, if it has
+// one.
 #pragma once
 
 #include <stdint.h>
 
-#include "runtime/run.h"
 #include "ops/fields.h"
+#include "runtime/run.h"
 
 namespace hf {
 
@@ -26,21 +27,35 @@ class DimTable {
 
  private:
   const char* op_;
-  struct Entry { const char* name; int length; int64_t size; const char* field; } entries_[16];
+  struct Entry {
+    const char* name;
+    int length;
+    int64_t size;
+    const char* field;
+  } entries_[16];
   int count_ = 0;
 };
 
 class Validator {
  public:
-  Validator(const char* op, const Run& run, bool check_overlap) : op_(op), real_(run.real()), stored_(run.stored()), check_overlap_(check_overlap), dims_(op) {}
-  void in(const char* name, const View& view, const char* dims, unsigned flags = 0) { tensor(name, view, dims, flags, FieldRole::kIn); }
-  void out(const char* name, const View& view, const char* dims, unsigned flags = 0) { tensor(name, view, dims, flags, FieldRole::kOut); }
-  void inout(const char* name, const View& view, const char* dims, unsigned flags = 0) { tensor(name, view, dims, flags, FieldRole::kInOut); }
+  Validator(const char* op, const Run& run, bool check_overlap)
+      : op_(op), real_(run.real()), stored_(run.stored()), check_overlap_(check_overlap), dims_(op) {}
+  void in(const char* name, const View& view, const char* dims, unsigned flags = 0) {
+    tensor(name, view, dims, flags, FieldRole::kIn);
+  }
+  void out(const char* name, const View& view, const char* dims, unsigned flags = 0) {
+    tensor(name, view, dims, flags, FieldRole::kOut);
+  }
+  void inout(const char* name, const View& view, const char* dims, unsigned flags = 0) {
+    tensor(name, view, dims, flags, FieldRole::kInOut);
+  }
   void number(const char*, double) {}
   void integer(const char*, int64_t) {}
   void flag(const char*, bool) {}
   template <class E>
-  void choice(const char* name, E value, const char* const* names, int count) { enumerator(name, static_cast<int>(value), names, count); }
+  void choice(const char* name, E value, const char* const* names, int count) {
+    enumerator(name, static_cast<int>(value), names, count);
+  }
   void finish() const;  // the overlap check
 
  private:
@@ -51,7 +66,12 @@ class Validator {
   DType real_, stored_;
   bool check_overlap_;
   DimTable dims_;
-  struct Range { const char* name; const char* begin; const char* end; FieldRole role; } ranges_[40];
+  struct Range {
+    const char* name;
+    const char* begin;
+    const char* end;
+    FieldRole role;
+  } ranges_[40];
   int range_count_ = 0;
 };
 

@@ -11,12 +11,14 @@ struct SampleSizes {
   int64_t sequences = 1, length = 1, scored = 1;
 };
 
-// With gradients of the classifier, of the body, or of both. `options.reference` may be null; its weights are not counted.
+// With gradients of the classifier, of the body, or of both. `options.reference` may be null; its weights are
+// not counted.
 struct Trains {
   bool classifier = true, body = true;
   int lowest_layer = 0;  // of the body's trainable parameters
 };
-int64_t accumulate_bytes(const Model& model, const SampleSizes& samples, const AccumulateOptions& options, Trains trains);
+int64_t accumulate_bytes(const Model& model, const SampleSizes& samples, const AccumulateOptions& options,
+                         Trains trains);
 // score() and scored_features(), whose result is not counted.
 int64_t score_bytes(const Model& model, const SampleSizes& samples);
 // Prompts of at most `length` tokens.

@@ -19,7 +19,8 @@ class Optimizer {
     double grad_norm;
     bool applied;  // false: a gradient was not finite, and nothing but the gradients (now zero) changed
   };
-  // Clips, updates, zeroes the gradients. Not interruptible once it writes: weights and moments change together or not at all.
+  // Clips, updates, zeroes the gradients. Not interruptible once it writes: weights and moments change
+  // together or not at all.
   Result step(const OptimizerStep& options, Run& run);
 
   Model& model() { return *model_; }

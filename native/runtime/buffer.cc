@@ -13,11 +13,14 @@ std::shared_ptr<Buffer> Buffer::create(int64_t bytes, std::shared_ptr<MemoryCoun
     return buffer;
   }
   void* data = bytes >= 0 && bytes < (int64_t{1} << 46) ? allocate_pages(bytes) : nullptr;
-  HF_CHECK(data, ErrorCode::kOutOfMemory, "the system refused %lld bytes for a tensor; use a smaller model or batch", static_cast<long long>(bytes));
+  HF_CHECK(data, ErrorCode::kOutOfMemory,
+           "the system refused %lld bytes for a tensor; use a smaller model or batch",
+           static_cast<long long>(bytes));
   return std::shared_ptr<Buffer>(new Buffer(data, bytes, std::move(counter)));
 }
 
-Buffer::Buffer(void* data, int64_t bytes, std::shared_ptr<MemoryCounter> counter) : data_(data), bytes_(bytes), counter_(std::move(counter)) {
+Buffer::Buffer(void* data, int64_t bytes, std::shared_ptr<MemoryCounter> counter)
+    : data_(data), bytes_(bytes), counter_(std::move(counter)) {
   counter_->buffers.fetch_add(1, std::memory_order_relaxed);
   counter_->bytes.fetch_add(bytes_, std::memory_order_relaxed);
 }

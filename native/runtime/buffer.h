@@ -1,13 +1,13 @@
-// Memory that outlives a job: parameters, gradients, optimizer state, results. Shared by reference: a job that uses a buffer
-// keeps it alive whatever JavaScript disposes meanwhile.
+// Memory that outlives a job: parameters, gradients, optimizer state, results. Shared by reference: a job
+// that uses a buffer keeps it alive whatever JavaScript disposes meanwhile.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
-#include "runtime/device.h"
 #include "core/view.h"
+#include "runtime/device.h"
 
 namespace hf {
 
@@ -19,7 +19,8 @@ struct MemoryCounter {
 
 class Buffer {
  public:
-  // Zero-filled, 64-byte aligned; host code must not touch a device's. Throws ERR_OUT_OF_MEMORY naming the bytes.
+  // Zero-filled, 64-byte aligned; host code must not touch a device's. Throws ERR_OUT_OF_MEMORY naming the
+  // bytes.
   static std::shared_ptr<Buffer> create(int64_t bytes, std::shared_ptr<MemoryCounter> counter);
   ~Buffer();
   Buffer(const Buffer&) = delete;

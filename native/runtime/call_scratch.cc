@@ -36,6 +36,8 @@ CallScratch::~CallScratch() {
   if (run_.device) run_.device_arena->release(0);
 }
 
-int64_t CallScratch::peak_bytes() const noexcept { return run_.arena->peak_bytes() + (run_.device ? run_.device_arena->peak_bytes() : 0); }
+int64_t CallScratch::peak_bytes() const noexcept {
+  return run_.arena->peak_bytes() + (run_.device ? run_.device_arena->peak_bytes() : 0);
+}
 
 }  // namespace hf

@@ -7,12 +7,16 @@ Context::Context(Backend backend, int threads, Math math, std::shared_ptr<Device
   counter_->device = std::move(device);
 }
 
-Context::~Context() { abandon(); }
+Context::~Context() {
+  abandon();
+}
 
 void Context::submit(Job job) {
   std::lock_guard<std::mutex> lock(mutex_);
   HF_CHECK(!closed_, ErrorCode::kDisposed, "the context was disposed; make a new one with createContext()");
-  if (!thread_.joinable()) thread_.start([this] { loop(); });  // first: if the system has no thread for it, the job is refused, not kept
+  if (!thread_.joinable())
+    thread_.start(
+        [this] { loop(); });  // first: if the system has no thread for it, the job is refused, not kept
   queue_.push_back(std::move(job));
   wake_.notify_one();
 }
@@ -27,7 +31,8 @@ void Context::abandon() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
-    for (Job& job : queue_) job.control->cancel();
+    for (Job& job : queue_)
+      job.control->cancel();
     if (running_) running_->cancel();
     wake_.notify_one();
   }

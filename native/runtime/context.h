@@ -1,5 +1,5 @@
-// A device, its threads, its scratch memory, and one thread of its own that runs submitted jobs in order. (Not libuv's pool: its
-// four threads are shared with file and DNS work, which long jobs would starve.)
+// A device, its threads, its scratch memory, and one thread of its own that runs submitted jobs in order.
+// (Not libuv's pool: its four threads are shared with file and DNS work, which long jobs would starve.)
 #pragma once
 
 #include <condition_variable>
@@ -18,8 +18,8 @@ namespace hf {
 
 struct Job {
   std::shared_ptr<JobControl> control;
-  std::function<void(Run&)> work;                     // runs on the context's thread
-  std::function<void(std::exception_ptr error)> done; // called there afterwards; must not throw
+  std::function<void(Run&)> work;                      // runs on the context's thread
+  std::function<void(std::exception_ptr error)> done;  // called there afterwards; must not throw
 };
 
 class Context {

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <thread>
 
-#include "runtime/device.h"
 #include "core/error.h"
+#include "runtime/device.h"
 
 #ifdef __linux__
 #include <sched.h>
@@ -19,13 +19,16 @@ bool backend_available(Backend backend) {
     case Backend::kReference64:
     case Backend::kCpuBase: return true;
 #if HF_HAVE_X86_ISAS
-    case Backend::kCpuAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    case Backend::kCpuAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("bmi2");
     case Backend::kCpuAvx512:
 #if HF_EMULATE_AVX512
       return backend_available(Backend::kCpuAvx2);
 #endif
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     case Backend::kCuda: return !cuda_status().devices.empty();
     default: return false;
@@ -39,9 +42,10 @@ Backend best_cpu_backend() {
                             : !std::strcmp(wanted, "avx2")   ? Backend::kCpuAvx2
                             : !std::strcmp(wanted, "avx512") ? Backend::kCpuAvx512
                                                              : Backend::kCuda;
-    HF_CHECK(backend != Backend::kCuda, ErrorCode::kInvalidArg, "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
-    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable, "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it",
-             wanted);
+    HF_CHECK(backend != Backend::kCuda, ErrorCode::kInvalidArg,
+             "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
+    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable,
+             "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it", wanted);
     return backend;
   }
   if (backend_available(Backend::kCpuAvx512)) return Backend::kCpuAvx512;

@@ -6,7 +6,8 @@ namespace hf {
 
 void copy_memory(Device* device, void* to, const void* from, int64_t bytes) {
   if (bytes == 0) return;
-  device ? device->copy(to, from, bytes) : static_cast<void>(std::memcpy(to, from, static_cast<size_t>(bytes)));
+  device ? device->copy(to, from, bytes)
+         : static_cast<void>(std::memcpy(to, from, static_cast<size_t>(bytes)));
 }
 
 void zero_memory(Device* device, void* data, int64_t bytes) {

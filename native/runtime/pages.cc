@@ -12,19 +12,24 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 
-int64_t round_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
+int64_t round_up(int64_t bytes, int64_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 }  // namespace
 
 #if defined(__linux__)
 namespace {
 constexpr int64_t kHugePage = int64_t{2} << 20;
-bool is_large(int64_t bytes) { return bytes >= kHugePage; }
+bool is_large(int64_t bytes) {
+  return bytes >= kHugePage;
+}
 
 // Fresh pages are zero already, so no memory is touched here.
 void* map(int64_t bytes) noexcept {
   const int64_t size = round_up(bytes, kHugePage), spare = size + kHugePage;
-  void* const mapped = ::mmap(nullptr, static_cast<size_t>(spare), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const mapped =
+      ::mmap(nullptr, static_cast<size_t>(spare), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   char* const begin = static_cast<char*>(mapped);
   char* const data = reinterpret_cast<char*>(round_up(reinterpret_cast<intptr_t>(mapped), kHugePage));

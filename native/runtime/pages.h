@@ -1,5 +1,6 @@
-// Memory straight from the system, for what is large and lives long: whole huge pages where the system has them. Weights, gradients and
-// workspaces are read with strides of a page and more, and 4 KiB pages then cost a TLB miss per cache line.
+// Memory straight from the system, for what is large and lives long: whole huge pages where the system has
+// them. Weights, gradients and workspaces are read with strides of a page and more, and 4 KiB pages then cost
+// a TLB miss per cache line.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// std::thread with a stack that holds the kernels' tiles (native/ops/linear/cpu/gemm.cc: 0.7 MiB) on every system: macOS gives threads 512 KiB, musl 128.
+// std::thread with a stack that holds the kernels' tiles (native/ops/linear/cpu/gemm.cc: 0.7 MiB) on every
+// system: macOS gives threads 512 KiB, musl 128.
 #pragma once
 
 #include <pthread.h>
@@ -38,7 +39,9 @@ class Thread {
       return nullptr;
     }, held.get());
     pthread_attr_destroy(&attributes);
-    HF_CHECK(problem == 0, ErrorCode::kOutOfMemory, "the system starts no more threads (error %d); use fewer contexts or a smaller 'threads'", problem);
+    HF_CHECK(problem == 0, ErrorCode::kOutOfMemory,
+             "the system starts no more threads (error %d); use fewer contexts or a smaller 'threads'",
+             problem);
     held.release();
     joinable_ = true;
   }

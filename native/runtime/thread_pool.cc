@@ -1,6 +1,7 @@
-// One lazily started, process-wide pool behind run_tasks(). No OpenMP: it would keep a team per calling thread and leak them
-// with worker_threads. Each thread has its share of a job's tasks, always the same one, so that what an op left in a processor's cache the
-// next op finds there; who is done takes from the others. A task's result never depends on who runs it.
+// One lazily started, process-wide pool behind run_tasks(). No OpenMP: it would keep a team per calling
+// thread and leak them with worker_threads. Each thread has its share of a job's tasks, always the same one,
+// so that what an op left in a processor's cache the next op finds there; who is done takes from the others.
+// A task's result never depends on who runs it.
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -15,13 +16,15 @@
 namespace hf {
 namespace {
 
-constexpr int kSpins = 4000;  // 50 to 200 us, as a pause goes: longer than the gap between two ops of a step, shorter than anyone notices
+constexpr int kSpins = 4000;  // 50 to 200 us, as a pause goes: longer than the gap between two ops of a step,
+                              // shorter than anyone notices
 
 thread_local bool inside_task = false;  // a task that asks for more tasks does them itself
 
 class ThreadPool {
  public:
-  // Never destroyed: joining threads in a static destructor deadlocks when a worker_thread's environment unloads last.
+  // Never destroyed: joining threads in a static destructor deadlocks when a worker_thread's environment
+  // unloads last.
   static ThreadPool& instance() {
     static ThreadPool* pool = new ThreadPool;
     return *pool;
@@ -29,8 +32,10 @@ class ThreadPool {
 
   void run(int threads, int64_t tasks, void (*fn)(void*, int64_t), void* context) {
     std::unique_lock<std::mutex> owner(owner_, std::defer_lock);
-    if (inside_task || !owner.try_lock()) {  // the pool is busy, perhaps with another context: do the work here
-      for (int64_t task = 0; task < tasks; ++task) fn(context, task);
+    if (inside_task ||
+        !owner.try_lock()) {  // the pool is busy, perhaps with another context: do the work here
+      for (int64_t task = 0; task < tasks; ++task)
+        fn(context, task);
       return;
     }
     {
@@ -54,13 +59,16 @@ class ThreadPool {
     wake_.notify_all();
     drain(0);
     {
-      // Whoever has not woken by now is not waited for: on a busy machine that could take longer than the work.
+      // Whoever has not woken by now is not waited for: on a busy machine that could take longer than the
+      // work.
       std::lock_guard<std::mutex> lock(mutex_);
       helpers_ = 0;
     }
     for (int spin = 0; active_.load(std::memory_order_acquire) != 0; ++spin) {
-      if (spin < kSpins) pause();
-      else std::this_thread::yield();
+      if (spin < kSpins)
+        pause();
+      else
+        std::this_thread::yield();
     }
     if (error_) std::rethrow_exception(error_);
   }
@@ -90,7 +98,8 @@ class ThreadPool {
         } catch (...) {
           std::lock_guard<std::mutex> lock(error_mutex_);
           if (!error_) error_ = std::current_exception();
-          for (int i = 0; i < team_; ++i) shares_[i].next.store(shares_[i].end, std::memory_order_relaxed);
+          for (int i = 0; i < team_; ++i)
+            shares_[i].next.store(shares_[i].end, std::memory_order_relaxed);
         }
       }
     }
@@ -100,7 +109,8 @@ class ThreadPool {
   void work(int id) {
     uint64_t seen = 0;
     for (;;) {
-      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) pause();
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin)
+        pause();
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
@@ -116,7 +126,7 @@ class ThreadPool {
   std::mutex owner_, mutex_, error_mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> generation_{0};
-  std::deque<Share> shares_;  // one for each member of the team, the caller's first
+  std::deque<Share> shares_;    // one for each member of the team, the caller's first
   std::atomic<int> active_{0};  // workers on the present job; grows under mutex_ while helpers_ lets them in
   int workers_ = 0, helpers_ = 0, team_ = 1;
   void (*fn_)(void*, int64_t) = nullptr;

@@ -16,19 +16,29 @@ export interface ConfidenceFigures {
 export interface ConfidenceResult extends ConfidenceFigures {
   readonly states: number;
   /** Position 0 = the prompt alone. */
-  readonly byPosition: readonly (ConfidenceFigures & { readonly position: number; readonly states: number })[];
+  readonly byPosition: readonly (ConfidenceFigures & {
+    readonly position: number;
+    readonly states: number;
+  })[];
 }
 
 /**
- * How sure a policy is of its next token at the states of samples: one state before each scored token. Temperature 1 unless given.
+ * How sure a policy is of its next token at the states of samples: one state before each scored token.
+ * Temperature 1 unless given.
  * @throws ERR_INVALID_ARG as model.score, or without samples.
  */
-export async function confidence(model: Model, samples: readonly Sample[], options: JobOptions & { readonly temperature?: number } = {}): Promise<ConfidenceResult> {
+export async function confidence(
+  model: Model,
+  samples: readonly Sample[],
+  options: JobOptions & { readonly temperature?: number } = {},
+): Promise<ConfidenceResult> {
   const caller = 'analysis.confidence';
   check(caller, 'model', model, modelRule);
   check(caller, 'samples', samples, nonEmptyList);
   const { maxProb, entropy, logps } = await model.score(samples, options, caller);
-  const position = samples.flatMap(({ inputIds, scoreFrom }) => Array.from({ length: inputIds.length - scoreFrom }, (_, l) => l));
+  const position = samples.flatMap(({ inputIds, scoreFrom }) =>
+    Array.from({ length: inputIds.length - scoreFrom }, (_, l) => l),
+  );
   const figures = (rows: readonly number[]): ConfidenceFigures => {
     const of = (values: Float32Array) => mean(rows.map((r) => values[r]!));
     return { maxProb: of(maxProb), entropy: of(entropy), logp: of(logps) };

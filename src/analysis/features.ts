@@ -1,6 +1,6 @@
 /**
- * The features φ(s) after the final norm, at the states s of samples: inputIds[<t], t ≥ scoreFrom. Position l is the number of scored
- * tokens a state already has: 0 = the prompt alone.
+ * The features φ(s) after the final norm, at the states s of samples: inputIds[<t], t ≥ scoreFrom. Position l
+ * is the number of scored tokens a state already has: 0 = the prompt alone.
  */
 import { check, checkOptions, count, JOB, nonEmptyList, type Rules } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
@@ -19,14 +19,26 @@ interface States {
   readonly position: readonly number[];
 }
 
-async function statesOf(caller: string, model: Model, samples: readonly Sample[], job?: JobOptions): Promise<States> {
+async function statesOf(
+  caller: string,
+  model: Model,
+  samples: readonly Sample[],
+  job?: JobOptions,
+): Promise<States> {
   check(caller, 'model', model, modelRule);
   check(caller, 'samples', samples, nonEmptyList);
   const tensor = await model.features(samples, job);
   const phi = Float64Array.from(await tensor.data());
   tensor.dispose();
-  const states = samples.flatMap(({ inputIds, scoreFrom }, s) => Array.from({ length: inputIds.length - scoreFrom }, (_, l) => [s, l] as const));
-  return { phi, width: model.spec.hiddenSize, sample: states.map(([s]) => s), position: states.map(([, l]) => l) };
+  const states = samples.flatMap(({ inputIds, scoreFrom }, s) =>
+    Array.from({ length: inputIds.length - scoreFrom }, (_, l) => [s, l] as const),
+  );
+  return {
+    phi,
+    width: model.spec.hiddenSize,
+    sample: states.map(([s]) => s),
+    position: states.map(([, l]) => l),
+  };
 }
 
 /** Of the inner products ⟨φ, φ′⟩ of pairs of different states. */
@@ -65,11 +77,21 @@ class Accumulator {
   get result(): PairStatistics {
     const n = this.#n;
     const mean = this.#sum / n;
-    return { pairs: n, meanCosine: mean, stdCosine: Math.sqrt(Math.max(this.#squares / n - mean * mean, 0)), minCosine: n ? this.#min : NaN, maxCosine: n ? this.#max : NaN, positive: this.#positive / n };
+    return {
+      pairs: n,
+      meanCosine: mean,
+      stdCosine: Math.sqrt(Math.max(this.#squares / n - mean * mean, 0)),
+      minCosine: n ? this.#min : NaN,
+      maxCosine: n ? this.#max : NaN,
+      positive: this.#positive / n,
+    };
   }
 }
 
-/** How alike the features φ of different states are. Position l = scored tokens a state already has; 0 = the prompt alone. */
+/**
+ * How alike the features φ of different states are. Position l = scored tokens a state already has; 0 = the
+ * prompt alone.
+ */
 export interface FeatureSimilarity {
   /** Pairs of states of different samples. */
   readonly across: PairStatistics;
@@ -78,8 +100,14 @@ export interface FeatureSimilarity {
   /** Prompts against prompts: position 0 of different samples, as the paper tabulates. */
   readonly prompts: PairStatistics;
   /** Different samples at equal positions. */
-  readonly byPosition: readonly (PairStatistics & { readonly position: number; readonly states: number; readonly histogram: Int32Array })[];
-  /** `across` after the mean feature of all states is taken away: what is left besides the common direction. */
+  readonly byPosition: readonly (PairStatistics & {
+    readonly position: number;
+    readonly states: number;
+    readonly histogram: Int32Array;
+  })[];
+  /**
+   * `across` after the mean feature of all states is taken away: what is left besides the common direction.
+   */
   readonly centred: PairStatistics;
   /** Cosines of `across`, in equal bins over [−1, 1], as those of each position. */
   readonly histogram: Int32Array;
@@ -87,20 +115,26 @@ export interface FeatureSimilarity {
 }
 
 /**
- * Cosines and signs of ⟨φ, φ′⟩ between the states of samples. O(states² d) time in JavaScript, O(states d) memory: a few thousand states.
+ * Cosines and signs of ⟨φ, φ′⟩ between the states of samples. O(states² d) time in JavaScript, O(states d)
+ * memory: a few thousand states.
  * @throws ERR_INVALID_ARG as model.features.
  */
-export async function featureSimilarity(model: Model, samples: readonly Sample[], options: JobOptions & { readonly bins?: number } = {}): Promise<FeatureSimilarity> {
+export async function featureSimilarity(
+  model: Model,
+  samples: readonly Sample[],
+  options: JobOptions & { readonly bins?: number } = {},
+): Promise<FeatureSimilarity> {
   const caller = 'analysis.featureSimilarity';
   checkOptions(caller, options, SIMILARITY);
   const { bins = 40, ...job } = options;
   const { phi, width, sample, position } = await statesOf(caller, model, samples, job);
   const m = sample.length;
-  const unit = (rows: Float64Array) => Array.from({ length: m }, (_, i) => {
-    const row = rows.subarray(i * width, (i + 1) * width);
-    const length = norm(row);
-    return length > 0 ? row.map((x) => x / length) : row;
-  });
+  const unit = (rows: Float64Array) =>
+    Array.from({ length: m }, (_, i) => {
+      const row = rows.subarray(i * width, (i + 1) * width);
+      const length = norm(row);
+      return length > 0 ? row.map((x) => x / length) : row;
+    });
   const mean = new Float64Array(width);
   phi.forEach((x, i) => (mean[i % width]! += x / m));
   const [units, centredUnits] = [unit(phi), unit(phi.map((x, i) => x - mean[i % width]!))];
@@ -123,7 +157,12 @@ export async function featureSimilarity(model: Model, samples: readonly Sample[]
     across: across.result,
     within: within.result,
     prompts: positions[0]!.result,
-    byPosition: positions.map((p, l) => ({ position: l, states: position.filter((at) => at === l).length, ...p.result, histogram: p.histogram! })),
+    byPosition: positions.map((p, l) => ({
+      position: l,
+      states: position.filter((at) => at === l).length,
+      ...p.result,
+      histogram: p.histogram!,
+    })),
     centred: centred.result,
     histogram: across.histogram!,
     states: m,
@@ -138,19 +177,44 @@ export interface FeatureDrift {
   readonly meanCosine: number;
   /** Mean ‖φ′‖ / ‖φ‖. */
   readonly normRatio: number;
-  readonly byPosition: readonly { readonly position: number; readonly states: number; readonly relative: number; readonly meanCosine: number }[];
+  readonly byPosition: readonly {
+    readonly position: number;
+    readonly states: number;
+    readonly relative: number;
+    readonly meanCosine: number;
+  }[];
 }
 
-/** How far training moved the features of the same states. @throws ERR_SHAPE when the models' widths differ. */
-export async function featureDrift(before: Model, after: Model, samples: readonly Sample[], job?: JobOptions): Promise<FeatureDrift> {
+/**
+ * How far training moved the features of the same states. @throws ERR_SHAPE when the models' widths differ.
+ */
+export async function featureDrift(
+  before: Model,
+  after: Model,
+  samples: readonly Sample[],
+  job?: JobOptions,
+): Promise<FeatureDrift> {
   const caller = 'analysis.featureDrift';
   check(caller, 'before', before, modelRule);
   check(caller, 'after', after, modelRule);
-  if (before.spec.hiddenSize !== after.spec.hiddenSize) fail('ERR_SHAPE', `${caller}: both models must have the same width, got ${before.spec.hiddenSize} and ${after.spec.hiddenSize}`);
+  if (before.spec.hiddenSize !== after.spec.hiddenSize)
+    fail(
+      'ERR_SHAPE',
+      `${caller}: both models must have the same width, got ${before.spec.hiddenSize} and ${after.spec.hiddenSize}`,
+    );
   const [a, b] = [await statesOf(caller, before, samples, job), await statesOf(caller, after, samples, job)];
   const rows = a.position.map((position, i) => {
-    const [x, y] = [a, b].map((s) => s.phi.subarray(i * s.width, (i + 1) * s.width)) as [Float64Array, Float64Array];
-    return { position, moved: norm(y.map((value, c) => value - x[c]!)), before: norm(x), after: norm(y), inner: dot(x, y) };
+    const [x, y] = [a, b].map((s) => s.phi.subarray(i * s.width, (i + 1) * s.width)) as [
+      Float64Array,
+      Float64Array,
+    ];
+    return {
+      position,
+      moved: norm(y.map((value, c) => value - x[c]!)),
+      before: norm(x),
+      after: norm(y),
+      inner: dot(x, y),
+    };
   });
   const summary = (some: typeof rows) => ({
     relative: norm(some.map((r) => r.moved)) / norm(some.map((r) => r.before)),

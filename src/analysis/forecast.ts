@@ -1,16 +1,31 @@
 /**
- * Early warning of entropy collapse. A recorded step says by how much each component was predicted to change the entropy; if the next steps
- * are like the last ones, the entropy h steps ahead is today's plus h times that rate. The plain alternative, against which it must be judged,
- * is the slope of the entropy itself.
+ * Early warning of entropy collapse. A recorded step says by how much each component was predicted to change
+ * the entropy; if the next steps are like the last ones, the entropy h steps ahead is today's plus h times
+ * that rate. The plain alternative, against which it must be judged, is the slope of the entropy itself.
  */
-import { check, checkOptions, choice, count, finite, list, listOf, object, positive, required, type Rules } from '../core/check.js';
+import {
+  check,
+  checkOptions,
+  choice,
+  count,
+  finite,
+  list,
+  listOf,
+  object,
+  positive,
+  required,
+  type Rules,
+} from '../core/check.js';
 
 /** One step of a recorded run, as forecastEntropy() takes it; analysis.record's rows have these numbers. */
 export interface EntropyPoint {
   readonly step: number;
   /** Nats. */
   readonly entropy: number;
-  /** Predicted change of the entropy by this one step: of the representation component, and of both. NaN where the step was not explained. */
+  /**
+   * Predicted change of the entropy by this one step: of the representation component, and of both. NaN where
+   * the step was not explained.
+   */
   readonly representation: number;
   readonly predicted: number;
 }
@@ -28,7 +43,11 @@ export interface ForecastOptions {
 }
 
 const POINTS = listOf('an array of points { step, entropy, representation, predicted }', object.accepts);
-const OPTIONS: Rules = { by: required(choice('representation', 'predicted', 'average', 'last')), horizon: required(positive), window: count };
+const OPTIONS: Rules = {
+  by: required(choice('representation', 'predicted', 'average', 'last')),
+  horizon: required(positive),
+  window: count,
+};
 const JUDGE: Rules = { horizon: required(positive), threshold: required(finite) };
 
 /** Entropy expected `horizon` steps after each point; NaN until there are enough points. */
@@ -63,7 +82,11 @@ export interface ForecastQuality {
 }
 
 /** How right forecasts were, in hindsight. Once the threshold is crossed nothing more is to be foreseen. */
-export function judgeForecast(points: readonly EntropyPoint[], forecasts: readonly number[], options: { readonly horizon: number; readonly threshold: number }): ForecastQuality {
+export function judgeForecast(
+  points: readonly EntropyPoint[],
+  forecasts: readonly number[],
+  options: { readonly horizon: number; readonly threshold: number },
+): ForecastQuality {
   check('analysis.judgeForecast', 'points', points, POINTS);
   check('analysis.judgeForecast', 'forecasts', forecasts, list);
   checkOptions('analysis.judgeForecast', options, JUDGE);

@@ -2,11 +2,39 @@
 export { classifierNorm, type ClassifierNorm } from './classifier.js';
 export { confidence, type ConfidenceFigures, type ConfidenceResult } from './confidence.js';
 export { type CompletionLike, diversity, type Diversity } from './diversity.js';
-export { type Accuracy, type AdvantageSample, type ChangeOf, explainStep, type ExplainOptions, type Explanation, type Influence, type ProbeExplanation } from './explain.js';
+export {
+  type Accuracy,
+  type AdvantageSample,
+  type ChangeOf,
+  explainStep,
+  type ExplainOptions,
+  type Explanation,
+  type Influence,
+  type ProbeExplanation,
+} from './explain.js';
 export { bestOfN, majorityAtK, passAtK } from '../evaluation/estimators.js';
-export { type EntropyPoint, type ForecastBy, forecastEntropy, type ForecastOptions, type ForecastQuality, judgeForecast } from './forecast.js';
-export { featureDrift, type FeatureDrift, featureSimilarity, type FeatureSimilarity, type PairStatistics } from './features.js';
+export {
+  type EntropyPoint,
+  type ForecastBy,
+  forecastEntropy,
+  type ForecastOptions,
+  type ForecastQuality,
+  judgeForecast,
+} from './forecast.js';
+export {
+  featureDrift,
+  type FeatureDrift,
+  featureSimilarity,
+  type FeatureSimilarity,
+  type PairStatistics,
+} from './features.js';
 export type { MatrixLike } from './matrix.js';
-export { type AnalysisRow, record, type Recordable, type RecordedChange, type RecordOptions } from './record.js';
+export {
+  type AnalysisRow,
+  record,
+  type Recordable,
+  type RecordedChange,
+  type RecordOptions,
+} from './record.js';
 export { snapshot, type Snapshot, type SnapshotOptions, type SnapshotSample } from './snapshot.js';
 export { type Alignment, effectiveRank, kernelAlignment, spectrum, type Spectrum } from './spectrum.js';

@@ -17,19 +17,38 @@ export interface Matrix {
 
 /** @throws ERR_SHAPE, ERR_INVALID_ARG (a number that is not finite). */
 export async function matrixOf(caller: string, name: string, given: MatrixLike): Promise<Matrix> {
-  if (typeof given !== 'object' || given === null || !Array.isArray(given.shape)) fail('ERR_INVALID_ARG', `${caller}: ${name} must be a Tensor, { data, shape } or a result of ntk.gram, got ${given === null ? 'null' : typeof given}`);
+  if (typeof given !== 'object' || given === null || !Array.isArray(given.shape))
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: ${name} must be a Tensor, { data, shape } or a result of ntk.gram, got ${given === null ? 'null' : typeof given}`,
+    );
   const [rows, columns] = given.shape as [number, number];
-  if (given.shape.length !== 2) fail('ERR_SHAPE', `${caller}: ${name} must be a matrix, got shape [${given.shape.join(', ')}]`);
-  const data = Float64Array.from(given instanceof Tensor ? await given.data() : 'kernel' in given ? given.kernel : given.data);
-  if (data.length !== rows * columns) fail('ERR_SHAPE', `${caller}: ${name} has shape [${rows}, ${columns}], which needs ${rows * columns} numbers, got ${data.length}`);
+  if (given.shape.length !== 2)
+    fail('ERR_SHAPE', `${caller}: ${name} must be a matrix, got shape [${given.shape.join(', ')}]`);
+  const data = Float64Array.from(
+    given instanceof Tensor ? await given.data() : 'kernel' in given ? given.kernel : given.data,
+  );
+  if (data.length !== rows * columns)
+    fail(
+      'ERR_SHAPE',
+      `${caller}: ${name} has shape [${rows}, ${columns}], which needs ${rows * columns} numbers, got ${data.length}`,
+    );
   const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) fail('ERR_INVALID_ARG', `${caller}: ${name}[${Math.floor(bad / columns)}, ${bad % columns}] must be finite, got ${data[bad]}`);
+  if (bad >= 0)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: ${name}[${Math.floor(bad / columns)}, ${bad % columns}] must be finite, got ${data[bad]}`,
+    );
   return { data, rows, columns };
 }
 
 export async function squareMatrixOf(caller: string, name: string, given: MatrixLike): Promise<Matrix> {
   const matrix = await matrixOf(caller, name, given);
-  if (matrix.rows !== matrix.columns || matrix.rows === 0) fail('ERR_SHAPE', `${caller}: ${name} must be square and not empty, got shape [${matrix.rows}, ${matrix.columns}]; a kernel between two sets of samples has no spectrum: give one set`);
+  if (matrix.rows !== matrix.columns || matrix.rows === 0)
+    fail(
+      'ERR_SHAPE',
+      `${caller}: ${name} must be square and not empty, got shape [${matrix.rows}, ${matrix.columns}]; a kernel between two sets of samples has no spectrum: give one set`,
+    );
   return matrix;
 }
 

@@ -3,7 +3,8 @@
  *   effective rank       exp(−Σ p_i log p_i), p_i = λ_i / Σ λ   (Roy & Vetterli, EUSIPCO 2007, on the eigenvalues of a kernel)
  *   participation ratio  (Σ λ)² / Σ λ²
  *   stable rank          Σ λ / λ_max
- * all n for n equal eigenvalues and 1 for one; rounding's negative eigenvalues of a kernel count as 0 in them. O(n³) time, O(n²) memory.
+ * all n for n equal eigenvalues and 1 for one; rounding's negative eigenvalues of a kernel count as 0 in
+ * them. O(n³) time, O(n²) memory.
  */
 import { checkOptions, SIGNAL } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
@@ -11,7 +12,9 @@ import { fail } from '../errors.js';
 import { eigenvaluesOf } from './eigenvalues.js';
 import { dot, type Matrix, type MatrixLike, norm, squareMatrixOf } from './matrix.js';
 
-/** Eigenvalues λ of a kernel and how many directions they amount to: n for n equal ones, 1 for a single one. */
+/**
+ * Eigenvalues λ of a kernel and how many directions they amount to: n for n equal ones, 1 for a single one.
+ */
 export interface Spectrum {
   /** Descending. */
   readonly eigenvalues: Float64Array;
@@ -29,7 +32,10 @@ export interface Spectrum {
   readonly rank: number;
 }
 
-/** Largest |K_ij − K_ji| that counts as rounding, relative to the largest entry: kernels come in float32 as well. */
+/**
+ * Largest |K_ij − K_ji| that counts as rounding, relative to the largest entry: kernels come in float32 as
+ * well.
+ */
 const SYMMETRY = 1e-5;
 
 function symmetrised(caller: string, { data, rows: n }: Matrix): Float64Array<ArrayBuffer> {
@@ -38,22 +44,32 @@ function symmetrised(caller: string, { data, rows: n }: Matrix): Float64Array<Ar
   for (let i = 0; i < n; ++i)
     for (let j = 0; j <= i; ++j) {
       const [a, b] = [data[j * n + i]!, data[i * n + j]!];
-      if (Math.abs(a - b) > SYMMETRY * largest) fail('ERR_INVALID_ARG', `${caller}: kernel must be symmetric, but [${j}, ${i}] is ${a} and [${i}, ${j}] is ${b}`);
+      if (Math.abs(a - b) > SYMMETRY * largest)
+        fail(
+          'ERR_INVALID_ARG',
+          `${caller}: kernel must be symmetric, but [${j}, ${i}] is ${a} and [${i}, ${j}] is ${b}`,
+        );
       out[i * n + j] = out[j * n + i] = (a + b) / 2;
     }
   return out;
 }
 
 /**
- * Eigenvalues of a symmetric kernel [n, n] and the figures that follow from them. O(n³) on one processor: 1.3 s at n = 512, 8 s at n = 1,024 (Xeon,
- * 2026-11-26). From n = 65 on a worker thread computes: the event loop goes on, and `signal` ends it at once.
+ * Eigenvalues of a symmetric kernel [n, n] and the figures that follow from them. O(n³) on one processor: 1.3
+ * s at n = 512, 8 s at n = 1,024 (Xeon, 2026-11-26). From n = 65 on a worker thread computes: the event loop
+ * goes on, and `signal` ends it at once.
  * @throws ERR_SHAPE (not square), ERR_INVALID_ARG (not symmetric or not finite), the signal's reason.
  */
-export async function spectrum(kernel: MatrixLike, options: Pick<JobOptions, 'signal'> = {}): Promise<Spectrum> {
+export async function spectrum(
+  kernel: MatrixLike,
+  options: Pick<JobOptions, 'signal'> = {},
+): Promise<Spectrum> {
   const caller = 'analysis.spectrum';
   checkOptions(caller, options, SIGNAL);
   const matrix = await squareMatrixOf(caller, 'kernel', kernel);
-  const eigenvalues = (await eigenvaluesOf(symmetrised(caller, matrix), matrix.rows, options)).sort().reverse();
+  const eigenvalues = (await eigenvaluesOf(symmetrised(caller, matrix), matrix.rows, options))
+    .sort()
+    .reverse();
   return { eigenvalues, ...ranks(eigenvalues) };
 }
 
@@ -75,12 +91,23 @@ function ranks(eigenvalues: Float64Array): Omit<Spectrum, 'eigenvalues'> {
   };
 }
 
-/** exp of the entropy of a kernel's normalised eigenvalues, 1 … n. Computed, cancelled and refused as `spectrum` is. */
-export const effectiveRank = async (kernel: MatrixLike, options: Pick<JobOptions, 'signal'> = {}): Promise<number> => (await spectrum(kernel, options)).effectiveRank;
+/**
+ * exp of the entropy of a kernel's normalised eigenvalues, 1 … n. Computed, cancelled and refused as
+ * `spectrum` is.
+ */
+export const effectiveRank = async (
+  kernel: MatrixLike,
+  options: Pick<JobOptions, 'signal'> = {},
+): Promise<number> => (await spectrum(kernel, options)).effectiveRank;
 
 /** K − row means − column means + mean: the kernel of features whose mean over the samples is taken away. */
 function centred({ data, rows: n }: Matrix): Float64Array {
-  const mean = (at: (i: number) => number) => Array.from({ length: n }, (_, j) => { let sum = 0; for (let i = 0; i < n; ++i) sum += data[at(i * n + j)]!; return sum / n; });
+  const mean = (at: (i: number) => number) =>
+    Array.from({ length: n }, (_, j) => {
+      let sum = 0;
+      for (let i = 0; i < n; ++i) sum += data[at(i * n + j)]!;
+      return sum / n;
+    });
   const columns = mean((i) => i);
   const rows = mean((i) => (i % n) * n + Math.floor(i / n));
   const all = columns.reduce((a, b) => a + b, 0) / n;
@@ -89,17 +116,27 @@ function centred({ data, rows: n }: Matrix): Float64Array {
 
 /** How alike two kernels are, −1 … 1. */
 export interface Alignment {
-  /** ⟨K, K′⟩ / ‖K‖‖K′‖ of the centred kernels: linear CKA (Cortes et al. 2012; Kornblith et al. 2019). NaN when a centred kernel is 0. */
+  /**
+   * ⟨K, K′⟩ / ‖K‖‖K′‖ of the centred kernels: linear CKA (Cortes et al. 2012; Kornblith et al. 2019). NaN
+   * when a centred kernel is 0.
+   */
   readonly centred: number;
-  /** The same without centring (Cristianini et al. 2001). Two kernels with positive entries are always somewhat aligned. */
+  /**
+   * The same without centring (Cristianini et al. 2001). Two kernels with positive entries are always
+   * somewhat aligned.
+   */
   readonly uncentred: number;
 }
 
 /** How alike two kernels of the same samples are; 1 = equal up to a factor. @throws ERR_SHAPE. */
 export async function kernelAlignment(first: MatrixLike, second: MatrixLike): Promise<Alignment> {
   const caller = 'analysis.kernelAlignment';
-  const [a, b] = [await squareMatrixOf(caller, 'first', first), await squareMatrixOf(caller, 'second', second)];
-  if (a.rows !== b.rows) fail('ERR_SHAPE', `${caller}: both kernels must be of the same samples, got ${a.rows} and ${b.rows}`);
+  const [a, b] = [
+    await squareMatrixOf(caller, 'first', first),
+    await squareMatrixOf(caller, 'second', second),
+  ];
+  if (a.rows !== b.rows)
+    fail('ERR_SHAPE', `${caller}: both kernels must be of the same samples, got ${a.rows} and ${b.rows}`);
   const cosine = (x: Float64Array, y: Float64Array) => dot(x, y) / (norm(x) * norm(y));
   const [ca, cb] = [centred(a), centred(b)];
   const flat = (c: Float64Array, k: Matrix) => norm(c) <= a.rows * Number.EPSILON * norm(k.data);

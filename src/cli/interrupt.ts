@@ -1,4 +1,7 @@
-/** Ctrl-C: the first one stops cleanly (where there are checkpoints, after writing one), the second one at once. */
+/**
+ * Ctrl-C: the first one stops cleanly (where there are checkpoints, after writing one), the second one at
+ * once.
+ */
 
 export class Interrupted extends Error {}
 
@@ -9,19 +12,32 @@ interface Ways {
   readonly again?: string;
 }
 
-export async function interruptible<T>({ goOn, again }: Ways, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function interruptible<T>(
+  { goOn, again }: Ways,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController();
   const stop = () => {
     if (controller.signal.aborted) process.exit(130);
-    process.stderr.write(`\nStopping${goOn === undefined ? '' : ' after writing a checkpoint'} (Ctrl-C again: at once)\n`);
-    controller.abort(new Interrupted(goOn === undefined ? `Stopped; there is no checkpoint. From the beginning: ${again}` : `Stopped. Go on with: ${goOn}`));
+    process.stderr.write(
+      `\nStopping${goOn === undefined ? '' : ' after writing a checkpoint'} (Ctrl-C again: at once)\n`,
+    );
+    controller.abort(
+      new Interrupted(
+        goOn === undefined
+          ? `Stopped; there is no checkpoint. From the beginning: ${again}`
+          : `Stopped. Go on with: ${goOn}`,
+      ),
+    );
   };
   process.on('SIGINT', stop).on('SIGTERM', stop);
   try {
     return await work(controller.signal);
   } catch (error) {
     // Whatever the abort surfaced as, the reader's next step is the same.
-    throw controller.signal.aborted && (error as { code?: string })?.code !== 'ERR_IO' ? controller.signal.reason : error;
+    throw controller.signal.aborted && (error as { code?: string })?.code !== 'ERR_IO'
+      ? controller.signal.reason
+      : error;
   } finally {
     process.off('SIGINT', stop).off('SIGTERM', stop);
   }

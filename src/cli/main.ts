@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** headfirst on the command line. Results on stdout; logs and progress on stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. */
+/**
+ * headfirst on the command line. Results on stdout; logs and progress on stderr. Exit codes: 0 done, 1
+ * failed, 2 wrong usage, 130 stopped by Ctrl-C.
+ */
 import '../core/addon/node.js';
 
 import { Command, CommanderError } from 'commander';
@@ -21,7 +24,20 @@ import { usageErrors } from './flags.js';
 import { version } from './version.js';
 
 /** A command is one file that makes a commander Command, and one line here. */
-const commands = [demo, reproduce, train, evaluate, generate, ntk, analyze, report, bench, verify, info, build];
+const commands = [
+  demo,
+  reproduce,
+  train,
+  evaluate,
+  generate,
+  ntk,
+  analyze,
+  report,
+  bench,
+  verify,
+  info,
+  build,
+];
 
 function message(error: unknown): string {
   const { message: text = String(error), code } = (error ?? {}) as { message?: string; code?: string };
@@ -29,19 +45,28 @@ function message(error: unknown): string {
 }
 
 async function main(): Promise<number> {
-  const program = new Command('headfirst').description('Learning dynamics of language models: RL post-training, classifier-first RL, and what each update did').version(version);
+  const program = new Command('headfirst')
+    .description(
+      'Learning dynamics of language models: RL post-training, classifier-first RL, and what each update did',
+    )
+    .version(version);
   for (const make of commands) program.addCommand(make());
-  for (const command of [program, ...program.commands]) command.exitOverride().showSuggestionAfterError().configureOutput(usageErrors);
+  for (const command of [program, ...program.commands])
+    command.exitOverride().showSuggestionAfterError().configureOutput(usageErrors);
   try {
     await program.parseAsync();
-    return Number(process.exitCode ?? 0);  // of a command that passes on what its child process said
+    return Number(process.exitCode ?? 0); // of a command that passes on what its child process said
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof Interrupted) {
       process.stderr.write(`${error.message}\n`);
       return 130;
     }
-    process.stderr.write(process.env['HEADFIRST_DEBUG'] === '1' ? `${(error as Error).stack ?? String(error)}\n` : `${message(error)}\n`);
+    process.stderr.write(
+      process.env['HEADFIRST_DEBUG'] === '1'
+        ? `${(error as Error).stack ?? String(error)}\n`
+        : `${message(error)}\n`,
+    );
     return 1;
   }
 }

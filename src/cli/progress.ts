@@ -5,7 +5,8 @@ import bars from 'cli-progress';
 const { Format, Presets, SingleBar } = bars;
 
 /** cli-progress has 'NULL' or 'INF' for a time that it does not know. */
-const timeText: typeof Format.TimeFormat = (seconds, ...rest) => (Number.isFinite(seconds) ? Format.TimeFormat(seconds, ...rest) : '?');
+const timeText: typeof Format.TimeFormat = (seconds, ...rest) =>
+  Number.isFinite(seconds) ? Format.TimeFormat(seconds, ...rest) : '?';
 
 export class Progress {
   readonly #live = process.stderr.isTTY === true;
@@ -20,9 +21,17 @@ export class Progress {
       this.#phase = phase;
       this.#began = Date.now();
       if (this.#live) {
-        this.#bar = new SingleBar({
-          format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left', formatTime: timeText, stream: process.stderr, hideCursor: true, barsize: 24, etaBuffer: 30,
-        }, Presets.rect);
+        this.#bar = new SingleBar(
+          {
+            format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left',
+            formatTime: timeText,
+            stream: process.stderr,
+            hideCursor: true,
+            barsize: 24,
+            etaBuffer: 30,
+          },
+          Presets.rect,
+        );
         // What a resumed run has already is where the bar begins: it says nothing about the speed.
         this.#bar.start(total, done, { phase, detail: '' });
       }
@@ -36,13 +45,20 @@ export class Progress {
   end(): void {
     this.#bar?.stop();
     this.#bar = undefined;
-    if (this.#phase && !this.#live) process.stderr.write(`${this.#phase} · ${this.#last} · ${((Date.now() - this.#began) / 1000).toFixed(1)} s\n`);
+    if (this.#phase && !this.#live)
+      process.stderr.write(
+        `${this.#phase} · ${this.#last} · ${((Date.now() - this.#began) / 1000).toFixed(1)} s\n`,
+      );
     this.#phase = '';
   }
 }
 
 /** The figures of a step worth a glance. */
 export function glance(metrics: Readonly<Record<string, unknown>> | undefined): string {
-  const parts = (['reward', 'loss', 'entropy'] as const).map((key) => [key, metrics?.[key]] as const).filter(([key, value]) => typeof value === 'number' && !(key === 'loss' && metrics?.['reward'] !== undefined));
+  const parts = (['reward', 'loss', 'entropy'] as const)
+    .map((key) => [key, metrics?.[key]] as const)
+    .filter(
+      ([key, value]) => typeof value === 'number' && !(key === 'loss' && metrics?.['reward'] !== undefined),
+    );
   return parts.map(([key, value]) => `${key} ${(value as number).toFixed(3)}`).join(' · ');
 }

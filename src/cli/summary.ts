@@ -9,10 +9,21 @@ export function writeResult(caller: string, directory: string, name: string, val
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, name), JSON.stringify(value));
   } catch (error) {
-    fail('ERR_IO', `${caller}: ${directory} cannot be written (${(error as Error).message}); choose another --out`, error);
+    fail(
+      'ERR_IO',
+      `${caller}: ${directory} cannot be written (${(error as Error).message}); choose another --out`,
+      error,
+    );
   }
 }
 
 /** What a report says of the command that made its run. */
-export const writeSummary = (caller: string, directory: string, summary: { readonly title: string; readonly command: string; readonly environment: Readonly<Record<string, string | number>> }): void =>
-  writeResult(caller, directory, 'summary.json', { ...summary, created: new Date().toISOString() });
+export const writeSummary = (
+  caller: string,
+  directory: string,
+  summary: {
+    readonly title: string;
+    readonly command: string;
+    readonly environment: Readonly<Record<string, string | number>>;
+  },
+): void => writeResult(caller, directory, 'summary.json', { ...summary, created: new Date().toISOString() });

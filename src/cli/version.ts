@@ -8,5 +8,9 @@ export const version = packageVersion;
 
 /** What a result was made with. */
 export const environmentOf = (context: Context): Record<string, string | number> => ({
-  headfirst: version, node: process.versions.node, platform: `${platform()}-${arch()}`, kernels: context.backend, threads: context.threads,
+  headfirst: version,
+  node: process.versions.node,
+  platform: `${platform()}-${arch()}`,
+  kernels: context.backend,
+  threads: context.threads,
 });

@@ -1,4 +1,7 @@
-/** Where computations run: a device, its threads and its arithmetic. Jobs of one context run one after the other. */
+/**
+ * Where computations run: a device, its threads and its arithmetic. Jobs of one context run one after the
+ * other.
+ */
 import { fail } from '../errors.js';
 import { addon } from './addon/addon.js';
 import { kernelRuns } from './addon/runs.js';
@@ -15,23 +18,32 @@ export interface BackendInfo {
 
 /** What createContext() takes; every option has a default. */
 export interface ContextOptions {
-  /** 'auto' = CUDA when a device is there and the kernels have passed on hardware (kernelRuns), else the CPU. An explicit 'cuda' never falls back. */
+  /**
+   * 'auto' = CUDA when a device is there and the kernels have passed on hardware (kernelRuns), else the CPU.
+   * An explicit 'cuda' never falls back.
+   */
   readonly device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
   /** Default: the processors this process may use. */
   readonly threads?: number;
-  /** Seeds everything random that is not given a seed of its own (weights from Model.fromConfig, sampling). Default 0. */
+  /**
+   * Seeds everything random that is not given a seed of its own (weights from Model.fromConfig, sampling).
+   * Default 0.
+   */
   readonly seed?: number;
   /**
-   * 'fp64' runs the plain reference in double: slow, exact, for small models (CPU). 'tf32' and 'bf16' round the operands of matrix products for the
-   * tensor cores and still add in float32 (CUDA). 'bf16' does so on a CPU with AVX512_BF16, too, where it pays if `headfirst bench gemm` shows more
-   * bfloat16 than float32 GFLOP/s (docs/architecture.md, Decisions). Default 'fp32'.
+   * 'fp64' runs the plain reference in double: slow, exact, for small models (CPU). 'tf32' and 'bf16' round
+   * the operands of matrix products for the tensor cores and still add in float32 (CUDA). 'bf16' does so on a
+   * CPU with AVX512_BF16, too, where it pays if `headfirst bench gemm` shows more bfloat16 than float32
+   * GFLOP/s (docs/architecture.md, Decisions). Default 'fp32'.
    */
   readonly math?: 'fp32' | 'fp64' | 'tf32' | 'bf16';
 }
 
 function cudaReason(): string {
   const { devices, reason, architectures } = addon.cuda;
-  return devices.length > 0 ? `${devices.map((d) => `${d.name} (${d.computeCapability}${d.problem ? `, not usable: ${d.problem}` : ''})`).join(', ')}; kernels for ${architectures}; ${reason}` : reason;
+  return devices.length > 0
+    ? `${devices.map((d) => `${d.name} (${d.computeCapability}${d.problem ? `, not usable: ${d.problem}` : ''})`).join(', ')}; kernels for ${architectures}; ${reason}`
+    : reason;
 }
 
 /** What this build can run on this machine. */
@@ -45,8 +57,9 @@ export function backends(): BackendInfo[] {
 type Math = NonNullable<ContextOptions['math']>;
 
 /**
- * Where computations run: a device, its threads, its arithmetic, and one queue, whose jobs run one after the other in the order given. Made by
- * createContext(); `using` or dispose() ends it. Models, tensors and results belong to their context and cannot be mixed with another's.
+ * Where computations run: a device, its threads, its arithmetic, and one queue, whose jobs run one after the
+ * other in the order given. Made by createContext(); `using` or dispose() ends it. Models, tensors and
+ * results belong to their context and cannot be mixed with another's.
  */
 export class Context {
   /** The device in use. */
@@ -63,7 +76,10 @@ export class Context {
   readonly native: NativeContext;
 
   /** @internal Use createContext(). */
-  constructor(native: NativeContext, fields: { device: 'cpu' | 'cuda'; math: Math; seed: number; reason: string }) {
+  constructor(
+    native: NativeContext,
+    fields: { device: 'cpu' | 'cuda'; math: Math; seed: number; reason: string },
+  ) {
     this.native = native;
     this.device = fields.device;
     this.math = fields.math;
@@ -91,13 +107,20 @@ export class Context {
 /** Of options that take a context. */
 export const contextRule: Rule = instance('a context, as createContext() makes', Context);
 const OPTIONS: Rules = {
-  device: rule("'auto', 'cpu', 'cuda' or 'cuda:<n>'", (value) => typeof value === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(value)),
-  threads: count, seed: natural, math: choice('fp32', 'fp64', 'tf32', 'bf16'),
+  device: rule(
+    "'auto', 'cpu', 'cuda' or 'cuda:<n>'",
+    (value) => typeof value === 'string' && /^(auto|cpu|cuda(:\d+)?)$/.test(value),
+  ),
+  threads: count,
+  seed: natural,
+  math: choice('fp32', 'fp64', 'tf32', 'bf16'),
 };
 
 /**
- * Opens a device: by default the one that 'auto' chooses, all processors, float32, seed 0. `reason` of the result says what was chosen and why.
- * @throws ERR_INVALID_ARG, ERR_BACKEND_UNAVAILABLE (an explicit device that is not there), ERR_UNSUPPORTED (math mode).
+ * Opens a device: by default the one that 'auto' chooses, all processors, float32, seed 0. `reason` of the
+ * result says what was chosen and why.
+ * @throws ERR_INVALID_ARG, ERR_BACKEND_UNAVAILABLE (an explicit device that is not there), ERR_UNSUPPORTED
+ * (math mode).
  */
 export async function createContext(options: ContextOptions = {}): Promise<Context> {
   return makeContext(options);
@@ -107,23 +130,52 @@ function makeContext(options: ContextOptions): Context {
   checkOptions('createContext', options, OPTIONS);
   const { device = 'auto', threads, seed = 0, math = 'fp32' } = options;
   const cuda = addon.cuda.devices.length > 0;
-  if (device.startsWith('cuda') && !cuda) fail('ERR_BACKEND_UNAVAILABLE', `createContext: device '${device}' is not available: ${addon.cuda.reason}; use device 'cpu'`);
+  if (device.startsWith('cuda') && !cuda)
+    fail(
+      'ERR_BACKEND_UNAVAILABLE',
+      `createContext: device '${device}' is not available: ${addon.cuda.reason}; use device 'cpu'`,
+    );
   const tested = cuda && kernelRuns().length > 0;
   const onCuda = device.startsWith('cuda') || (device === 'auto' && tested && math !== 'fp64');
-  if (!onCuda && math === 'tf32') fail('ERR_UNSUPPORTED', "createContext: math 'tf32' is not available on the CPU; use 'fp32' or 'fp64'");
-  if (!onCuda && math === 'bf16' && device !== 'cpu') fail('ERR_UNSUPPORTED', `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'`);
-  if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot) fail('ERR_UNSUPPORTED', `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`);
-  if (onCuda && math === 'fp64') fail('ERR_UNSUPPORTED', `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`);
+  if (!onCuda && math === 'tf32')
+    fail('ERR_UNSUPPORTED', "createContext: math 'tf32' is not available on the CPU; use 'fp32' or 'fp64'");
+  if (!onCuda && math === 'bf16' && device !== 'cpu')
+    fail(
+      'ERR_UNSUPPORTED',
+      `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'`,
+    );
+  if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot)
+    fail(
+      'ERR_UNSUPPORTED',
+      `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`,
+    );
+  if (onCuda && math === 'fp64')
+    fail(
+      'ERR_UNSUPPORTED',
+      `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`,
+    );
   const index = Number(device.split(':')[1] ?? addon.cuda.devices.findIndex((d) => d.problem === undefined));
   const native = onCuda
-    ? new addon.Context({ backend: 'cuda', deviceIndex: index, math: math as 'fp32' | 'tf32' | 'bf16', ...(threads ? { threads } : {}) })
-    : new addon.Context({ ...(math === 'fp64' ? { backend: 'reference64' as const } : math === 'bf16' ? { math } : {}), ...(threads ? { threads } : {}) });
+    ? new addon.Context({
+        backend: 'cuda',
+        deviceIndex: index,
+        math: math as 'fp32' | 'tf32' | 'bf16',
+        ...(threads ? { threads } : {}),
+      })
+    : new addon.Context({
+        ...(math === 'fp64' ? { backend: 'reference64' as const } : math === 'bf16' ? { math } : {}),
+        ...(threads ? { threads } : {}),
+      });
   const name = addon.cuda.devices[index]?.name;
-  const reason = onCuda ? `cuda: ${name}, ${device === 'auto' ? 'the first usable device' : 'asked for'}`
-    : device !== 'auto' ? 'cpu: asked for'
-    : !cuda ? `cpu: ${addon.cuda.reason}`
-    : math === 'fp64' ? `cpu: math 'fp64' is the CPU's`
-    : `cpu: ${name} is there, but the CUDA kernels have not passed on hardware yet; ask for device 'cuda' to use it`;
+  const reason = onCuda
+    ? `cuda: ${name}, ${device === 'auto' ? 'the first usable device' : 'asked for'}`
+    : device !== 'auto'
+      ? 'cpu: asked for'
+      : !cuda
+        ? `cpu: ${addon.cuda.reason}`
+        : math === 'fp64'
+          ? `cpu: math 'fp64' is the CPU's`
+          : `cpu: ${name} is there, but the CUDA kernels have not passed on hardware yet; ask for device 'cuda' to use it`;
   return new Context(native, { device: onCuda ? 'cuda' : 'cpu', math, seed, reason });
 }
 

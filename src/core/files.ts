@@ -1,4 +1,7 @@
-/** Files that are either whole or not there: synced writes, directories replaced in one step, errors that name the path. */
+/**
+ * Files that are either whole or not there: synced writes, directories replaced in one step, errors that name
+ * the path.
+ */
 import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 
@@ -17,14 +20,26 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EXDEV: 'it is a mount point; give a directory below it',
 };
 
-/** Runs `work`; a system error in it becomes ERR_IO: `<caller>: cannot <action> <path>: <system's words>; <remedy>`. */
-export async function io<T>(caller: string, action: string, path: string, work: () => Promise<T>): Promise<T> {
+/**
+ * Runs `work`; a system error in it becomes ERR_IO: `<caller>: cannot <action> <path>: <system's words>;
+ * <remedy>`.
+ */
+export async function io<T>(
+  caller: string,
+  action: string,
+  path: string,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
     const { code, syscall, message } = error as NodeJS.ErrnoException;
     if (syscall === undefined || code === undefined) throw error;
-    return fail('ERR_IO', `${caller}: cannot ${action} ${path}: ${message.split(',')[0]}; ${REMEDIES[code] ?? 'check the path and the disk'}`, error);
+    return fail(
+      'ERR_IO',
+      `${caller}: cannot ${action} ${path}: ${message.split(',')[0]}; ${REMEDIES[code] ?? 'check the path and the disk'}`,
+      error,
+    );
   }
 }
 
@@ -33,7 +48,8 @@ export async function readIfPresent(caller: string, path: string): Promise<Buffe
   try {
     return await io(caller, 'read', path, () => readFile(path));
   } catch (error) {
-    if (hasCode(error, 'ERR_IO') && ((error as Error).cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (hasCode(error, 'ERR_IO') && ((error as Error).cause as NodeJS.ErrnoException).code === 'ENOENT')
+      return undefined;
     throw error;
   }
 }
@@ -43,8 +59,15 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<voi
   for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done)).bytesWritten;
 }
 
-/** Creates `path` through a temporary name: it appears whole and on disk, or not at all, and an older file survives a failure. */
-export async function writeFileAtomically(caller: string, path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+/**
+ * Creates `path` through a temporary name: it appears whole and on disk, or not at all, and an older file
+ * survives a failure.
+ */
+export async function writeFileAtomically(
+  caller: string,
+  path: string,
+  write: (file: FileHandle) => Promise<void>,
+): Promise<void> {
   const temporary = temporaryName(path);
   try {
     const file = await io(caller, 'write', path, () => open(temporary, 'wx'));
@@ -67,20 +90,34 @@ export function parseJson(caller: string, path: string, bytes: Uint8Array): Reco
   try {
     value = JSON.parse(Buffer.from(bytes).toString('utf8'));
   } catch (error) {
-    fail('ERR_IO', `${caller}: ${path} is not JSON (${(error as Error).message}); correct it or download it again`, error);
+    fail(
+      'ERR_IO',
+      `${caller}: ${path} is not JSON (${(error as Error).message}); correct it or download it again`,
+      error,
+    );
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('ERR_IO', `${caller}: ${path} must be a JSON object; correct it or download it again`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    fail('ERR_IO', `${caller}: ${path} must be a JSON object; correct it or download it again`);
   return value as Record<string, unknown>;
 }
 
 /**
- * Fills a fresh directory with `write` and puts it in `directory`'s place. Until everything is on disk an existing directory stays
- * as it is; what it holds beside `owned` files moves over to the new one. A directory without `marker` is somebody else's and refused.
+ * Fills a fresh directory with `write` and puts it in `directory`'s place. Until everything is on disk an
+ * existing directory stays as it is; what it holds beside `owned` files moves over to the new one. A
+ * directory without `marker` is somebody else's and refused.
  */
 export async function replaceDirectory(
   caller: string,
   directory: string,
-  { marker, owned, write }: { readonly marker: string; readonly owned: RegExp; readonly write: (temporary: string) => Promise<void> },
+  {
+    marker,
+    owned,
+    write,
+  }: {
+    readonly marker: string;
+    readonly owned: RegExp;
+    readonly write: (temporary: string) => Promise<void>;
+  },
 ): Promise<void> {
   // A symbolic link keeps pointing to the same place.
   const target = await realpath(directory).catch(() => resolve(directory));
@@ -94,7 +131,10 @@ export async function replaceDirectory(
       });
     });
     if (existing && existing.length > 0 && !existing.includes(marker))
-      fail('ERR_INVALID_ARG', `${caller}: ${directory} holds other files and no ${marker}; give a new or empty directory`);
+      fail(
+        'ERR_INVALID_ARG',
+        `${caller}: ${directory} holds other files and no ${marker}; give a new or empty directory`,
+      );
     await io(caller, 'write', directory, () => mkdir(temporary));
     await write(temporary);
     await io(caller, 'write', directory, async () => {

@@ -1,4 +1,7 @@
-/** JSON over HTTP to a server that may be slow, busy or broken: so many requests at once, each timed out and tried again. */
+/**
+ * JSON over HTTP to a server that may be slow, busy or broken: so many requests at once, each timed out and
+ * tried again.
+ */
 import { codedError, type ErrorCode } from '../errors.js';
 import { count, natural, object, type Rules } from './check.js';
 
@@ -16,34 +19,63 @@ export interface HttpOptions {
 }
 
 /** For the options of callers that hand them on. */
-export const HTTP: Rules = { headers: object, timeoutMs: count, retries: natural, retryDelayMs: natural, concurrency: count };
+export const HTTP: Rules = {
+  headers: object,
+  timeoutMs: count,
+  retries: natural,
+  retryDelayMs: natural,
+  concurrency: count,
+};
 
 export interface HttpClient {
   /**
-   * `read` takes the answer apart and throws when it is not what it should be; that is tried again too, as is everything but an answer
-   * 4xx (408 and 429 aside), which no second try would change.
+   * `read` takes the answer apart and throws when it is not what it should be; that is tried again too, as is
+   * everything but an answer 4xx (408 and 429 aside), which no second try would change.
    */
   post<T>(url: string, body: unknown, read: (answer: unknown) => T, signal?: AbortSignal): Promise<T>;
 }
 
-const message = (error: unknown) => (error instanceof Error ? `${error.message}${error.cause instanceof Error ? ` (${error.cause.message})` : ''}` : String(error));
+const message = (error: unknown) =>
+  error instanceof Error
+    ? `${error.message}${error.cause instanceof Error ? ` (${error.cause.message})` : ''}`
+    : String(error);
 
 /** @param caller and @param code name the errors that come after the last try. */
 export function createHttpClient(caller: string, code: ErrorCode, options: HttpOptions = {}): HttpClient {
   const { headers = {}, timeoutMs = 60_000, retries = 4, retryDelayMs = 500, concurrency = 8 } = options;
   // Loaded when first used: only runs with a server need them.
-  let tools: Promise<{ pRetry: typeof import('p-retry'); limit: import('p-limit').LimitFunction }> | undefined;
-  const load = () => (tools ??= Promise.all([import('p-retry'), import('p-limit')]).then(([pRetry, { default: pLimit }]) => ({ pRetry, limit: pLimit(concurrency) })));
+  let tools:
+    | Promise<{ pRetry: typeof import('p-retry'); limit: import('p-limit').LimitFunction }>
+    | undefined;
+  const load = () =>
+    (tools ??= Promise.all([import('p-retry'), import('p-limit')]).then(([pRetry, { default: pLimit }]) => ({
+      pRetry,
+      limit: pLimit(concurrency),
+    })));
 
-  async function once<T>(url: string, body: string, read: (answer: unknown) => T, signal: AbortSignal | undefined): Promise<T> {
-    const { pRetry: { AbortError } } = await load();
+  async function once<T>(
+    url: string,
+    body: string,
+    read: (answer: unknown) => T,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const {
+      pRetry: { AbortError },
+    } = await load();
     const clock = AbortSignal.timeout(timeoutMs);
     try {
-      const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body, signal: signal ? AbortSignal.any([signal, clock]) : clock });
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body,
+        signal: signal ? AbortSignal.any([signal, clock]) : clock,
+      });
       const text = await response.text();
       if (!response.ok) {
         const error = new Error(`answered ${response.status} ${response.statusText}: ${text.slice(0, 200)}`);
-        throw response.status < 500 && response.status !== 408 && response.status !== 429 ? new AbortError(error) : error;
+        throw response.status < 500 && response.status !== 408 && response.status !== 429
+          ? new AbortError(error)
+          : error;
       }
       return read(JSON.parse(text));
     } catch (error) {
@@ -54,16 +86,28 @@ export function createHttpClient(caller: string, code: ErrorCode, options: HttpO
   }
 
   return {
-    post: async (url, body, read, signal) => (await load()).limit(async () => {
-      const { pRetry: { default: pRetry } } = await load();
-      const text = JSON.stringify(body);
-      let tries = 0;
-      try {
-        return await pRetry(() => (++tries, once(url, text, read, signal)), { retries, minTimeout: retryDelayMs, randomize: true, ...(signal ? { signal } : {}) });
-      } catch (error) {
-        signal?.throwIfAborted();
-        throw codedError(code, `${caller}: ${url} ${message(error)}${tries > 1 ? `, ${tries} times` : ''}; check the server, or raise timeoutMs or retries`, error);
-      }
-    }),
+    post: async (url, body, read, signal) =>
+      (await load()).limit(async () => {
+        const {
+          pRetry: { default: pRetry },
+        } = await load();
+        const text = JSON.stringify(body);
+        let tries = 0;
+        try {
+          return await pRetry(() => (++tries, once(url, text, read, signal)), {
+            retries,
+            minTimeout: retryDelayMs,
+            randomize: true,
+            ...(signal ? { signal } : {}),
+          });
+        } catch (error) {
+          signal?.throwIfAborted();
+          throw codedError(
+            code,
+            `${caller}: ${url} ${message(error)}${tries > 1 ? `, ${tries} times` : ''}; check the server, or raise timeoutMs or retries`,
+            error,
+          );
+        }
+      }),
   };
 }

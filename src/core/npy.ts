@@ -1,7 +1,8 @@
 /**
- * NumPy's .npy, version 1.0 (numpy.org/doc/stable/reference/generated/numpy.lib.format.html): the magic string '\x93NUMPY', two version
- * bytes, the header's length as u16, a Python dict in ASCII padded with spaces and a newline to a multiple of 64 bytes, then the numbers,
- * here little-endian float64 in C order. numpy.load(file) reads it.
+ * NumPy's .npy, version 1.0 (numpy.org/doc/stable/reference/generated/numpy.lib.format.html): the magic
+ * string '\x93NUMPY', two version bytes, the header's length as u16, a Python dict in ASCII padded with
+ * spaces and a newline to a multiple of 64 bytes, then the numbers, here little-endian float64 in C order.
+ * numpy.load(file) reads it.
  */
 import { writeAll, writeFileAtomically } from './files.js';
 
@@ -9,11 +10,18 @@ const PREFIX = 10;
 
 export function npyBytes(data: Float64Array, shape: readonly number[]): Uint8Array {
   const dict = `{'descr': '<f8', 'fortran_order': False, 'shape': (${shape.join(', ')}${shape.length === 1 ? ',' : ''}), }`;
-  const header = Buffer.from(dict.padEnd(Math.ceil((PREFIX + dict.length + 1) / 64) * 64 - PREFIX - 1) + '\n', 'latin1');
+  const header = Buffer.from(
+    dict.padEnd(Math.ceil((PREFIX + dict.length + 1) / 64) * 64 - PREFIX - 1) + '\n',
+    'latin1',
+  );
   const prefix = Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, header.length & 255, header.length >> 8]);
   return Buffer.concat([prefix, header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)]);
 }
 
 /** @throws ERR_IO naming the path. */
-export const writeNpy = (caller: string, file: string, data: Float64Array, shape: readonly number[]): Promise<void> =>
-  writeFileAtomically(caller, file, (handle) => writeAll(handle, npyBytes(data, shape)));
+export const writeNpy = (
+  caller: string,
+  file: string,
+  data: Float64Array,
+  shape: readonly number[],
+): Promise<void> => writeFileAtomically(caller, file, (handle) => writeAll(handle, npyBytes(data, shape)));

@@ -1,9 +1,13 @@
 /**
- * Counter-based random numbers: Philox-4x32-10 (Salmon et al., SC 2011), number for number native/core/philox.h. A draw is a pure
- * function of (seed, stream, counter), so a position in the stream is two integers and needs no saved state.
+ * Counter-based random numbers: Philox-4x32-10 (Salmon et al., SC 2011), number for number
+ * native/core/philox.h. A draw is a pure function of (seed, stream, counter), so a position in the stream is
+ * two integers and needs no saved state.
  */
 
-/** High 32 bits of the product of two 32-bit integers, by halves: JavaScript has no 64-bit multiply that is not a BigInt. */
+/**
+ * High 32 bits of the product of two 32-bit integers, by halves: JavaScript has no 64-bit multiply that is
+ * not a BigInt.
+ */
 function multiplyHigh(a: number, b: number): number {
   const [aLow, aHigh, bLow, bHigh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
   const lower = aHigh * bLow + ((aLow * bLow) >>> 16);

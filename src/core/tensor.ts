@@ -1,4 +1,7 @@
-/** Numbers in a context's memory. Refcounted: a job keeps what it uses; `dispose()` gives memory back early, the collector late. */
+/**
+ * Numbers in a context's memory. Refcounted: a job keeps what it uses; `dispose()` gives memory back early,
+ * the collector late.
+ */
 import { addon } from './addon/addon.js';
 import type { NativeArray, NativeTensor, RealArray } from './addon/contract.js';
 import { fail } from '../errors.js';
@@ -6,11 +9,15 @@ import { check, checkOptions, instance, JOB, rule, type Rule } from './check.js'
 import { type Context, contextRule } from './context.js';
 import { type JobOptions, runJob } from './job.js';
 
-const SHAPE = rule('an array of lengths', (value) => Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0));
+const SHAPE = rule(
+  'an array of lengths',
+  (value) => Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0),
+);
 
 /**
- * Numbers in a context's memory (on a GPU the device's), row-major, of a fixed shape and type: results of Model.forward(), features() and the
- * like, or Tensor.from(). Memory goes back at dispose() or `using`, late by garbage collection; a job that uses it keeps it until it is done.
+ * Numbers in a context's memory (on a GPU the device's), row-major, of a fixed shape and type: results of
+ * Model.forward(), features() and the like, or Tensor.from(). Memory goes back at dispose() or `using`, late
+ * by garbage collection; a job that uses it keeps it until it is done.
  */
 export class Tensor {
   /** @internal */
@@ -29,7 +36,8 @@ export class Tensor {
     check('Tensor.from', 'data', data, rule('a typed array', ArrayBuffer.isView));
     check('Tensor.from', 'shape', shape, SHAPE);
     const size = shape.reduce((a, b) => a * b, 1);
-    if (size !== data.length) fail('ERR_SHAPE', `Tensor.from: shape [${shape.join(', ')}] needs ${size} numbers, got ${data.length}`);
+    if (size !== data.length)
+      fail('ERR_SHAPE', `Tensor.from: shape [${shape.join(', ')}] needs ${size} numbers, got ${data.length}`);
     return new Tensor(addon.Tensor.from(context.native, data, shape));
   }
   /** Sizes, outermost first. */

@@ -14,4 +14,8 @@ export const bytesText = (bytes: number): string => scaled(bytes, 'B');
 /** 0.13, 5.2, 150. */
 export const twoDigits = (value: number): string => (value >= 99.5 ? value.toFixed(0) : value.toPrecision(2));
 export const secondsText = (seconds: number): string =>
-  (seconds < 1 ? `${twoDigits(1000 * seconds)} ms` : seconds < 120 ? `${twoDigits(seconds)} s` : `${twoDigits(seconds / 60)} min`);
+  seconds < 1
+    ? `${twoDigits(1000 * seconds)} ms`
+    : seconds < 120
+      ? `${twoDigits(seconds)} s`
+      : `${twoDigits(seconds / 60)} min`;

@@ -1,5 +1,21 @@
-/** What a policy does on held-out prompts: how often it is right, how varied it is and how sure of itself. Works for any task. */
-import { check, checkOptions, count, func, JOB, list, natural, nonEmptyList, required, rule, type Rules, TEMPERATURE } from '../core/check.js';
+/**
+ * What a policy does on held-out prompts: how often it is right, how varied it is and how sure of itself.
+ * Works for any task.
+ */
+import {
+  check,
+  checkOptions,
+  count,
+  func,
+  JOB,
+  list,
+  natural,
+  nonEmptyList,
+  required,
+  rule,
+  type Rules,
+  TEMPERATURE,
+} from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
 import type { Completion } from '../model/generation.js';
@@ -22,7 +38,10 @@ export interface EvaluationOptions extends JobOptions {
   readonly temperature?: number;
   /** Default 0. */
   readonly seed?: number;
-  /** Frozen prefixes: each scored token's distribution is taken after them, whatever this model would have written. */
+  /**
+   * Frozen prefixes: each scored token's distribution is taken after them, whatever this model would have
+   * written.
+   */
   readonly fixed?: readonly Sample[];
 }
 
@@ -57,25 +76,42 @@ export interface Evaluation {
 }
 
 const OPTIONS: Rules = {
-  ...JOB, prompts: required(nonEmptyList), reward: required(func), maxNewTokens: required(natural), samples: count, k: count, temperature: TEMPERATURE, seed: natural, fixed: list,
+  ...JOB,
+  prompts: required(nonEmptyList),
+  reward: required(func),
+  maxNewTokens: required(natural),
+  samples: count,
+  k: count,
+  temperature: TEMPERATURE,
+  seed: natural,
+  fixed: list,
 };
 
 const SAMPLES = rule('a Model', (value) => typeof (value as Model | null)?.generate === 'function');
 
-async function confidence(model: Model, samples: readonly Sample[], options: { readonly temperature: number } & JobOptions): Promise<Confidence> {
+async function confidence(
+  model: Model,
+  samples: readonly Sample[],
+  options: { readonly temperature: number } & JobOptions,
+): Promise<Confidence> {
   const { maxProb, entropy } = await model.score(samples, options);
   return { maxProb: mean(maxProb), entropy: mean(entropy) };
 }
 
 /**
- * A policy on held-out prompts: how often it is right (pass@k, best-of-n by the unbiased estimators), how varied and how sure of itself. Also returns
- * the samples: the base model's are what later evaluations take as `fixed`. @throws ERR_INVALID_ARG as model.generate.
+ * A policy on held-out prompts: how often it is right (pass@k, best-of-n by the unbiased estimators), how
+ * varied and how sure of itself. Also returns the samples: the base model's are what later evaluations take
+ * as `fixed`. @throws ERR_INVALID_ARG as model.generate.
  */
-export async function evaluate(model: Model, options: EvaluationOptions): Promise<{ evaluation: Evaluation; samples: Sample[] }> {
+export async function evaluate(
+  model: Model,
+  options: EvaluationOptions,
+): Promise<{ evaluation: Evaluation; samples: Sample[] }> {
   check('evaluate', 'model', model, SAMPLES);
   checkOptions('evaluate', options, OPTIONS);
   const { prompts, reward, maxNewTokens, samples: n = 8, k = n, temperature = 1, seed = 0, signal } = options;
-  const generate = (extra: { temperature: number; numReturnSequences: number }) => model.generate(prompts, { maxNewTokens, seed, signal, ...extra });
+  const generate = (extra: { temperature: number; numReturnSequences: number }) =>
+    model.generate(prompts, { maxNewTokens, seed, signal, ...extra });
 
   const completions = await generate({ temperature, numReturnSequences: n });
   const rewards = completions.map((completion, i) => reward(Math.floor(i / n), completion));
@@ -87,7 +123,12 @@ export async function evaluate(model: Model, options: EvaluationOptions): Promis
   const greedy = await generate({ temperature: 0, numReturnSequences: 1 });
 
   const samples = completions
-    .map(({ inputIds, completionIds }): Sample => ({ inputIds, scoreFrom: inputIds.length - completionIds.length }))
+    .map(
+      ({ inputIds, completionIds }): Sample => ({
+        inputIds,
+        scoreFrom: inputIds.length - completionIds.length,
+      }),
+    )
     .filter(({ inputIds, scoreFrom }) => scoreFrom < inputIds.length);
   const evaluation: Evaluation = {
     prompts: prompts.length,
@@ -96,7 +137,10 @@ export async function evaluate(model: Model, options: EvaluationOptions): Promis
     passAt1: mean(perPrompt.map(({ right }) => passAtK(n, right, 1))),
     passAtK: mean(perPrompt.map(({ right }) => passAtK(n, right, k))),
     k,
-    bestOf: Array.from({ length: Math.floor(Math.log2(n)) + 1 }, (_, i) => 2 ** i).map((best) => ({ n: best, reward: mean(perPrompt.map((p) => bestOfN(p.rewards, best))) })),
+    bestOf: Array.from({ length: Math.floor(Math.log2(n)) + 1 }, (_, i) => 2 ** i).map((best) => ({
+      n: best,
+      reward: mean(perPrompt.map((p) => bestOfN(p.rewards, best))),
+    })),
     greedy: mean(greedy.map((completion, p) => (reward(p, completion) >= 1 ? 1 : 0))),
     distinct: mean(perPrompt.map(({ distinct }) => distinct)),
     meanLength: mean(completions.map((c) => c.completionIds.length)),

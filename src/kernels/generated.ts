@@ -882,9 +882,9 @@ export interface Kernels {
    *   C = alpha · A B (+ bias, per column) (+ residual)        or, with accumulate,  C += alpha · A B (+ bias) (+ residual)
    * a (M,K), b (K,N): any strides, so every transpose is a view. c (M,N): rows may be apart.
    * triangle: only entries n ≥ m are computed, the others are neither read nor written (Gram matrices; M = N).
-   * a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's type. In bf16 math both are bfloat16, rounded
-   * if they have to be.
-   * packed_b: b as gemm_pack lays it out, made once and used many times (decoding). It is valid for the backend and the math that made it; b is
+   * a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's
+   * type. In bf16 math both are bfloat16, rounded if they have to be. packed_b: b as gemm_pack lays it out,
+   * made once and used many times (decoding). It is valid for the backend and the math that made it; b is
    *   still needed for its shape and by backends that do not pack. The sum over k is taken in the same order with and without it,
    *   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of
    *   cuBLAS, docs/cuda.md, or of the BLAS that HEADFIRST_BLAS names, docs/linking.md).
@@ -895,7 +895,8 @@ export interface Kernels {
   /** gemm on the calling thread. */
   gemmSync(args: GemmArgs, options?: KernelSyncOptions): GemmResult;
   /**
-   * packed = b in the running backend's layout; P ≥ gemm_packed_bytes(K, N). Bytes beyond what the layout needs are left alone.
+   * packed = b in the running backend's layout; P ≥ gemm_packed_bytes(K, N). Bytes beyond what the layout needs
+   * are left alone.
    * @see native/ops/linear/gemm.h
    */
   gemm_pack(args: GemmPackArgs, options?: KernelOptions): Promise<GemmPackResult>;
@@ -903,8 +904,9 @@ export interface Kernels {
   gemm_packSync(args: GemmPackArgs, options?: KernelSyncOptions): GemmPackResult;
   /**
    * Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
-   * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order of n (deterministic).
-   * table may be bfloat16, widened exactly. Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
+   * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order
+   * of n (deterministic). table may be bfloat16, widened exactly. Also gathers hidden rows before the
+   * classifier and scatters their gradients back. Ids outside the table are an error.
    * @see native/ops/embedding/embedding.h
    */
   embedding(args: EmbeddingArgs, options?: KernelOptions): Promise<EmbeddingResult>;
@@ -912,8 +914,9 @@ export interface Kernels {
   embeddingSync(args: EmbeddingArgs, options?: KernelSyncOptions): EmbeddingResult;
   /**
    * Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
-   * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order of n (deterministic).
-   * table may be bfloat16, widened exactly. Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
+   * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order
+   * of n (deterministic). table may be bfloat16, widened exactly. Also gathers hidden rows before the
+   * classifier and scatters their gradients back. Ids outside the table are an error.
    * @see native/ops/embedding/embedding.h
    */
   embedding_backward(args: EmbeddingBackwardArgs, options?: KernelOptions): Promise<EmbeddingBackwardResult>;
@@ -962,10 +965,11 @@ export interface Kernels {
   /** norm_jvp on the calling thread. */
   norm_jvpSync(args: NormJvpArgs, options?: KernelSyncOptions): NormJvpResult;
   /**
-   * Rotary position embedding (Su et al. 2021), in place on heads of a strided tensor. x (N,H,D): the first 2·F of the D
-   * dimensions are rotated, the rest pass through (partial rotary). Pair i is (x[i], x[i+F]), the "half" layout of Hugging Face
-   * checkpoints. Angle = positions[n] · inv_freq[i], computed in float64; frequency scaling (linear, llama3, …) is the caller's:
-   * it arrives as inv_freq, with attention scaling folded into `scale`.
+   * Rotary position embedding (Su et al. 2021), in place on heads of a strided tensor. x (N,H,D): the first 2·F
+   * of the D dimensions are rotated, the rest pass through (partial rotary). Pair i is (x[i], x[i+F]), the
+   * "half" layout of Hugging Face checkpoints. Angle = positions[n] · inv_freq[i], computed in float64;
+   * frequency scaling (linear, llama3, …) is the caller's: it arrives as inv_freq, with attention scaling
+   * folded into `scale`.
    *   y = scale · rotate(x, angle);   inverse = true rotates by −angle, which is both the backward pass and the transpose.
    * Linear in x, so the jvp is the op itself.
    * @see native/ops/attention/rope.h
@@ -976,9 +980,9 @@ export interface Kernels {
   /**
    * Causal grouped-query attention over packed sequences.
    *   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may be slices of
-   * one fused qkv tensor: rows and heads are strided, the last dimension is not.
-   * lse (N,H) = log Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
+   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
+   * be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
+   * Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
    *   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
    * jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
    * Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
@@ -990,9 +994,9 @@ export interface Kernels {
   /**
    * Causal grouped-query attention over packed sequences.
    *   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may be slices of
-   * one fused qkv tensor: rows and heads are strided, the last dimension is not.
-   * lse (N,H) = log Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
+   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
+   * be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
+   * Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
    *   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
    * jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
    * Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
@@ -1004,9 +1008,9 @@ export interface Kernels {
   /**
    * Causal grouped-query attention over packed sequences.
    *   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may be slices of
-   * one fused qkv tensor: rows and heads are strided, the last dimension is not.
-   * lse (N,H) = log Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
+   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
+   * be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
+   * Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
    *   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
    * jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
    * Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
@@ -1026,9 +1030,9 @@ export interface Kernels {
   /** attention_decode on the calling thread. */
   attention_decodeSync(args: AttentionDecodeArgs, options?: KernelSyncOptions): AttentionDecodeResult;
   /**
-   * Copies keys and values of new tokens into the cache: for every m, row rows[m] of k and v goes to position positions[m] of
-   * slot slots[m]. One row may go to several slots (completions that share a prompt are prefilled once); of entries with
-   * one destination the last wins.
+   * Copies keys and values of new tokens into the cache: for every m, row rows[m] of k and v goes to position
+   * positions[m] of slot slots[m]. One row may go to several slots (completions that share a prompt are
+   * prefilled once); of entries with one destination the last wins.
    * @see native/ops/attention/kv_append.h
    */
   kv_append(args: KvAppendArgs, options?: KernelOptions): Promise<KvAppendResult>;
@@ -1091,14 +1095,15 @@ export interface Kernels {
    *     This costs a second pass over the classifier. A token is scored when its target is not −100, whatever its weight.
    *   importance 'product': the same with the sum instead of the mean: ρ is the whole sequence's probability ratio (RLOO 2402.14740).
    *   The scalar function is ops/loss/pg_coef.h, one for reference, CPU and CUDA.
-   * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse and the exact KL are
-   * still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero
-   * coefficient are 0. Ties of argmax go to the lowest id.
+   * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse
+   * and the exact KL are still reported. Logits of −∞ come from a bias of −∞, which masks that token
+   * everywhere; its logp is −∞. Products with a zero coefficient are 0. Ties of argmax go to the lowest id.
    *
-   * hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
-   * less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0 not.
-   * Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight;
-   * without gradients only a tile of the vocabulary is held.
+   * hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is
+   * of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
+   * less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0
+   * not. Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for
+   * each of d_hidden, d_weight; without gradients only a tile of the vocabulary is held.
    * @see native/ops/loss/linear_policy_gradient.h
    */
   linear_policy_gradient(args: LinearPolicyGradientArgs, options?: KernelOptions): Promise<LinearPolicyGradientResult>;
@@ -1112,7 +1117,8 @@ export interface Kernels {
    *   p ≥ min_p · p_max; renormalised again. logp is the log-probability in that final distribution. Drawn by inversion in id
    *   order with philox_uniform(seed, first_stream + streams[b], counters[b]): one number per token, independent of batch and device.
    *   Probabilities and their sums are float64, so that every implementation picks the same token.
-   * −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG, naming the row).
+   * −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG,
+   * naming the row).
    * @see native/ops/sampling/sample_token.h
    */
   sample_token(args: SampleTokenArgs, options?: KernelOptions): Promise<SampleTokenResult>;
@@ -1122,7 +1128,8 @@ export interface Kernels {
    * AdamW with decoupled weight decay, one fused pass (Loshchilov & Hutter 2019, as in torch.optim.AdamW):
    *   g = grad_scale · grad;  m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²
    *   p = p (1 − lr·weight_decay) − lr · (m / (1−β₁^step)) / (√(v / (1−β₂^step)) + eps)
-   * grad_scale carries gradient clipping. step counts from 1. Memory bound: reads 4, writes 3 numbers a parameter.
+   * grad_scale carries gradient clipping. step counts from 1. Memory bound: reads 4, writes 3 numbers a
+   * parameter.
    * @see native/ops/optimizer/adamw.h
    */
   adamw(args: AdamwArgs, options?: KernelOptions): Promise<AdamwResult>;
@@ -1137,22 +1144,24 @@ export interface Kernels {
   /** reduce on the calling thread. */
   reduceSync(args: ReduceArgs, options?: KernelSyncOptions): ReduceResult;
   /**
-   * y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of fixed size.
+   * y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of
+   * fixed size.
    * @see native/ops/optimizer/sum_of_squares.h
    */
   sum_of_squares(args: SumOfSquaresArgs, options?: KernelOptions): Promise<SumOfSquaresResult>;
   /** sum_of_squares on the calling thread. */
   sum_of_squaresSync(args: SumOfSquaresArgs, options?: KernelSyncOptions): SumOfSquaresResult;
   /**
-   * y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back, slices into results.
-   * Memory bound.
+   * y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back,
+   * slices into results. Memory bound.
    * @see native/ops/elementwise/copy.h
    */
   copy(args: CopyArgs, options?: KernelOptions): Promise<CopyResult>;
   /** copy on the calling thread. */
   copySync(args: CopyArgs, options?: KernelSyncOptions): CopyResult;
   /**
-   * y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory bound.
+   * y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory
+   * bound.
    * @see native/ops/elementwise/row_dot.h
    */
   row_dot(args: RowDotArgs, options?: KernelOptions): Promise<RowDotResult>;
@@ -1166,12 +1175,14 @@ export interface Kernels {
   /** scale_rows on the calling thread. */
   scale_rowsSync(args: ScaleRowsArgs, options?: KernelSyncOptions): ScaleRowsResult;
   /**
-   * The gradient of a function with respect to the logits, for a slice of the vocabulary at a time (what sinks of the NTK take):
+   * The gradient of a function with respect to the logits, for a slice of the vocabulary at a time (what sinks
+   * of the NTK take):
    *   z[n,v] becomes scale[n] · (1[first_id + v = targets[n]] − e^(z[n,v] − lse[n]))      f = Σ scale · log π(target)
-   * With `g` the result goes there instead, rounded to its type, and z stays. On a run that stores bfloat16 that is g for products to read: logits of 20,
-   * rounded so, would be off by 0.04, and probabilities by as many parts of one, so that z has float32.
-   * lse absent: f = Σ scale · z_target, and z, which may then be undefined, becomes scale[n] · 1[first_id + v = targets[n]]. scale absent: 1.
-   * Targets outside the slice are in another one. Memory bound.
+   * With `g` the result goes there instead, rounded to its type, and z stays. On a run that stores bfloat16
+   * that is g for products to read: logits of 20, rounded so, would be off by 0.04, and probabilities by as
+   * many parts of one, so that z has float32. lse absent: f = Σ scale · z_target, and z, which may then be
+   * undefined, becomes scale[n] · 1[first_id + v = targets[n]]. scale absent: 1. Targets outside the slice are
+   * in another one. Memory bound.
    * @see native/ops/loss/classifier_gradient.h
    */
   classifier_gradient(args: ClassifierGradientArgs, options?: KernelOptions): Promise<ClassifierGradientResult>;
@@ -1180,13 +1191,14 @@ export interface Kernels {
   /**
    * The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
    *   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩          b = 1 with `bias` (the layer has one), else 0
-   * because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives"). Without a it is the constant 1: then
-   * the rows are the per-sample gradients themselves (of a bias, or of a gain after op segment_reduce) and K their plain Gram matrix.
-   * Functions, rows, a_rows and the second set: ops/gram/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the
-   * vocabulary) may come in slices of columns, one call each.
-   * Inner products in the run's real type, their products summed into float64 entries.
-   * Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are multiplied, reduced and forgotten.
-   * flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O + S² I O of jacobian_gram: this form wins for short functions, below
+   * because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives").
+   * Without a it is the constant 1: then the rows are the per-sample gradients themselves (of a bias, or of a
+   * gain after op segment_reduce) and K their plain Gram matrix. Functions, rows, a_rows and the second set:
+   * ops/gram/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the vocabulary) may
+   * come in slices of columns, one call each. Inner products in the run's real type, their products summed into
+   * float64 entries. Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are
+   * multiplied, reduced and forgotten. flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O
+   * + S² I O of jacobian_gram: this form wins for short functions, below
    *   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each (I = O = d).
    * @see native/ops/gram/token_gram.h
    */
@@ -1196,14 +1208,14 @@ export interface Kernels {
   /**
    * The kernel of one parameter from per-sample gradients, block by block.
    *   G_s = Σ_{n ∈ s} d_n ⊗ a_n  (O,I) (with `bias` one more column: Σ d_n);        K[s,s'] (+)= ⟨G_s, G'_s'⟩
-   * for blocks (o, i) of G at a time: G_s[o,i] of every function into one workspace, then K += its Gram matrix ("Jacobian contraction" of Novak
-   * et al. 2022, blocked). The same numbers as op token_gram, cheaper for long functions.
-   * Functions, rows, a_rows and the second set: ops/gram/gradient_pairs.h.
-   * G in the run's real type; inner products over at most 1,024 entries of it are summed into float64 entries of K. On a device, bf16 math may round G to
-   * bfloat16 and sums at most 4,096 products in float32.
-   * Never materialised: G beyond `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says). A device multiplies larger
-   * blocks better: 256 MiB are enough there.
-   * flops 2 N I O + S (S + 1) I O symmetric, 2 (N + N2) I O + 2 S S2 I O rectangular.
+   * for blocks (o, i) of G at a time: G_s[o,i] of every function into one workspace, then K += its Gram matrix
+   * ("Jacobian contraction" of Novak et al. 2022, blocked). The same numbers as op token_gram, cheaper for long
+   * functions. Functions, rows, a_rows and the second set: ops/gram/gradient_pairs.h. G in the run's real type;
+   * inner products over at most 1,024 entries of it are summed into float64 entries of K. On a device, bf16
+   * math may round G to bfloat16 and sums at most 4,096 products in float32. Never materialised: G beyond
+   * `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says). A device
+   * multiplies larger blocks better: 256 MiB are enough there. flops 2 N I O + S (S + 1) I O symmetric, 2 (N +
+   * N2) I O + 2 S S2 I O rectangular.
    * @see native/ops/gram/jacobian_gram.h
    */
   jacobian_gram(args: JacobianGramArgs, options?: KernelOptions): Promise<JacobianGramResult>;
@@ -1212,72 +1224,84 @@ export interface Kernels {
   /**
    * Per-sample gradients of one linear layer, and their norms.
    *   gradients[s] (+)= Σ_{n ∈ s} d_n ⊗ a_n     bias_gradients[s] (+)= Σ_{n ∈ s} d_n     squared_norms[s] (+)= ‖Σ d_n ⊗ a_n‖² (+ ‖Σ d_n‖² with `bias`)
-   * Any of the three may be absent. gradients (S,O,I): any strides in which o or i is contiguous, so that it can be a slice of the columns of
-   * an (S,P) matrix, and a transposed (I,O) parameter (GPT-2's Conv1D) as well. squared_norms are those of this call's gradients, not of what
-   * `accumulate` adds to.
-   * Functions, rows and a_rows: ops/gram/gradient_pairs.h.
-   * Never materialised for norms alone: G_s beyond one block of rows; short functions use Σ_{n,n'} ⟨a,a'⟩⟨d,d'⟩ instead, whichever is cheaper
-   * (Li et al. 2021, "ghost norm"). flops 2 N I O for gradients; norms alone Σ_s min(T_s (T_s + 1) (I + O), 2 T_s I O).
+   * Any of the three may be absent. gradients (S,O,I): any strides in which o or i is contiguous, so that it
+   * can be a slice of the columns of an (S,P) matrix, and a transposed (I,O) parameter (GPT-2's Conv1D) as
+   * well. squared_norms are those of this call's gradients, not of what `accumulate` adds to. Functions, rows
+   * and a_rows: ops/gram/gradient_pairs.h. Never materialised for norms alone: G_s beyond one block of rows;
+   * short functions use Σ_{n,n'} ⟨a,a'⟩⟨d,d'⟩ instead, whichever is cheaper (Li et al. 2021, "ghost norm").
+   * flops 2 N I O for gradients; norms alone Σ_s min(T_s (T_s + 1) (I + O), 2 T_s I O).
    * @see native/ops/linear/per_sample_linear.h
    */
   per_sample_linear(args: PerSampleLinearArgs, options?: KernelOptions): Promise<PerSampleLinearResult>;
   /** per_sample_linear on the calling thread. */
   per_sample_linearSync(args: PerSampleLinearArgs, options?: KernelSyncOptions): PerSampleLinearResult;
   /**
-   * Sums over the rows of each function: the per-sample gradients of biases, gains and other elementwise parameters.
+   * Sums over the rows of each function: the per-sample gradients of biases, gains and other elementwise
+   * parameters.
    *   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]           (scale_by absent: 1; r_n = scale_rows[n], absent: n)
-   * For a norm's gain x is d_y and scale_by the normalised input, which functions of one forward pass share (scale_rows). The Gram matrix of
-   * y's rows is op token_gram without a. Functions own consecutive rows (ops/gram/gradient_pairs.h); an empty one has y = 0.
-   * y may be a slice of the columns of an (S,P) matrix. Memory bound: reads x and scale_by once. Never materialised: x ∘ scale_by.
+   * For a norm's gain x is d_y and scale_by the normalised input, which functions of one forward pass share
+   * (scale_rows). The Gram matrix of y's rows is op token_gram without a. Functions own consecutive rows
+   * (ops/gram/gradient_pairs.h); an empty one has y = 0. y may be a slice of the columns of an (S,P) matrix.
+   * Memory bound: reads x and scale_by once. Never materialised: x ∘ scale_by.
    * @see native/ops/elementwise/segment_reduce.h
    */
   segment_reduce(args: SegmentReduceArgs, options?: KernelOptions): Promise<SegmentReduceResult>;
   /** segment_reduce on the calling thread. */
   segment_reduceSync(args: SegmentReduceArgs, options?: KernelSyncOptions): SegmentReduceResult;
   /**
-   * The kernel of an embedding table (V,C), whose per-sample gradient is a scatter: row v of G_s is Σ_{n ∈ s, ids[n] = v} d_n.
+   * The kernel of an embedding table (V,C), whose per-sample gradient is a scatter: row v of G_s is Σ_{n ∈ s,
+   * ids[n] = v} d_n.
    *   K[s,s'] (+)= Σ_v ⟨G_s[v], G'_s'[v]⟩ = Σ_{n ∈ s, n' ∈ s'} 1[ids[n] = ids'[n']] ⟨d_n, d'_n'⟩
-   * Learned positions are the same with positions for ids. Rows are sorted by (id, function); what one function adds to one id is summed once,
-   * then every id multiplies the functions that use it. Ids are any integers: V does not appear, and nothing of its size exists.
-   * Functions own consecutive rows; the second set: ops/gram/gradient_pairs.h.
-   * Never materialised: (S,V,C) gradients. Workspace: an index of the rows, and 4 MiB of sums (or those of one id).
-   * flops N C + 2 C Σ_v (pairs of functions that use v): from S² C (no id shared) up to T S² C (all shared).
+   * Learned positions are the same with positions for ids. Rows are sorted by (id, function); what one function
+   * adds to one id is summed once, then every id multiplies the functions that use it. Ids are any integers: V
+   * does not appear, and nothing of its size exists. Functions own consecutive rows; the second set:
+   * ops/gram/gradient_pairs.h. Never materialised: (S,V,C) gradients. Workspace: an index of the rows, and 4
+   * MiB of sums (or those of one id). flops N C + 2 C Σ_v (pairs of functions that use v): from S² C (no id
+   * shared) up to T S² C (all shared).
    * @see native/ops/gram/embedding_gram.h
    */
   embedding_gram(args: EmbeddingGramArgs, options?: KernelOptions): Promise<EmbeddingGramResult>;
   /** embedding_gram on the calling thread. */
   embedding_gramSync(args: EmbeddingGramArgs, options?: KernelSyncOptions): EmbeddingGramResult;
   /**
-   * The cross term of a matrix (V,C) that is used twice: as a classifier (pair: hidden row φ_n and the gradient g_n over the vocabulary, row v
-   * of the gradient is Σ g_nv φ_n) and as an embedding table (row ids[m] receives δ_m).
+   * The cross term of a matrix (V,C) that is used twice: as a classifier (pair: hidden row φ_n and the gradient
+   * g_n over the vocabulary, row v of the gradient is Σ g_nv φ_n) and as an embedding table (row ids[m]
+   * receives δ_m).
    *   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩               with `symmetrize`: + the same with s and s' exchanged
-   * Functions s own rows of (φ, g) by `offsets` (φ rows shared by phi_rows), functions s' own rows of (ids, δ) by offsets2. The whole kernel of
+   * Functions s own rows of (φ, g) by `offsets` (φ rows shared by phi_rows), functions s' own rows of (ids, δ)
+   * by offsets2. The whole kernel of
    * tied functions 1 and 2 is  token_gram + embedding_gram + tied_gram(classifier 1, embedding 2) + tied_gram(classifier 2, embedding 1)ᵀ:
-   * gram may have any strides, so the last is a call with a transposed view; when both sets are the same one call with symmetrize does.
-   * g may be a slice of the vocabulary's columns: column v of g is id first_id + v, other ids add nothing.
-   * Never materialised: (S,V,C). Tiles of 64 × 64 rows, as in op token_gram. flops 2 N N2 C.
+   * gram may have any strides, so the last is a call with a transposed view; when both sets are the same one
+   * call with symmetrize does. g may be a slice of the vocabulary's columns: column v of g is id first_id + v,
+   * other ids add nothing. Never materialised: (S,V,C). Tiles of 64 × 64 rows, as in op token_gram. flops 2 N
+   * N2 C.
    * @see native/ops/gram/tied_gram.h
    */
   tied_gram(args: TiedGramArgs, options?: KernelOptions): Promise<TiedGramResult>;
   /** tied_gram on the calling thread. */
   tied_gramSync(args: TiedGramArgs, options?: KernelSyncOptions): TiedGramResult;
   /**
-   * Random projections of per-sample gradients that preserve inner products on average, never forming the gradients.
+   * Random projections of per-sample gradients that preserve inner products on average, never forming the
+   * gradients.
    *   sketches[s,r] += R₁ʳ G_s (R₂ʳ)ᵀ / √(A·B) = Σ_{n ∈ s} (R₁ʳ d_n) (R₂ʳ a_n)ᵀ / √(A·B)      (A·B = K numbers), for repeats r = 0 … R − 1
-   * R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal (gaussian), so E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩
-   * for each r, and repeats are independent: their mean estimates K with an error ∝ 1/√R and their spread says how large it is
-   * (op sketch_gram). Kronecker-factored as in LoGra (Choe et al. 2024). Always accumulates: adding up the layers' sketches, each layer with
-   * its own `stream`, is a projection of the whole gradient, so memory is S·R·K for any number of layers.
+   * R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal
+   * (gaussian), so E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
+   * their mean estimates K with an error ∝ 1/√R and their spread says how large it is (op sketch_gram).
+   * Kronecker-factored as in LoGra (Choe et al. 2024). Always accumulates: adding up the layers' sketches, each
+   * layer with its own `stream`, is a projection of the whole gradient, so memory is S·R·K for any number of
+   * layers.
    *   a absent: the constant 1 (a bias; or d the per-sample gradient of an elementwise parameter, one row per function)
    *   ids instead of d: d_n = one-hot(ids[n]), a_n the gradient δ_n of an embedding row. A tied classifier is the same matrix: give both uses
    *     the same stream, and the cross terms are in the estimate.
    *   bias: a gets one more entry, 1, at column I
    *   first_column: this call's d is a slice of columns, from this one on (slices add up; with ids it must be 0)
-   * Randomness: Philox (core/philox.h) keyed by `seed`. Column c of R₁ (R₂) uses stream 2·stream (2·stream + 1): entry e = r·A + i (r·B + j) of
-   * column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine
-   * (e even) or sine (e odd) member of the Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1.
-   * Results do not depend on how columns, rows, functions or repeats are split into calls, beyond rounding.
-   * Never materialised: G_s; R beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R (A O + B I + K).
+   * Randomness: Philox (core/philox.h) keyed by `seed`. Column c of R₁ (R₂) uses stream 2·stream (2·stream +
+   * 1): entry e = r·A + i (r·B + j) of column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits
+   * first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine (e even) or sine (e odd) member of the
+   * Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1. Results do not depend on how
+   * columns, rows, functions or repeats are split into calls, beyond rounding. Never materialised: G_s; R
+   * beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R
+   * (A O + B I + K).
    * @see native/ops/sketch/sketch.h
    */
   sketch(args: SketchArgs, options?: KernelOptions): Promise<SketchResult>;
@@ -1287,11 +1311,12 @@ export interface Kernels {
    * The kernel that sketches estimate, with its error bar.
    *   x_r = ⟨sketches[s,r], sketches'[s',r]⟩ for repeats r = 0 … R − 1, independent and each unbiased for K[s,s']
    *   estimate[s,s'] = mean_r x_r          half_width[s,s'] = t · std_r(x) / √R
-   * t: Student's quantile with R − 1 degrees of freedom of the two-sided `confidence`, so estimate ± half_width covers K[s,s'] with that
-   * probability as far as the x_r are normal. Measured at 99 % over 400 seeds (24 × 18 gradients of rank 1 – 12, R = 32, K = 64): entries
-   * are covered in 98.7 % on average, the worst in 97.2 %; √(Σ half_width²) covers the Frobenius error in all 400. To cover all of m
-   * entries at once pass confidence = 1 − 0.01/m. Use R ≥ 32; half_width is then about 2.2 root mean square errors and falls as 1/√R.
-   * The second set absent: symmetric. Inner products of one repeat in the run's real type; mean and deviation in float64.
+   * t: Student's quantile with R − 1 degrees of freedom of the two-sided `confidence`, so estimate ± half_width
+   * covers K[s,s'] with that probability as far as the x_r are normal. Measured at 99 % over 400 seeds (24 × 18
+   * gradients of rank 1 – 12, R = 32, K = 64): entries are covered in 98.7 % on average, the worst in 97.2 %;
+   * √(Σ half_width²) covers the Frobenius error in all 400. To cover all of m entries at once pass confidence =
+   * 1 − 0.01/m. Use R ≥ 32; half_width is then about 2.2 root mean square errors and falls as 1/√R. The second
+   * set absent: symmetric. Inner products of one repeat in the run's real type; mean and deviation in float64.
    * flops S² R K symmetric.
    * @see native/ops/sketch/sketch_gram.h
    */

@@ -1,9 +1,16 @@
 /**
- * Packs the arguments of a synchronous op call: numbers into one Float64Array in the order of the op's field list, typed arrays beside
- * it. Native code then reads memory instead of JavaScript properties, which would cost more than a small kernel does. The layout is
- * FrameReader's in binding/kernels.cc.
+ * Packs the arguments of a synchronous op call: numbers into one Float64Array in the order of the op's field
+ * list, typed arrays beside it. Native code then reads memory instead of JavaScript properties, which would
+ * cost more than a small kernel does. The layout is FrameReader's in binding/kernels.cc.
  */
-import type { ArrayView, FieldDescription, KernelArgs, KernelResult, NativeArray, NativeOp } from '../core/addon/contract.js';
+import type {
+  ArrayView,
+  FieldDescription,
+  KernelArgs,
+  KernelResult,
+  NativeArray,
+  NativeOp,
+} from '../core/addon/contract.js';
 
 // rank (0 = absent), which typed array, offset, shape[4], stride[4]
 const MAX_RANK = 4;
@@ -15,11 +22,13 @@ interface Slot {
   readonly rank: number;
 }
 
-const size = (value: unknown): value is number => typeof value === 'number' && value >= 0 && Number.isSafeInteger(value);
+const size = (value: unknown): value is number =>
+  typeof value === 'number' && value >= 0 && Number.isSafeInteger(value);
 
 /**
- * A function that runs `op` with plain arguments and returns the outputs it was given, or returns undefined, having done nothing, when
- * the call needs the general way: outputs to allocate, an argument of an unexpected type or name, which the general way also words.
+ * A function that runs `op` with plain arguments and returns the outputs it was given, or returns undefined,
+ * having done nothing, when the call needs the general way: outputs to allocate, an argument of an unexpected
+ * type or name, which the general way also words.
  */
 export function packedCall(op: NativeOp): (args: KernelArgs) => KernelResult | undefined {
   const slots = new Map<string, Slot>();
@@ -39,7 +48,13 @@ export function packedCall(op: NativeOp): (args: KernelArgs) => KernelResult | u
   const frame = new Float64Array(length);
   const { runPacked } = op;
 
-  const packTensor = (at: number, rank: number, which: number, data: NativeArray, view: ArrayView | undefined): boolean => {
+  const packTensor = (
+    at: number,
+    rank: number,
+    which: number,
+    data: NativeArray,
+    view: ArrayView | undefined,
+  ): boolean => {
     if (!ArrayBuffer.isView(data) || data.buffer instanceof SharedArrayBuffer) return false;
     frame[at] = rank;
     frame[at + 1] = which;
@@ -89,7 +104,12 @@ export function packedCall(op: NativeOp): (args: KernelArgs) => KernelResult | u
         if (index < 0) return undefined;
         frame[at] = index;
       } else {
-        const fits = field.kind === 'flag' ? typeof value === 'boolean' : field.kind === 'integer' ? Number.isSafeInteger(value) : typeof value === 'number';
+        const fits =
+          field.kind === 'flag'
+            ? typeof value === 'boolean'
+            : field.kind === 'integer'
+              ? Number.isSafeInteger(value)
+              : typeof value === 'number';
         if (!fits) return undefined;
         frame[at] = Number(value);
       }

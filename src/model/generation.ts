@@ -1,13 +1,23 @@
 /** Sampling: options, stop rules and text around the native decoder. */
-import { checkOptions, count, JOB, list, natural, required, type Rules, SAMPLING, shown } from '../core/check.js';
+import {
+  checkOptions,
+  count,
+  JOB,
+  list,
+  natural,
+  required,
+  type Rules,
+  SAMPLING,
+  shown,
+} from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail } from '../errors.js';
 import type { PackedSequences } from '../core/addon/contract.js';
 import type { Model } from './model.js';
 
 /**
- * How Model.generate() samples: from softmax(z / temperature), cut by topK, then topP, then minP, and renormalised after each. With the defaults the
- * distribution is the model's own, whole.
+ * How Model.generate() samples: from softmax(z / temperature), cut by topK, then topP, then minP, and
+ * renormalised after each. With the defaults the distribution is the model's own, whole.
  */
 export interface GenerateOptions extends JobOptions {
   /** At most; the model's context may end a completion earlier. */
@@ -26,7 +36,10 @@ export interface GenerateOptions extends JobOptions {
   readonly seed?: number;
   /** Random stream of the first completion: lets a caller split a batch without changing it. Default 0. */
   readonly firstStream?: number;
-  /** Ids, or strings that are one token each. Default: eos_token_id of generation_config.json, else of config.json; [] never stops. */
+  /**
+   * Ids, or strings that are one token each. Default: eos_token_id of generation_config.json, else of
+   * config.json; [] never stops.
+   */
   readonly stop?: readonly (number | string)[];
   /** Completions decoded at a time (bounds the key/value cache). Default 256. */
   readonly maxBatch?: number;
@@ -42,11 +55,23 @@ export interface Completion {
   readonly text: string;
   /** One per completion token, in the distribution sampled from; with temperature 0 in softmax(z). */
   readonly logps: Float32Array;
-  /** 'stop': a stop token, the last of completionIds. 'length': maxNewTokens, or the end of the model's context. */
+  /**
+   * 'stop': a stop token, the last of completionIds. 'length': maxNewTokens, or the end of the model's
+   * context.
+   */
   readonly finishReason: 'stop' | 'length';
 }
 
-const OPTIONS: Rules = { ...SAMPLING, ...JOB, maxNewTokens: required(natural), numReturnSequences: count, seed: natural, firstStream: natural, stop: list, maxBatch: count };
+const OPTIONS: Rules = {
+  ...SAMPLING,
+  ...JOB,
+  maxNewTokens: required(natural),
+  numReturnSequences: count,
+  seed: natural,
+  firstStream: natural,
+  stop: list,
+  maxBatch: count,
+};
 
 export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
   if (stop === undefined) {
@@ -55,31 +80,75 @@ export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
   }
   return stop.map((item) => {
     if (typeof item === 'number') return item;
-    if (typeof item !== 'string') fail('ERR_INVALID_ARG', `model.generate: stop must hold token ids and one-token strings, got ${shown(item)}`);
+    if (typeof item !== 'string')
+      fail(
+        'ERR_INVALID_ARG',
+        `model.generate: stop must hold token ids and one-token strings, got ${shown(item)}`,
+      );
     const ids = model.tokenizer.encode(item, { addSpecialTokens: false });
-    if (ids.length !== 1) fail('ERR_INVALID_ARG', `model.generate: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`);
+    if (ids.length !== 1)
+      fail(
+        'ERR_INVALID_ARG',
+        `model.generate: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`,
+      );
     return ids[0]!;
   });
 }
 
-export async function generate(model: Model, prompts: PackedSequences, options: GenerateOptions): Promise<Completion[]> {
+export async function generate(
+  model: Model,
+  prompts: PackedSequences,
+  options: GenerateOptions,
+): Promise<Completion[]> {
   checkOptions('model.generate', options, OPTIONS);
-  const { maxNewTokens, temperature = 1, topP = 1, topK = 0, minP = 0, numReturnSequences = 1, seed = model.context.seed, firstStream = 0, maxBatch = 256 } = options;
+  const {
+    maxNewTokens,
+    temperature = 1,
+    topP = 1,
+    topK = 0,
+    minP = 0,
+    numReturnSequences = 1,
+    seed = model.context.seed,
+    firstStream = 0,
+    maxBatch = 256,
+  } = options;
   const { maxPositions } = model.spec;
   for (let p = 0; p + 1 < prompts.offsets.length && maxNewTokens > 0; ++p) {
     const length = prompts.offsets[p + 1]! - prompts.offsets[p]!;
-    if (length >= maxPositions) fail('ERR_INVALID_ARG', `model.generate: prompts[${p}] has ${length} tokens, but the model's context is ${maxPositions} and a completion needs at least one; shorten it`);
+    if (length >= maxPositions)
+      fail(
+        'ERR_INVALID_ARG',
+        `model.generate: prompts[${p}] has ${length} tokens, but the model's context is ${maxPositions} and a completion needs at least one; shorten it`,
+      );
   }
-  const result = await runJob(options, (onProgress) => model.native.generate(prompts, {
-    maxNewTokens, temperature, topP, topK, minP, numReturnSequences, seed, firstStream, maxBatch, stop: Int32Array.from(stopIds(model, options.stop)),
-  }, onProgress));
+  const result = await runJob(options, (onProgress) =>
+    model.native.generate(
+      prompts,
+      {
+        maxNewTokens,
+        temperature,
+        topP,
+        topK,
+        minP,
+        numReturnSequences,
+        seed,
+        firstStream,
+        maxBatch,
+        stop: Int32Array.from(stopIds(model, options.stop)),
+      },
+      onProgress,
+    ),
+  );
   const tokenizer = model.maybeTokenizer;
   return Array.from({ length: result.stopped.length }, (_, c): Completion => {
     const prompt = Math.floor(c / numReturnSequences);
     const [begin, end] = [result.offsets[c]!, result.offsets[c + 1]!];
     const completionIds = [...result.ids.subarray(begin, end)];
     return {
-      inputIds: [...prompts.ids.subarray(prompts.offsets[prompt]!, prompts.offsets[prompt + 1]!), ...completionIds],
+      inputIds: [
+        ...prompts.ids.subarray(prompts.offsets[prompt]!, prompts.offsets[prompt + 1]!),
+        ...completionIds,
+      ],
       completionIds,
       text: tokenizer ? tokenizer.decode(completionIds) : '',
       logps: result.logps.slice(begin, end),

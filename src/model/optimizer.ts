@@ -1,5 +1,20 @@
-/** AdamW with decoupled weight decay, fused in one native pass, as in torch.optim.AdamW; gradients are clipped by global L2 norm. */
-import { check, checkOptions, JOB, list, natural, nonNegative, object, positive, required, rule, type Rules } from '../core/check.js';
+/**
+ * AdamW with decoupled weight decay, fused in one native pass, as in torch.optim.AdamW; gradients are clipped
+ * by global L2 norm.
+ */
+import {
+  check,
+  checkOptions,
+  JOB,
+  list,
+  natural,
+  nonNegative,
+  object,
+  positive,
+  required,
+  rule,
+  type Rules,
+} from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail, suggestion } from '../errors.js';
 import { addon } from '../core/addon/addon.js';
@@ -14,7 +29,10 @@ export interface AdamWOptions {
   readonly eps?: number;
   /** Decoupled: p ← p (1 − lr · weightDecay), for every trainable parameter. Default 0 (torch: 0.01). */
   readonly weightDecay?: number;
-  /** Learning-rate multipliers by parameter name, first match wins: e.g. [{ match: /lm_head/, learningRateMultiplier: 10 }]. */
+  /**
+   * Learning-rate multipliers by parameter name, first match wins: e.g. [{ match: /lm_head/,
+   * learningRateMultiplier: 10 }].
+   */
   readonly groups?: readonly { readonly match: RegExp; readonly learningRateMultiplier: number }[];
 }
 
@@ -27,7 +45,10 @@ export interface StoredNumbers {
   readonly dtype: string;
 }
 
-/** A copy of an optimizer's state, Float32Arrays or in a fp64 context Float64Arrays; zeros for what has never been trained. */
+/**
+ * A copy of an optimizer's state, Float32Arrays or in a fp64 context Float64Arrays; zeros for what has never
+ * been trained.
+ */
 export interface OptimizerState {
   /** Updates made. */
   readonly step: number;
@@ -38,16 +59,30 @@ export interface OptimizerState {
 
 const below1 = (value: unknown) => typeof value === 'number' && value >= 0 && value < 1;
 const OPTIONS: Rules = {
-  betas: rule('two numbers in [0, 1)', (value) => Array.isArray(value) && value.length === 2 && value.every(below1)), eps: positive, weightDecay: nonNegative,
-  groups: rule('an array of { match: RegExp, learningRateMultiplier: a number ≥ 0 }', (value) => list.accepts(value) && (value as unknown[]).every((g) =>
-    (g as { match?: unknown } | null)?.match instanceof RegExp && nonNegative.accepts((g as { learningRateMultiplier?: unknown }).learningRateMultiplier))),
+  betas: rule(
+    'two numbers in [0, 1)',
+    (value) => Array.isArray(value) && value.length === 2 && value.every(below1),
+  ),
+  eps: positive,
+  weightDecay: nonNegative,
+  groups: rule(
+    'an array of { match: RegExp, learningRateMultiplier: a number ≥ 0 }',
+    (value) =>
+      list.accepts(value) &&
+      (value as unknown[]).every(
+        (g) =>
+          (g as { match?: unknown } | null)?.match instanceof RegExp &&
+          nonNegative.accepts((g as { learningRateMultiplier?: unknown }).learningRateMultiplier),
+      ),
+  ),
 };
 const STATE: Rules = { step: required(natural), expAvg: required(object), expAvgSq: required(object) };
 const STEP: Rules = { ...JOB, learningRate: required(nonNegative), maxGradNorm: nonNegative };
 
 /**
- * torch.optim.AdamW over a model's trainable parameters (Loshchilov & Hutter 2019): accumulateGradients() adds gradients, step() uses them up. Holds
- * two numbers a parameter in the context's memory; dispose() frees them.
+ * torch.optim.AdamW over a model's trainable parameters (Loshchilov & Hutter 2019): accumulateGradients()
+ * adds gradients, step() uses them up. Holds two numbers a parameter in the context's memory; dispose() frees
+ * them.
  */
 export class AdamW {
   readonly #model: Model;
@@ -68,10 +103,16 @@ export class AdamW {
     this.#betas = betas;
     this.#eps = eps;
     this.#weightDecay = weightDecay;
-    this.#lrScale = Float64Array.from(model.spec.parameters, (p) => groups.find((g) => g.match.test(p.name))?.learningRateMultiplier ?? 1);
+    this.#lrScale = Float64Array.from(
+      model.spec.parameters,
+      (p) => groups.find((g) => g.match.test(p.name))?.learningRateMultiplier ?? 1,
+    );
   }
 
-  /** An optimizer for a copy of the model (same parameters in the same order), with the same settings and state. */
+  /**
+   * An optimizer for a copy of the model (same parameters in the same order), with the same settings and
+   * state.
+   */
   async cloneFor(model: Model): Promise<AdamW> {
     const copy = new AdamW(model, this.#options);
     await copy.loadState(await this.state());
@@ -88,24 +129,31 @@ export class AdamW {
   }
 
   /**
-   * Clips the trainable parameters' gradients, all together, to the L2 norm `maxGradNorm` (default 0 = no clipping), makes one update and zeroes the
-   * gradients. `gradNorm` is the norm before clipping. When it is not finite, `applied` is false, and weights and moments are as they were.
+   * Clips the trainable parameters' gradients, all together, to the L2 norm `maxGradNorm` (default 0 = no
+   * clipping), makes one update and zeroes the gradients. `gradNorm` is the norm before clipping. When it is
+   * not finite, `applied` is false, and weights and moments are as they were.
    * @throws ERR_INVALID_ARG for a learning rate that is not a number ≥ 0.
    */
-  step(options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions): Promise<{ gradNorm: number; applied: boolean }> {
+  step(
+    options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions,
+  ): Promise<{ gradNorm: number; applied: boolean }> {
     checkOptions('AdamW.step', options, STEP);
-    return runJob(options, () => this.#native.step({
-      lr: options.learningRate,
-      beta1: this.#betas[0],
-      beta2: this.#betas[1],
-      eps: this.#eps,
-      weightDecay: this.#weightDecay,
-      maxGradNorm: options.maxGradNorm ?? 0,
-      lrScale: this.#lrScale,
-    }));
+    return runJob(options, () =>
+      this.#native.step({
+        lr: options.learningRate,
+        beta1: this.#betas[0],
+        beta2: this.#betas[1],
+        eps: this.#eps,
+        weightDecay: this.#weightDecay,
+        maxGradNorm: options.maxGradNorm ?? 0,
+        lrScale: this.#lrScale,
+      }),
+    );
   }
 
-  /** One parameter's moment, and from where a file stores it: checkpoints hold one tensor at a time in memory. */
+  /**
+   * One parameter's moment, and from where a file stores it: checkpoints hold one tensor at a time in memory.
+   */
   readMoment(name: string, which: Moment): Promise<RealArray> {
     return this.#native.readState(this.#index(name), which).promise;
   }
@@ -115,7 +163,14 @@ export class AdamW {
   }
   #index(name: string): number {
     const index = this.#model.spec.parameters.findIndex((p) => p.name === name);
-    if (index < 0) fail('ERR_INVALID_ARG', `AdamW: there is no parameter '${name}'.${suggestion(name, this.#model.spec.parameters.map((p) => p.name))}`);
+    if (index < 0)
+      fail(
+        'ERR_INVALID_ARG',
+        `AdamW: there is no parameter '${name}'.${suggestion(
+          name,
+          this.#model.spec.parameters.map((p) => p.name),
+        )}`,
+      );
     return index;
   }
 

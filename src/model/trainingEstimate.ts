@@ -1,4 +1,7 @@
-/** What a training run will hold in memory, before it begins: parameters and their companions, and the native plan of the largest step. */
+/**
+ * What a training run will hold in memory, before it begins: parameters and their companions, and the native
+ * plan of the largest step.
+ */
 import { anything, checkOptions, count, flag, object, required, rule, type Rules } from '../core/check.js';
 import type { Model, Trainable } from './model.js';
 
@@ -6,7 +9,10 @@ import type { Model, Trainable } from './model.js';
 export interface TrainingShape {
   /** Sequences of one update. */
   readonly sequences: number;
-  /** Tokens of the longest sequence, and how many of them are scored at most. Default of scoredLength: all but the first. */
+  /**
+   * Tokens of the longest sequence, and how many of them are scored at most. Default of scoredLength: all but
+   * the first.
+   */
   readonly sequenceLength: number;
   readonly scoredLength?: number;
   /** As accumulateGradients'. */
@@ -14,15 +20,26 @@ export interface TrainingShape {
   readonly gradientCheckpointing?: boolean;
   /** Default: what is trainable now. */
   readonly trainable?: Trainable;
-  /** A reference model is held beside this one; 'exact' = for the KL over the whole vocabulary, which runs it within the update. */
+  /**
+   * A reference model is held beside this one; 'exact' = for the KL over the whole vocabulary, which runs it
+   * within the update.
+   */
   readonly reference?: boolean | 'exact';
   /** Completions that are sampled before the update. */
-  readonly sampling?: { readonly prompts: number; readonly promptLength: number; readonly numReturnSequences: number; readonly maxNewTokens: number };
+  readonly sampling?: {
+    readonly prompts: number;
+    readonly promptLength: number;
+    readonly numReturnSequences: number;
+    readonly maxNewTokens: number;
+  };
 }
 
 /** Bytes. */
 export interface TrainingEstimate {
-  /** The peak: what is held throughout (weights, gradients, optimizer, reference, features) and the largest of the phases. */
+  /**
+   * The peak: what is held throughout (weights, gradients, optimizer, reference, features) and the largest of
+   * the phases.
+   */
   readonly bytes: number;
   readonly weights: number;
   /** Of the trainable parameters, and AdamW's two moments of each. */
@@ -38,33 +55,71 @@ export interface TrainingEstimate {
 }
 
 const OPTIONS: Rules = {
-  sequences: required(count), sequenceLength: required(count), scoredLength: count, maxTokens: count, gradientCheckpointing: flag, trainable: anything,
-  reference: rule("true, false or 'exact'", (value) => typeof value === 'boolean' || value === 'exact'), sampling: object,
+  sequences: required(count),
+  sequenceLength: required(count),
+  scoredLength: count,
+  maxTokens: count,
+  gradientCheckpointing: flag,
+  trainable: anything,
+  reference: rule("true, false or 'exact'", (value) => typeof value === 'boolean' || value === 'exact'),
+  sampling: object,
 };
-const SIZES: Rules = { prompts: required(count), promptLength: required(count), numReturnSequences: required(count), maxNewTokens: required(count) };
+const SIZES: Rules = {
+  prompts: required(count),
+  promptLength: required(count),
+  numReturnSequences: required(count),
+  maxNewTokens: required(count),
+};
 
 /** @throws ERR_INVALID_ARG for a size that is not a positive integer. */
 export function estimateTraining(model: Model, shape: TrainingShape): TrainingEstimate {
   const caller = 'model.estimateTraining';
   checkOptions(caller, shape, OPTIONS, { argument: 'shape' });
   if (shape.sampling !== undefined) checkOptions(`${caller}: sampling`, shape.sampling, SIZES);
-  const { sequences, sequenceLength, scoredLength = Math.max(sequenceLength - 1, 1), maxTokens, gradientCheckpointing = false, reference = false, sampling } = shape;
+  const {
+    sequences,
+    sequenceLength,
+    scoredLength = Math.max(sequenceLength - 1, 1),
+    maxTokens,
+    gradientCheckpointing = false,
+    reference = false,
+    sampling,
+  } = shape;
   const mask = shape.trainable === undefined ? undefined : model.trainableMask(shape.trainable);
   const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
   const classifierOnly = trainable.every((p) => p.role === 'classifier');
   const real = model.context.math === 'fp64' ? 8 : 4;
   const gradients = real * trainable.reduce((sum, p) => sum + p.size, 0);
   const phases = model.native.footprint({
-    sequences, sequenceLength, scoredLength, ...(maxTokens ? { maxTokens } : {}), gradientCheckpointing, exactKl: reference === 'exact',
-    classifier: trainable.some((p) => p.role === (model.tied ? 'embedding' : 'classifier')), body: !classifierOnly,
-    lowestLayer: trainable.reduce((lowest, p) => (/^(final_norm|classifier)/.test(p.role) ? lowest : Math.min(lowest, Math.max(p.layer, 0))), model.spec.layers),
+    sequences,
+    sequenceLength,
+    scoredLength,
+    ...(maxTokens ? { maxTokens } : {}),
+    gradientCheckpointing,
+    exactKl: reference === 'exact',
+    classifier: trainable.some((p) => p.role === (model.tied ? 'embedding' : 'classifier')),
+    body: !classifierOnly,
+    lowestLayer: trainable.reduce(
+      (lowest, p) =>
+        /^(final_norm|classifier)/.test(p.role) ? lowest : Math.min(lowest, Math.max(p.layer, 0)),
+      model.spec.layers,
+    ),
     ...(sampling ?? { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 }),
   });
   const { weights, accumulate: activations, score: scoring, generate: sampled } = phases;
   const held = {
-    weights, gradients, optimizer: 2 * gradients, reference: reference ? weights : 0,
+    weights,
+    gradients,
+    optimizer: 2 * gradients,
+    reference: reference ? weights : 0,
     features: classifierOnly && sampling ? real * sequences * scoredLength * model.spec.hiddenSize : 0,
   };
   const throughout = Object.values(held).reduce((a, b) => a + b);
-  return { bytes: throughout + Math.max(activations, sampling || reference ? scoring : 0, sampled), ...held, activations, scoring, sampling: sampled };
+  return {
+    bytes: throughout + Math.max(activations, sampling || reference ? scoring : 0, sampled),
+    ...held,
+    activations,
+    scoring,
+    sampling: sampled,
+  };
 }

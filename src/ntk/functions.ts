@@ -1,11 +1,16 @@
-/** Samples as lists of scalar functions over shared forward passes: every output mode is a way to make this list. */
+/**
+ * Samples as lists of scalar functions over shared forward passes: every output mode is a way to make this
+ * list.
+ */
 import { check, shown } from '../core/check.js';
 import { fail } from '../errors.js';
 import { checkSamples, packSequences, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
 import type { NativeFunctions } from '../core/addon/contract.js';
 
-/** 'sequence': one function Σ log π per sample; 'token': one per scored position, samples one after the other. */
+/**
+ * 'sequence': one function Σ log π per sample; 'token': one per scored position, samples one after the other.
+ */
 export type Level = 'sequence' | 'token';
 
 class Builder {
@@ -25,9 +30,12 @@ class Builder {
   }
   build(output: 'logp' | 'logit'): NativeFunctions {
     return {
-      ...this.packed, output,
-      sequence: Int32Array.from(this.sequence), termOffsets: Int32Array.from(this.termOffsets),
-      rows: Int32Array.from(this.rows), targets: Int32Array.from(this.targets),
+      ...this.packed,
+      output,
+      sequence: Int32Array.from(this.sequence),
+      termOffsets: Int32Array.from(this.termOffsets),
+      rows: Int32Array.from(this.rows),
+      targets: Int32Array.from(this.targets),
     };
   }
 }
@@ -35,28 +43,58 @@ class Builder {
 function checked(caller: string, model: Model, samples: readonly Sample[]): Builder {
   check(caller, 'model', model, modelRule);
   checkSamples(caller, samples);
-  packSequences(caller, model, samples.map((sample) => sample.inputIds));
+  packSequences(
+    caller,
+    model,
+    samples.map((sample) => sample.inputIds),
+  );
   samples.forEach(({ inputIds, scoreFrom }, s) => {
     if (!(Number.isInteger(scoreFrom) && scoreFrom >= 1 && scoreFrom < inputIds.length))
-      fail('ERR_INVALID_ARG', `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${shown(scoreFrom)}`);
+      fail(
+        'ERR_INVALID_ARG',
+        `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${shown(scoreFrom)}`,
+      );
   });
-  // The last token is a target only. Without its row, functions of whole samples use all rows of the forward pass, and nothing is gathered for them.
-  return new Builder(packSequences(caller, model, samples.map((sample) => sample.inputIds.slice(0, -1))));
+  // The last token is a target only. Without its row, functions of whole samples use all rows of the forward
+  // pass, and nothing is gathered for them.
+  return new Builder(
+    packSequences(
+      caller,
+      model,
+      samples.map((sample) => sample.inputIds.slice(0, -1)),
+    ),
+  );
 }
 
 /** Log-probabilities of the scored tokens, summed per sample or one by one. */
-export function targetFunctions(caller: string, model: Model, samples: readonly Sample[], level: Level): NativeFunctions {
+export function targetFunctions(
+  caller: string,
+  model: Model,
+  samples: readonly Sample[],
+  level: Level,
+): NativeFunctions {
   const builder = checked(caller, model, samples);
   samples.forEach(({ inputIds, scoreFrom }, s) => {
-    const terms = Array.from({ length: inputIds.length - scoreFrom }, (_, i) => [scoreFrom + i - 1, inputIds[scoreFrom + i]!] as const);
+    const terms = Array.from(
+      { length: inputIds.length - scoreFrom },
+      (_, i) => [scoreFrom + i - 1, inputIds[scoreFrom + i]!] as const,
+    );
     if (level === 'sequence') builder.add(s, terms);
     else for (const term of terms) builder.add(s, [term]);
   });
   return builder.build('logp');
 }
 
-/** Logits z_v of chosen vocabulary entries at the states inputIds[<t], t ≥ scoreFrom: state by state, entries in the order given. */
-export function logitFunctions(caller: string, model: Model, samples: readonly Sample[], entries: readonly number[]): NativeFunctions {
+/**
+ * Logits z_v of chosen vocabulary entries at the states inputIds[<t], t ≥ scoreFrom: state by state, entries
+ * in the order given.
+ */
+export function logitFunctions(
+  caller: string,
+  model: Model,
+  samples: readonly Sample[],
+  entries: readonly number[],
+): NativeFunctions {
   const builder = checked(caller, model, samples);
   samples.forEach(({ inputIds, scoreFrom }, s) => {
     for (let t = scoreFrom; t < inputIds.length; ++t) for (const v of entries) builder.add(s, [[t - 1, v]]);
@@ -65,14 +103,24 @@ export function logitFunctions(caller: string, model: Model, samples: readonly S
 }
 
 /** log π(target | prefix): one function per prefix. */
-export function lastLogpFunctions(caller: string, model: Model, prefixes: readonly (readonly number[])[], targets: readonly number[]): NativeFunctions {
+export function lastLogpFunctions(
+  caller: string,
+  model: Model,
+  prefixes: readonly (readonly number[])[],
+  targets: readonly number[],
+): NativeFunctions {
   const builder = new Builder(packSequences(caller, model, prefixes, 'prefixes'));
   prefixes.forEach((prefix, s) => builder.add(s, [[prefix.length - 1, targets[s]!]]));
   return builder.build('logp');
 }
 
 /** Logits of chosen entries at the last position of each prefix. */
-export function lastLogitFunctions(caller: string, model: Model, prefixes: readonly (readonly number[])[], entries: readonly number[]): NativeFunctions {
+export function lastLogitFunctions(
+  caller: string,
+  model: Model,
+  prefixes: readonly (readonly number[])[],
+  entries: readonly number[],
+): NativeFunctions {
   const builder = new Builder(packSequences(caller, model, prefixes, 'prefixes'));
   prefixes.forEach((prefix, s) => {
     for (const v of entries) builder.add(s, [[prefix.length - 1, v]]);

@@ -26,7 +26,10 @@ export function byteBudget(caller: string, maxBytes: number | undefined): number
 /** What is left of the budget for working memory beside a result. */
 export function reserve(caller: string, budget: number, resultBytes: number, cheaper: string): number {
   if (resultBytes >= budget)
-    fail('ERR_OUT_OF_MEMORY', `${caller}: the result alone needs ${resultBytes} bytes, but maxBytes is ${budget}; ${cheaper}`);
+    fail(
+      'ERR_OUT_OF_MEMORY',
+      `${caller}: the result alone needs ${resultBytes} bytes, but maxBytes is ${budget}; ${cheaper}`,
+    );
   return budget - resultBytes;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Empirical-NTK Gram matrices K[i, j] = ⟨∇f_i, ∇f_j⟩ of a language model, whole, by parameter, or split into the paper's
- * representation and gradient components (arXiv 2601.04670).
+ * Empirical-NTK Gram matrices K[i, j] = ⟨∇f_i, ∇f_j⟩ of a language model, whole, by parameter, or split into
+ * the paper's representation and gradient components (arXiv 2601.04670).
  */
 import { check, checkOptions, choice, flag, rule, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
@@ -12,23 +12,37 @@ import type { NativeFunctions, NativeGramOptions } from '../core/addon/contract.
 import { type Level, logitFunctions, targetFunctions } from './functions.js';
 import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './gradientCall.js';
 
-/** As neural-tangents' NtkImplementation. 'auto' is 'structured-derivatives', which chooses its form matrix by matrix by cost. */
-export type Implementation = 'auto' | 'jacobian-contraction' | 'ntk-vector-products' | 'structured-derivatives';
 /**
- * 'target': log-probabilities of the scored tokens. 'full': all V × V logit blocks between states, [m1, m2, V, V]. 'trace': their traces
- * Σ_v K_vv, [m1, m2], not normalised. m = scored positions. The last two cost V backward passes: for small vocabularies.
+ * As neural-tangents' NtkImplementation. 'auto' is 'structured-derivatives', which chooses its form matrix by
+ * matrix by cost.
+ */
+export type Implementation =
+  | 'auto'
+  | 'jacobian-contraction'
+  | 'ntk-vector-products'
+  | 'structured-derivatives';
+/**
+ * 'target': log-probabilities of the scored tokens. 'full': all V × V logit blocks between states, [m1, m2,
+ * V, V]. 'trace': their traces Σ_v K_vv, [m1, m2], not normalised. m = scored positions. The last two cost V
+ * backward passes: for small vocabularies.
  */
 export type Outputs = 'target' | 'trace' | 'full';
 
 /** Which functions ntk.gram() takes of the samples, and how it multiplies their gradients. */
 export interface GramOptions extends GradientCallOptions {
-  /** 'sequence' (default): one function Σ log π per sample. 'token': one log π per scored token, samples one after the other. */
+  /**
+   * 'sequence' (default): one function Σ log π per sample. 'token': one log π per scored token, samples one
+   * after the other.
+   */
   readonly level?: Level;
   /** Default 'target'. */
   readonly outputs?: Outputs;
   /** All give the same kernel to rounding. Default 'auto'. */
   readonly implementation?: Implementation;
-  /** Also one kernel per parameter (and 'classifier use' and 'cross' terms of a tied matrix); they sum to the whole. */
+  /**
+   * Also one kernel per parameter (and 'classifier use' and 'cross' terms of a tied matrix); they sum to the
+   * whole.
+   */
   readonly parts?: boolean;
 }
 
@@ -46,7 +60,10 @@ export interface GramResult {
   readonly cost: { readonly blocks: number; readonly bytes: number };
 }
 
-/** A kernel split as in 2601.04670: K = R + G, and for a tied matrix the cross terms apart. Row-major, each of `shape`. */
+/**
+ * A kernel split as in 2601.04670: K = R + G, and for a tied matrix the cross terms apart. Row-major, each of
+ * `shape`.
+ */
 export interface DecomposeResult {
   /** ⟨φ, φ′⟩⟨d, d′⟩: what moving the classifier does. */
   readonly representation: Float64Array;
@@ -70,30 +87,68 @@ export interface Call {
 
 const DECOMPOSE: Rules = { ...GRADIENT_CALL, ...LEVEL };
 const GRAM: Rules = {
-  ...DECOMPOSE, outputs: choice('target', 'trace', 'full'), implementation: choice('auto', 'jacobian-contraction', 'ntk-vector-products', 'structured-derivatives'), parts: flag,
+  ...DECOMPOSE,
+  outputs: choice('target', 'trace', 'full'),
+  implementation: choice('auto', 'jacobian-contraction', 'ntk-vector-products', 'structured-derivatives'),
+  parts: flag,
 };
-const SECOND = rule('an array of samples, or null for those of x1; options are the fourth argument', Array.isArray);
+const SECOND = rule(
+  'an array of samples, or null for those of x1; options are the fourth argument',
+  Array.isArray,
+);
 
 /** @internal The arguments that all kernels take. */
-export function checkKernelCall(caller: string, model: Model, x2: unknown, options: unknown, rules: Rules): void {
+export function checkKernelCall(
+  caller: string,
+  model: Model,
+  x2: unknown,
+  options: unknown,
+  rules: Rules,
+): void {
   check(caller, 'model', model, modelRule);
   if (x2 !== undefined && x2 !== null) check(caller, 'x2', x2, SECOND);
   checkOptions(caller, options, rules);
 }
 /** @internal As gram's. */
-export const checkGramCall = (caller: string, model: Model, x2: unknown, options: unknown): void => checkKernelCall(caller, model, x2, options, GRAM);
+export const checkGramCall = (caller: string, model: Model, x2: unknown, options: unknown): void =>
+  checkKernelCall(caller, model, x2, options, GRAM);
 
 /** @internal */
-export const resolve = (implementation: Implementation = 'auto') => (implementation === 'auto' ? 'structured-derivatives' : implementation);
+export const resolve = (implementation: Implementation = 'auto') =>
+  implementation === 'auto' ? 'structured-derivatives' : implementation;
 
 /** @internal Checks and lists the functions of a call, without running anything. */
-export function prepare(caller: string, model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, split: NativeGramOptions['split'], functions: (samples: readonly Sample[]) => NativeFunctions): Call {
+export function prepare(
+  caller: string,
+  model: Model,
+  x1: readonly Sample[],
+  x2: readonly Sample[] | null | undefined,
+  options: GramOptions,
+  split: NativeGramOptions['split'],
+  functions: (samples: readonly Sample[]) => NativeFunctions,
+): Call {
   const first = functions(x1);
   const second = x2 ? functions(x2) : null;
   const entries = first.sequence.length * (second ?? first).sequence.length;
   const matrices = split === 'total' ? 1 : split === 'components' ? 4 : model.spec.parameters.length + 3;
-  const maxBytes = reserve(caller, byteBudget(caller, options.maxBytes), 8 * entries * matrices, cheaper(options));
-  return { caller, model, first, second, options: { implementation: resolve(options.implementation), split, wanted: wantedMask(caller, model, options.params), maxBytes } };
+  const maxBytes = reserve(
+    caller,
+    byteBudget(caller, options.maxBytes),
+    8 * entries * matrices,
+    cheaper(options),
+  );
+  return {
+    caller,
+    model,
+    first,
+    second,
+    options: {
+      implementation: resolve(options.implementation),
+      split,
+      wanted: wantedMask(caller, model, options.params),
+      maxBytes,
+    },
+  };
 }
 
 function cheaper({ outputs = 'target', level = 'sequence', parts = false }: GramOptions): string {
@@ -104,24 +159,39 @@ function cheaper({ outputs = 'target', level = 'sequence', parts = false }: Gram
   return `use ${calls.join(', or ')}`;
 }
 
-const run = ({ model, first, second, options }: Call, job: GramOptions) => runJob(job, (onProgress) => model.native.gram(first, second, options, onProgress));
+const run = ({ model, first, second, options }: Call, job: GramOptions) =>
+  runJob(job, (onProgress) => model.native.gram(first, second, options, onProgress));
 const add = (into: Float64Array, from: Float64Array) => from.forEach((value, i) => (into[i]! += value));
 
 /**
  * The kernel between samples x1 and x2 (or x1 and itself).
- * @throws ERR_INVALID_ARG (samples, non-finite weights), ERR_OUT_OF_MEMORY (the budget, with both sizes and a cheaper call), ERR_UNSUPPORTED.
+ * @throws ERR_INVALID_ARG (samples, non-finite weights), ERR_OUT_OF_MEMORY (the budget, with both sizes and a
+ * cheaper call), ERR_UNSUPPORTED.
  */
-export async function gram(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: GramOptions = {}): Promise<GramResult> {
+export async function gram(
+  model: Model,
+  x1: readonly Sample[],
+  x2?: readonly Sample[] | null,
+  options: GramOptions = {},
+): Promise<GramResult> {
   checkGramCall('ntk.gram', model, x2, options);
   const { level = 'sequence', outputs = 'target', parts = false } = options;
   if (outputs !== 'target') return logitGram(model, x1, x2, options, outputs);
-  const call = prepare('ntk.gram', model, x1, x2, options, parts ? 'parameters' : 'total', (samples) => targetFunctions('ntk.gram', model, samples, level));
+  const call = prepare('ntk.gram', model, x1, x2, options, parts ? 'parameters' : 'total', (samples) =>
+    targetFunctions('ntk.gram', model, samples, level),
+  );
   const plan = model.native.planGram(call.first, call.second, call.options);
   const matrices = await run(call, options);
   const shape = [call.first.sequence.length, (call.second ?? call.first).sequence.length];
-  const done = { shape, implementation: call.options.implementation, cost: { blocks: plan.blocks, bytes: plan.bytes } };
+  const done = {
+    shape,
+    implementation: call.options.implementation,
+    cost: { blocks: plan.blocks, bytes: plan.bytes },
+  };
   if (!parts) return { kernel: matrices[0]!, ...done };
-  const named = partNames(model).map((name, i) => ({ name, kernel: matrices[i]! })).filter(({ kernel }) => kernel.some((value) => value !== 0));
+  const named = partNames(model)
+    .map((name, i) => ({ name, kernel: matrices[i]! }))
+    .filter(({ kernel }) => kernel.some((value) => value !== 0));
   const kernel = new Float64Array(shape[0]! * shape[1]!);
   for (const part of named) add(kernel, part.kernel);
   return { kernel, parts: named, ...done };
@@ -132,22 +202,39 @@ export function partNames(model: Model): string[] {
   const parameters = model.spec.parameters;
   const classifier = parameters.find((p) => p.role === 'classifier')?.name;
   const embedding = parameters.find((p) => p.role === 'embedding')!.name;
-  return [...parameters.map((p) => p.name), classifier ?? `${embedding} (as classifier)`, `${embedding} (cross)`];
+  return [
+    ...parameters.map((p) => p.name),
+    classifier ?? `${embedding} (as classifier)`,
+    `${embedding} (cross)`,
+  ];
 }
 
-async function logitGram(model: Model, x1: readonly Sample[], x2: readonly Sample[] | null | undefined, options: GramOptions, outputs: 'trace' | 'full'): Promise<GramResult> {
+async function logitGram(
+  model: Model,
+  x1: readonly Sample[],
+  x2: readonly Sample[] | null | undefined,
+  options: GramOptions,
+  outputs: 'trace' | 'full',
+): Promise<GramResult> {
   checkSamples('ntk.gram', x1);
   if (x2) checkSamples('ntk.gram', x2, 'x2');
-  if (options.parts) fail('ERR_UNSUPPORTED', `ntk.gram: parts are not available for outputs '${outputs}'; use outputs 'target', or params to choose a part`);
+  if (options.parts)
+    fail(
+      'ERR_UNSUPPORTED',
+      `ntk.gram: parts are not available for outputs '${outputs}'; use outputs 'target', or params to choose a part`,
+    );
   const V = model.spec.vocabSize;
   const all = Array.from({ length: V }, (_, v) => v);
-  const states = (samples: readonly Sample[]) => samples.reduce((sum, s) => sum + s.inputIds.length - s.scoreFrom, 0);
+  const states = (samples: readonly Sample[]) =>
+    samples.reduce((sum, s) => sum + s.inputIds.length - s.scoreFrom, 0);
   const [m1, m2] = [states(x1), states(x2 ?? x1)];
   const chosen = outputs === 'full' ? [all] : all.map((v) => [v]);
   let kernel: Float64Array = new Float64Array(0);
   let cost = { blocks: 0, bytes: 0 };
   for (const [i, entries] of chosen.entries()) {
-    const call = prepare('ntk.gram', model, x1, x2, options, 'total', (samples) => logitFunctions('ntk.gram', model, samples, entries));
+    const call = prepare('ntk.gram', model, x1, x2, options, 'total', (samples) =>
+      logitFunctions('ntk.gram', model, samples, entries),
+    );
     cost = model.native.planGram(call.first, call.second, call.options);
     const [block] = await run(call, { ...options, onProgress: undefined });
     if (i === 0) kernel = block!;
@@ -160,15 +247,39 @@ async function logitGram(model: Model, x1: readonly Sample[], x2: readonly Sampl
   const blocks = new Float64Array(kernel.length);
   for (let i = 0; i < m1; ++i)
     for (let j = 0; j < m2; ++j)
-      for (let v = 0; v < V; ++v) blocks.set(kernel.subarray((i * V + v) * m2 * V + j * V, (i * V + v) * m2 * V + (j + 1) * V), ((i * m2 + j) * V + v) * V);
+      for (let v = 0; v < V; ++v)
+        blocks.set(
+          kernel.subarray((i * V + v) * m2 * V + j * V, (i * V + v) * m2 * V + (j + 1) * V),
+          ((i * m2 + j) * V + v) * V,
+        );
   return { kernel: blocks, shape: [m1, m2, V, V], implementation, cost };
 }
 
-/** The kernel split into the paper's representation and gradient components, and the cross terms of a tied model. */
-export async function decompose(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: Omit<GramOptions, 'outputs' | 'parts' | 'implementation'> = {}): Promise<DecomposeResult> {
+/**
+ * The kernel split into the paper's representation and gradient components, and the cross terms of a tied
+ * model.
+ */
+export async function decompose(
+  model: Model,
+  x1: readonly Sample[],
+  x2?: readonly Sample[] | null,
+  options: Omit<GramOptions, 'outputs' | 'parts' | 'implementation'> = {},
+): Promise<DecomposeResult> {
   checkKernelCall('ntk.decompose', model, x2, options, DECOMPOSE);
-  const call = prepare('ntk.decompose', model, x1, x2, options, 'components', (samples) => targetFunctions('ntk.decompose', model, samples, options.level ?? 'sequence'));
-  const [representation, gradient, cross] = (await run(call, options)) as [Float64Array, Float64Array, Float64Array];
+  const call = prepare('ntk.decompose', model, x1, x2, options, 'components', (samples) =>
+    targetFunctions('ntk.decompose', model, samples, options.level ?? 'sequence'),
+  );
+  const [representation, gradient, cross] = (await run(call, options)) as [
+    Float64Array,
+    Float64Array,
+    Float64Array,
+  ];
   const total = representation.map((value, i) => value + gradient[i]! + cross[i]!);
-  return { representation, gradient, cross, total, shape: [call.first.sequence.length, (call.second ?? call.first).sequence.length] };
+  return {
+    representation,
+    gradient,
+    cross,
+    total,
+    shape: [call.first.sequence.length, (call.second ?? call.first).sequence.length],
+  };
 }

@@ -1,4 +1,7 @@
-/** What a kernel will cost, before it is computed: the native plan's FLOPs and bytes, and seconds from a matmul rate measured on the spot. */
+/**
+ * What a kernel will cost, before it is computed: the native plan's FLOPs and bytes, and seconds from a
+ * matmul rate measured on the spot.
+ */
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
@@ -12,7 +15,10 @@ export interface Estimate {
   readonly implementation: Exclude<Implementation, 'auto'>;
   /** Functions of x1 and of x2. */
   readonly shape: readonly [number, number];
-  /** Of matrix products: all, and those of passes over the model among them. Norms, activations and copies come on top. */
+  /**
+   * Of matrix products: all, and those of passes over the model among them. Norms, activations and copies
+   * come on top.
+   */
   readonly flops: number;
   readonly passFlops: number;
   /** Working memory of the largest step, and the result's. */
@@ -25,7 +31,11 @@ export interface Estimate {
   /** Measured now: a matrix product with this model's widths on this context's threads. */
   readonly flopsPerSecond: number;
   /** How each matrix is contracted ('structured-derivatives'); a fused layer goes by its first weight. */
-  readonly choices: readonly { readonly name: string; readonly form: 'ghost' | 'blocked'; readonly flops: number }[];
+  readonly choices: readonly {
+    readonly name: string;
+    readonly form: 'ghost' | 'blocked';
+    readonly flops: number;
+  }[];
 }
 
 const ROWS = 256;
@@ -33,7 +43,10 @@ const MEASURE_MS = 20;
 const REPETITIONS = 8;
 const rates = new WeakMap<object, Map<string, number>>();
 
-/** FLOP/s of (ROWS, C) · (C, F): the best of REPETITIONS, or of what fits in MEASURE_MS, remembered per context and shape. */
+/**
+ * FLOP/s of (ROWS, C) · (C, F): the best of REPETITIONS, or of what fits in MEASURE_MS, remembered per
+ * context and shape.
+ */
 function matmulRate(model: Model): number {
   const { hiddenSize: C, mlpSize: F } = model.spec;
   const known = rates.get(model.context) ?? new Map<string, number>();
@@ -43,7 +56,10 @@ function matmulRate(model: Model): number {
   if (before) return before;
   const gemm = addon.ops.find((op) => op.name === 'gemm')!;
   const Real = model.context.math === 'fp64' ? Float64Array : Float32Array;
-  const matrix = (rows: number, columns: number) => ({ data: new Real(rows * columns).fill(0.5), shape: [rows, columns] });
+  const matrix = (rows: number, columns: number) => ({
+    data: new Real(rows * columns).fill(0.5),
+    shape: [rows, columns],
+  });
   // In the double reference a large product takes long: fewer rows say as much.
   const rows = model.context.math === 'fp64' ? 8 : ROWS;
   const args = { a: matrix(rows, C), b: matrix(C, F), c: matrix(rows, F) };
@@ -60,18 +76,28 @@ function matmulRate(model: Model): number {
 }
 
 /**
- * The cost of ntk.gram (or, with parts, of its parts) with the same arguments. Runs nothing but a matrix product of some milliseconds.
+ * The cost of ntk.gram (or, with parts, of its parts) with the same arguments. Runs nothing but a matrix
+ * product of some milliseconds.
  * @throws as ntk.gram for bad samples and for a budget that cannot hold one function's step.
  */
-export async function estimate(model: Model, x1: readonly Sample[], x2?: readonly Sample[] | null, options: GramOptions = {}): Promise<Estimate> {
+export async function estimate(
+  model: Model,
+  x1: readonly Sample[],
+  x2?: readonly Sample[] | null,
+  options: GramOptions = {},
+): Promise<Estimate> {
   const caller = 'ntk.estimate';
   checkGramCall(caller, model, x2, options);
   const { level = 'sequence', outputs = 'target', parts = false } = options;
   const V = model.spec.vocabSize;
-  if (outputs !== 'target' && parts) fail('ERR_UNSUPPORTED', `${caller}: parts are not available for outputs '${outputs}'`);
+  if (outputs !== 'target' && parts)
+    fail('ERR_UNSUPPORTED', `${caller}: parts are not available for outputs '${outputs}'`);
   const entries = outputs === 'full' ? Array.from({ length: V }, (_, v) => v) : [0];
   const call = prepare(caller, model, x1, x2, options, parts ? 'parameters' : 'total', (samples) =>
-    outputs === 'target' ? targetFunctions(caller, model, samples, level) : logitFunctions(caller, model, samples, entries));
+    outputs === 'target'
+      ? targetFunctions(caller, model, samples, level)
+      : logitFunctions(caller, model, samples, entries),
+  );
   const plan = model.native.planGram(call.first, call.second, call.options);
   const times = outputs === 'trace' ? V : 1;
   const shape = [call.first.sequence.length, (call.second ?? call.first).sequence.length] as const;
@@ -86,6 +112,10 @@ export async function estimate(model: Model, x1: readonly Sample[], x2?: readonl
     blocks: plan.blocks,
     seconds: (times * plan.flops) / flopsPerSecond,
     flopsPerSecond,
-    choices: plan.choices.map(({ parameter, form, flops }) => ({ name: model.spec.parameters[parameter]!.name, form, flops: times * flops })),
+    choices: plan.choices.map(({ parameter, form, flops }) => ({
+      name: model.spec.parameters[parameter]!.name,
+      form,
+      flops: times * flops,
+    })),
   };
 }

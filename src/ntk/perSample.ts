@@ -9,10 +9,20 @@ import { wantedMask } from '../model/selection.js';
 import type { NativeFunctions } from '../core/addon/contract.js';
 import { lastLogitFunctions, type Level, targetFunctions } from './functions.js';
 import { gram } from './gram.js';
-import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, realBytes, reserve } from './gradientCall.js';
+import {
+  byteBudget,
+  GRADIENT_CALL,
+  type GradientCallOptions,
+  LEVEL,
+  realBytes,
+  reserve,
+} from './gradientCall.js';
 
 const GRADIENTS: Rules = { ...GRADIENT_CALL, ...LEVEL };
-const JACOBIAN: Rules = { ...GRADIENT_CALL, outputs: rule("'all' or an array of token ids", (value) => value === 'all' || Array.isArray(value)) };
+const JACOBIAN: Rules = {
+  ...GRADIENT_CALL,
+  outputs: rule("'all' or an array of token ids", (value) => value === 'all' || Array.isArray(value)),
+};
 
 /** Where a parameter's numbers lie in a row. */
 export interface LayoutEntry {
@@ -37,21 +47,49 @@ async function rows(caller: string, model: Model, functions: NativeFunctions, op
   const wanted = wantedMask(caller, model, options.params);
   const { layout, width } = layoutOf(model, wanted);
   const result = realBytes(model) * functions.sequence.length * width;
-  const maxBytes = reserve(caller, byteBudget(caller, options.maxBytes), result, `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ntk.gram for their products instead`);
-  const tensor = new Tensor(await runJob(options, (onProgress) => model.native.perSampleGradients(functions, { wanted, maxBytes }, onProgress)));
+  const maxBytes = reserve(
+    caller,
+    byteBudget(caller, options.maxBytes),
+    result,
+    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ntk.gram for their products instead`,
+  );
+  const tensor = new Tensor(
+    await runJob(options, (onProgress) =>
+      model.native.perSampleGradients(functions, { wanted, maxBytes }, onProgress),
+    ),
+  );
   return { tensor, layout, width };
 }
 
-/** ∇f of every sample, (n, P) over the chosen parameters. @throws ERR_OUT_OF_MEMORY naming the bytes and the cheaper call. */
-export async function perSampleGradients(model: Model, samples: readonly Sample[], options: GradientCallOptions & { readonly level?: Level } = {}): Promise<{ gradients: Tensor; layout: LayoutEntry[] }> {
+/**
+ * ∇f of every sample, (n, P) over the chosen parameters. @throws ERR_OUT_OF_MEMORY naming the bytes and the
+ * cheaper call.
+ */
+export async function perSampleGradients(
+  model: Model,
+  samples: readonly Sample[],
+  options: GradientCallOptions & { readonly level?: Level } = {},
+): Promise<{ gradients: Tensor; layout: LayoutEntry[] }> {
   const caller = 'perSampleGradients';
   checkOptions(caller, options, GRADIENTS);
-  const { tensor, layout } = await rows(caller, model, targetFunctions(caller, model, samples, options.level ?? 'sequence'), options);
+  const { tensor, layout } = await rows(
+    caller,
+    model,
+    targetFunctions(caller, model, samples, options.level ?? 'sequence'),
+    options,
+  );
   return { gradients: tensor, layout };
 }
 
-/** ‖∇f‖₂ of every sample; a tied matrix counts once, with both its uses. Memory does not grow with the number of samples. */
-export async function perSampleGradientNorms(model: Model, samples: readonly Sample[], options: GradientCallOptions = {}): Promise<Float64Array> {
+/**
+ * ‖∇f‖₂ of every sample; a tied matrix counts once, with both its uses. Memory does not grow with the number
+ * of samples.
+ */
+export async function perSampleGradientNorms(
+  model: Model,
+  samples: readonly Sample[],
+  options: GradientCallOptions = {},
+): Promise<Float64Array> {
   const caller = 'perSampleGradientNorms';
   check(caller, 'model', model, modelRule);
   checkOptions(caller, options, GRADIENT_CALL);
@@ -66,14 +104,28 @@ export async function perSampleGradientNorms(model: Model, samples: readonly Sam
 }
 
 /** ∂z_v/∂θ at the last position of each prefix, (n, k, P): k = the chosen outputs, in their order. */
-export async function jacobian(model: Model, prefixes: readonly (readonly number[])[], options: GradientCallOptions & { readonly outputs?: readonly number[] | 'all' } = {}): Promise<{ jacobian: Tensor; layout: LayoutEntry[] }> {
+export async function jacobian(
+  model: Model,
+  prefixes: readonly (readonly number[])[],
+  options: GradientCallOptions & { readonly outputs?: readonly number[] | 'all' } = {},
+): Promise<{ jacobian: Tensor; layout: LayoutEntry[] }> {
   const caller = 'jacobian';
   check(caller, 'model', model, modelRule);
   checkOptions(caller, options, JACOBIAN);
   const V = model.spec.vocabSize;
-  const outputs = options.outputs === undefined || options.outputs === 'all' ? Array.from({ length: V }, (_, v) => v) : options.outputs;
-  for (const v of outputs) if (!(Number.isInteger(v) && v >= 0 && v < V)) fail('ERR_INVALID_ARG', `${caller}: outputs must be ids in 0 … ${V - 1}, got ${v}`);
-  const { tensor, layout, width } = await rows(caller, model, lastLogitFunctions(caller, model, prefixes, outputs), options);
+  const outputs =
+    options.outputs === undefined || options.outputs === 'all'
+      ? Array.from({ length: V }, (_, v) => v)
+      : options.outputs;
+  for (const v of outputs)
+    if (!(Number.isInteger(v) && v >= 0 && v < V))
+      fail('ERR_INVALID_ARG', `${caller}: outputs must be ids in 0 … ${V - 1}, got ${v}`);
+  const { tensor, layout, width } = await rows(
+    caller,
+    model,
+    lastLogitFunctions(caller, model, prefixes, outputs),
+    options,
+  );
   const shaped = Tensor.from(model.context, await tensor.data(), [prefixes.length, outputs.length, width]);
   tensor.dispose();
   return { jacobian: shaped, layout };

@@ -1,8 +1,23 @@
 /**
- * Policy gradients and cross-entropy through the classifier without a model: matrices in, log-probs, entropies and gradients out, and
- * never [tokens, V] (native/ops/loss/linear_policy_gradient.h has the equations).
+ * Policy gradients and cross-entropy through the classifier without a model: matrices in, log-probs,
+ * entropies and gradients out, and never [tokens, V] (native/ops/loss/linear_policy_gradient.h has the
+ * equations).
  */
-import { anything, check, checkOptions, choice, flag, instance, JOB, LOSS_RULES, object, rule, type Rules, shown, TEMPERATURE } from '../core/check.js';
+import {
+  anything,
+  check,
+  checkOptions,
+  choice,
+  flag,
+  instance,
+  JOB,
+  LOSS_RULES,
+  object,
+  rule,
+  type Rules,
+  shown,
+  TEMPERATURE,
+} from '../core/check.js';
 import { type Context, contextRule, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { Tensor } from '../core/tensor.js';
@@ -29,7 +44,10 @@ export interface ClassifierInput {
   readonly gradWeight?: boolean;
 }
 
-/** L = −Σ coefficients·logp − Σ entropyCoefficients·H over rows whose target is not −100. A sum: put 1/N into the coefficients. */
+/**
+ * L = −Σ coefficients·logp − Σ entropyCoefficients·H over rows whose target is not −100. A sum: put 1/N into
+ * the coefficients.
+ */
 export interface GivenCoefficients {
   readonly loss?: 'coefficients';
   /** [N], −∂L/∂logp. Absent: 0. */
@@ -38,7 +56,10 @@ export interface GivenCoefficients {
   readonly entropyCoefficients?: RealArray;
 }
 
-/** L = Σ weights·ℓ with ρ = exp(logp − oldLogps) (absent: 1, on policy): PPO's and GRPO's clip, or CISPO; − entropyCoef·H + beta·KL. */
+/**
+ * L = Σ weights·ℓ with ρ = exp(logp − oldLogps) (absent: 1, on policy): PPO's and GRPO's clip, or CISPO; −
+ * entropyCoef·H + beta·KL.
+ */
 export interface PolicyLoss {
   readonly loss: 'clip' | 'cispo';
   /** [N], as all arrays but refBias and offsets. */
@@ -59,7 +80,9 @@ export interface PolicyLoss {
   readonly entropyCoefficients?: RealArray;
   /** Of the KL penalty. Default 0. */
   readonly beta?: number;
-  /** Its estimator, d = logp − refLogps: d, d²/2, e^(−d) − 1 + d (default), or the sum over the vocabulary. */
+  /**
+   * Its estimator, d = logp − refLogps: d, d²/2, e^(−d) − 1 + d (default), or the sum over the vocabulary.
+   */
   readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
   /** For k1, k2 and k3. */
   readonly refLogps?: RealArray;
@@ -70,12 +93,18 @@ export interface PolicyLoss {
   readonly refBias?: RealArray;
   /** Multiplies the estimator by ρ. Default false. */
   readonly klBiasCorrection?: boolean;
-  /** One ratio per sequence: exp of the mean ('sequence', GSPO) or sum ('product', RLOO) of log-ratios; sequence s owns rows offsets[s] … offsets[s + 1] − 1. */
+  /**
+   * One ratio per sequence: exp of the mean ('sequence', GSPO) or sum ('product', RLOO) of log-ratios;
+   * sequence s owns rows offsets[s] … offsets[s + 1] − 1.
+   */
   readonly importance?: 'token' | 'sequence' | 'product';
   readonly offsets?: Int32Array;
 }
 
-/** What policyGradient() takes: N rows of features, the classifier, each row's token, and a loss, L, by its coefficients or by name. */
+/**
+ * What policyGradient() takes: N rows of features, the classifier, each row's token, and a loss, L, by its
+ * coefficients or by name.
+ */
 export type PolicyGradientInput = ClassifierInput & {
   /** −100 = ignored: logp 0, no gradient; entropy and maxProb are still reported. */
   readonly targets: Int32Array;
@@ -109,9 +138,26 @@ export interface CallOptions extends JobOptions {
 
 const CALL: Rules = { ...JOB, context: contextRule };
 const array = anything; // by checkInput, with its length
-const CLASSIFIER: Rules = { hidden: array, weight: array, bias: array, targets: array, temperature: TEMPERATURE, gradHidden: flag, gradWeight: flag };
+const CLASSIFIER: Rules = {
+  hidden: array,
+  weight: array,
+  bias: array,
+  targets: array,
+  temperature: TEMPERATURE,
+  gradHidden: flag,
+  gradWeight: flag,
+};
 const LOSS: Rules = {
-  ...LOSS_RULES, coefficients: array, entropyCoefficients: array, advantages: array, oldLogps: array, weights: array, refLogps: array, refHidden: array, refWeight: array, refBias: array,
+  ...LOSS_RULES,
+  coefficients: array,
+  entropyCoefficients: array,
+  advantages: array,
+  oldLogps: array,
+  weights: array,
+  refLogps: array,
+  refHidden: array,
+  refWeight: array,
+  refBias: array,
   offsets: instance('an Int32Array', Int32Array),
 };
 
@@ -120,55 +166,118 @@ const isTensor = (value: unknown): value is Tensor => value instanceof Tensor;
 function shapeOf(caller: string, name: string, matrix: Matrix | undefined): readonly [number, number] {
   const shape = matrix?.shape;
   if (!Array.isArray(shape) || shape.length !== 2)
-    return fail('ERR_SHAPE', `${caller}: ${name} must be a Tensor or { data, shape: [rows, columns] }, got ${shape === undefined ? typeof matrix : `shape [${String(shape)}]`}`);
+    return fail(
+      'ERR_SHAPE',
+      `${caller}: ${name} must be a Tensor or { data, shape: [rows, columns] }, got ${shape === undefined ? typeof matrix : `shape [${String(shape)}]`}`,
+    );
   return shape as unknown as [number, number];
 }
 
 /** Types and shapes, before anything is copied; native code checks what the numbers say. */
-function checkInput(caller: string, input: Readonly<Record<string, unknown>>, known: Rules, options: CallOptions): void {
+function checkInput(
+  caller: string,
+  input: Readonly<Record<string, unknown>>,
+  known: Rules,
+  options: CallOptions,
+): void {
   check(caller, 'input', input, object);
   checkOptions(caller, input, known, { argument: 'input', noun: 'argument' });
   checkOptions(caller, options, CALL);
   const [rows, width] = shapeOf(caller, 'hidden', input['hidden'] as Matrix);
   const [vocabulary, columns] = shapeOf(caller, 'weight', input['weight'] as Matrix);
-  if (columns !== width) fail('ERR_SHAPE', `${caller}: weight must have ${width} columns, as hidden has, got ${columns}`);
-  if (!(input['targets'] instanceof Int32Array)) fail('ERR_DTYPE', `${caller}: targets must be an Int32Array, got ${shown(input['targets'])}`);
+  if (columns !== width)
+    fail('ERR_SHAPE', `${caller}: weight must have ${width} columns, as hidden has, got ${columns}`);
+  if (!(input['targets'] instanceof Int32Array))
+    fail('ERR_DTYPE', `${caller}: targets must be an Int32Array, got ${shown(input['targets'])}`);
   const lengths: Readonly<Record<string, number>> = {
-    targets: rows, coefficients: rows, entropyCoefficients: rows, advantages: rows, oldLogps: rows, weights: rows, refLogps: rows, bias: vocabulary, refBias: vocabulary,
+    targets: rows,
+    coefficients: rows,
+    entropyCoefficients: rows,
+    advantages: rows,
+    oldLogps: rows,
+    weights: rows,
+    refLogps: rows,
+    bias: vocabulary,
+    refBias: vocabulary,
   };
   for (const [name, length] of Object.entries(lengths)) {
     const values = input[name];
     if (values === undefined) continue;
     if (!(values instanceof Int32Array || values instanceof Float32Array || values instanceof Float64Array))
-      fail('ERR_DTYPE', `${caller}: ${name} must be a ${name === 'targets' ? 'Int32Array' : 'Float32Array or Float64Array'}, got ${shown(values)}`);
-    if (values.buffer instanceof SharedArrayBuffer) fail('ERR_INVALID_ARG', `${caller}: ${name} must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer`);
-    if (values.buffer.byteLength === 0 && length > 0) fail('ERR_INVALID_ARG', `${caller}: ${name} is empty; its buffer is detached if it was transferred away`);
-    if (values.length !== length) fail('ERR_SHAPE', `${caller}: ${name} must have ${length} entries, one per row of ${length === rows ? 'hidden' : 'weight'}, got ${values.length}`);
+      fail(
+        'ERR_DTYPE',
+        `${caller}: ${name} must be a ${name === 'targets' ? 'Int32Array' : 'Float32Array or Float64Array'}, got ${shown(values)}`,
+      );
+    if (values.buffer instanceof SharedArrayBuffer)
+      fail(
+        'ERR_INVALID_ARG',
+        `${caller}: ${name} must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer`,
+      );
+    if (values.buffer.byteLength === 0 && length > 0)
+      fail(
+        'ERR_INVALID_ARG',
+        `${caller}: ${name} is empty; its buffer is detached if it was transferred away`,
+      );
+    if (values.length !== length)
+      fail(
+        'ERR_SHAPE',
+        `${caller}: ${name} must have ${length} entries, one per row of ${length === rows ? 'hidden' : 'weight'}, got ${values.length}`,
+      );
   }
 }
 
-type Call = Omit<NativePolicyGradient, 'hidden' | 'weight' | 'refHidden' | 'refWeight'> & { hidden: Matrix; weight: Matrix; refHidden?: Matrix; refWeight?: Matrix };
+type Call = Omit<NativePolicyGradient, 'hidden' | 'weight' | 'refHidden' | 'refWeight'> & {
+  hidden: Matrix;
+  weight: Matrix;
+  refHidden?: Matrix;
+  refWeight?: Matrix;
+};
 
-async function run({ hidden, weight, refHidden, refWeight, ...rest }: Call, options: CallOptions): Promise<PolicyGradientResult> {
-  const context = options.context ?? ([hidden, weight, refHidden, refWeight].some(isTensor) ? undefined : defaultContext());
-  const native = (matrix: Matrix) => (isTensor(matrix) ? matrix.native : { data: matrix.data, shape: matrix.shape });
-  const { losses, gradHidden, gradWeight, ...scores } = await runJob(options, (onProgress) => addon.policyGradient(context?.native, {
-    ...rest, hidden: native(hidden), weight: native(weight),
-    ...(refHidden ? { refHidden: native(refHidden) } : {}), ...(refWeight ? { refWeight: native(refWeight) } : {}),
-  }, onProgress));
+async function run(
+  { hidden, weight, refHidden, refWeight, ...rest }: Call,
+  options: CallOptions,
+): Promise<PolicyGradientResult> {
+  const context =
+    options.context ?? ([hidden, weight, refHidden, refWeight].some(isTensor) ? undefined : defaultContext());
+  const native = (matrix: Matrix) =>
+    isTensor(matrix) ? matrix.native : { data: matrix.data, shape: matrix.shape };
+  const { losses, gradHidden, gradWeight, ...scores } = await runJob(options, (onProgress) =>
+    addon.policyGradient(
+      context?.native,
+      {
+        ...rest,
+        hidden: native(hidden),
+        weight: native(weight),
+        ...(refHidden ? { refHidden: native(refHidden) } : {}),
+        ...(refWeight ? { refWeight: native(refWeight) } : {}),
+      },
+      onProgress,
+    ),
+  );
   return {
-    ...scores, losses: losses!,
-    ...(gradHidden ? { gradHidden: new Tensor(gradHidden) } : {}), ...(gradWeight ? { gradWeight: new Tensor(gradWeight) } : {}),
+    ...scores,
+    losses: losses!,
+    ...(gradHidden ? { gradHidden: new Tensor(gradHidden) } : {}),
+    ...(gradWeight ? { gradWeight: new Tensor(gradWeight) } : {}),
   };
 }
 
 /**
  * A policy-gradient loss and its gradients in one fused pass over the classifier.
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_ARG (targets outside the vocabulary, coefficients that are not finite, detached or shared
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_ARG (targets outside the vocabulary, coefficients that are not
+ * finite, detached or shared
  *   buffers), ERR_OUT_OF_MEMORY: all before any number is written.
  */
-export async function policyGradient(input: PolicyGradientInput, options: CallOptions = {}): Promise<PolicyGradientResult> {
-  checkInput('policyGradient', input as unknown as Record<string, unknown>, { ...CLASSIFIER, ...LOSS }, options);
+export async function policyGradient(
+  input: PolicyGradientInput,
+  options: CallOptions = {},
+): Promise<PolicyGradientResult> {
+  checkInput(
+    'policyGradient',
+    input as unknown as Record<string, unknown>,
+    { ...CLASSIFIER, ...LOSS },
+    options,
+  );
   const { loss = 'coefficients', temperature = 1, gradHidden = false, gradWeight = false, ...rest } = input;
   return run({ ...rest, loss, temperature, gradHidden, gradWeight }, options);
 }
@@ -199,26 +308,64 @@ export interface CrossEntropyResult {
 }
 
 const IGNORED = -100;
-const CROSS_ENTROPY: Rules = { ...CLASSIFIER, ignoreIndex: rule('an integer', Number.isInteger), reduction: choice('mean', 'sum', 'none') };
+const CROSS_ENTROPY: Rules = {
+  ...CLASSIFIER,
+  ignoreIndex: rule('an integer', Number.isInteger),
+  reduction: choice('mean', 'sum', 'none'),
+};
 
-/** Cross-entropy of a linear classifier, fused: torch's F.cross_entropy(hidden weightᵀ + bias, targets) without the logits. */
-export async function linearCrossEntropy(input: CrossEntropyInput, options: CallOptions = {}): Promise<CrossEntropyResult> {
+/**
+ * Cross-entropy of a linear classifier, fused: torch's F.cross_entropy(hidden weightᵀ + bias, targets)
+ * without the logits.
+ */
+export async function linearCrossEntropy(
+  input: CrossEntropyInput,
+  options: CallOptions = {},
+): Promise<CrossEntropyResult> {
   const caller = 'linearCrossEntropy';
   checkInput(caller, input as unknown as Record<string, unknown>, CROSS_ENTROPY, options);
-  const { ignoreIndex = IGNORED, reduction = 'mean', temperature = 1, gradHidden = false, gradWeight = false, targets: given, ...rest } = input;
+  const {
+    ignoreIndex = IGNORED,
+    reduction = 'mean',
+    temperature = 1,
+    gradHidden = false,
+    gradWeight = false,
+    targets: given,
+    ...rest
+  } = input;
   const vocabulary = rest.weight.shape[0]!;
   let counted = 0;
   const targets = given.map((target, n) => {
     if (target === ignoreIndex) return IGNORED;
-    if (!(target >= 0 && target < vocabulary)) fail('ERR_INVALID_ARG', `${caller}: targets must be ${ignoreIndex} (ignored) or in 0 … ${vocabulary - 1}, got ${target} in row ${n}`);
+    if (!(target >= 0 && target < vocabulary))
+      fail(
+        'ERR_INVALID_ARG',
+        `${caller}: targets must be ${ignoreIndex} (ignored) or in 0 … ${vocabulary - 1}, got ${target} in row ${n}`,
+      );
     ++counted;
     return target;
   });
   const share = reduction === 'mean' ? 1 / Math.max(counted, 1) : 1;
   const coefficients = new Float64Array(targets.length).fill(share);
-  const { logps, entropy, maxProb, gradHidden: dHidden, gradWeight: dWeight } = await run({ ...rest, targets, temperature, gradHidden, gradWeight, loss: 'coefficients', coefficients }, options);
+  const {
+    logps,
+    entropy,
+    maxProb,
+    gradHidden: dHidden,
+    gradWeight: dWeight,
+  } = await run(
+    { ...rest, targets, temperature, gradHidden, gradWeight, loss: 'coefficients', coefficients },
+    options,
+  );
   const losses = logps.map((logp) => 0 - logp);
   let sum = 0;
   for (const value of losses) sum += value;
-  return { loss: sum * share, losses, entropy, maxProb, ...(dHidden ? { gradHidden: dHidden } : {}), ...(dWeight ? { gradWeight: dWeight } : {}) };
+  return {
+    loss: sum * share,
+    losses,
+    entropy,
+    maxProb,
+    ...(dHidden ? { gradHidden: dHidden } : {}),
+    ...(dWeight ? { gradWeight: dWeight } : {}),
+  };
 }

@@ -1,4 +1,7 @@
-/** What runs in the reader's browser, as source text: live charts over the static drawings, and definitions on hover or focus. */
+/**
+ * What runs in the reader's browser, as source text: live charts over the static drawings, and definitions on
+ * hover or focus.
+ */
 
 export const CLIENT = `
 const escape = (text) => String(text).replace(/[&<>"]/g, (c) => '&#' + c.charCodeAt(0) + ';');

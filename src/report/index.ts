@@ -11,7 +11,10 @@ export type { Arm, ClaimSummary, EvaluationRecord, MetricsLine, Run, RunSummary 
 /** Runs on disk as reports: one self-contained HTML file, its figures as SVG, or text for a terminal. */
 export const report = {
   load: loadRun,
-  /** `run`: a loaded run, or its directory. Written to a temporary name and renamed. The plotting library is loaded here, not with the package. */
+  /**
+   * `run`: a loaded run, or its directory. Written to a temporary name and renamed. The plotting library is
+   * loaded here, not with the package.
+   */
   async write(run: Run | string, file: string): Promise<void> {
     const { pageOf } = await import('./html.js');
     const page = pageOf(typeof run === 'string' ? loadRun(run) : run);
@@ -20,15 +23,26 @@ export const report = {
       writeFileSync(temporary, page);
       renameSync(temporary, file);
     } catch (error) {
-      throw codedError('ERR_IO', `report.write: ${file} could not be written: ${(error as Error).message}`, error);
+      throw codedError(
+        'ERR_IO',
+        `report.write: ${file} could not be written: ${(error as Error).message}`,
+        error,
+      );
     }
   },
   /** Every figure as an SVG file of its own in `directory`; returns the paths. */
   async writeFigures(run: Run | string, directory: string): Promise<string[]> {
-    const [{ contentOf }, { chartOption, renderSvg, standalone }, { panelsOf }] = await Promise.all([import('./content.js'), import('./figures.js'), import('./panels.js')]);
+    const [{ contentOf }, { chartOption, renderSvg, standalone }, { panelsOf }] = await Promise.all([
+      import('./content.js'),
+      import('./figures.js'),
+      import('./panels.js'),
+    ]);
     const loaded = typeof run === 'string' ? loadRun(run) : run;
     const { figures, watched } = contentOf(loaded);
-    const panels = [...[...figures, ...watched].map((figure) => ({ ...figure, option: chartOption(figure), height: 240 })), ...(loaded.snapshot ? panelsOf(loaded.snapshot) : [])];
+    const panels = [
+      ...[...figures, ...watched].map((figure) => ({ ...figure, option: chartOption(figure), height: 240 })),
+      ...(loaded.snapshot ? panelsOf(loaded.snapshot) : []),
+    ];
     try {
       mkdirSync(directory, { recursive: true });
       return panels.map(({ id, title, option, height }) => {
@@ -37,7 +51,11 @@ export const report = {
         return file;
       });
     } catch (error) {
-      throw codedError('ERR_IO', `report.writeFigures: ${directory} could not be written: ${(error as Error).message}`, error);
+      throw codedError(
+        'ERR_IO',
+        `report.writeFigures: ${directory} could not be written: ${(error as Error).message}`,
+        error,
+      );
     }
   },
   /** The verdict and the evaluation table as plain text. */

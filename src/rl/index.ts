@@ -1,17 +1,56 @@
 /** Post-training: GRPO and its family, classifier-first RL, supervised fine-tuning. */
 export { CFRLTrainer } from './trainers/cfrl.js';
-export type { CommonConfig, ResolvedCFRLConfig, ResolvedGRPOConfig, ResolvedSFTConfig } from './config/config.js';
-export type { CFRLConfig, GRPOConfig, LrScheduler, LrSchedulerKwargs, PPOConfig, RLOOConfig, SFTConfig, StageConfig, TrainingOptions } from './config/options.js';
+export type {
+  CommonConfig,
+  ResolvedCFRLConfig,
+  ResolvedGRPOConfig,
+  ResolvedSFTConfig,
+} from './config/config.js';
+export type {
+  CFRLConfig,
+  GRPOConfig,
+  LrScheduler,
+  LrSchedulerKwargs,
+  PPOConfig,
+  RLOOConfig,
+  SFTConfig,
+  StageConfig,
+  TrainingOptions,
+} from './config/options.js';
 export { configOptions, resolveConfig } from './config/config.js';
 export { readJsonLines, trainTestSplit } from './rollout/dataset.js';
-export { evaluateRewards, type RewardEvaluation, type RewardEvaluationOptions } from './rewards/evaluateRewards.js';
+export {
+  evaluateRewards,
+  type RewardEvaluation,
+  type RewardEvaluationOptions,
+} from './rewards/evaluateRewards.js';
 export { GRPOTrainer, type GRPOTrainerArguments } from './trainers/grpo.js';
-export { openAIRollouts, type RemoteRolloutOptions, type RolloutRequest, type RolloutSource, sglangRollouts, sglangWeightSync } from './rollout/remoteRollouts.js';
+export {
+  openAIRollouts,
+  type RemoteRolloutOptions,
+  type RolloutRequest,
+  type RolloutSource,
+  sglangRollouts,
+  sglangWeightSync,
+} from './rollout/remoteRollouts.js';
 export { PPOTrainer, RLOOTrainer } from './trainers/ppo.js';
 export { loadReward } from './rewards/call.js';
 export {
-  builtinRewards, httpReward, type HttpRewardOptions, lengthReward, type LengthRewardOptions, mathReward, type MathRewardOptions, regexReward, repetitionPenaltyReward, type RepetitionPenaltyOptions, type RewardRequest, sameAnswer,
-  softOverlongPunishment, type SoftOverlongOptions, thinkFormatReward,
+  builtinRewards,
+  httpReward,
+  type HttpRewardOptions,
+  lengthReward,
+  type LengthRewardOptions,
+  mathReward,
+  type MathRewardOptions,
+  regexReward,
+  repetitionPenaltyReward,
+  type RepetitionPenaltyOptions,
+  type RewardRequest,
+  sameAnswer,
+  softOverlongPunishment,
+  type SoftOverlongOptions,
+  thinkFormatReward,
 } from './rewards/index.js';
 export { type SFTRow, SFTTrainer, type SFTTrainerArguments } from './trainers/sft.js';
 export type { Stage } from './config/stages.js';

@@ -1,4 +1,7 @@
-/** What trainers, rewards and their users exchange. Names are TRL's, in camelCase; metric keys are TRL's own strings. */
+/**
+ * What trainers, rewards and their users exchange. Names are TRL's, in camelCase; metric keys are TRL's own
+ * strings.
+ */
 import type { Random } from '../core/random.js';
 import type { Prompt } from '../model/tokenizer/tokenizer.js';
 
@@ -11,8 +14,9 @@ export interface PromptRow {
 }
 
 /**
- * Rows in an array, or made on demand: `(index, random) => row` is called with 0, 1, 2, … for ever; take every random number from
- * `random` (a stream of the trainer's seed and the index), so that a resumed run sees the same rows.
+ * Rows in an array, or made on demand: `(index, random) => row` is called with 0, 1, 2, … for ever; take
+ * every random number from `random` (a stream of the trainer's seed and the index), so that a resumed run
+ * sees the same rows.
  */
 export type Dataset<Row> = readonly Row[] | ((index: number, random: Random) => Row);
 
@@ -39,7 +43,9 @@ export interface RewardInput {
 /** One number per completion; null = this function has no opinion on it. */
 export type RewardValues = ArrayLike<number | null>;
 /** TRL's reward function. Its name in metrics is the function's own, or `rewardName`. */
-export type RewardFunc = ((input: RewardInput) => RewardValues | PromiseLike<RewardValues>) & { readonly rewardName?: string };
+export type RewardFunc = ((input: RewardInput) => RewardValues | PromiseLike<RewardValues>) & {
+  readonly rewardName?: string;
+};
 
 /** A row of metrics.jsonl. A number that cannot be computed (the mean of nothing) is null. */
 export interface StepMetrics {
@@ -63,13 +69,16 @@ export interface TrainProgress {
 /** How a trainer's train() and steps() run. */
 export interface TrainOptions {
   /**
-   * Aborting undoes the step under way; with an outputDir the run then writes a checkpoint of the last whole step. The call rejects
-   * with the signal's reason.
+   * Aborting undoes the step under way; with an outputDir the run then writes a checkpoint of the last whole
+   * step. The call rejects with the signal's reason.
    */
   readonly signal?: AbortSignal | undefined;
   /** Called after every step. */
   readonly onProgress?: ((progress: TrainProgress) => void) | undefined;
-  /** A checkpoint directory, or 'latest' = the newest in outputDir (ERR_CHECKPOINT when there is none). Continues bit for bit; with a greater maxSteps a finished run goes on. */
+  /**
+   * A checkpoint directory, or 'latest' = the newest in outputDir (ERR_CHECKPOINT when there is none).
+   * Continues bit for bit; with a greater maxSteps a finished run goes on.
+   */
   readonly resumeFrom?: string | undefined;
 }
 

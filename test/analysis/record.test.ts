@@ -1,4 +1,7 @@
-/** record: watching changes nothing, rows say what explainStep and the measures say, and a resumed run's log has no step twice. */
+/**
+ * record: watching changes nothing, rows say what explainStep and the measures say, and a resumed run's log
+ * has no step twice.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,20 +13,53 @@ import { Random } from '../helpers/random.js';
 const context = await createContext({ math: 'fp64' });
 const V = 11;
 async function small(): Promise<Model> {
-  const model = await Model.fromConfig({ model_type: 'gpt', vocab_size: V, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 10 }, { context, seed: 5 });
+  const model = await Model.fromConfig(
+    {
+      model_type: 'gpt',
+      vocab_size: V,
+      hidden_size: 16,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      max_position_embeddings: 10,
+    },
+    { context, seed: 5 },
+  );
   await model.setParameter('lm_head.weight', new Random(1).normal([V * 16], 0.4).data);
   return model;
 }
 const random = new Random(3);
-const probes = Array.from({ length: 6 }, () => ({ inputIds: Array.from({ length: 7 }, () => random.integer(0, V)), scoreFrom: 3 }));
-const prompts = [[1, 2], [3, 4]];
-const countOf = ({ completionIds }: { completionIds: readonly number[] }) => completionIds.filter((id) => id === 5).length;
-const trainer = (model: Model, config: object = {}) => new GRPOTrainer({
-  model, trainDataset: prompts.map((prompt) => ({ prompt })), rewardFuncs: ({ completionIds }) => completionIds.map((ids) => countOf({ completionIds: ids })),
-  config: { maxSteps: 5, perDeviceTrainBatchSize: 16, maxCompletionLength: 5, learningRate: 1e-3, lrSchedulerType: 'constant', stop: [0], ...config },
-});
-const weights = async (model: Model) => Promise.all(model.parameters().map((p) => model.getParameter(p.name)));
-const rowsOf = (directory: string) => readFileSync(join(directory, 'analysis.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as analysis.AnalysisRow);
+const probes = Array.from({ length: 6 }, () => ({
+  inputIds: Array.from({ length: 7 }, () => random.integer(0, V)),
+  scoreFrom: 3,
+}));
+const prompts = [
+  [1, 2],
+  [3, 4],
+];
+const countOf = ({ completionIds }: { completionIds: readonly number[] }) =>
+  completionIds.filter((id) => id === 5).length;
+const trainer = (model: Model, config: object = {}) =>
+  new GRPOTrainer({
+    model,
+    trainDataset: prompts.map((prompt) => ({ prompt })),
+    rewardFuncs: ({ completionIds }) => completionIds.map((ids) => countOf({ completionIds: ids })),
+    config: {
+      maxSteps: 5,
+      perDeviceTrainBatchSize: 16,
+      maxCompletionLength: 5,
+      learningRate: 1e-3,
+      lrSchedulerType: 'constant',
+      stop: [0],
+      ...config,
+    },
+  });
+const weights = async (model: Model) =>
+  Promise.all(model.parameters().map((p) => model.getParameter(p.name)));
+const rowsOf = (directory: string) =>
+  readFileSync(join(directory, 'analysis.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as analysis.AnalysisRow);
 
 describe('analysis.record', () => {
   it('trains bit for bit as without it, and explains the steps that were made', async () => {
@@ -32,8 +68,18 @@ describe('analysis.record', () => {
     const directory = temporaryDirectory();
     const stepsSeen: number[] = [];
     const rows: analysis.AnalysisRow[] = [];
-    const sampling = { prompts, maxNewTokens: 5, numReturnSequences: 4, stop: [0], reward: (_: number, completion: { completionIds: readonly number[] }) => Math.min(1, countOf(completion)) };
-    for await (const { metrics, analysis: row } of analysis.record(trainer(watched, { outputDir: directory }), { every: 2, probes, kernelProbes: 4, sampling })) {
+    const sampling = {
+      prompts,
+      maxNewTokens: 5,
+      numReturnSequences: 4,
+      stop: [0],
+      reward: (_: number, completion: { completionIds: readonly number[] }) =>
+        Math.min(1, countOf(completion)),
+    };
+    for await (const { metrics, analysis: row } of analysis.record(
+      trainer(watched, { outputDir: directory }),
+      { every: 2, probes, kernelProbes: 4, sampling },
+    )) {
       if (metrics) stepsSeen.push(metrics.step);
       if (row) rows.push(row);
     }
@@ -42,7 +88,11 @@ describe('analysis.record', () => {
     expect(rows.map((r) => r.step)).toEqual([0, 2, 4]);
     expect(rowsOf(directory)).toEqual(rows);
     expect(rows[0]!.explained).toBeUndefined();
-    expect(rows[0]).toMatchObject({ featureDrift: 0, classifierMoved: 0, kernel: { alignment: expect.closeTo(1, 12) as number } });
+    expect(rows[0]).toMatchObject({
+      featureDrift: 0,
+      classifierMoved: 0,
+      kernel: { alignment: expect.closeTo(1, 12) as number },
+    });
     for (const row of rows.slice(1)) {
       const { entropy, relativeError, r2 } = row.explained!;
       expect(relativeError).toBeLessThan(0.1);
@@ -53,7 +103,8 @@ describe('analysis.record', () => {
       expect(row.sampled!.distinct).toBeGreaterThan(1);
       expect(row.sampled!.bestOfN!).toBeGreaterThanOrEqual(row.sampled!.reward!);
     }
-    // All states of the probes, measured at consecutive rows: the explained step is the one that led to the row.
+    // All states of the probes, measured at consecutive rows: the explained step is the one that led to the
+    // row.
     const copy = await small();
     const fresh = trainer(copy);
     let before = 0;
@@ -68,24 +119,40 @@ describe('analysis.record', () => {
     const directory = temporaryDirectory();
     const origin = await small();
     const first = trainer(await small(), { outputDir: directory });
-    for await (const { metrics } of analysis.record(first, { every: 1, probes, explainedStates: 0 })) if (metrics?.step === 3) break;
+    for await (const { metrics } of analysis.record(first, { every: 1, probes, explainedStates: 0 }))
+      if (metrics?.step === 3) break;
     await first.saveCheckpoint();
     const model = await small();
-    for await (const _ of analysis.record(trainer(model, { outputDir: directory }), { every: 1, probes, explainedStates: 0, resumeFrom: 'latest', origin })) void _;
+    for await (const _ of analysis.record(trainer(model, { outputDir: directory }), {
+      every: 1,
+      probes,
+      explainedStates: 0,
+      resumeFrom: 'latest',
+      origin,
+    }))
+      void _;
     const straight = temporaryDirectory();
-    for await (const _ of analysis.record(trainer(await small(), { outputDir: straight }), { every: 1, probes, explainedStates: 0 })) void _;
+    for await (const _ of analysis.record(trainer(await small(), { outputDir: straight }), {
+      every: 1,
+      probes,
+      explainedStates: 0,
+    }))
+      void _;
     const timeless = (rows: analysis.AnalysisRow[]) => rows.map(({ seconds: _, ...row }) => row);
     expect(timeless(rowsOf(directory))).toEqual(timeless(rowsOf(straight)));
   });
 
   it('without an outputDir writes nothing; refuses what it cannot follow', async () => {
     const model = await small();
-    const run = (options: object) => analysis.record(trainer(model), options as analysis.RecordOptions).next();
+    const run = (options: object) =>
+      analysis.record(trainer(model), options as analysis.RecordOptions).next();
     expect((await run({ every: 1, probes })).value!.analysis!.step).toBe(0);
     expect(existsSync('analysis.jsonl')).toBe(false);
     await expect(run({ every: 0, probes })).rejects.toThrow('every must be a positive integer');
     await expect(run({ every: 1, probes: [] })).rejects.toThrow('probes must be an array that is not empty');
     await expect(run({ every: 1, probes, evry: 2 })).rejects.toThrow("no option 'evry'");
-    await expect(run({ every: 1, probes: [{ inputIds: new Array(40).fill(1), scoreFrom: 3 }] })).rejects.toThrow('context');
+    await expect(
+      run({ every: 1, probes: [{ inputIds: new Array(40).fill(1), scoreFrom: 3 }] }),
+    ).rejects.toThrow('context');
   });
 });

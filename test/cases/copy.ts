@@ -4,7 +4,10 @@ import { numbers } from '../helpers/kernels.js';
 import type { Random } from '../helpers/random.js';
 import { defineCases } from './define.js';
 
-const copied = (N: number, H: number, D: number) => ({ name: `${N}×${H}×${D}`, args: (r: Random) => ({ x: r.normal([N, H, D]) }) });
+const copied = (N: number, H: number, D: number) => ({
+  name: `${N}×${H}×${D}`,
+  args: (r: Random) => ({ x: r.normal([N, H, D]) }),
+});
 
 export const copy = defineCases({
   op: 'copy',
@@ -18,6 +21,16 @@ export const copy = defineCases({
       },
     },
   ],
-  refused: [{ name: 'other heads', args: () => ({ x: { data: new Float32Array(6), shape: [1, 2, 3] }, y: { data: new Float32Array(6), shape: [1, 3, 2] } }), code: 'ERR_SHAPE', message: 'y has shape (N H D)' }],
+  refused: [
+    {
+      name: 'other heads',
+      args: () => ({
+        x: { data: new Float32Array(6), shape: [1, 2, 3] },
+        y: { data: new Float32Array(6), shape: [1, 3, 2] },
+      }),
+      code: 'ERR_SHAPE',
+      message: 'y has shape (N H D)',
+    },
+  ],
   bench: [copied(2048, 12, 64)],
 });

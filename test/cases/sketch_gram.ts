@@ -5,13 +5,19 @@ import { gradientsOf, gramOf, pairs, rounded } from '../helpers/pairs.js';
 import type { RealTensor } from '../helpers/random.js';
 import { defineCases } from './define.js';
 
-const zeros = (...shape: number[]): RealTensor => ({ data: new Float64Array(shape.reduce((x, y) => x * y, 1)), shape });
+const zeros = (...shape: number[]): RealTensor => ({
+  data: new Float64Array(shape.reduce((x, y) => x * y, 1)),
+  shape,
+});
 
 export const sketchGram = defineCases({
   op: 'sketch_gram',
   cases: [
     { name: 'symmetric', args: (r) => ({ sketches: r.normal([7, 5, 13]) }) },
-    { name: 'rectangular, 90 %', args: (r) => ({ sketches: r.normal([3, 8, 16]), sketches2: r.normal([5, 8, 16]), confidence: 0.9 }) },
+    {
+      name: 'rectangular, 90 %',
+      args: (r) => ({ sketches: r.normal([3, 8, 16]), sketches2: r.normal([5, 8, 16]), confidence: 0.9 }),
+    },
     { name: 'two repeats of one number', args: (r) => ({ sketches: r.normal([2, 2, 1]) }) },
     { name: 'no functions', args: (r) => ({ sketches: r.normal([0, 4, 8]) }) },
     { name: 'many functions', args: (r) => ({ sketches: r.normal([70, 4, 24], 1, 1) }) },
@@ -21,10 +27,20 @@ export const sketchGram = defineCases({
       name: "Student's quantiles of a table",
       check: (run) => {
         // x_r = 0, …, 0, 1 has mean 1/R and standard error 1/R, so half_width · R is the quantile.
-        for (const [repeats, confidence, quantile] of [[2, 0.5, 1], [2, 0.99, 63.65674116], [3, 0.95, 4.30265273], [11, 0.9, 1.81246112], [32, 0.99, 2.74404192], [1001, 0.99, 2.58075469]] as const) {
+        for (const [repeats, confidence, quantile] of [
+          [2, 0.5, 1],
+          [2, 0.99, 63.65674116],
+          [3, 0.95, 4.30265273],
+          [11, 0.9, 1.81246112],
+          [32, 0.99, 2.74404192],
+          [1001, 0.99, 2.58075469],
+        ] as const) {
           const data = new Float64Array(repeats);
           data[repeats - 1] = 1;
-          const { half_width } = run('sketch_gram', { sketches: { data, shape: [1, repeats, 1] }, confidence });
+          const { half_width } = run('sketch_gram', {
+            sketches: { data, shape: [1, repeats, 1] },
+            confidence,
+          });
           expect(numbers(half_width!)[0]! * repeats).toBeCloseTo(quantile, 6);
         }
       },
@@ -43,8 +59,12 @@ export const sketchGram = defineCases({
           let squares = 0;
           let width = 0;
           for (let seed = 0; seed < 100; ++seed) {
-            const sketches = run('sketch', { ...p, sketches: zeros(5, repeats, 64), left: 8, seed })['sketches']!;
-            const result = run('sketch_gram', { sketches: { data: numbers(sketches), shape: [5, repeats, 64] } });
+            const sketches = run('sketch', { ...p, sketches: zeros(5, repeats, 64), left: 8, seed })[
+              'sketches'
+            ]!;
+            const result = run('sketch_gram', {
+              sketches: { data: numbers(sketches), shape: [5, repeats, 64] },
+            });
             const [estimate, half] = [numbers(result['estimate']!), numbers(result['half_width']!)];
             const error = exact.map((k, i) => (estimate[i]! - k) ** 2);
             error.forEach((e, i) => (covered[i]! += Number(e <= half[i]! ** 2)));
@@ -67,8 +87,18 @@ export const sketchGram = defineCases({
     },
   ],
   refused: [
-    { name: 'one repeat', args: () => ({ sketches: { data: new Float32Array(4), shape: [2, 1, 2] } }), code: 'ERR_SHAPE', message: 'at least 2 repeats' },
-    { name: 'a confidence of 99', args: () => ({ sketches: { data: new Float32Array(8), shape: [2, 2, 2] }, confidence: 99 }), code: 'ERR_INVALID_ARG', message: 'between 0 and 1' },
+    {
+      name: 'one repeat',
+      args: () => ({ sketches: { data: new Float32Array(4), shape: [2, 1, 2] } }),
+      code: 'ERR_SHAPE',
+      message: 'at least 2 repeats',
+    },
+    {
+      name: 'a confidence of 99',
+      args: () => ({ sketches: { data: new Float32Array(8), shape: [2, 2, 2] }, confidence: 99 }),
+      code: 'ERR_INVALID_ARG',
+      message: 'between 0 and 1',
+    },
   ],
   bench: [{ name: '64 functions, 32 repeats of 64', args: (r) => ({ sketches: r.normal([64, 32, 64]) }) }],
 });

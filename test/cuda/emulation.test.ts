@@ -1,16 +1,24 @@
-/** The emulated CUDA machine finds planted mistakes, in any order of threads, and passes the same kernels without them. */
+/**
+ * The emulated CUDA machine finds planted mistakes, in any order of threads, and passes the same kernels
+ * without them.
+ */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
 const program = fileURLToPath(new URL('../../build/emulation/planted', import.meta.url));
 const run = (name: string, seed: number) => {
-  const { stdout, signal } = spawnSync(program, [name], { encoding: 'utf8', env: { ...process.env, HEADFIRST_EMULATION_SEED: String(seed) } });
+  const { stdout, signal } = spawnSync(program, [name], {
+    encoding: 'utf8',
+    env: { ...process.env, HEADFIRST_EMULATION_SEED: String(seed) },
+  });
   return { said: stdout.trim(), signal };
 };
 
 describe.each([1, 2, 3])('order of threads %i', (seed) => {
-  it.each(['product', 'exchange', 'uploads', 'matrices'])('passes: %s', (name) => expect(run(name, seed).said).toBe('ok'));
+  it.each(['product', 'exchange', 'uploads', 'matrices'])('passes: %s', (name) =>
+    expect(run(name, seed).said).toBe('ok'),
+  );
   it.each([
     ['missing barrier', /race on shared word|before the asynchronous copy|read before anything wrote it/],
     ['missing warp barrier', /race on shared word|read before anything wrote it/],
@@ -27,5 +35,7 @@ describe.each([1, 2, 3])('order of threads %i', (seed) => {
 });
 
 describe('device memory', () => {
-  it.each(['device memory on the host', 'global index out of bounds'])('is closed: %s', (name) => expect(run(name, 1)).toEqual({ said: '', signal: 'SIGSEGV' }));
+  it.each(['device memory on the host', 'global index out of bounds'])('is closed: %s', (name) =>
+    expect(run(name, 1)).toEqual({ said: '', signal: 'SIGSEGV' }),
+  );
 });

@@ -1,4 +1,7 @@
-/** Every op of the CUDA column against the double reference, from the same case files as the CPU columns: on the emulated device, or a GPU. */
+/**
+ * Every op of the CUDA column against the double reference, from the same case files as the CPU columns: on
+ * the emulated device, or a GPU.
+ */
 import './device.js';
 
 import { describe, expect, it } from 'vitest';

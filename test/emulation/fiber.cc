@@ -6,7 +6,8 @@ namespace hf::emulation {
 
 #if defined(__x86_64__)
 
-// Only what the calling convention says a function must keep: a switch is a call. swapcontext would ask the kernel about signals each time.
+// Only what the calling convention says a function must keep: a switch is a call. swapcontext would ask the
+// kernel about signals each time.
 extern "C" void hf_switch_stack(void** from, void* to);
 asm(R"(
 .text
@@ -34,25 +35,31 @@ Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
   // As a call would leave it: the return address of enter() (none) at a multiple of 16 minus 8.
   uintptr_t top = reinterpret_cast<uintptr_t>(stack + bytes) & ~uintptr_t{15};
   void** slot = reinterpret_cast<void**>(top);
-  *--slot = nullptr;                            // enter() returns nowhere
-  *--slot = reinterpret_cast<void*>(enter);     // where the first switch returns to
-  for (int i = 0; i < 6; ++i) *--slot = nullptr;
+  *--slot = nullptr;                         // enter() returns nowhere
+  *--slot = reinterpret_cast<void*>(enter);  // where the first switch returns to
+  for (int i = 0; i < 6; ++i)
+    *--slot = nullptr;
   return {slot};
 }
 
-void switch_fiber(Fiber& from, Fiber& to) { hf_switch_stack(&from.stack_pointer, to.stack_pointer); }
+void switch_fiber(Fiber& from, Fiber& to) {
+  hf_switch_stack(&from.stack_pointer, to.stack_pointer);
+}
 
 #else
 
 Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
   Fiber fiber;
   getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = stack, fiber.context.uc_stack.ss_size = bytes, fiber.context.uc_link = nullptr;
+  fiber.context.uc_stack.ss_sp = stack, fiber.context.uc_stack.ss_size = bytes,
+  fiber.context.uc_link = nullptr;
   makecontext(&fiber.context, enter, 0);
   return fiber;
 }
 
-void switch_fiber(Fiber& from, Fiber& to) { swapcontext(&from.context, &to.context); }
+void switch_fiber(Fiber& from, Fiber& to) {
+  swapcontext(&from.context, &to.context);
+}
 
 #endif
 

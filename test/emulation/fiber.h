@@ -10,9 +10,13 @@
 namespace hf::emulation {
 
 #if defined(__x86_64__)
-struct Fiber { void* stack_pointer = nullptr; };
+struct Fiber {
+  void* stack_pointer = nullptr;
+};
 #else
-struct Fiber { ucontext_t context; };
+struct Fiber {
+  ucontext_t context;
+};
 #endif
 
 // A fiber that will start in enter(), which must never return.

@@ -27,7 +27,8 @@ struct AsyncCopy {
   std::vector<char> data;
 };
 
-// Who touched a word of shared memory last, and in which interval between barriers of the block and of the warp.
+// Who touched a word of shared memory last, and in which interval between barriers of the block and of the
+// warp.
 struct Word {
   int16_t writer = -1, reader = -1, reader_warp = -1;  // reader −2: several; reader_warp −2: of several warps
   bool in_flight = false;                              // an asynchronous copy to it has not been waited for
@@ -49,9 +50,9 @@ struct Thread {
   Position position;
   int index, lane, warp;
   uint32_t interval, warp_interval;
-  int taken;                             // bytes of shared memory handed out so far
+  int taken;  // bytes of shared memory handed out so far
   int barrier_value;
-  std::vector<AsyncCopy> open;           // of the group being filled
+  std::vector<AsyncCopy> open;  // of the group being filled
   std::vector<std::vector<AsyncCopy>> groups;
 };
 
@@ -72,7 +73,8 @@ struct Machine {
   uint64_t random = 0;
 
   ~Machine() {
-    for (char* stack : stacks) munmap(stack, kStackBytes);
+    for (char* stack : stacks)
+      munmap(stack, kStackBytes);
   }
   uint64_t next_random() {
     random ^= random << 13, random ^= random >> 7, random ^= random << 17;
@@ -80,12 +82,16 @@ struct Machine {
   }
   template <class T>
   void shuffle(std::vector<T>& items) {
-    for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[next_random() % i]);
+    for (size_t i = items.size(); i > 1; --i)
+      std::swap(items[i - 1], items[next_random() % i]);
   }
 };
 
-thread_local Machine* active = nullptr;  // of the launch under way; plain, because every access to shared memory asks for it
-Machine& machine() { return *active; }
+thread_local Machine* active =
+    nullptr;  // of the launch under way; plain, because every access to shared memory asks for it
+Machine& machine() {
+  return *active;
+}
 
 uint64_t seed() {
   const char* text = std::getenv("HEADFIRST_EMULATION_SEED");
@@ -115,13 +121,15 @@ void wait_in(State state) {
 std::string who(const Thread& t) {
   char text[160];
   const Position& p = t.position;
-  std::snprintf(text, sizeof text, "block (%u, %u, %u), thread %d", p.block_index.x, p.block_index.y, p.block_index.z, t.index);
+  std::snprintf(text, sizeof text, "block (%u, %u, %u), thread %d", p.block_index.x, p.block_index.y,
+                p.block_index.z, t.index);
   return text;
 }
 
 void release_barrier(Machine& m) {
   m.barrier_total = 0;
-  for (int i = 0; i < m.count; ++i) m.barrier_total += m.threads[i]->barrier_value;
+  for (int i = 0; i < m.count; ++i)
+    m.barrier_total += m.threads[i]->barrier_value;
   for (int i = 0; i < m.count; ++i) {
     Thread& t = *m.threads[i];
     t.state = State::kReady, ++t.interval, ++t.warp_interval;
@@ -133,13 +141,16 @@ void run_block(Machine& m, Dim3 grid, Dim3 block, Dim3 index) {
   // Memory that nothing wrote reads as NaN, and is reported.
   std::memset(m.shared.data(), 0xff, static_cast<size_t>(m.shared_bytes));
   std::fill_n(m.words.begin(), (m.shared_bytes + 3) / 4, Word{});
-  for (WarpMeeting& warp : m.warps) warp = WarpMeeting{};
+  for (WarpMeeting& warp : m.warps)
+    warp = WarpMeeting{};
   for (int i = 0; i < m.count; ++i) {
     Thread& t = *m.threads[i];
     t.state = State::kReady, t.index = i, t.lane = i % kLanes, t.warp = i / kLanes;
     t.interval = t.warp_interval = 1, t.taken = 0, t.barrier_value = 0;
     t.open.clear(), t.groups.clear();
-    t.position = {Dim3(unsigned(i) % block.x, unsigned(i) / block.x % block.y, unsigned(i) / (block.x * block.y)), index, block, grid};
+    t.position = {
+        Dim3(unsigned(i) % block.x, unsigned(i) / block.x % block.y, unsigned(i) / (block.x * block.y)),
+        index, block, grid};
     t.fiber = make_fiber(m.stacks[i], kStackBytes, enter);
   }
   m.at_barrier = m.done = 0;
@@ -165,18 +176,24 @@ void run_block(Machine& m, Dim3 grid, Dim3 block, Dim3 index) {
     for (int i = 0; i < m.count; ++i) {
       const Thread& t = *m.threads[i];
       if (t.state == State::kInWarp)
-        fail(ErrorCode::kCuda, "emulation: %s waits in %s for lanes of its warp that do something else", who(t).c_str(), m.warps[t.warp].name);
+        fail(ErrorCode::kCuda, "emulation: %s waits in %s for lanes of its warp that do something else",
+             who(t).c_str(), m.warps[t.warp].name);
     }
     for (int i = 0; i < m.count; ++i)
       if (m.threads[i]->state == State::kAtBarrier)
-        fail(ErrorCode::kCuda, "emulation: %s waits at a barrier that %d of %d threads never reach", who(*m.threads[i]).c_str(), m.count - m.at_barrier, m.count);
+        fail(ErrorCode::kCuda, "emulation: %s waits at a barrier that %d of %d threads never reach",
+             who(*m.threads[i]).c_str(), m.count - m.at_barrier, m.count);
   }
 }
 
 }  // namespace
 
-Thread& current() { return *machine().running; }
-const Position& position() { return current().position; }
+Thread& current() {
+  return *machine().running;
+}
+const Position& position() {
+  return current().position;
+}
 
 void stop(const char* format, ...) {
   char text[512];
@@ -187,13 +204,16 @@ void stop(const char* format, ...) {
   fail(ErrorCode::kCuda, "emulation: %s: %s", who(current()).c_str(), text);
 }
 
-char* shared_memory() { return machine().shared.data(); }
+char* shared_memory() {
+  return machine().shared.data();
+}
 
 int take_shared(int bytes) {
   Thread& t = current();
   const int begin = t.taken;
   t.taken += (bytes + 15) / 16 * 16;
-  if (t.taken > machine().shared_bytes) stop("%d bytes of shared memory taken, but the launch gave %d", t.taken, machine().shared_bytes);
+  if (t.taken > machine().shared_bytes)
+    stop("%d bytes of shared memory taken, but the launch gave %d", t.taken, machine().shared_bytes);
   return begin;
 }
 
@@ -201,44 +221,61 @@ void access_shared(Access access, int64_t offset, int bytes, int piece_begin, in
   Machine& m = machine();
   const Thread& t = *m.running;
   if (offset < piece_begin || offset + bytes > piece_begin + piece_bytes)
-    stop("shared index out of bounds: byte %lld of a piece of %d bytes", static_cast<long long>(offset - piece_begin), piece_bytes);
+    stop("shared index out of bounds: byte %lld of a piece of %d bytes",
+         static_cast<long long>(offset - piece_begin), piece_bytes);
   for (int64_t w = offset / 4; w <= (offset + bytes - 1) / 4; ++w) {
     Word& word = m.words[static_cast<size_t>(w)];
-    if (word.in_flight) stop("shared word %lld is used before the asynchronous copy to it was waited for", static_cast<long long>(w));
-    // An earlier access is ordered before this one by a barrier of the block, or of the warp when both threads are in it.
-    const bool write_unordered = word.writer >= 0 && word.writer != t.index && word.write_interval == t.interval &&
-                                 !(word.writer / kLanes == t.warp && word.write_warp_interval < t.warp_interval);
+    if (word.in_flight)
+      stop("shared word %lld is used before the asynchronous copy to it was waited for",
+           static_cast<long long>(w));
+    // An earlier access is ordered before this one by a barrier of the block, or of the warp when both
+    // threads are in it.
+    const bool write_unordered =
+        word.writer >= 0 && word.writer != t.index && word.write_interval == t.interval &&
+        !(word.writer / kLanes == t.warp && word.write_warp_interval < t.warp_interval);
     if (write_unordered)
-      stop("race on shared word %lld: thread %d wrote it and no barrier comes before this %s", static_cast<long long>(w), word.writer,
-           access == Access::kRead ? "read" : "write");
+      stop("race on shared word %lld: thread %d wrote it and no barrier comes before this %s",
+           static_cast<long long>(w), word.writer, access == Access::kRead ? "read" : "write");
     if (access == Access::kRead) {
-      if (word.writer < 0) stop("shared word %lld is read before anything wrote it", static_cast<long long>(w));
+      if (word.writer < 0)
+        stop("shared word %lld is read before anything wrote it", static_cast<long long>(w));
       // Readers that a barrier orders before this read need not be remembered.
-      const bool same = word.read_interval == t.interval && !(word.reader_warp == t.warp && word.read_warp_interval < t.warp_interval);
+      const bool same = word.read_interval == t.interval &&
+                        !(word.reader_warp == t.warp && word.read_warp_interval < t.warp_interval);
       word.reader = same && word.reader != t.index && word.reader != -1 ? int16_t(-2) : int16_t(t.index);
-      word.reader_warp = same && word.reader_warp != t.warp && word.reader_warp != -1 ? int16_t(-2) : int16_t(t.warp);
+      word.reader_warp =
+          same && word.reader_warp != t.warp && word.reader_warp != -1 ? int16_t(-2) : int16_t(t.warp);
       word.read_warp_interval = same ? std::max(word.read_warp_interval, t.warp_interval) : t.warp_interval;
       word.read_interval = t.interval;
     } else {
-      const bool read_unordered = word.reader != -1 && word.reader != t.index && word.read_interval == t.interval &&
+      const bool read_unordered = word.reader != -1 && word.reader != t.index &&
+                                  word.read_interval == t.interval &&
                                   !(word.reader_warp == t.warp && word.read_warp_interval < t.warp_interval);
       if (read_unordered) {
         char reader[32];
-        if (word.reader >= 0) std::snprintf(reader, sizeof reader, "thread %d", word.reader);
-        else std::snprintf(reader, sizeof reader, "several threads");
-        stop("race on shared word %lld: read by %s and no barrier comes before this write", static_cast<long long>(w), reader);
+        if (word.reader >= 0)
+          std::snprintf(reader, sizeof reader, "thread %d", word.reader);
+        else
+          std::snprintf(reader, sizeof reader, "several threads");
+        stop("race on shared word %lld: read by %s and no barrier comes before this write",
+             static_cast<long long>(w), reader);
       }
-      word.writer = int16_t(t.index), word.write_interval = t.interval, word.write_warp_interval = t.warp_interval;
+      word.writer = int16_t(t.index), word.write_interval = t.interval,
+      word.write_warp_interval = t.warp_interval;
     }
   }
 }
 
 void copy_async(int64_t offset, int bytes, int piece_begin, int piece_bytes, const void* from, bool valid) {
   Thread& t = current();
-  if (offset % bytes != 0) stop("asynchronous copy of %d bytes to the misaligned shared byte %lld", bytes, static_cast<long long>(offset));
-  if (valid && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(bytes) != 0) stop("asynchronous copy of %d bytes from a misaligned address", bytes);
+  if (offset % bytes != 0)
+    stop("asynchronous copy of %d bytes to the misaligned shared byte %lld", bytes,
+         static_cast<long long>(offset));
+  if (valid && reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(bytes) != 0)
+    stop("asynchronous copy of %d bytes from a misaligned address", bytes);
   access_shared(Access::kWrite, offset, bytes, piece_begin, piece_bytes);
-  for (int64_t w = offset / 4; w < (offset + bytes) / 4; ++w) machine().words[static_cast<size_t>(w)].in_flight = true;
+  for (int64_t w = offset / 4; w < (offset + bytes) / 4; ++w)
+    machine().words[static_cast<size_t>(w)].in_flight = true;
   std::memset(shared_memory() + offset, 0xff, static_cast<size_t>(bytes));
   AsyncCopy copy{offset, bytes, std::vector<char>(static_cast<size_t>(bytes), 0)};
   if (valid) std::memcpy(copy.data.data(), from, static_cast<size_t>(bytes));
@@ -258,7 +295,8 @@ void wait_async(int pending) {
       for (int64_t w = copy.offset / 4; w < (copy.offset + copy.bytes) / 4; ++w) {
         Word& word = machine().words[static_cast<size_t>(w)];
         word.in_flight = false;
-        word.writer = int16_t(t.index), word.write_interval = t.interval, word.write_warp_interval = t.warp_interval;
+        word.writer = int16_t(t.index), word.write_interval = t.interval,
+        word.write_warp_interval = t.warp_interval;
       }
       std::memcpy(shared_memory() + copy.offset, copy.data.data(), copy.data.size());
     }
@@ -274,14 +312,16 @@ int barrier(int value) {
   return m.barrier_total;
 }
 
-void meet(const char* name, unsigned mask, const void* in, void* out, void (*combine)(const void* const*, void* const*, unsigned)) {
+void meet(const char* name, unsigned mask, const void* in, void* out,
+          void (*combine)(const void* const*, void* const*, unsigned)) {
   Machine& m = machine();
   Thread& t = *m.running;
   WarpMeeting& warp = m.warps[static_cast<size_t>(t.warp)];
   if (!(mask >> t.lane & 1)) stop("%s: the mask %08x lacks the calling lane", name, mask);
   if (warp.arrived == 0) warp.name = name, warp.mask = mask;
   if (warp.mask != mask || std::strcmp(warp.name, name) != 0)
-    stop("lanes of one warp meet in different functions: %s (mask %08x) and %s (mask %08x)", warp.name, warp.mask, name, mask);
+    stop("lanes of one warp meet in different functions: %s (mask %08x) and %s (mask %08x)", warp.name,
+         warp.mask, name, mask);
   warp.in[t.lane] = in, warp.out[t.lane] = out;
   warp.arrived |= 1u << t.lane;
   if (warp.arrived != mask) {
@@ -291,7 +331,8 @@ void meet(const char* name, unsigned mask, const void* in, void* out, void (*com
   if (combine) combine(warp.in, warp.out, mask);
   warp.arrived = 0;
   for (int lane = 0; lane < kLanes; ++lane)
-    if (mask >> lane & 1 && lane != t.lane) m.threads[static_cast<size_t>(t.warp * kLanes + lane)]->state = State::kReady;
+    if (mask >> lane & 1 && lane != t.lane)
+      m.threads[static_cast<size_t>(t.warp * kLanes + lane)]->state = State::kReady;
 }
 
 void warp_barrier(unsigned mask) {
@@ -304,24 +345,35 @@ void run_grid(Dim3 grid, Dim3 block, int shared_bytes, const std::function<void(
   Machine& m = instance;
   active = &m;
   const int64_t count = int64_t{block.x} * block.y * block.z;
-  if (count < 1 || count > kMostThreads) fail(ErrorCode::kCuda, "emulation: a block of %lld threads", static_cast<long long>(count));
-  if (shared_bytes > kMostSharedBytes) fail(ErrorCode::kCuda, "emulation: a block of %d bytes of shared memory; sm_80 has %d", shared_bytes, kMostSharedBytes);
-  if (grid.y > 65535 || grid.z > 65535) fail(ErrorCode::kCuda, "emulation: a grid of (%u, %u, %u) blocks; y and z go up to 65535", grid.x, grid.y, grid.z);
+  if (count < 1 || count > kMostThreads)
+    fail(ErrorCode::kCuda, "emulation: a block of %lld threads", static_cast<long long>(count));
+  if (shared_bytes > kMostSharedBytes)
+    fail(ErrorCode::kCuda, "emulation: a block of %d bytes of shared memory; sm_80 has %d", shared_bytes,
+         kMostSharedBytes);
+  if (grid.y > 65535 || grid.z > 65535)
+    fail(ErrorCode::kCuda, "emulation: a grid of (%u, %u, %u) blocks; y and z go up to 65535", grid.x, grid.y,
+         grid.z);
   m.count = int(count), m.shared_bytes = shared_bytes, m.body = &body, m.error = nullptr;
   m.random = 0x9E3779B97F4A7C15u ^ (seed() * 0xD1342543DE82EF95u);
   if (m.shared.size() < static_cast<size_t>(shared_bytes)) m.shared.resize(static_cast<size_t>(shared_bytes));
-  if (m.words.size() < static_cast<size_t>((shared_bytes + 3) / 4)) m.words.resize(static_cast<size_t>((shared_bytes + 3) / 4));
+  if (m.words.size() < static_cast<size_t>((shared_bytes + 3) / 4))
+    m.words.resize(static_cast<size_t>((shared_bytes + 3) / 4));
   m.warps.assign(static_cast<size_t>((count + kLanes - 1) / kLanes), WarpMeeting{});
   while (int(m.threads.size()) < m.count) {
     m.threads.push_back(std::make_unique<Thread>());
-    void* stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (stack == MAP_FAILED) fail(ErrorCode::kOutOfMemory, "emulation: no memory for the stacks of %d threads", m.count);
+    void* stack =
+        mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+      fail(ErrorCode::kOutOfMemory, "emulation: no memory for the stacks of %d threads", m.count);
     m.stacks.push_back(static_cast<char*>(stack));
   }
   std::vector<int64_t> order(static_cast<size_t>(int64_t{grid.x} * grid.y * grid.z));
   std::iota(order.begin(), order.end(), int64_t{0});
   m.shuffle(order);
-  for (int64_t b : order) run_block(m, grid, block, Dim3(unsigned(b % grid.x), unsigned(b / grid.x % grid.y), unsigned(b / (int64_t{grid.x} * grid.y))));
+  for (int64_t b : order)
+    run_block(
+        m, grid, block,
+        Dim3(unsigned(b % grid.x), unsigned(b / grid.x % grid.y), unsigned(b / (int64_t{grid.x} * grid.y))));
 }
 
 }  // namespace hf::emulation

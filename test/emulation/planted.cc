@@ -1,5 +1,6 @@
-// Kernels with planted mistakes, each beside its correct form: `planted <name>` runs one on the emulated machine and prints 'ok', or what the emulation (or
-// the comparison with plain loops) found. test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads.
+// Kernels with planted mistakes, each beside its correct form: `planted <name>` runs one on the emulated
+// machine and prints 'ok', or what the emulation (or the comparison with plain loops) found.
+// test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -7,23 +8,41 @@
 #include <map>
 #include <vector>
 
-#include "core/error.h"
 #include "backends/cuda/tile.h"
+#include "core/error.h"
 
 namespace hf::cuda {
 namespace {
 
 constexpr int kRows = 16, kColumns = 8;
 
-enum class Mistake { kNone, kNoBarrier, kNoWarpBarrier, kNoWait, kOutOfBounds, kUnwritten, kDivergent, kSplitWarp, kLane, kUnrounded };
+enum class Mistake {
+  kNone,
+  kNoBarrier,
+  kNoWarpBarrier,
+  kNoWait,
+  kOutOfBounds,
+  kUnwritten,
+  kDivergent,
+  kSplitWarp,
+  kLane,
+  kUnrounded
+};
 
 // c (16, 8) = a (16, 32) b (8, 32)ᵀ through shared memory, one warp, in tf32; a second warp loads b.
 HF_KERNEL product_kernel(Operand a, Operand b, float* c, Mistake mistake) {
   SharedMemory memory;
-  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep), tile_b = memory.take<uint32_t>(kColumns * kTileStep);
+  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep),
+                         tile_b = memory.take<uint32_t>(kColumns * kTileStep);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  if (warp == 0) for (int i = lane; i < kRows * kTileWords; i += kWarp) cp_async_4(tile_a + (i / kTileWords * kTileStep + i % kTileWords), static_cast<const float*>(a.data) + i, true);
-  if (warp == 1) for (int i = lane; i < kColumns * kTileWords; i += kWarp) cp_async_4(tile_b + (i / kTileWords * kTileStep + i % kTileWords), static_cast<const float*>(b.data) + i, true);
+  if (warp == 0)
+    for (int i = lane; i < kRows * kTileWords; i += kWarp)
+      cp_async_4(tile_a + (i / kTileWords * kTileStep + i % kTileWords),
+                 static_cast<const float*>(a.data) + i, true);
+  if (warp == 1)
+    for (int i = lane; i < kColumns * kTileWords; i += kWarp)
+      cp_async_4(tile_b + (i / kTileWords * kTileStep + i % kTileWords),
+                 static_cast<const float*>(b.data) + i, true);
   cp_async_commit();
   if (mistake != Mistake::kNoWait) cp_async_wait<0>();
   if (mistake == Mistake::kDivergent) {
@@ -39,12 +58,14 @@ HF_KERNEL product_kernel(Operand a, Operand b, float* c, Mistake mistake) {
       const uint32_t bits = tile[row * kTileStep + column];
       return mistake == Mistake::kUnrounded ? bits : to_tf32(__uint_as_float(bits));
     };
-    const uint32_t x[4] = {word(tile_a, lane_g, w + lane_t), word(tile_a, lane_g + 8, w + lane_t), word(tile_a, lane_g, w + lane_t + 4), word(tile_a, lane_g + 8, w + lane_t + 4)};
+    const uint32_t x[4] = {word(tile_a, lane_g, w + lane_t), word(tile_a, lane_g + 8, w + lane_t),
+                           word(tile_a, lane_g, w + lane_t + 4), word(tile_a, lane_g + 8, w + lane_t + 4)};
     const int past = mistake == Mistake::kOutOfBounds && w == 24 ? 4 * kTileStep : 0;
     const uint32_t y[2] = {word(tile_b, g, w + t), word(tile_b, g, past + w + t + 4)};
     if (mistake != Mistake::kSplitWarp || lane < 16) mma_tf32(acc, x, y);
   }
-  for (int r = 0; r < 4; ++r) c[(g + 8 * (r / 2)) * kColumns + 2 * t + r % 2] = acc[r];
+  for (int r = 0; r < 4; ++r)
+    c[(g + 8 * (r / 2)) * kColumns + 2 * t + r % 2] = acc[r];
 }
 
 // Lanes hand numbers to each other through shared memory; each warp on its own.
@@ -63,36 +84,46 @@ HF_KERNEL matrices_kernel(uint32_t* out, Mistake mistake) {
   SharedMemory memory;
   const Shared<uint32_t> tile = memory.take<uint32_t>(16 * kStep);
   const int lane = threadIdx.x;
-  for (int i = lane; i < 16 * 8; i += kWarp) tile[i / 8 * kStep + i % 8] = uint32_t(2 * i | (2 * i + 1) << 16);
+  for (int i = lane; i < 16 * 8; i += kWarp)
+    tile[i / 8 * kStep + i % 8] = uint32_t(2 * i | (2 * i + 1) << 16);
   if (mistake != Mistake::kNoWarpBarrier) __syncwarp();
   // Matrices: rows 0 … 7 words 0 … 3, rows 8 … 15 the same, then words 4 … 7 of both.
-  const Shared<uint32_t> row = tile + (lane % 16 * kStep + lane / 16 * 4 + (mistake == Mistake::kLane ? 1 : 0));
+  const Shared<uint32_t> row =
+      tile + (lane % 16 * kStep + lane / 16 * 4 + (mistake == Mistake::kLane ? 1 : 0));
   uint32_t plain[2][2], turned[2][2];
   ldmatrix_x4(plain, row);
   ldmatrix_x4_trans(turned, row);
-  for (int m = 0; m < 4; ++m) out[m * kWarp + lane] = plain[m / 2][m % 2], out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
+  for (int m = 0; m < 4; ++m)
+    out[m * kWarp + lane] = plain[m / 2][m % 2], out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
 }
 
 std::string run_matrices(Mistake mistake) {
   std::vector<uint32_t> words(8 * kWarp);
   Stream stream(0);
   void* out = stream.allocate(int64_t(words.size()) * 4);
-  launch("matrices", matrices_kernel, dim3(1), kWarp, 16 * 12 * 4, stream, static_cast<uint32_t*>(out), mistake);
+  launch("matrices", matrices_kernel, dim3(1), kWarp, 16 * 12 * 4, stream, static_cast<uint32_t*>(out),
+         mistake);
   stream.copy(words.data(), out, int64_t(words.size()) * 4);
-  const auto number = [](int m, int row, int column) { return uint32_t((row + m % 2 * 8) * 16 + column + m / 2 * 8); };
+  const auto number = [](int m, int row, int column) {
+    return uint32_t((row + m % 2 * 8) * 16 + column + m / 2 * 8);
+  };
   for (int m = 0; m < 4; ++m)
     for (int lane = 0; lane < kWarp; ++lane) {
       const int g = lane / 4, t = lane % 4;
-      if (words[size_t(m * kWarp + lane)] != (number(m, g, 2 * t) | number(m, g, 2 * t + 1) << 16)) return "wrong result";
-      if (words[size_t((4 + m) * kWarp + lane)] != (number(m, 2 * t, g) | number(m, 2 * t + 1, g) << 16)) return "wrong transposed result";
+      if (words[size_t(m * kWarp + lane)] != (number(m, g, 2 * t) | number(m, g, 2 * t + 1) << 16))
+        return "wrong result";
+      if (words[size_t((4 + m) * kWarp + lane)] != (number(m, 2 * t, g) | number(m, 2 * t + 1, g) << 16))
+        return "wrong transposed result";
     }
   return "ok";
 }
 
 std::string run_product(Mistake mistake) {
   std::vector<float> a(kRows * kTileWords), b(kColumns * kTileWords), c(kRows * kColumns);
-  for (size_t i = 0; i < a.size(); ++i) a[i] = mistake == Mistake::kUnrounded ? std::sin(float(i)) : float(int(i * 37 % 17) - 8);
-  for (size_t i = 0; i < b.size(); ++i) b[i] = float(int(i * 29 % 13) - 6);
+  for (size_t i = 0; i < a.size(); ++i)
+    a[i] = mistake == Mistake::kUnrounded ? std::sin(float(i)) : float(int(i * 37 % 17) - 8);
+  for (size_t i = 0; i < b.size(); ++i)
+    b[i] = float(int(i * 29 % 13) - 6);
   Stream stream(0);
   const auto upload = [&](std::vector<float>& x) {
     void* copy = stream.allocate(int64_t(x.size()) * 4);
@@ -102,12 +133,14 @@ std::string run_product(Mistake mistake) {
   Operand left, right;
   left.data = upload(a), right.data = upload(b);
   void* out = upload(c);
-  launch("product", product_kernel, dim3(1), 2 * kWarp, (kRows + kColumns) * kTileStep * 4, stream, left, right, static_cast<float*>(out), mistake);
+  launch("product", product_kernel, dim3(1), 2 * kWarp, (kRows + kColumns) * kTileStep * 4, stream, left,
+         right, static_cast<float*>(out), mistake);
   stream.copy(c.data(), out, int64_t(c.size()) * 4);
   for (int m = 0; m < kRows; ++m)
     for (int n = 0; n < kColumns; ++n) {
       float sum = 0;
-      for (int k = 0; k < kTileWords; ++k) sum += a[m * kTileWords + k] * b[n * kTileWords + k];
+      for (int k = 0; k < kTileWords; ++k)
+        sum += a[m * kTileWords + k] * b[n * kTileWords + k];
       if (c[m * kColumns + n] != sum) return "wrong result";
     }
   return "ok";
@@ -117,24 +150,30 @@ std::string run_exchange(Mistake mistake) {
   std::vector<float> numbers(2 * kWarp);
   Stream stream(0);
   void* out = stream.allocate(int64_t(numbers.size()) * 4);
-  launch("exchange", exchange_kernel, dim3(1), 2 * kWarp, 2 * kWarp * 4, stream, static_cast<float*>(out), mistake);
+  launch("exchange", exchange_kernel, dim3(1), 2 * kWarp, 2 * kWarp * 4, stream, static_cast<float*>(out),
+         mistake);
   stream.copy(numbers.data(), out, int64_t(numbers.size()) * 4);
   for (int i = 0; i < 2 * kWarp; ++i)
     if (numbers[i] != float(i / kWarp * kWarp + kWarp - 1 - i % kWarp)) return "wrong result";
   return "ok";
 }
 
-HF_KERNEL beyond_kernel(float* data, int index) { data[index] = 1; }
+HF_KERNEL beyond_kernel(float* data, int index) {
+  data[index] = 1;
+}
 
 std::string run_memory(bool on_host) {
   Stream stream(0);
   float* data = static_cast<float*>(stream.allocate(1024));
-  if (on_host) data[0] = 1;
-  else launch("beyond", beyond_kernel, dim3(1), kWarp, 0, stream, data, 256);
+  if (on_host)
+    data[0] = 1;
+  else
+    launch("beyond", beyond_kernel, dim3(1), kWarp, 0, stream, data, 256);
   return "ok";
 }
 
-// More than the ring of page-locked memory holds, with no other work between that would make the device take its copies.
+// More than the ring of page-locked memory holds, with no other work between that would make the device take
+// its copies.
 std::string run_uploads() {
   constexpr int kCopies = 200, kNumbers = 12345;
   Stream stream(0);

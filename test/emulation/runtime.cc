@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kPage = 4096;
 
 struct Allocation {
-  char* pages;    // the open part, followed by a page that is always closed
+  char* pages;  // the open part, followed by a page that is always closed
   size_t length;
   size_t bytes;
 };
@@ -25,10 +25,14 @@ struct EmulatedDevice {
   std::mutex mutex;
   std::map<void*, Allocation> allocations;
   std::map<const char*, size_t> page_locked;  // begin → bytes
-  struct Copy { void* to; const void* from; size_t bytes; };
-  std::vector<Copy> pending;                  // copies out of page-locked memory
+  struct Copy {
+    void* to;
+    const void* from;
+    size_t bytes;
+  };
+  std::vector<Copy> pending;  // copies out of page-locked memory
   size_t used = 0;
-  int working = 0;       // DeviceWork alive
+  int working = 0;  // DeviceWork alive
   long launches = 0;
   cudaError_t sticky = cudaSuccess;
 
@@ -39,7 +43,8 @@ struct EmulatedDevice {
   size_t total() const { return number("HEADFIRST_EMULATED_BYTES", size_t{1} << 31); }
   size_t block_shared() const { return number("HEADFIRST_EMULATED_SHARED", 163 << 10); }
   void protect(int mode) const {
-    for (const auto& [data, a] : allocations) mprotect(a.pages, a.length, mode);
+    for (const auto& [data, a] : allocations)
+      mprotect(a.pages, a.length, mode);
   }
 };
 
@@ -63,7 +68,8 @@ namespace hf::emulation {
 DeviceWork::DeviceWork() {
   std::lock_guard<std::mutex> lock(device().mutex);
   if (device().working++ == 0) device().protect(PROT_READ | PROT_WRITE);
-  for (const auto& copy : device().pending) std::memcpy(copy.to, copy.from, copy.bytes);
+  for (const auto& copy : device().pending)
+    std::memcpy(copy.to, copy.from, copy.bytes);
   device().pending.clear();
 }
 DeviceWork::~DeviceWork() {
@@ -80,19 +86,33 @@ cudaError_t next_launch() {
 
 }  // namespace hf::emulation
 
-cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
-cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) {
+  return *count = 1, cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  return *version = 13000, cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "emulated device");
   properties->totalGlobalMem = device().total(), properties->major = 8, properties->minor = 0;
   properties->sharedMemPerBlockOptin = device().block_shared();
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int index) { return index == 0 ? device().sticky : cudaErrorInvalidValue; }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = nullptr, device().sticky; }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return device().sticky; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return finish(), device().sticky; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return device().sticky; }
+cudaError_t cudaSetDevice(int index) {
+  return index == 0 ? device().sticky : cudaErrorInvalidValue;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  return *stream = nullptr, device().sticky;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) {
+  return device().sticky;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return finish(), device().sticky;
+}
+cudaError_t cudaStreamQuery(cudaStream_t) {
+  return device().sticky;
+}
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   std::lock_guard<std::mutex> lock(device().mutex);
@@ -140,21 +160,25 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
   {
     std::lock_guard<std::mutex> lock(device().mutex);
     const auto after = device().page_locked.upper_bound(static_cast<const char*>(from));
-    if (after != device().page_locked.begin() && static_cast<const char*>(from) < std::prev(after)->first + std::prev(after)->second) {
+    if (after != device().page_locked.begin() &&
+        static_cast<const char*>(from) < std::prev(after)->first + std::prev(after)->second) {
       device().pending.push_back({to, from, bytes});
       return device().sticky;
     }
   }
   return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
 }
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes, size_t rows, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes,
+                              size_t rows, cudaMemcpyKind, cudaStream_t) {
   if (device().sticky != cudaSuccess) return device().sticky;
   const hf::emulation::DeviceWork work;
-  for (size_t r = 0; r < rows; ++r) std::memcpy(static_cast<char*>(to) + r * to_step, static_cast<const char*>(from) + r * from_step, bytes);
+  for (size_t r = 0; r < rows; ++r)
+    std::memcpy(static_cast<char*>(to) + r * to_step, static_cast<const char*>(from) + r * from_step, bytes);
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* data, int byte, size_t bytes, cudaStream_t) {
@@ -164,16 +188,32 @@ cudaError_t cudaMemsetAsync(void* data, int byte, size_t bytes, cudaStream_t) {
   return cudaSuccess;
 }
 
-struct EmulatedEvent { std::chrono::steady_clock::time_point time; };
-cudaError_t cudaEventCreate(cudaEvent_t* event) { return *event = new EmulatedEvent, cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) { return event->time = std::chrono::steady_clock::now(), device().sticky; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return finish(), device().sticky; }
+struct EmulatedEvent {
+  std::chrono::steady_clock::time_point time;
+};
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  return *event = new EmulatedEvent, cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  return delete event, cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  return event->time = std::chrono::steady_clock::now(), device().sticky;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return finish(), device().sticky;
+}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
   return device().sticky;
 }
 
-cudaError_t cudaGetLastError() { return device().sticky; }
-const char* cudaGetErrorName(cudaError_t error) { return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError"; }
-const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "an error"; }
+cudaError_t cudaGetLastError() {
+  return device().sticky;
+}
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaError";
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorIllegalAddress ? "an illegal memory access was encountered" : "an error";
+}

@@ -1,6 +1,7 @@
-// The few functions of the CUDA runtime that native/backends/cuda/device.cu calls, for the emulated device. Device memory may be touched by kernels
-// and copies only: at any other time its pages are closed, so host code that reads or writes it ends the process at once. Every allocation
-// ends at a closed page. Copies out of page-locked memory are made as late as a device may: when other work needs them or the host waits.
+// The few functions of the CUDA runtime that native/backends/cuda/device.cu calls, for the emulated device.
+// Device memory may be touched by kernels and copies only: at any other time its pages are closed, so host
+// code that reads or writes it ends the process at once. Every allocation ends at a closed page. Copies out
+// of page-locked memory are made as late as a device may: when other work needs them or the host waits.
 //   HEADFIRST_EMULATED_BYTES   memory of the device (default 2^31)
 //   HEADFIRST_EMULATED_SHARED  shared memory that a block may ask for, in bytes (default 163 KiB, as sm_80)
 //   HEADFIRST_EMULATED_FAULT   the n-th launch from the start of the process fails, and the device with it
@@ -39,8 +40,10 @@ cudaError_t cudaFree(void* data);
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* data);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes, size_t rows, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_step, const void* from, size_t from_step, size_t bytes,
+                              size_t rows, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* data, int byte, size_t bytes, cudaStream_t stream);
 using cudaEvent_t = struct EmulatedEvent*;
 cudaError_t cudaEventCreate(cudaEvent_t* event);

@@ -21,7 +21,9 @@ function passByEnumeration(n: number, c: number, k: number): number {
 
 describe('estimators', () => {
   it('passAtK is the share of k-subsets with a right sample', () => {
-    for (let n = 1; n <= 7; ++n) for (let c = 0; c <= n; ++c) for (let k = 1; k <= n; ++k) expect(passAtK(n, c, k)).toBeCloseTo(passByEnumeration(n, c, k), 12);
+    for (let n = 1; n <= 7; ++n)
+      for (let c = 0; c <= n; ++c)
+        for (let k = 1; k <= n; ++k) expect(passAtK(n, c, k)).toBeCloseTo(passByEnumeration(n, c, k), 12);
     expect(passAtK(2000, 3, 1000)).toBeCloseTo(0.875, 2);
     expect(() => passAtK(4, 1, 5)).toThrowError(/k must be an integer in 1 … 4/);
   });
@@ -32,28 +34,63 @@ describe('estimators', () => {
   });
 });
 
-/** Two prompts; sampling gives the scripted ids, greedy always id 9; token t of a sample has max-prob t / 10 and entropy t. */
+/**
+ * Two prompts; sampling gives the scripted ids, greedy always id 9; token t of a sample has max-prob t / 10
+ * and entropy t.
+ */
 function scripted(samples: number[][][]): Model {
   return {
     async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<Completion[]> {
-      return prompts.flatMap((prompt, p) => (options.temperature === 0 ? [[9]] : samples[p]!).map((completionIds): Completion => ({
-        inputIds: [...prompt, ...completionIds], completionIds, text: '', logps: new Float32Array(completionIds.length), finishReason: 'stop',
-      })));
+      return prompts.flatMap((prompt, p) =>
+        (options.temperature === 0 ? [[9]] : samples[p]!).map(
+          (completionIds): Completion => ({
+            inputIds: [...prompt, ...completionIds],
+            completionIds,
+            text: '',
+            logps: new Float32Array(completionIds.length),
+            finishReason: 'stop',
+          }),
+        ),
+      );
     },
     async score(given: readonly Sample[]) {
       const tokens = given.flatMap(({ inputIds, scoreFrom }) => inputIds.slice(scoreFrom));
-      return { logps: new Float32Array(tokens.length), maxProb: Float32Array.from(tokens, (t) => t / 10), entropy: Float32Array.from(tokens) };
+      return {
+        logps: new Float32Array(tokens.length),
+        maxProb: Float32Array.from(tokens, (t) => t / 10),
+        entropy: Float32Array.from(tokens),
+      };
     },
   } as unknown as Model;
 }
 
 describe('evaluate', () => {
-  const policy = scripted([[[9], [9], [1, 2], [1, 2]], [[1], [2], [3], []]]);
-  const options = { prompts: [[50], [60]], reward: (_: number, c: Completion) => (c.completionIds[0] === 9 ? 1 : 0.5), maxNewTokens: 4, samples: 4 };
+  const policy = scripted([
+    [[9], [9], [1, 2], [1, 2]],
+    [[1], [2], [3], []],
+  ]);
+  const options = {
+    prompts: [[50], [60]],
+    reward: (_: number, c: Completion) => (c.completionIds[0] === 9 ? 1 : 0.5),
+    maxNewTokens: 4,
+    samples: 4,
+  };
 
   it('counts right, distinct, length and confidence', async () => {
-    const { evaluation, samples } = await evaluate(policy, { ...options, k: 2, fixed: [{ inputIds: [1, 4, 6], scoreFrom: 1 }] });
-    expect(evaluation).toMatchObject({ prompts: 2, samplesPerPrompt: 4, k: 2, passAt1: 0.25, greedy: 1, distinct: 3, meanLength: 9 / 8 });
+    const { evaluation, samples } = await evaluate(policy, {
+      ...options,
+      k: 2,
+      fixed: [{ inputIds: [1, 4, 6], scoreFrom: 1 }],
+    });
+    expect(evaluation).toMatchObject({
+      prompts: 2,
+      samplesPerPrompt: 4,
+      k: 2,
+      passAt1: 0.25,
+      greedy: 1,
+      distinct: 3,
+      meanLength: 9 / 8,
+    });
     expect(evaluation.passAtK).toBeCloseTo((1 - 1 / 6) / 2, 12);
     expect(evaluation.reward).toBeCloseTo((2 + 6 * 0.5) / 8, 12);
     expect(evaluation.fixed!.entropy).toBeCloseTo(5, 6);

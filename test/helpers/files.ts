@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
-export const goldenFamilies = ['gpt', 'llama', 'llama_linear', 'gpt_neox', 'gpt_neox_sequential', 'gpt2', 'qwen2', 'qwen3'] as const;
+export const goldenFamilies = [
+  'gpt',
+  'llama',
+  'llama_linear',
+  'gpt_neox',
+  'gpt_neox_sequential',
+  'gpt2',
+  'qwen2',
+  'qwen3',
+] as const;
 export const golden = (name: string) => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
 
 /** Material that is not in the repository: tests that use it skip, and say why, where it is absent. */
@@ -34,13 +43,22 @@ export function editJson(path: string, edit: (value: Record<string, any>) => voi
   writeFileSync(path, JSON.stringify(value));
 }
 
-export interface RawTensor { dtype: string; shape: number[]; data: Uint8Array }
+export interface RawTensor {
+  dtype: string;
+  shape: number[];
+  data: Uint8Array;
+}
 
 /** The file by hand, without the library's own code; `header` changes the header before it is written. */
-export function writeRaw(path: string, tensors: Record<string, RawTensor>, header: (header: Record<string, any>) => Record<string, any> | string = (h) => h): void {
+export function writeRaw(
+  path: string,
+  tensors: Record<string, RawTensor>,
+  header: (header: Record<string, any>) => Record<string, any> | string = (h) => h,
+): void {
   const entries: Record<string, unknown> = {};
   let offset = 0;
-  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) entries[name] = { dtype, shape, data_offsets: [offset, (offset += data.length)] };
+  for (const [name, { dtype, shape, data }] of Object.entries(tensors))
+    entries[name] = { dtype, shape, data_offsets: [offset, (offset += data.length)] };
   const edited = header(entries);
   const text = Buffer.from(typeof edited === 'string' ? edited : JSON.stringify(edited));
   const length = Buffer.alloc(8);
@@ -54,12 +72,24 @@ export function readRaw(path: string): Record<string, RawTensor> {
   const header = JSON.parse(bytes.subarray(8, start).toString('utf8')) as Record<string, any>;
   delete header['__metadata__'];
   return Object.fromEntries(
-    Object.entries(header).map(([name, { dtype, shape, data_offsets: [begin, end] }]) => [name, { dtype, shape, data: Uint8Array.from(bytes.subarray(start + begin, start + end)) }]),
+    Object.entries(header).map(
+      ([
+        name,
+        {
+          dtype,
+          shape,
+          data_offsets: [begin, end],
+        },
+      ]) => [name, { dtype, shape, data: Uint8Array.from(bytes.subarray(start + begin, start + end)) }],
+    ),
   );
 }
 
 /** A file's tensors changed in place. */
-export function editRaw(path: string, edit: (tensors: Record<string, RawTensor>) => Record<string, RawTensor> | void): void {
+export function editRaw(
+  path: string,
+  edit: (tensors: Record<string, RawTensor>) => Record<string, RawTensor> | void,
+): void {
   const tensors = readRaw(path);
   writeRaw(path, edit(tensors) ?? tensors);
 }

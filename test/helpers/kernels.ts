@@ -1,6 +1,14 @@
 /** Runs op entries on chosen backends with prepared memory; measures errors. */
 import { addon } from '../../src/core/addon/addon.js';
-import type { ArrayView, BackendName, FieldDescription, KernelArgs, KernelResult, NativeMath, NativeOp } from '../../src/core/addon/contract.js';
+import type {
+  ArrayView,
+  BackendName,
+  FieldDescription,
+  KernelArgs,
+  KernelResult,
+  NativeMath,
+  NativeOp,
+} from '../../src/core/addon/contract.js';
 import type { CaseArgs } from '../cases/define.js';
 import type { IntTensor, RealTensor } from './random.js';
 
@@ -10,8 +18,10 @@ export const entry = (name: string): NativeOp => {
   return found;
 };
 export const hasEntry = (name: string): boolean => addon.ops.some((op) => op.name === name);
-export const isTensorField = (field: FieldDescription) => field.kind === 'in' || field.kind === 'out' || field.kind === 'inout';
-const isTensor = (value: unknown): value is RealTensor | IntTensor => typeof value === 'object' && value !== null && 'shape' in value;
+export const isTensorField = (field: FieldDescription) =>
+  field.kind === 'in' || field.kind === 'out' || field.kind === 'inout';
+const isTensor = (value: unknown): value is RealTensor | IntTensor =>
+  typeof value === 'object' && value !== null && 'shape' in value;
 
 /** The CPU backends that this machine runs. */
 export const cpuBackends: BackendName[] = (['base', 'avx2', 'avx512'] as const).filter((backend) => {
@@ -58,15 +68,22 @@ function positions(shape: readonly number[], strides: readonly number[]): Int32A
 /** Row-major strides; with `pad`, every dimension but the last is further apart than what it contains. */
 function rowMajor(shape: readonly number[], pad: boolean): number[] {
   const strides = shape.map(() => 1);
-  for (let dim = shape.length - 2; dim >= 0; --dim) strides[dim] = strides[dim + 1]! * shape[dim + 1]! + (pad ? 3 : 0);
+  for (let dim = shape.length - 2; dim >= 0; --dim)
+    strides[dim] = strides[dim + 1]! * shape[dim + 1]! + (pad ? 3 : 0);
   return strides;
 }
 
 /**
- * Case arguments in a backend's types. Reals are rounded to float32 first, so that every backend sees the same numbers.
- * Outputs lie between guard bands and are filled with NaN; `padRows` puts rows (and heads) further apart than their length.
+ * Case arguments in a backend's types. Reals are rounded to float32 first, so that every backend sees the
+ * same numbers. Outputs lie between guard bands and are filled with NaN; `padRows` puts rows (and heads)
+ * further apart than their length.
  */
-export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { padRows = false, round = true } = {}): Prepared {
+export function prepare(
+  op: NativeOp,
+  args: CaseArgs,
+  backend: BackendName,
+  { padRows = false, round = true } = {},
+): Prepared {
   const sizes = new Map<string, number>();
   for (const field of op.fields) {
     const value = args[field.name];
@@ -90,16 +107,29 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
       ? [...value.shape]
       : field.dims!.split(' ').map((dim) => {
           if (/^\d+$/.test(dim)) return Number(dim);
-          const [name, offset] = dim.split('|').find((choice) => sizes.has(choice.split('+')[0]!))!.split('+');
+          const [name, offset] = dim
+            .split('|')
+            .find((choice) => sizes.has(choice.split('+')[0]!))!
+            .split('+');
           return sizes.get(name!)! + Number(offset ?? 0);
         });
     const { layout, bfloat16 } = (isTensor(value) ? value : {}) as Partial<RealTensor>;
-    const Type = bfloat16 ? Uint16Array : field.dtype === 'int32' ? Int32Array : field.dtype === 'uint8' ? Uint8Array : field.dtype === 'float64' ? Float64Array : realOf(backend);
+    const Type = bfloat16
+      ? Uint16Array
+      : field.dtype === 'int32'
+        ? Int32Array
+        : field.dtype === 'uint8'
+          ? Uint8Array
+          : field.dtype === 'float64'
+            ? Float64Array
+            : realOf(backend);
     const pad = padRows ? 3 : 0;
     const strides =
-      layout === 'columns' ? [1, shape[0]! + pad]
-      : layout === 'spread' ? [2 * shape[1]! + 1 + pad, 2]
-      : rowMajor(shape, padRows);
+      layout === 'columns'
+        ? [1, shape[0]! + pad]
+        : layout === 'spread'
+          ? [2 * shape[1]! + 1 + pad, 2]
+          : rowMajor(shape, padRows);
     const at = positions(shape, strides);
     const data = new Type(2 * GUARD + (at.length > 0 ? at.at(-1)! + 1 : 0));
     const bytes = new Uint8Array(data.buffer);
@@ -120,7 +150,10 @@ export function prepare(op: NativeOp, args: CaseArgs, backend: BackendName, { pa
       for (let element = 0; element < data.length; ++element) {
         if (inside[element] && field.kind !== 'in') continue;
         for (let b = element * unit; b < (element + 1) * unit; ++b)
-          if (bytes[b] !== before[b]) throw new Error(`${op.name}: ${inside[element] ? 'input' : 'memory around'} ${field.name} was changed at element ${element - GUARD}`);
+          if (bytes[b] !== before[b])
+            throw new Error(
+              `${op.name}: ${inside[element] ? 'input' : 'memory around'} ${field.name} was changed at element ${element - GUARD}`,
+            );
       }
     });
   }
@@ -133,14 +166,26 @@ export function numbers(view: ArrayView): Float64Array {
   return Float64Array.from(at, (position) => Number(view.data[(view.offset ?? 0) + position]));
 }
 
-export function runCase(op: NativeOp, args: CaseArgs, backend: BackendName, options: { padRows?: boolean; threads?: number; round?: boolean; math?: NativeMath } = {}): KernelResult {
+export function runCase(
+  op: NativeOp,
+  args: CaseArgs,
+  backend: BackendName,
+  options: { padRows?: boolean; threads?: number; round?: boolean; math?: NativeMath } = {},
+): KernelResult {
   const prepared = prepare(op, args, backend, options);
-  const result = op.runSync(prepared.args, { backend, threads: options.threads ?? 1, ...(options.math ? { math: options.math } : {}) });
+  const result = op.runSync(prepared.args, {
+    backend,
+    threads: options.threads ?? 1,
+    ...(options.math ? { math: options.math } : {}),
+  });
   prepared.verify();
   return result;
 }
 
-/** Relative Frobenius error; NaN and infinities must match exactly. Written results are never NaN unless the reference's are. */
+/**
+ * Relative Frobenius error; NaN and infinities must match exactly. Written results are never NaN unless the
+ * reference's are.
+ */
 export function relativeError(actual: ArrayView, expected: ArrayView): number {
   const a = numbers(actual);
   const e = numbers(expected);
@@ -159,8 +204,9 @@ export function relativeError(actual: ArrayView, expected: ArrayView): number {
 }
 
 /**
- * The backward or jvp arguments that belong to a forward call, by name: a field that the forward entry also has keeps its value
- * or result; d_<output> and t_<input> come from `random`; d_<input> and t_<output> are outputs.
+ * The backward or jvp arguments that belong to a forward call, by name: a field that the forward entry also
+ * has keeps its value or result; d_<output> and t_<input> come from `random`; d_<input> and t_<output> are
+ * outputs.
  */
 export function derivedArgs(
   derived: NativeOp,
@@ -176,7 +222,14 @@ export function derivedArgs(
     if (name in extra) args[name] = extra[name]!;
     else if (!isTensorField(field)) {
       if (forwardArgs[name] !== undefined) args[name] = forwardArgs[name]!;
-    } else if (forwardResult[name]) args[name] = { data: field.dtype === 'int32' ? Int32Array.from(numbers(forwardResult[name]!)) : numbers(forwardResult[name]!), shape: forwardResult[name]!.shape } as RealTensor;
+    } else if (forwardResult[name])
+      args[name] = {
+        data:
+          field.dtype === 'int32'
+            ? Int32Array.from(numbers(forwardResult[name]!))
+            : numbers(forwardResult[name]!),
+        shape: forwardResult[name]!.shape,
+      } as RealTensor;
     else if (forwardArgs[name] !== undefined) args[name] = forwardArgs[name]!;
     else if (/^[dt]_/.test(name)) {
       const base = name.slice(2);

@@ -7,7 +7,12 @@ export const offsetsOf = (lengths: readonly number[]): IntTensor => {
   return ints(...offsets);
 };
 
-export interface PairsOf { readonly a: RealTensor; readonly d: RealTensor; readonly offsets: IntTensor; readonly a_rows?: IntTensor }
+export interface PairsOf {
+  readonly a: RealTensor;
+  readonly d: RealTensor;
+  readonly offsets: IntTensor;
+  readonly a_rows?: IntTensor;
+}
 
 export function pairs(random: Random, lengths: readonly number[], inputs: number, outputs: number): PairsOf {
   const rows = lengths.reduce((sum, length) => sum + length, 0);
@@ -15,13 +20,24 @@ export function pairs(random: Random, lengths: readonly number[], inputs: number
 }
 
 /** The second set's names. */
-export const second = ({ a, d, offsets, a_rows }: PairsOf) => ({ a2: a, d2: d, offsets2: offsets, ...(a_rows ? { a_rows2: a_rows } : {}) });
+export const second = ({ a, d, offsets, a_rows }: PairsOf) => ({
+  a2: a,
+  d2: d,
+  offsets2: offsets,
+  ...(a_rows ? { a_rows2: a_rows } : {}),
+});
 
 /**
- * Token level: each sequence has functions at its last `scored` positions; the function of position t owns rows ≤ t of the sequence, whose
- * rows of a it shares with the other functions.
+ * Token level: each sequence has functions at its last `scored` positions; the function of position t owns
+ * rows ≤ t of the sequence, whose rows of a it shares with the other functions.
  */
-export function tokenLevel(random: Random, lengths: readonly number[], scored: number, inputs: number, outputs: number): Required<PairsOf> {
+export function tokenLevel(
+  random: Random,
+  lengths: readonly number[],
+  scored: number,
+  inputs: number,
+  outputs: number,
+): Required<PairsOf> {
   const rows: number[] = [];
   const owned: number[] = [];
   let first = 0;
@@ -32,7 +48,12 @@ export function tokenLevel(random: Random, lengths: readonly number[], scored: n
     }
     first += length;
   }
-  return { a: random.normal([first, inputs]), d: random.normal([rows.length, outputs]), offsets: offsetsOf(owned), a_rows: ints(...rows) };
+  return {
+    a: random.normal([first, inputs]),
+    d: random.normal([rows.length, outputs]),
+    offsets: offsetsOf(owned),
+    a_rows: ints(...rows),
+  };
 }
 
 /** Σ over a function's rows of d ⊗ (a, 1 with bias), each (outputs × columns); float64. */
@@ -44,7 +65,8 @@ export function gradientsOf({ a, d, offsets, a_rows }: PairsOf, bias = false): F
     for (let n = offsets.data[s]!; n < offsets.data[s + 1]!; ++n) {
       const row = a_rows ? a_rows.data[n]! : n;
       for (let o = 0; o < outputs; ++o)
-        for (let i = 0; i < columns; ++i) g[o * columns + i]! += d.data[n * outputs + o]! * (i < inputs ? a.data[row * inputs + i]! : 1);
+        for (let i = 0; i < columns; ++i)
+          g[o * columns + i]! += d.data[n * outputs + o]! * (i < inputs ? a.data[row * inputs + i]! : 1);
     }
     return g;
   });
@@ -74,7 +96,8 @@ export function distance(actual: Float64Array, expected: Float64Array): number {
 
 /** K is symmetric to the bit and vᵀ K v ≥ 0 up to rounding. */
 export function isGram(k: Float64Array, n: number, random: Random): boolean {
-  for (let s = 0; s < n; ++s) for (let t = 0; t < n; ++t) if (!Object.is(k[s * n + t], k[t * n + s])) return false;
+  for (let s = 0; s < n; ++s)
+    for (let t = 0; t < n; ++t) if (!Object.is(k[s * n + t], k[t * n + s])) return false;
   const trace = Array.from({ length: n }, (_, s) => k[s * n + s]!).reduce((x, y) => x + y, 0);
   for (let trial = 0; trial < 20; ++trial) {
     const v = random.normal([n]).data;

@@ -1,20 +1,34 @@
-/** What every implementation of an op must pass, from its case file: the accuracy rule, guard bands, poisoned outputs, padded rows, derivatives. */
+/**
+ * What every implementation of an op must pass, from its case file: the accuracy rule, guard bands, poisoned
+ * outputs, padded rows, derivatives.
+ */
 import { expect, it } from 'vitest';
 
 import type { CaseArgs, OpCase, OpCases } from '../cases/define.js';
 import { addon } from '../../src/core/addon/addon.js';
-import { derivedArgs, entry, hasEntry, isTensorField, numbers, prepare, relativeError, runCase } from './kernels.js';
+import {
+  derivedArgs,
+  entry,
+  hasEntry,
+  isTensorField,
+  numbers,
+  prepare,
+  relativeError,
+  runCase,
+} from './kernels.js';
 import { Random, type RealTensor } from './random.js';
 import type { BackendName, KernelResult } from '../../src/core/addon/contract.js';
 
-export const seedOf = (text: string) => [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
+export const seedOf = (text: string) =>
+  [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
 
 /** The accuracy rule: at most twice the naive float32 evaluation's error plus 1e-6. */
 const allowed = (naive: number) => 2 * naive + 1e-6;
 
 /** A fiber costs more than a thread: what is large runs once there, what is larger not at all. */
 const emulated = addon.cuda.architectures === 'emulated';
-const MOST_FLOPS = 1e7, MOST_BYTES = 8e6;
+const MOST_FLOPS = 1e7,
+  MOST_BYTES = 8e6;
 const tooLarge = (name: string, args: CaseArgs) => {
   const { flops, bytes } = entry(name).cost(prepare(entry(name), args, 'cuda').args);
   return flops > MOST_FLOPS || bytes > MOST_BYTES;
@@ -30,10 +44,17 @@ function withEmulationSeed<T>(seed: number, body: () => T): T {
 }
 
 export function outputsOf(name: string): Set<string> {
-  return new Set(entry(name).fields.filter((f) => f.kind === 'out' || f.kind === 'inout').map((f) => f.name));
+  return new Set(
+    entry(name)
+      .fields.filter((f) => f.kind === 'out' || f.kind === 'inout')
+      .map((f) => f.name),
+  );
 }
 
-/** Each backend twice: the second time with another number of threads, and on an emulated device in another order of them. */
+/**
+ * Each backend twice: the second time with another number of threads, and on an emulated device in another
+ * order of them.
+ */
 function checkParity(name: string, args: CaseArgs, backends: readonly BackendName[]): void {
   const op = entry(name);
   const expected = runCase(op, args, 'reference64');
@@ -53,7 +74,10 @@ function checkParity(name: string, args: CaseArgs, backends: readonly BackendNam
       } else {
         const bound = allowed(relativeError(naive[output]!, expected[output]!));
         expect(relativeError(one[output]!, expected[output]!), label).toBeLessThanOrEqual(bound);
-        expect(relativeError(padded[output]!, expected[output]!), `${label}, padded rows`).toBeLessThanOrEqual(bound);
+        expect(
+          relativeError(padded[output]!, expected[output]!),
+          `${label}, padded rows`,
+        ).toBeLessThanOrEqual(bound);
       }
       expect(numbers(two[output]!), `${label}, again`).toEqual(numbers(one[output]!));
     }
@@ -61,12 +85,20 @@ function checkParity(name: string, args: CaseArgs, backends: readonly BackendNam
 }
 
 /** Forward in float64 without rounding, with every optional output that derivatives need. */
-const forward64 = (name: string, args: CaseArgs): KernelResult => runCase(entry(name), args, 'reference64', { round: false });
+const forward64 = (name: string, args: CaseArgs): KernelResult =>
+  runCase(entry(name), args, 'reference64', { round: false });
 
 const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 
-/** d/dε of Σ over outputs ⟨cotangent, output⟩ along `direction` of input `input`, 4-point central differences. */
-function finiteDifference(name: string, args: CaseArgs, directions: Record<string, Float64Array>, functional: (result: KernelResult) => number): number {
+/**
+ * d/dε of Σ over outputs ⟨cotangent, output⟩ along `direction` of input `input`, 4-point central differences.
+ */
+function finiteDifference(
+  name: string,
+  args: CaseArgs,
+  directions: Record<string, Float64Array>,
+  functional: (result: KernelResult) => number,
+): number {
   const at = (epsilon: number) => {
     const moved: CaseArgs = { ...args };
     for (const [input, direction] of Object.entries(directions)) {
@@ -91,13 +123,17 @@ export function checkDerivatives(cases: OpCases, test: OpCase): void {
   if (hasEntry(backward)) {
     const op = entry(backward);
     const backwardArgs = derivedArgs(op, forward, args, result, draw, {});
-    for (const field of op.fields) if (field.kind === 'in' && field.name.startsWith('d_')) cotangents[field.name.slice(2)] = backwardArgs[field.name] as RealTensor;
-    const functional = (r: KernelResult) => Object.entries(cotangents).reduce((sum, [output, c]) => sum + dot(numbers(r[output]!), c.data), 0);
+    for (const field of op.fields)
+      if (field.kind === 'in' && field.name.startsWith('d_'))
+        cotangents[field.name.slice(2)] = backwardArgs[field.name] as RealTensor;
+    const functional = (r: KernelResult) =>
+      Object.entries(cotangents).reduce((sum, [output, c]) => sum + dot(numbers(r[output]!), c.data), 0);
     // Accumulated outputs start from zero here.
-    for (const field of op.fields) if (field.kind === 'inout' && backwardArgs[field.name] === true) {
-      const input = args[field.name.slice(2)] as RealTensor;
-      backwardArgs[field.name] = { data: new Float64Array(input.data.length), shape: input.shape };
-    }
+    for (const field of op.fields)
+      if (field.kind === 'inout' && backwardArgs[field.name] === true) {
+        const input = args[field.name.slice(2)] as RealTensor;
+        backwardArgs[field.name] = { data: new Float64Array(input.data.length), shape: input.shape };
+      }
     const gradients = runCase(op, backwardArgs, 'reference64', { round: false });
     adjoint = { inputs: {} };
     for (const [name, gradient] of Object.entries(gradients)) {
@@ -116,7 +152,9 @@ export function checkDerivatives(cases: OpCases, test: OpCase): void {
     const op = entry(jvp);
     const jvpArgs = derivedArgs(op, forward, args, result, draw, {});
     const tangents: Record<string, Float64Array> = {};
-    for (const field of op.fields) if (field.kind === 'in' && field.name.startsWith('t_') && jvpArgs[field.name]) tangents[field.name.slice(2)] = (jvpArgs[field.name] as RealTensor).data;
+    for (const field of op.fields)
+      if (field.kind === 'in' && field.name.startsWith('t_') && jvpArgs[field.name])
+        tangents[field.name.slice(2)] = (jvpArgs[field.name] as RealTensor).data;
     const outputs = runCase(op, jvpArgs, 'reference64', { round: false });
     for (const [name, tangent] of Object.entries(outputs)) {
       const output = name.slice(2);
@@ -139,7 +177,7 @@ export function checkOwnGradients(op: string, test: OpCase): void {
     const input = name.slice(2);
     if (!name.startsWith('d_') || !base[name] || !args[input]) continue;
     const start = typeof args[name] === 'object' ? (args[name] as RealTensor).data : undefined;
-    const gradient = numbers(base[name]!).map((g, i) => g - (start?.[i] ?? 0));  // accumulated outputs
+    const gradient = numbers(base[name]!).map((g, i) => g - (start?.[i] ?? 0)); // accumulated outputs
     const direction = random.normal([gradient.length]).data;
     const numeric = finiteDifference(op, args, { [input]: direction }, functional);
     const scale = Math.sqrt(dot(gradient, gradient) * dot(direction, direction)) + 1e-12;
@@ -147,7 +185,10 @@ export function checkOwnGradients(op: string, test: OpCase): void {
   }
 }
 
-/** The calls of one case: forward, and the backward and jvp that belong to it, with numbers from the same generator. */
+/**
+ * The calls of one case: forward, and the backward and jvp that belong to it, with numbers from the same
+ * generator.
+ */
 export function callsOf(cases: OpCases, test: OpCase): { readonly name: string; readonly args: CaseArgs }[] {
   const forward = entry(cases.op);
   const random = new Random(seedOf(test.name));
@@ -158,7 +199,8 @@ export function callsOf(cases: OpCases, test: OpCase): { readonly name: string; 
     const extra = name.endsWith('_backward') ? (test.backward?.(random) ?? {}) : {};
     const derived = derivedArgs(entry(name), forward, args, result, (shape) => random.normal(shape), extra);
     for (const field of entry(name).fields)
-      if (field.kind === 'inout' && derived[field.name] === true && isTensorField(field)) derived[field.name] = random.normal((args[field.name.slice(2)] as RealTensor).shape);
+      if (field.kind === 'inout' && derived[field.name] === true && isTensorField(field))
+        derived[field.name] = random.normal((args[field.name.slice(2)] as RealTensor).shape);
     calls.push({ name, args: derived });
   }
   return calls;
@@ -178,6 +220,10 @@ export function invariantTests(cases: OpCases, backends: readonly BackendName[])
   for (const invariant of cases.invariants ?? [])
     it.skipIf(invariant.many && emulated && backends.includes('cuda'))(`invariant: ${invariant.name}`, () => {
       for (const backend of backends)
-        invariant.check((name, args) => runCase(entry(name), args, backend), new Random(seedOf(invariant.name)), backend === 'reference64' ? 'float64' : 'float32');
+        invariant.check(
+          (name, args) => runCase(entry(name), args, backend),
+          new Random(seedOf(invariant.name)),
+          backend === 'reference64' ? 'float64' : 'float32',
+        );
     });
 }

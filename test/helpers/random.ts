@@ -3,12 +3,18 @@
 export interface RealTensor {
   readonly data: Float64Array;
   readonly shape: readonly number[];
-  /** How a matrix that is only read lies in memory: column by column, or with both strides larger than necessary. Default: row by row. */
+  /**
+   * How a matrix that is only read lies in memory: column by column, or with both strides larger than
+   * necessary. Default: row by row.
+   */
   readonly layout?: 'columns' | 'spread';
   /** Given to the op as bfloat16. */
   readonly bfloat16?: boolean;
 }
-export interface IntTensor { readonly data: Int32Array; readonly shape: readonly number[] }
+export interface IntTensor {
+  readonly data: Int32Array;
+  readonly shape: readonly number[];
+}
 
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
@@ -40,5 +46,11 @@ export class Random {
   }
 }
 
-export const ints = (...values: number[]): IntTensor => ({ data: Int32Array.from(values), shape: [values.length] });
-export const reals = (...values: number[]): RealTensor => ({ data: Float64Array.from(values), shape: [values.length] });
+export const ints = (...values: number[]): IntTensor => ({
+  data: Int32Array.from(values),
+  shape: [values.length],
+});
+export const reals = (...values: number[]): RealTensor => ({
+  data: Float64Array.from(values),
+  shape: [values.length],
+});

@@ -16,23 +16,39 @@ const servers: Server[] = [];
 afterAll(() => servers.forEach((server) => (server.closeAllConnections(), server.close())));
 
 /** `answer` is called with the request's JSON, its path and its number from 0. */
-export async function serve(answer: (body: any, path: string, index: number) => Answer | Promise<Answer>): Promise<{ url: string; requests: { path: string; body: any }[]; most: () => number; close: () => void }> {
+export async function serve(
+  answer: (body: any, path: string, index: number) => Answer | Promise<Answer>,
+): Promise<{ url: string; requests: { path: string; body: any }[]; most: () => number; close: () => void }> {
   const requests: { path: string; body: any }[] = [];
   let [open, most] = [0, 0];
   const server = createServer((request, response) => {
     most = Math.max(most, ++open);
     response.on('close', () => --open);
     const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', async () => {
-      const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
-      const { status = 200, body: out, delayMs = 0, hangUp } = await answer(body, request.url!, requests.push({ path: request.url!, body }) - 1);
-      setTimeout(() => {
-        if (hangUp) return void request.socket.destroy();
-        response.writeHead(status, { 'content-type': 'application/json' }).end(typeof out === 'string' ? out : JSON.stringify(out ?? null));
-      }, delayMs);
-    });
+    request
+      .on('data', (chunk: Buffer) => chunks.push(chunk))
+      .on('end', async () => {
+        const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
+        const {
+          status = 200,
+          body: out,
+          delayMs = 0,
+          hangUp,
+        } = await answer(body, request.url!, requests.push({ path: request.url!, body }) - 1);
+        setTimeout(() => {
+          if (hangUp) return void request.socket.destroy();
+          response
+            .writeHead(status, { 'content-type': 'application/json' })
+            .end(typeof out === 'string' ? out : JSON.stringify(out ?? null));
+        }, delayMs);
+      });
   });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, most: () => most, close: () => (server.closeAllConnections(), server.close()) };
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    most: () => most,
+    close: () => (server.closeAllConnections(), server.close()),
+  };
 }

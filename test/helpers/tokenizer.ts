@@ -10,12 +10,33 @@ function alphabet(): string[] {
 
 /** Ids 0 … 2 are the special tokens, 3 + b is byte b. */
 export const byteTokenizerJson = (): object => ({
-  version: '1.0', truncation: null, padding: null, normalizer: null,
-  added_tokens: SPECIALS.map((content, id) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+  version: '1.0',
+  truncation: null,
+  padding: null,
+  normalizer: null,
+  added_tokens: SPECIALS.map((content, id) => ({
+    id,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  })),
   pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
   post_processor: null,
   decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-  model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, vocab: Object.fromEntries([...SPECIALS, ...alphabet()].map((token, id) => [token, id])), merges: [] },
+  model: {
+    type: 'BPE',
+    dropout: null,
+    unk_token: null,
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+    fuse_unk: false,
+    byte_fallback: false,
+    vocab: Object.fromEntries([...SPECIALS, ...alphabet()].map((token, id) => [token, id])),
+    merges: [],
+  },
 });
 export const BYTE_VOCABULARY = SPECIALS.length + 256;
 

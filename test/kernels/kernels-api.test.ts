@@ -1,4 +1,7 @@
-/** kernels.<op> and kernels.<op>Sync: both ways of calling agree, arrays in use are leased, nothing grows, calls are cheap. */
+/**
+ * kernels.<op> and kernels.<op>Sync: both ways of calling agree, arrays in use are leased, nothing grows,
+ * calls are cheap.
+ */
 import { once } from 'node:events';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +16,10 @@ import { allCases } from '../cases/index.js';
 import { entry, prepare } from '../helpers/kernels.js';
 import { Random } from '../helpers/random.js';
 
-const matrix = (rows: number, columns: number, value = 1) => ({ data: new Float32Array(rows * columns).fill(value), shape: [rows, columns] });
+const matrix = (rows: number, columns: number, value = 1) => ({
+  data: new Float32Array(rows * columns).fill(value),
+  shape: [rows, columns],
+});
 const code = (call: () => unknown): string | undefined => {
   try {
     call();
@@ -23,37 +29,58 @@ const code = (call: () => unknown): string | undefined => {
   }
 };
 const { best } = addon.cpu; // what calls without a backend take: HEADFIRST_ISA may lower it
-const bytes = (result: KernelResult) => Object.fromEntries(Object.entries(result).map(([name, view]) => [name, Buffer.from(view.data.buffer as ArrayBuffer).toString('base64')]));
+const bytes = (result: KernelResult) =>
+  Object.fromEntries(
+    Object.entries(result).map(([name, view]) => [
+      name,
+      Buffer.from(view.data.buffer as ArrayBuffer).toString('base64'),
+    ]),
+  );
 
 describe('every op', () => {
   it('has an asynchronous and a synchronous function of its own name', () => {
-    expect(Object.keys(kernels).sort()).toEqual(addon.ops.flatMap(({ name }) => [name, `${name}Sync`]).sort());
+    expect(Object.keys(kernels).sort()).toEqual(
+      addon.ops.flatMap(({ name }) => [name, `${name}Sync`]).sort(),
+    );
   });
-  it.each(allCases.map((cases) => [cases.op, cases] as const))('%s: packed, general and asynchronous calls give the same bits', async (name, cases) => {
-    const op: NativeOp = entry(name);
-    using context = await createContext({ threads: 1 });
-    let packed = 0;
-    for (const test of cases.cases.slice(0, 4)) {
-      const args = () => prepare(op, test.args(new Random(7)), best).args;
-      const expected = bytes(op.runSync(args(), { backend: best, threads: 1 }));
-      const fast = packedCall(op)(args());
-      if (fast !== undefined) {
-        ++packed;
-        expect(bytes(fast)).toEqual(expected);
+  it.each(allCases.map((cases) => [cases.op, cases] as const))(
+    '%s: packed, general and asynchronous calls give the same bits',
+    async (name, cases) => {
+      const op: NativeOp = entry(name);
+      using context = await createContext({ threads: 1 });
+      let packed = 0;
+      for (const test of cases.cases.slice(0, 4)) {
+        const args = () => prepare(op, test.args(new Random(7)), best).args;
+        const expected = bytes(op.runSync(args(), { backend: best, threads: 1 }));
+        const fast = packedCall(op)(args());
+        if (fast !== undefined) {
+          ++packed;
+          expect(bytes(fast)).toEqual(expected);
+        }
+        const call = (
+          kernels as unknown as Record<string, (args: KernelArgs, options: object) => Promise<KernelResult>>
+        )[name]!;
+        expect(bytes(await call(args(), { context }))).toEqual(expected);
       }
-      const call = (kernels as unknown as Record<string, (args: KernelArgs, options: object) => Promise<KernelResult>>)[name]!;
-      expect(bytes(await call(args(), { context }))).toEqual(expected);
-    }
-    expect(packed, 'no case took the packed way').toBeGreaterThan(0);
-  });
+      expect(packed, 'no case took the packed way').toBeGreaterThan(0);
+    },
+  );
   it('words mistakes alike in both ways of calling', async () => {
     const bad = { a: matrix(2, 3), b: matrix(4, 2), c: matrix(2, 2) };
     expect(code(() => kernels.gemmSync(bad))).toBe('ERR_SHAPE');
     await expect(kernels.gemm(bad)).rejects.toMatchObject({ code: 'ERR_SHAPE' });
-    expect(code(() => kernels.gemmSync({ ...bad, b: matrix(3, 2), alhpa: 1 } as never))).toBe('ERR_INVALID_ARG');
-    expect(code(() => kernels.gemmSync({ ...bad, b: { data: new Float32Array(5), shape: [3, 2] } }))).toBe('ERR_SHAPE');
-    expect(code(() => kernels.gemmSync({ ...bad, b: { data: new Float32Array(6), shape: [3, 2], offset: 1 } }))).toBe('ERR_SHAPE');
-    expect(code(() => kernels.gemmSync({ ...bad, b: { data: new Float64Array(6), shape: [3, 2] } }))).toBe('ERR_DTYPE');
+    expect(code(() => kernels.gemmSync({ ...bad, b: matrix(3, 2), alhpa: 1 } as never))).toBe(
+      'ERR_INVALID_ARG',
+    );
+    expect(code(() => kernels.gemmSync({ ...bad, b: { data: new Float32Array(5), shape: [3, 2] } }))).toBe(
+      'ERR_SHAPE',
+    );
+    expect(
+      code(() => kernels.gemmSync({ ...bad, b: { data: new Float32Array(6), shape: [3, 2], offset: 1 } })),
+    ).toBe('ERR_SHAPE');
+    expect(code(() => kernels.gemmSync({ ...bad, b: { data: new Float64Array(6), shape: [3, 2] } }))).toBe(
+      'ERR_DTYPE',
+    );
     expect(code(() => kernels.gemmSync(undefined as never))).toBe('ERR_INVALID_ARG');
   });
 });
@@ -69,14 +96,21 @@ it('what is missing or misshapen is named, not the output whose size would follo
   };
   expect(said({})).toBe('gemm: a of shape (M K) is required, got nothing');
   expect(said({ a: matrix(2, 3) })).toBe('gemm: b of shape (K N) is required, got nothing');
-  expect(said({ a: new Float32Array(6), b: matrix(3, 2) })).toBe('gemm: a must have 2 dimensions (M K), got 1');
+  expect(said({ a: new Float32Array(6), b: matrix(3, 2) })).toBe(
+    'gemm: a must have 2 dimensions (M K), got 1',
+  );
 });
 
 describe('arrays in use by a job', () => {
   const n = 400;
   it('may be read by others, not written; and what it writes is its own', async () => {
-    const a = matrix(n, n), b = matrix(n, n), c = matrix(n, n, 0);
-    const busy = expect.objectContaining({ code: 'ERR_BUSY', message: expect.stringContaining('pending job of gemm') });
+    const a = matrix(n, n),
+      b = matrix(n, n),
+      c = matrix(n, n, 0);
+    const busy = expect.objectContaining({
+      code: 'ERR_BUSY',
+      message: expect.stringContaining('pending job of gemm'),
+    });
     const job = kernels.gemm({ a, b, c }); // in the default context, from the call on
     expect(code(() => kernels.gemmSync({ a: matrix(n, n), b, c }))).toBe('ERR_BUSY');
     const results = await Promise.allSettled([job, kernels.gemm({ a, b })]);
@@ -98,8 +132,13 @@ describe('arrays in use by a job', () => {
     const c = matrix(n, n);
     const controller = new AbortController();
     const long = 20_000; // the first job is still at work when the last one is aborted
-    const jobs = [long, n, n, n, n, n, n, n].map((K) => kernels.gemm({ a: matrix(n, K), b: matrix(K, n) }, { context, signal: controller.signal }));
-    const last = kernels.gemm({ a: matrix(n, n), b: matrix(n, n), c }, { context, signal: controller.signal });
+    const jobs = [long, n, n, n, n, n, n, n].map((K) =>
+      kernels.gemm({ a: matrix(n, K), b: matrix(K, n) }, { context, signal: controller.signal }),
+    );
+    const last = kernels.gemm(
+      { a: matrix(n, n), b: matrix(n, n), c },
+      { context, signal: controller.signal },
+    );
     setImmediate(() => controller.abort(new Error('enough')));
     const settled = await Promise.allSettled([...jobs, last]);
     expect(settled.at(-1)).toMatchObject({ status: 'rejected', reason: { message: 'enough' } });
@@ -109,9 +148,22 @@ describe('arrays in use by a job', () => {
     const shared = { data: new Float32Array(new SharedArrayBuffer(16)), shape: [2, 2] };
     const detached = matrix(2, 2);
     structuredClone(detached.data.buffer, { transfer: [detached.data.buffer] });
-    const resizable = { data: new Float32Array(new (ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer)(16, { maxByteLength: 32 })), shape: [2, 2] };
-    for (const a of [shared, detached, resizable]) await expect(kernels.gemm({ a: a as never, b: matrix(2, 2) })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG' });
-    for (const a of [shared, detached]) expect(code(() => kernels.gemmSync({ a: a as never, b: matrix(2, 2), c: matrix(2, 2) }))).toMatch(/ERR_INVALID_ARG|ERR_SHAPE/);
+    const resizable = {
+      data: new Float32Array(
+        new (ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer)(16, {
+          maxByteLength: 32,
+        }),
+      ),
+      shape: [2, 2],
+    };
+    for (const a of [shared, detached, resizable])
+      await expect(kernels.gemm({ a: a as never, b: matrix(2, 2) })).rejects.toMatchObject({
+        code: 'ERR_INVALID_ARG',
+      });
+    for (const a of [shared, detached])
+      expect(code(() => kernels.gemmSync({ a: a as never, b: matrix(2, 2), c: matrix(2, 2) }))).toMatch(
+        /ERR_INVALID_ARG|ERR_SHAPE/,
+      );
   });
 });
 
@@ -136,10 +188,15 @@ describe('cost', () => {
         }
         parentPort.postMessage(after);
       })();`;
-    const worker = new Worker(code, { eval: true, workerData: fileURLToPath(new URL('../../build/Release/headfirst.node', import.meta.url)) });
+    const worker = new Worker(code, {
+      eval: true,
+      workerData: fileURLToPath(new URL('../../build/Release/headfirst.node', import.meta.url)),
+    });
     const [after] = (await once(worker, 'message')) as [number[]];
     await worker.terminate();
-    process.stderr.write(`worker cycles: ${after.map((rss) => (rss / 2 ** 20).toFixed(1)).join(' → ')} MiB resident\n`);
+    process.stderr.write(
+      `worker cycles: ${after.map((rss) => (rss / 2 ** 20).toFixed(1)).join(' → ')} MiB resident\n`,
+    );
     expect(after.at(-1)! - after[0]!).toBeLessThan(16 * 2 ** 20); // 7,500 cycles: less than 2.2 KiB each, a less than a context takes
   });
   it('a synchronous call costs little over the kernel', () => {

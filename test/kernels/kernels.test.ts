@@ -1,7 +1,7 @@
 /**
- * Every op, from its case file: CPU against the double reference by the accuracy rule on every instruction set, the same bits for
- * one and two threads, guard bands, poisoned outputs and padded rows, gradients against finite differences, jvp against both,
- * invariants and refusals.
+ * Every op, from its case file: CPU against the double reference by the accuracy rule on every instruction
+ * set, the same bits for one and two threads, guard bands, poisoned outputs and padded rows, gradients
+ * against finite differences, jvp against both, invariants and refusals.
  */
 import { describe, expect, it } from 'vitest';
 
@@ -16,7 +16,8 @@ describe.each(allCases.map((cases) => [cases.op, cases] as const))('%s', (_, cas
     parityTest(cases, test, cpuBackends);
     if ((hasEntry(`${cases.op}_backward`) || hasEntry(`${cases.op}_jvp`)) && !test.skipGradient)
       it(`${test.name}: gradients against finite differences`, () => checkDerivatives(cases, test));
-    if (test.objective) it(`${test.name}: own gradients against finite differences`, () => checkOwnGradients(cases.op, test));
+    if (test.objective)
+      it(`${test.name}: own gradients against finite differences`, () => checkOwnGradients(cases.op, test));
   }
   invariantTests(cases, ['reference64', ...cpuBackends]);
   for (const refusal of cases.refused ?? [])
@@ -40,7 +41,9 @@ describe('the op table', () => {
     const covered = new Set(allCases.map((cases) => cases.op));
     for (const op of addonOps) {
       expect(covered, `test/cases/${op.op}.ts`).toContain(op.op);
-      expect(op.backends, op.name).toEqual(expect.arrayContaining(['reference32', 'reference64', ...cpuBackends]));
+      expect(op.backends, op.name).toEqual(
+        expect.arrayContaining(['reference32', 'reference64', ...cpuBackends]),
+      );
     }
   });
 });

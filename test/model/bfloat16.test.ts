@@ -1,4 +1,7 @@
-/** dtype 'bfloat16': exactly the float32 model whose matrices were rounded, with float32 originals that train and are saved. */
+/**
+ * dtype 'bfloat16': exactly the float32 model whose matrices were rounded, with float32 originals that train
+ * and are saved.
+ */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
@@ -6,7 +9,10 @@ import { AdamW, createContext, jacobian, Model, ntk, type Sample } from '../../s
 import { golden, goldenFamilies, readJson, temporaryDirectory } from '../helpers/files.js';
 
 const context = await createContext({ threads: 1 });
-const samples: Sample[] = [{ inputIds: [3, 14, 15, 9, 26, 5, 35], scoreFrom: 2 }, { inputIds: [8, 9, 7, 9], scoreFrom: 1 }];
+const samples: Sample[] = [
+  { inputIds: [3, 14, 15, 9, 26, 5, 35], scoreFrom: 2 },
+  { inputIds: [8, 9, 7, 9], scoreFrom: 1 },
+];
 const coefficients = Float32Array.from({ length: 8 }, (_, i) => Math.cos(i + 1));
 const MATRICES = ['q', 'k', 'v', 'qkv', 'attention_out', 'mlp_gate', 'mlp_up', 'mlp_down', 'classifier'];
 
@@ -19,8 +25,13 @@ function round(value: number): number {
   return down < up || (down === up && (bits & 0x10000) === 0) ? low : high;
 }
 async function pair(name: string): Promise<{ half: Model; rounded: Model; full: Model }> {
-  const [half, rounded, full] = await Promise.all(['bfloat16', 'float32', 'float32'].map((dtype) => Model.fromPretrained(golden(name), { context, untieClassifier: true, dtype: dtype as 'float32' })));
-  for (const p of rounded!.parameters((q) => MATRICES.includes(q.role))) await rounded!.setParameter(p.name, (await rounded!.getParameter(p.name)).map(round) as Float32Array);
+  const [half, rounded, full] = await Promise.all(
+    ['bfloat16', 'float32', 'float32'].map((dtype) =>
+      Model.fromPretrained(golden(name), { context, untieClassifier: true, dtype: dtype as 'float32' }),
+    ),
+  );
+  for (const p of rounded!.parameters((q) => MATRICES.includes(q.role)))
+    await rounded!.setParameter(p.name, (await rounded!.getParameter(p.name)).map(round) as Float32Array);
   return { half: half!, rounded: rounded!, full: full! };
 }
 async function logitsOf(model: Model): Promise<number[]> {
@@ -30,11 +41,12 @@ async function logitsOf(model: Model): Promise<number[]> {
 async function gradientsOf(model: Model): Promise<(readonly number[])[]> {
   await model.zeroGradients();
   await model.accumulateGradients(samples, { loss: 'clip', advantages: coefficients });
-  return Promise.all(model.parameters().map(async (p) => [...await model.getGradient(p.name)]));
+  return Promise.all(model.parameters().map(async (p) => [...(await model.getGradient(p.name))]));
 }
 function relative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; ++i) (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
+  for (let i = 0; i < expected.length; ++i)
+    (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
   return Math.sqrt(difference / norm);
 }
 
@@ -43,13 +55,30 @@ describe.each(goldenFamilies)('%s', (name) => {
     const { half, rounded } = await pair(name);
     expect(await logitsOf(half)).toEqual(await logitsOf(rounded));
     expect(await gradientsOf(half)).toEqual(await gradientsOf(rounded));
-    const sampled = (model: Model) => model.generate([[3, 1, 4], [1, 5]], { maxNewTokens: 12, numReturnSequences: 3, seed: 2, stop: [] });
+    const sampled = (model: Model) =>
+      model.generate(
+        [
+          [3, 1, 4],
+          [1, 5],
+        ],
+        { maxNewTokens: 12, numReturnSequences: 3, seed: 2, stop: [] },
+      );
     expect(await sampled(half)).toEqual(await sampled(rounded));
-    for (const outputs of ['target', 'trace'] as const) expect((await ntk.gram(half, samples, null, { outputs })).kernel, outputs).toEqual((await ntk.gram(rounded, samples, null, { outputs })).kernel);
-    const rows = async (model: Model) => (await jacobian(model, [[1, 2, 3]], { outputs: [0, model.spec.vocabSize - 1] })).jacobian.data();
+    for (const outputs of ['target', 'trace'] as const)
+      expect((await ntk.gram(half, samples, null, { outputs })).kernel, outputs).toEqual(
+        (await ntk.gram(rounded, samples, null, { outputs })).kernel,
+      );
+    const rows = async (model: Model) =>
+      (await jacobian(model, [[1, 2, 3]], { outputs: [0, model.spec.vocabSize - 1] })).jacobian.data();
     expect(await rows(half)).toEqual(await rows(rounded));
-    const tangents = { [half.parameters((p) => p.role === 'mlp_down')[0]!.name]: Float64Array.from({ length: half.parameters((p) => p.role === 'mlp_down')[0]!.size }, (_, i) => Math.sin(i)) };
-    const moved = async (model: Model) => (await model.jvp({ inputIds: [[1, 2, 3]] }, tangents)).logits[0]!.data();
+    const tangents = {
+      [half.parameters((p) => p.role === 'mlp_down')[0]!.name]: Float64Array.from(
+        { length: half.parameters((p) => p.role === 'mlp_down')[0]!.size },
+        (_, i) => Math.sin(i),
+      ),
+    };
+    const moved = async (model: Model) =>
+      (await model.jvp({ inputIds: [[1, 2, 3]] }, tangents)).logits[0]!.data();
     expect(await moved(half)).toEqual(await moved(rounded));
   });
 
@@ -64,8 +93,12 @@ describe.each(goldenFamilies)('%s', (name) => {
 });
 
 it('a tied classifier is rounded, looked-up embeddings are not', async () => {
-  const name = goldenFamilies.find((family) => readJson(join(golden(family), 'config.json'))['tie_word_embeddings'] !== false && family === 'gpt2')!;
-  const load = (dtype: 'float32' | 'bfloat16', untieClassifier: boolean) => Model.fromPretrained(golden(name), { context, dtype, untieClassifier });
+  const name = goldenFamilies.find(
+    (family) =>
+      readJson(join(golden(family), 'config.json'))['tie_word_embeddings'] !== false && family === 'gpt2',
+  )!;
+  const load = (dtype: 'float32' | 'bfloat16', untieClassifier: boolean) =>
+    Model.fromPretrained(golden(name), { context, dtype, untieClassifier });
   expect((await load('bfloat16', false)).tied).toBe(true);
   expect(await logitsOf(await load('bfloat16', false))).toEqual(await logitsOf(await load('bfloat16', true)));
 });
@@ -89,7 +122,13 @@ describe('training', () => {
       await optimizer.step({ learningRate: 1e-3 });
     }
     const { rounded } = await pair('gpt_neox');
-    for (const p of half.parameters()) await rounded.setParameter(p.name, (await half.getParameter(p.name)).map((v) => (MATRICES.includes(p.role) ? round(v) : v)) as Float32Array);
+    for (const p of half.parameters())
+      await rounded.setParameter(
+        p.name,
+        (await half.getParameter(p.name)).map((v) =>
+          MATRICES.includes(p.role) ? round(v) : v,
+        ) as Float32Array,
+      );
     const moved = await logitsOf(half);
     expect(moved).toEqual(await logitsOf(rounded));
     expect(relative(moved, logits)).toBeGreaterThan(0.01);
@@ -105,10 +144,18 @@ describe('training', () => {
       await half.savePretrained(path, { dtype });
       return path;
     };
-    expect(await logitsOf(await Model.fromPretrained(await save('F32'), { context }))).toEqual(await logitsOf(full));
+    expect(await logitsOf(await Model.fromPretrained(await save('F32'), { context }))).toEqual(
+      await logitsOf(full),
+    );
     const stored = await Model.fromPretrained(await save('BF16'), { context });
-    for (const p of rounded.parameters((q) => MATRICES.includes(q.role))) expect(await stored.getParameter(p.name), p.name).toEqual(await rounded.getParameter(p.name));
-    expect(relative(await logitsOf(await Model.fromPretrained(await save('F16'), { context })), await logitsOf(full))).toBeLessThan(2e-3);
+    for (const p of rounded.parameters((q) => MATRICES.includes(q.role)))
+      expect(await stored.getParameter(p.name), p.name).toEqual(await rounded.getParameter(p.name));
+    expect(
+      relative(
+        await logitsOf(await Model.fromPretrained(await save('F16'), { context })),
+        await logitsOf(full),
+      ),
+    ).toBeLessThan(2e-3);
   });
 
   it('takes two bytes a parameter more, and is refused in float64', async () => {
@@ -117,7 +164,11 @@ describe('training', () => {
     expect(of(half).weights - of(full).weights).toBe(2 * half.native.size);
     expect([half.dtype, full.dtype]).toEqual(['bfloat16', 'float32']);
     const fp64 = await createContext({ math: 'fp64' });
-    await expect(Model.fromPretrained(golden('gpt_neox'), { context: fp64, dtype: 'bfloat16' })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining("'fp32'") });
-    await expect(Model.fromPretrained(golden('gpt_neox'), { context, dtype: 'float16' as never })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining("'bfloat16'") });
+    await expect(
+      Model.fromPretrained(golden('gpt_neox'), { context: fp64, dtype: 'bfloat16' }),
+    ).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining("'fp32'") });
+    await expect(
+      Model.fromPretrained(golden('gpt_neox'), { context, dtype: 'float16' as never }),
+    ).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining("'bfloat16'") });
   });
 });

@@ -1,6 +1,7 @@
 /**
- * Every family against an independent float64 implementation (test/golden/generate.py): logits, log-probs, the gradient of every parameter and
- * a greedy continuation; and the real checkpoint stories260K against its reference file.
+ * Every family against an independent float64 implementation (test/golden/generate.py): logits, log-probs,
+ * the gradient of every parameter and a greedy continuation; and the real checkpoint stories260K against its
+ * reference file.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,13 +10,26 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { Context, createContext } from '../../src/core/context.js';
 import { Model } from '../../src/model/model.js';
 import { addon } from '../../src/core/addon/addon.js';
-import { golden, goldenFamilies, needsSharedData, readJson, readRaw, sharedData, withoutSharedData } from '../helpers/files.js';
+import {
+  golden,
+  goldenFamilies,
+  needsSharedData,
+  readJson,
+  readRaw,
+  sharedData,
+  withoutSharedData,
+} from '../helpers/files.js';
 
 const contexts = {
   fp64: await createContext({ math: 'fp64' }),
   fp32: await createContext({ device: 'cpu', threads: 1 }),
   /** The naive float32 evaluation: the yardstick of the accuracy rule. */
-  naive: new Context(new addon.Context({ backend: 'reference32' }), { device: 'cpu', math: 'fp32', seed: 0, reason: 'the naive reference' }),
+  naive: new Context(new addon.Context({ backend: 'reference32' }), {
+    device: 'cpu',
+    math: 'fp32',
+    seed: 0,
+    reason: 'the naive reference',
+  }),
 };
 afterAll(() => Object.values(contexts).forEach((context) => context.dispose()));
 
@@ -41,30 +55,52 @@ function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): num
 
 describe.each(goldenFamilies)('%s', (name) => {
   const values = JSON.parse(readFileSync(join(golden(name), 'golden.json'), 'utf8')) as Golden;
-  const gradients = new Map(Object.entries(readRaw(join(golden(name), 'golden.safetensors'))).map(([key, { data }]) => [key, new Float64Array(data.buffer)]));
+  const gradients = new Map(
+    Object.entries(readRaw(join(golden(name), 'golden.safetensors'))).map(([key, { data }]) => [
+      key,
+      new Float64Array(data.buffer),
+    ]),
+  );
   const batch = { inputIds: values.input_ids };
   const samples = values.input_ids.map((inputIds, s) => ({ inputIds, scoreFrom: values.score_from[s]! }));
 
-  it.each([['fp64', 1e-10], ['fp32', 1e-5]] as const)('logits and log-probs in %s within %s', async (math, bound) => {
+  it.each([
+    ['fp64', 1e-10],
+    ['fp32', 1e-5],
+  ] as const)('logits and log-probs in %s within %s', async (math, bound) => {
     const model = await Model.fromPretrained(golden(name), { context: contexts[math] });
     const { logits } = await model.forward(batch);
     for (const [s, tensor] of logits!.entries()) {
       expect(tensor.shape).toEqual([values.input_ids[s]!.length, 61]);
-      expect(difference((await tensor.data()).slice(-61), values.last_logits[s]!), `logits of sequence ${s}`).toBeLessThan(bound);
+      expect(
+        difference((await tensor.data()).slice(-61), values.last_logits[s]!),
+        `logits of sequence ${s}`,
+      ).toBeLessThan(bound);
     }
     // logprobs() reports float32.
     const { logps } = await model.logprobs(batch);
-    logps.forEach((row, s) => expect(difference(row, values.logps[s]!), `log-probs of sequence ${s}`).toBeLessThan(Math.max(bound, 1e-7)));
+    logps.forEach((row, s) =>
+      expect(difference(row, values.logps[s]!), `log-probs of sequence ${s}`).toBeLessThan(
+        Math.max(bound, 1e-7),
+      ),
+    );
     model.dispose();
   });
 
   const accumulate = async (math: keyof typeof contexts) => {
     const model = await Model.fromPretrained(golden(name), { context: contexts[math] });
-    const scores = await model.accumulateGradients(samples, { loss: 'coefficients', coefficients: Float32Array.from(values.coefficients) });
+    const scores = await model.accumulateGradients(samples, {
+      loss: 'coefficients',
+      coefficients: Float32Array.from(values.coefficients),
+    });
     const loss = -values.coefficients.reduce((sum, c, i) => sum + c * scores.logps[i]!, 0);
     expect(loss).toBeCloseTo(values.loss, 3);
     const errors = new Map<string, number>();
-    for (const parameter of model.parameters()) errors.set(parameter.name, difference(await model.getGradient(parameter.name), gradients.get(parameter.name)!));
+    for (const parameter of model.parameters())
+      errors.set(
+        parameter.name,
+        difference(await model.getGradient(parameter.name), gradients.get(parameter.name)!),
+      );
     model.dispose();
     expect([...errors.keys()].sort()).toEqual([...gradients.keys()].sort());
     return errors;
@@ -76,12 +112,17 @@ describe.each(goldenFamilies)('%s', (name) => {
 
   it('every gradient in fp32 by the accuracy rule', async () => {
     const naive = await accumulate('naive');
-    for (const [parameter, error] of await accumulate('fp32')) expect(error, parameter).toBeLessThanOrEqual(2 * naive.get(parameter)! + 1e-6);
+    for (const [parameter, error] of await accumulate('fp32'))
+      expect(error, parameter).toBeLessThanOrEqual(2 * naive.get(parameter)! + 1e-6);
   });
 
   it('the greedy continuation', async () => {
     const model = await Model.fromPretrained(golden(name), { context: contexts.fp32 });
-    const [completion] = await model.generate([values.input_ids[0]!], { maxNewTokens: values.greedy_ids.length, temperature: 0, stop: [] });
+    const [completion] = await model.generate([values.input_ids[0]!], {
+      maxNewTokens: values.greedy_ids.length,
+      temperature: 0,
+      stop: [],
+    });
     expect(completion!.completionIds).toEqual(values.greedy_ids);
     model.dispose();
   });
@@ -96,7 +137,11 @@ describe.skipIf(withoutSharedData)(`real files${needsSharedData}`, () => {
       const last = (await logits![0]!.data()).slice(-512);
       last.forEach((z, v) => expect(Math.abs(z - prompt.last_position_logits[v])).toBeLessThan(1e-4));
       // By text: the tokenizer's BOS rule is a part of this.
-      const [completion] = await model.generate([prompt.text], { maxNewTokens: prompt.greedy_token_ids.length, temperature: 0, stop: [] });
+      const [completion] = await model.generate([prompt.text], {
+        maxNewTokens: prompt.greedy_token_ids.length,
+        temperature: 0,
+        stop: [],
+      });
       expect(completion!.completionIds).toEqual(prompt.greedy_token_ids);
       expect(completion!.inputIds).toEqual([...prompt.token_ids, ...prompt.greedy_token_ids]);
     }
@@ -123,11 +168,17 @@ describe.skipIf(withoutSharedData)(`real files${needsSharedData}`, () => {
   it.each(['tiny_llama3', 'tiny_qwen3'])('%s loads, runs and generates', async (name) => {
     const model = await Model.fromPretrained(sharedData(`tiny-random/${name}`), { context: contexts.fp32 });
     const { logits } = await model.forward({ inputIds: [[1, 2, 3, 4, 5, 6, 7], [200]] });
-    expect(logits!.map((tensor) => tensor.shape)).toEqual([[7, 256], [1, 256]]);
+    expect(logits!.map((tensor) => tensor.shape)).toEqual([
+      [7, 256],
+      [1, 256],
+    ]);
     for (const tensor of logits!) expect((await tensor.data()).every(Number.isFinite)).toBe(true);
     const completions = await model.generate([[1, 2, 3]], { maxNewTokens: 8, numReturnSequences: 3 });
     for (const { completionIds, text } of completions) expect([completionIds.length, text]).toEqual([8, '']);
-    await expect(model.generate(['text'], { maxNewTokens: 1 })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining('tokenizer.json') });
+    await expect(model.generate(['text'], { maxNewTokens: 1 })).rejects.toMatchObject({
+      code: 'ERR_UNSUPPORTED',
+      message: expect.stringContaining('tokenizer.json'),
+    });
     model.dispose();
   });
 });

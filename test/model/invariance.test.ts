@@ -1,7 +1,8 @@
 /**
- * What must not change a result: how a batch is cut, its order, who else is in it, what follows a sequence. (There is no padding here:
- * sequences are packed; tokens after the last scored one are what right padding would be, and left padding cannot be expressed.)
- * And what must not grow: memory, over many steps of a trainer.
+ * What must not change a result: how a batch is cut, its order, who else is in it, what follows a sequence.
+ * (There is no padding here: sequences are packed; tokens after the last scored one are what right padding
+ * would be, and left padding cannot be expressed.) And what must not grow: memory, over many steps of a
+ * trainer.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -15,7 +16,11 @@ import { config, prompts, tinyModel, wantedTokens } from '../rl/helpers.js';
 const context = await createContext({ threads: 1 });
 const lengths = [11, 3, 16, 7, 2, 13];
 
-interface Case { readonly sample: Sample; readonly weights: Float32Array; readonly advantages: Float32Array }
+interface Case {
+  readonly sample: Sample;
+  readonly weights: Float32Array;
+  readonly advantages: Float32Array;
+}
 
 function cases(V: number): Case[] {
   const random = new Random(11);
@@ -32,20 +37,39 @@ function cases(V: number): Case[] {
 const join = (parts: readonly Float32Array[]) => Float32Array.from(parts.flatMap((part) => [...part]));
 
 /** Loss, and every gradient in one vector. */
-async function evaluate(model: Model, batches: readonly (readonly Case[])[], options: Partial<GradientOptions> = {}): Promise<{ loss: number; gradient: number[] }> {
+async function evaluate(
+  model: Model,
+  batches: readonly (readonly Case[])[],
+  options: Partial<GradientOptions> = {},
+): Promise<{ loss: number; gradient: number[] }> {
   await model.zeroGradients();
   let loss = 0;
   for (const batch of batches) {
-    const { losses } = await model.accumulateGradients(batch.map((c) => c.sample), { loss: 'clip', advantages: join(batch.map((c) => c.advantages)), weights: join(batch.map((c) => c.weights)), entropyCoef: 0.02, ...options });
+    const { losses } = await model.accumulateGradients(
+      batch.map((c) => c.sample),
+      {
+        loss: 'clip',
+        advantages: join(batch.map((c) => c.advantages)),
+        weights: join(batch.map((c) => c.weights)),
+        entropyCoef: 0.02,
+        ...options,
+      },
+    );
     loss += losses!.reduce((a, b) => a + b, 0);
   }
   const gradient: number[] = [];
-  for (const { name } of model.parameters()) for (const value of await model.getGradient(name)) gradient.push(value);
+  for (const { name } of model.parameters())
+    for (const value of await model.getGradient(name)) gradient.push(value);
   return { loss, gradient };
 }
-function expectSame(actual: Awaited<ReturnType<typeof evaluate>>, expected: Awaited<ReturnType<typeof evaluate>>): void {
+function expectSame(
+  actual: Awaited<ReturnType<typeof evaluate>>,
+  expected: Awaited<ReturnType<typeof evaluate>>,
+): void {
   let [difference, norm] = [0, 0];
-  expected.gradient.forEach((value, i) => ((difference += (actual.gradient[i]! - value) ** 2), (norm += value ** 2)));
+  expected.gradient.forEach(
+    (value, i) => ((difference += (actual.gradient[i]! - value) ** 2), (norm += value ** 2)),
+  );
   expect(norm).toBeGreaterThan(0);
   expect(Math.sqrt(difference / norm)).toBeLessThan(1e-6);
   expect(Math.abs(actual.loss - expected.loss)).toBeLessThan(1e-6 * Math.max(1, Math.abs(expected.loss)));
@@ -57,7 +81,9 @@ describe.each(goldenFamilies)('%s: loss and gradients within 1e-6', async (name)
   const whole = await evaluate(model, [all]);
 
   it.each([1, 2, 4])('in micro-batches of %i', async (size) => {
-    const batches = Array.from({ length: Math.ceil(all.length / size) }, (_, b) => all.slice(b * size, (b + 1) * size));
+    const batches = Array.from({ length: Math.ceil(all.length / size) }, (_, b) =>
+      all.slice(b * size, (b + 1) * size),
+    );
     expectSame(await evaluate(model, batches), whole);
   });
 
@@ -67,14 +93,23 @@ describe.each(goldenFamilies)('%s: loss and gradients within 1e-6', async (name)
   });
 
   it('in any order', async () => {
-    for (const order of [[5, 4, 3, 2, 1, 0], [2, 0, 4, 1, 5, 3]]) expectSame(await evaluate(model, [order.map((i) => all[i]!)]), whole);
+    for (const order of [
+      [5, 4, 3, 2, 1, 0],
+      [2, 0, 4, 1, 5, 3],
+    ])
+      expectSame(await evaluate(model, [order.map((i) => all[i]!)]), whole);
   });
 
   it.each([0, 1, 60])('padded on the right with token %i', async (pad) => {
     const padded = all.map(({ sample, weights, advantages }, s) => {
       const extra = (s * 5) % 7;
-      const fill = (values: Float32Array) => Float32Array.from({ length: values.length + extra }, (_, i) => values[i] ?? 0);
-      return { sample: { ...sample, inputIds: [...sample.inputIds, ...new Array<number>(extra).fill(pad)] }, weights: fill(weights), advantages: fill(advantages) };
+      const fill = (values: Float32Array) =>
+        Float32Array.from({ length: values.length + extra }, (_, i) => values[i] ?? 0);
+      return {
+        sample: { ...sample, inputIds: [...sample.inputIds, ...new Array<number>(extra).fill(pad)] },
+        weights: fill(weights),
+        advantages: fill(advantages),
+      };
     });
     expectSame(await evaluate(model, [padded]), whole);
   });
@@ -93,7 +128,13 @@ it('memory does not grow over 120 steps of a trainer', async () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const model = await tinyModel();
-  const trainer = new GRPOTrainer({ model, rewardFuncs: wantedTokens, trainDataset: prompts(), config: { ...config, maxSteps: 150, beta: 0.02, numIterations: 2, evalSteps: 50 }, evalDataset: prompts(2) });
+  const trainer = new GRPOTrainer({
+    model,
+    rewardFuncs: wantedTokens,
+    trainDataset: prompts(),
+    config: { ...config, maxSteps: 150, beta: 0.02, numIterations: 2, evalSteps: 50 },
+    evalDataset: prompts(2),
+  });
   const measure = async () => {
     // Finalizers of collected tensors run a little later.
     for (let i = 0; i < 3; ++i) collect(), await new Promise((resolve) => setTimeout(resolve, 10));

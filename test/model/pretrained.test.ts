@@ -1,18 +1,44 @@
-/** savePretrained and what it promises: the same bits again, names and keys of the family, an old directory that survives every failure. */
+/**
+ * savePretrained and what it promises: the same bits again, names and keys of the family, an old directory
+ * that survives every failure.
+ */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 
 import { createContext } from '../../src/core/context.js';
 import { Model } from '../../src/model/model.js';
-import { golden, goldenCopy, goldenFamilies, editJson, editRaw, needsSharedData, readJson, readRaw, sharedData, temporaryDirectory, withoutSharedData } from '../helpers/files.js';
+import {
+  golden,
+  goldenCopy,
+  goldenFamilies,
+  editJson,
+  editRaw,
+  needsSharedData,
+  readJson,
+  readRaw,
+  sharedData,
+  temporaryDirectory,
+  withoutSharedData,
+} from '../helpers/files.js';
 
 const context = await createContext({ device: 'cpu', threads: 1 });
 afterAll(() => context.dispose());
 
-const ids = [[3, 1, 4, 1, 5, 9], [2, 6]];
+const ids = [
+  [3, 1, 4, 1, 5, 9],
+  [2, 6],
+];
 
 /** A digest of the logits' bits. */
 async function bits(model: Model): Promise<string> {
@@ -26,7 +52,10 @@ function contents(directory: string): Record<string, string> {
   return Object.fromEntries(
     readdirSync(directory, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
-      .map((entry) => [join(entry.parentPath, entry.name).slice(directory.length + 1), readFileSync(join(entry.parentPath, entry.name), 'latin1')]),
+      .map((entry) => [
+        join(entry.parentPath, entry.name).slice(directory.length + 1),
+        readFileSync(join(entry.parentPath, entry.name), 'latin1'),
+      ]),
   );
 }
 const weights = (directory: string) => readRaw(join(directory, 'model.safetensors'));
@@ -40,26 +69,43 @@ describe('savePretrained', () => {
     expect(readdirSync(directory).sort()).toEqual(['config.json', 'model.safetensors']);
     expect(readdirSync(dirname(directory))).toEqual(['b']);
     const original = weights(golden(name));
-    expect(weights(directory)).toEqual(Object.fromEntries(Object.entries(original).filter(([key]) => !isBuffer(key))));
+    expect(weights(directory)).toEqual(
+      Object.fromEntries(Object.entries(original).filter(([key]) => !isBuffer(key))),
+    );
     const config = readJson(join(directory, 'config.json'));
-    for (const [key, value] of Object.entries(readJson(join(golden(name), 'config.json')))) if (value !== null) expect(config[key], key).toEqual(value);
+    for (const [key, value] of Object.entries(readJson(join(golden(name), 'config.json'))))
+      if (value !== null) expect(config[key], key).toEqual(value);
     expect(config['torch_dtype']).toBe('float32');
-    if (name !== 'gpt') expect(config['architectures']).toEqual([{ llama: 'LlamaForCausalLM', gpt_neox: 'GPTNeoXForCausalLM', gpt2: 'GPT2LMHeadModel', qwen2: 'Qwen2ForCausalLM', qwen3: 'Qwen3ForCausalLM' }[config['model_type'] as string]]);
+    if (name !== 'gpt')
+      expect(config['architectures']).toEqual([
+        {
+          llama: 'LlamaForCausalLM',
+          gpt_neox: 'GPTNeoXForCausalLM',
+          gpt2: 'GPT2LMHeadModel',
+          qwen2: 'Qwen2ForCausalLM',
+          qwen3: 'Qwen3ForCausalLM',
+        }[config['model_type'] as string],
+      ]);
     expect(await bits(await Model.fromPretrained(directory, { context }))).toEqual(await bits(model));
   });
 
-  it.each(['BF16', 'F16'] as const)('%s: a file in it comes back bit for bit, in shards too', async (dtype) => {
-    const [first, second] = [join(temporaryDirectory(), 'x'), join(temporaryDirectory(), 'y')];
-    await (await Model.fromPretrained(golden('qwen3'), { context })).savePretrained(first, { dtype });
-    const rounded = await Model.fromPretrained(first, { context });
-    expect(Object.values(weights(first)).every((tensor) => tensor.dtype === dtype)).toBe(true);
-    expect(readJson(join(first, 'config.json'))['torch_dtype']).toBe(dtype === 'BF16' ? 'bfloat16' : 'float16');
-    await rounded.savePretrained(second, { dtype, maxShardBytes: 3000 });
-    const shards = readdirSync(second).filter((file) => file.endsWith('.safetensors'));
-    expect(shards.length).toBeGreaterThan(2);
-    expect(Object.assign({}, ...shards.map((file) => readRaw(join(second, file))))).toEqual(weights(first));
-    expect(await bits(await Model.fromPretrained(second, { context }))).toEqual(await bits(rounded));
-  });
+  it.each(['BF16', 'F16'] as const)(
+    '%s: a file in it comes back bit for bit, in shards too',
+    async (dtype) => {
+      const [first, second] = [join(temporaryDirectory(), 'x'), join(temporaryDirectory(), 'y')];
+      await (await Model.fromPretrained(golden('qwen3'), { context })).savePretrained(first, { dtype });
+      const rounded = await Model.fromPretrained(first, { context });
+      expect(Object.values(weights(first)).every((tensor) => tensor.dtype === dtype)).toBe(true);
+      expect(readJson(join(first, 'config.json'))['torch_dtype']).toBe(
+        dtype === 'BF16' ? 'bfloat16' : 'float16',
+      );
+      await rounded.savePretrained(second, { dtype, maxShardBytes: 3000 });
+      const shards = readdirSync(second).filter((file) => file.endsWith('.safetensors'));
+      expect(shards.length).toBeGreaterThan(2);
+      expect(Object.assign({}, ...shards.map((file) => readRaw(join(second, file))))).toEqual(weights(first));
+      expect(await bits(await Model.fromPretrained(second, { context }))).toEqual(await bits(rounded));
+    },
+  );
 
   it('float64 arithmetic saves and loads too', async () => {
     const directory = join(temporaryDirectory(), 'x');
@@ -70,19 +116,32 @@ describe('savePretrained', () => {
   });
 
   it('a model from fromConfig, of every family', async () => {
-    const sizes = { vocab_size: 61, hidden_size: 24, num_hidden_layers: 2, num_attention_heads: 3, intermediate_size: 40, max_position_embeddings: 32 };
+    const sizes = {
+      vocab_size: 61,
+      hidden_size: 24,
+      num_hidden_layers: 2,
+      num_attention_heads: 3,
+      intermediate_size: 40,
+      max_position_embeddings: 32,
+    };
     for (const model_type of ['gpt', 'gpt2', 'gpt_neox', 'llama', 'qwen2', 'qwen3']) {
       const directory = join(temporaryDirectory(), model_type);
       const model = await Model.fromConfig({ model_type, ...sizes }, { context, seed: 3 });
       await model.savePretrained(directory);
       const again = await Model.fromPretrained(directory, { context });
       expect(await bits(again), model_type).toEqual(await bits(model));
-      expect(again.parameters().map((p) => [p.name, p.shape])).toEqual(model.parameters().map((p) => [p.name, p.shape]));
+      expect(again.parameters().map((p) => [p.name, p.shape])).toEqual(
+        model.parameters().map((p) => [p.name, p.shape]),
+      );
     }
   });
 
-  it('untied: the classifier is a matrix of its own under the family\'s name, at first the embedding', async () => {
-    for (const [name, embedding] of [['gpt2', 'transformer.wte.weight'], ['qwen2', 'model.embed_tokens.weight'], ['llama_linear', 'model.embed_tokens.weight']] as const) {
+  it("untied: the classifier is a matrix of its own under the family's name, at first the embedding", async () => {
+    for (const [name, embedding] of [
+      ['gpt2', 'transformer.wte.weight'],
+      ['qwen2', 'model.embed_tokens.weight'],
+      ['llama_linear', 'model.embed_tokens.weight'],
+    ] as const) {
       const directory = join(temporaryDirectory(), name);
       const model = await Model.fromPretrained(golden(name), { context, untieClassifier: true });
       expect(model.tied).toBe(false);
@@ -102,14 +161,18 @@ describe('savePretrained', () => {
 
   it('GPT-2 without prefix: kept as it is while tied, prefixed once there is a classifier', async () => {
     const source = goldenCopy('gpt2');
-    editRaw(join(source, 'model.safetensors'), (t) => Object.fromEntries(Object.entries(t).map(([n, v]) => [n.replace('transformer.', ''), v])));
+    editRaw(join(source, 'model.safetensors'), (t) =>
+      Object.fromEntries(Object.entries(t).map(([n, v]) => [n.replace('transformer.', ''), v])),
+    );
     const directory = join(temporaryDirectory(), 'x');
     const model = await Model.fromPretrained(source, { context });
     expect(await bits(model)).toEqual(await bits(await Model.fromPretrained(golden('gpt2'), { context })));
     await model.savePretrained(directory);
     expect(Object.keys(weights(directory))).toContain('wte.weight');
     await (await Model.fromPretrained(source, { context, untieClassifier: true })).savePretrained(directory);
-    expect(Object.keys(weights(directory)).sort()).toEqual([...Object.keys(weights(golden('gpt2'))), 'lm_head.weight'].sort());
+    expect(Object.keys(weights(directory)).sort()).toEqual(
+      [...Object.keys(weights(golden('gpt2'))), 'lm_head.weight'].sort(),
+    );
   });
 
   it('stop tokens: generation_config.json, else config.json; one or several', async () => {
@@ -124,7 +187,10 @@ describe('savePretrained', () => {
     expect(free.finishReason).toBe('length');
     const [first, second] = [...new Set(free.completionIds)];
     editJson(join(directory, 'config.json'), (config) => (config['eos_token_id'] = [second, 60]));
-    expect(await greedy()).toMatchObject({ finishReason: 'stop', completionIds: free.completionIds.slice(0, free.completionIds.indexOf(second!) + 1) });
+    expect(await greedy()).toMatchObject({
+      finishReason: 'stop',
+      completionIds: free.completionIds.slice(0, free.completionIds.indexOf(second!) + 1),
+    });
     writeFileSync(join(directory, 'generation_config.json'), JSON.stringify({ eos_token_id: first }));
     expect(await greedy()).toMatchObject({ finishReason: 'stop', completionIds: [first] });
   });
@@ -137,17 +203,29 @@ describe('savePretrained', () => {
     // Over its own source: the files must not be read again while they are replaced.
     await model.savePretrained(directory);
     const [before, after] = [contents(sharedData('stories260K')), contents(directory)];
-    for (const file of ['tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'reference/reference.json']) expect(after[file], file).toBe(before[file]);
+    for (const file of [
+      'tokenizer.json',
+      'tokenizer_config.json',
+      'generation_config.json',
+      'reference/reference.json',
+    ])
+      expect(after[file], file).toBe(before[file]);
     expect(after['README.md']).toBe('mine');
     expect(Object.keys(after).sort()).toEqual([...Object.keys(before), 'README.md'].sort());
-    expect((await Model.fromPretrained(directory, { context })).tokenizer.encode('Once')).toEqual(model.tokenizer.encode('Once'));
+    expect((await Model.fromPretrained(directory, { context })).tokenizer.encode('Once')).toEqual(
+      model.tokenizer.encode('Once'),
+    );
   });
 });
 
 describe('failures leave what was there', () => {
   const existing = async () => {
     const directory = goldenCopy('llama');
-    return { directory, before: contents(directory), model: await Model.fromPretrained(golden('qwen3'), { context }) };
+    return {
+      directory,
+      before: contents(directory),
+      model: await Model.fromPretrained(golden('qwen3'), { context }),
+    };
   };
   const unchanged = (directory: string, before: Record<string, string>) => {
     expect(contents(directory)).toEqual(before);
@@ -158,7 +236,10 @@ describe('failures leave what was there', () => {
     const { directory, before, model } = await existing();
     const controller = new AbortController();
     const reason = new Error('enough');
-    const saving = model.savePretrained(directory, { signal: controller.signal, onProgress: (done) => done === 5 && controller.abort(reason) });
+    const saving = model.savePretrained(directory, {
+      signal: controller.signal,
+      onProgress: (done) => done === 5 && controller.abort(reason),
+    });
     await expect(saving).rejects.toBe(reason);
     unchanged(directory, before);
   });
@@ -166,18 +247,24 @@ describe('failures leave what was there', () => {
   it('numbers beyond float16', async () => {
     const { directory, before, model } = await existing();
     await model.setParameter('model.norm.weight', new Float32Array(16).fill(1e6));
-    await expect(model.savePretrained(directory, { dtype: 'F16' })).rejects.toMatchObject({ code: 'ERR_DTYPE', message: expect.stringContaining("'model.norm.weight'") });
+    await expect(model.savePretrained(directory, { dtype: 'F16' })).rejects.toMatchObject({
+      code: 'ERR_DTYPE',
+      message: expect.stringContaining("'model.norm.weight'"),
+    });
     unchanged(directory, before);
     await model.savePretrained(directory, { dtype: 'BF16' });
     expect(readJson(join(directory, 'config.json'))['model_type']).toBe('qwen3');
   });
 
-  it('a directory of somebody else\'s files', async () => {
+  it("a directory of somebody else's files", async () => {
     const { model } = await existing();
     const directory = join(temporaryDirectory(), 'thesis');
     mkdirSync(directory);
     writeFileSync(join(directory, 'chapter1.tex'), 'x');
-    await expect(model.savePretrained(directory)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG', message: expect.stringContaining('thesis') });
+    await expect(model.savePretrained(directory)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARG',
+      message: expect.stringContaining('thesis'),
+    });
     unchanged(directory, { 'chapter1.tex': 'x' });
   });
 
@@ -186,14 +273,22 @@ describe('failures leave what was there', () => {
     const file = join(temporaryDirectory(), 'file');
     writeFileSync(file, 'x');
     for (const path of [file, join(file, 'below')])
-      await expect(model.savePretrained(path)).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining(`savePretrained: cannot write ${path}`) });
+      await expect(model.savePretrained(path)).rejects.toMatchObject({
+        code: 'ERR_IO',
+        message: expect.stringContaining(`savePretrained: cannot write ${path}`),
+      });
     expect(readFileSync(file, 'utf8')).toBe('x');
   });
 
   it('options that do not exist', async () => {
     const { model, directory } = await existing();
-    await expect(model.savePretrained(directory, { dype: 'F16' } as object)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG', message: expect.stringContaining("Did you mean 'dtype'?") });
-    await expect(model.savePretrained(directory, { dtype: 'F8' as 'F16' })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG' });
+    await expect(model.savePretrained(directory, { dype: 'F16' } as object)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARG',
+      message: expect.stringContaining("Did you mean 'dtype'?"),
+    });
+    await expect(model.savePretrained(directory, { dtype: 'F8' as 'F16' })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARG',
+    });
   });
 
   it('through a symbolic link, the link stays', async () => {
@@ -217,14 +312,20 @@ describe('failures leave what was there', () => {
     return directory;
   }
   const disk = smallDisk();
-  it.skipIf(!disk)(`a full disk${disk ? '' : ' (skipped: mounting a small file system is not allowed here)'}`, async () => {
-    const { model } = await existing();
-    const directory = join(disk!, 'model');
-    await model.savePretrained(directory, { dtype: 'BF16' });
-    const before = contents(directory);
-    writeFileSync(join(disk!, 'ballast'), Buffer.alloc(24 << 10));
-    await expect(model.savePretrained(directory)).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringMatching(/cannot write .*model.*ENOSPC.*free space/s) });
-    expect(contents(directory)).toEqual(before);
-    expect(readdirSync(disk!).sort()).toEqual(['ballast', 'model']);
-  });
+  it.skipIf(!disk)(
+    `a full disk${disk ? '' : ' (skipped: mounting a small file system is not allowed here)'}`,
+    async () => {
+      const { model } = await existing();
+      const directory = join(disk!, 'model');
+      await model.savePretrained(directory, { dtype: 'BF16' });
+      const before = contents(directory);
+      writeFileSync(join(disk!, 'ballast'), Buffer.alloc(24 << 10));
+      await expect(model.savePretrained(directory)).rejects.toMatchObject({
+        code: 'ERR_IO',
+        message: expect.stringMatching(/cannot write .*model.*ENOSPC.*free space/s),
+      });
+      expect(contents(directory)).toEqual(before);
+      expect(readdirSync(disk!).sort()).toEqual(['ballast', 'model']);
+    },
+  );
 });

@@ -1,6 +1,6 @@
 /**
- * Threads share the panels of A that they pack (native/ops/linear/cpu/gemm.cc): each panel by whoever comes first, and who finds another one at it packs
- * his own. That is a race, so each product is made many times.
+ * Threads share the panels of A that they pack (native/ops/linear/cpu/gemm.cc): each panel by whoever comes
+ * first, and who finds another one at it packs his own. That is a race, so each product is made many times.
  */
 import { describe, expect, it } from 'vitest';
 
@@ -13,8 +13,15 @@ const TIMES = 120;
 const gemm = entry('gemm');
 
 const random = new Random(5);
-const lay = (rows: number, columns: number, byColumns = false, numbers = random.normal([rows * columns]).data) => ({
-  data: Float32Array.from(numbers), shape: [rows, columns], strides: byColumns ? [1, rows] : [columns, 1],
+const lay = (
+  rows: number,
+  columns: number,
+  byColumns = false,
+  numbers = random.normal([rows * columns]).data,
+) => ({
+  data: Float32Array.from(numbers),
+  shape: [rows, columns],
+  strides: byColumns ? [1, rows] : [columns, 1],
 });
 
 function check(backend: BackendName, M: number, N: number, args: KernelArgs): void {
@@ -24,7 +31,8 @@ function check(backend: BackendName, M: number, N: number, args: KernelArgs): vo
     return Buffer.from(c.data.buffer);
   };
   const expected = product(1);
-  for (let time = 0; time < TIMES; ++time) expect(product(2 + (time % 3)).equals(expected), `time ${time}`).toBe(true);
+  for (let time = 0; time < TIMES; ++time)
+    expect(product(2 + (time % 3)).equals(expected), `time ${time}`).toBe(true);
 }
 
 describe.each(cpuBackends)('%s: a product has the same bits on any number of threads', (backend) => {
@@ -37,9 +45,13 @@ describe.each(cpuBackends)('%s: a product has the same bits on any number of thr
     ['rows and columns shared out', 300, 80, 300, false, true],
     ['so many rows that the last task is short, AVX-512', 1806, 64, 128, false, false],
     ['so many rows that the last task is short, others', 774, 64, 128, false, false],
-  ] as const)('%s', (_, M, K, N, columnsOfA, columnsOfB) => check(backend, M, N, { a: lay(M, K, columnsOfA), b: lay(K, N, columnsOfB) }));
+  ] as const)('%s', (_, M, K, N, columnsOfA, columnsOfB) =>
+    check(backend, M, N, { a: lay(M, K, columnsOfA), b: lay(K, N, columnsOfB) }),
+  );
 
-  it.each([false, true])('a triangle, B by columns: %s', (columnsOfB) => check(backend, 500, 500, { a: lay(500, 40), b: lay(40, 500, columnsOfB), triangle: 'upper' }));
+  it.each([false, true])('a triangle, B by columns: %s', (columnsOfB) =>
+    check(backend, 500, 500, { a: lay(500, 40), b: lay(40, 500, columnsOfB), triangle: 'upper' }),
+  );
 
   it('B packed before', () => {
     const b = lay(200, 900);

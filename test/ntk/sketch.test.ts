@@ -1,4 +1,7 @@
-/** ntk.sketch against the exact kernel: parameter by parameter on every family, and its error bar over a hundred seeds. */
+/**
+ * ntk.sketch against the exact kernel: parameter by parameter on every family, and its error bar over a
+ * hundred seeds.
+ */
 import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -12,23 +15,39 @@ const context = await createContext();
 
 function makeSamples(seed: number, V: number, lengths: readonly number[]): Sample[] {
   const random = new Random(seed);
-  return lengths.map((length) => ({ inputIds: Array.from({ length }, () => random.integer(0, V)), scoreFrom: random.integer(1, length) }));
+  return lengths.map((length) => ({
+    inputIds: Array.from({ length }, () => random.integer(0, V)),
+    scoreFrom: random.integer(1, length),
+  }));
 }
 const norm = (x: ArrayLike<number>) => Math.hypot(...Array.from(x));
-const error = (a: ArrayLike<number>, b: ArrayLike<number>) => norm(Array.from(a, (value, i) => value - b[i]!));
+const error = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+  norm(Array.from(a, (value, i) => value - b[i]!));
 
 describe.each(families)('%s', (family) => {
   it('every parameter alone, and all of them, lie within the error bar, square and rectangular', async () => {
     const model = await Model.fromPretrained(`${golden}${family}`, { context });
-    const [x, y] = [makeSamples(1, model.spec.vocabSize, [6, 3, 9]), makeSamples(2, model.spec.vocabSize, [4, 8])];
+    const [x, y] = [
+      makeSamples(1, model.spec.vocabSize, [6, 3, 9]),
+      makeSamples(2, model.spec.vocabSize, [4, 8]),
+    ];
     // A tied matrix has both its uses in one kernel, with their cross terms.
     for (const chosen of [undefined, ...model.parameters().map(({ name }) => name)]) {
-      const params = chosen === undefined ? undefined : ({ name }: { readonly name: string }) => name === chosen;
+      const params =
+        chosen === undefined ? undefined : ({ name }: { readonly name: string }) => name === chosen;
       for (const second of [null, y]) {
         const exact = await ntk.gram(model, x, second, { params });
-        const { kernel, halfWidth, shape } = await ntk.sketch(model, x, second, { params, repeats: 64, confidence: 0.99999 });
+        const { kernel, halfWidth, shape } = await ntk.sketch(model, x, second, {
+          params,
+          repeats: 64,
+          confidence: 0.99999,
+        });
         expect(shape).toEqual(exact.shape);
-        exact.kernel.forEach((value, i) => expect(Math.abs(kernel[i]! - value), `${chosen} [${i}]`).toBeLessThanOrEqual(halfWidth[i]! + 1e-5 * norm(exact.kernel)));
+        exact.kernel.forEach((value, i) =>
+          expect(Math.abs(kernel[i]! - value), `${chosen} [${i}]`).toBeLessThanOrEqual(
+            halfWidth[i]! + 1e-5 * norm(exact.kernel),
+          ),
+        );
         if (!second) expect(norm(halfWidth), chosen).toBeLessThan(1.5 * norm(exact.kernel) + 1e-12);
       }
     }
@@ -36,7 +55,9 @@ describe.each(families)('%s', (family) => {
   });
 });
 
-it('over 100 seeds the 99 % bar covers, is at most 6 errors wide, and errors fall as 1/√repeats', { timeout: 60_000 }, async () => {
+it('over 100 seeds the 99 % bar covers, is at most 6 errors wide, and errors fall as 1/√repeats', {
+  timeout: 60_000,
+}, async () => {
   const model = await Model.fromPretrained(`${golden}gpt2`, { context });
   const x = makeSamples(5, model.spec.vocabSize, [8, 5, 11, 4]);
   const { kernel: exact } = await ntk.gram(model, x);
@@ -46,7 +67,8 @@ it('over 100 seeds the 99 % bar covers, is at most 6 errors wide, and errors fal
     for (let seed = 0; seed < 100; ++seed) {
       const { kernel, halfWidth } = await ntk.sketch(model, x, null, { repeats, size: 16, seed });
       covered += Number(error(kernel, exact) <= norm(halfWidth));
-      within += kernel.filter((value, i) => Math.abs(value - exact[i]!) <= halfWidth[i]!).length / exact.length;
+      within +=
+        kernel.filter((value, i) => Math.abs(value - exact[i]!) <= halfWidth[i]!).length / exact.length;
       squares += error(kernel, exact) ** 2;
       widths += norm(halfWidth);
     }
@@ -79,9 +101,19 @@ it('does not depend on blocks or order; the same seed repeats it', async () => {
 it('refuses what makes no sense, before any work', async () => {
   const model = await Model.fromPretrained(`${golden}llama`, { context });
   const x = makeSamples(1, model.spec.vocabSize, [5]);
-  for (const options of [{ repeats: 1 }, { size: 0 }, { confidence: 1 }, { seed: -1 }, { projection: 'fourier' as 'gaussian' }])
+  for (const options of [
+    { repeats: 1 },
+    { size: 0 },
+    { confidence: 1 },
+    { seed: -1 },
+    { projection: 'fourier' as 'gaussian' },
+  ])
     await expect(ntk.sketch(model, x, null, options)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG' });
-  await expect(ntk.sketch(model, x, null, { maxBytes: 1000 })).rejects.toMatchObject({ code: 'ERR_OUT_OF_MEMORY' });
-  await expect(ntk.sketch(model, [{ inputIds: [1], scoreFrom: 1 }])).rejects.toMatchObject({ code: 'ERR_INVALID_ARG' });
+  await expect(ntk.sketch(model, x, null, { maxBytes: 1000 })).rejects.toMatchObject({
+    code: 'ERR_OUT_OF_MEMORY',
+  });
+  await expect(ntk.sketch(model, [{ inputIds: [1], scoreFrom: 1 }])).rejects.toMatchObject({
+    code: 'ERR_INVALID_ARG',
+  });
   model.dispose();
 });

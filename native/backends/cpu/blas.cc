@@ -1,4 +1,5 @@
-// The C interface of BLAS: one function that multiplies, and where the library has one, the function that sets its threads.
+// The C interface of BLAS: one function that multiplies, and where the library has one, the function that
+// sets its threads.
 //   HEADFIRST_BLAS   the library's file, or a name that the loader finds; unset: none
 #include "backends/cpu/blas.h"
 
@@ -13,20 +14,23 @@
 #include <mutex>
 #include <string>
 
-#include "runtime/cpu.h"
 #include "core/fail.h"
 #include "ops/op_table.h"
+#include "runtime/cpu.h"
 
 namespace hf {
 namespace {
 
-// Names and values of cblas.h. A size is an int there, or a long in builds with 64-bit integers, which Debian's keep the same names for: the ABIs
-// of the machines we run on pass both in the same place, so one that is declared long here and fits an int is right for either.
+// Names and values of cblas.h. A size is an int there, or a long in builds with 64-bit integers, which
+// Debian's keep the same names for: the ABIs of the machines we run on pass both in the same place, so one
+// that is declared long here and fits an int is right for either.
 constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
-using Sgemm = void (*)(int order, int a_form, int b_form, int64_t M, int64_t N, int64_t K, float alpha, const float* a, int64_t a_step, const float* b, int64_t b_step,
-                       float beta, float* c, int64_t c_step);
+using Sgemm = void (*)(int order, int a_form, int b_form, int64_t M, int64_t N, int64_t K, float alpha,
+                       const float* a, int64_t a_step, const float* b, int64_t b_step, float beta, float* c,
+                       int64_t c_step);
 using SetThreads = void (*)(int64_t threads);
-constexpr const char* kSetThreads[] = {"openblas_set_num_threads", "MKL_Set_Num_Threads", "bli_thread_set_num_threads"};
+constexpr const char* kSetThreads[] = {"openblas_set_num_threads", "MKL_Set_Num_Threads",
+                                       "bli_thread_set_num_threads"};
 
 struct Library {
   std::string wanted;   // HEADFIRST_BLAS
@@ -51,14 +55,20 @@ void open_library(Library& lib) {
   }
   const char* threads_by = nullptr;
   for (const char* name : kSetThreads)
-    if (!lib.set_threads && (lib.set_threads = reinterpret_cast<SetThreads>(dlsym(opened, name)))) threads_by = name;
+    if (!lib.set_threads && (lib.set_threads = reinterpret_cast<SetThreads>(dlsym(opened, name))))
+      threads_by = name;
   Dl_info where{};
   dladdr(reinterpret_cast<void*>(lib.sgemm), &where);
   std::error_code ignored;
-  const std::string path = std::filesystem::canonical(where.dli_fname ? where.dli_fname : lib.wanted, ignored).string();
-  const auto core = reinterpret_cast<const char* (*)()>(dlsym(opened, "openblas_get_corename"));  // a processor that it does not know gets slow ones
-  lib.status = (path.empty() ? lib.wanted : path) + (core ? std::string(" (kernels for ") + core() + ")" : "") + " for large plain products, " + (threads_by ? std::string("threads by ") + threads_by : "threads by its own environment variables") +
-               "; a row's bits may depend on its batch, the threads and the library";
+  const std::string path =
+      std::filesystem::canonical(where.dli_fname ? where.dli_fname : lib.wanted, ignored).string();
+  const auto core = reinterpret_cast<const char* (*)()>(
+      dlsym(opened, "openblas_get_corename"));  // a processor that it does not know gets slow ones
+  lib.status =
+      (path.empty() ? lib.wanted : path) + (core ? std::string(" (kernels for ") + core() + ")" : "") +
+      " for large plain products, " +
+      (threads_by ? std::string("threads by ") + threads_by : "threads by its own environment variables") +
+      "; a row's bits may depend on its batch, the threads and the library";
 #else
   lib.problem = "this system has no dlopen";
 #endif
@@ -73,7 +83,9 @@ Library load() {
   }
   lib.wanted = wanted;
   open_library(lib);
-  if (!lib.problem.empty()) lib.status = "none: HEADFIRST_BLAS names '" + lib.wanted + "', which cannot be used (" + lib.problem + "); every product fails until that is mended or unset";
+  if (!lib.problem.empty())
+    lib.status = "none: HEADFIRST_BLAS names '" + lib.wanted + "', which cannot be used (" + lib.problem +
+                 "); every product fails until that is mended or unset";
   return lib;
 }
 
@@ -86,7 +98,8 @@ const Library& library() {
 constexpr int64_t kFewRows = 8;
 
 bool takes(const GemmArgs& g) {
-  if (g.a.dtype != DType::kF32 || g.b.dtype != DType::kF32 || g.packed_b || g.triangle != Triangle::kFull) return false;
+  if (g.a.dtype != DType::kF32 || g.b.dtype != DType::kF32 || g.packed_b || g.triangle != Triangle::kFull)
+    return false;
   if (g.c.shape[0] <= kFewRows || g.a.shape[1] == 0 || is_small(cost(g))) return false;
   if (!plain_matrix(g.a) || !plain_matrix(g.b)) return false;
   for (const View& v : {g.a, g.b, g.c})
@@ -113,46 +126,59 @@ void add_first(const GemmArgs& g, Run& run) {
       float* const c = g.c.as<float>() + m * g.c.stride[0];
       if (!g.accumulate) std::fill_n(c, N, 0.0f);
       if (g.bias)
-        for (int64_t n = 0; n < N; ++n) c[n] += g.bias.as<const float>()[n];
+        for (int64_t n = 0; n < N; ++n)
+          c[n] += g.bias.as<const float>()[n];
       if (g.residual)
-        for (int64_t n = 0; n < N; ++n) c[n] += g.residual.as<const float>()[m * g.residual.stride[0] + n];
+        for (int64_t n = 0; n < N; ++n)
+          c[n] += g.residual.as<const float>()[m * g.residual.stride[0] + n];
     }
   });
 }
 
-// Multiply-adds per thread and call, a few 10 ms: a product cannot be cancelled inside a call. A piece has at least so many rows (or columns) that packing the other operand
-// again for each costs little.
+// Multiply-adds per thread and call, a few 10 ms: a product cannot be cancelled inside a call. A piece has at
+// least so many rows (or columns) that packing the other operand again for each costs little.
 constexpr double kPieceWork = 1e9;
 constexpr int64_t kLeastPiece = 512;
 
 }  // namespace
 
-std::string blas_status() { return library().status; }
+std::string blas_status() {
+  return library().status;
+}
 
 bool blas_gemm(const GemmArgs& g, Run& run) {
   const Library& lib = library();
   if (!lib.problem.empty())
-    fail(ErrorCode::kBackendUnavailable,
-         "gemm: HEADFIRST_BLAS must name a BLAS with the C interface (cblas_sgemm), such as libopenblas.so.0 or its path, got '%s': %s; unset it for the built-in kernels",
-         lib.wanted.c_str(), lib.problem.c_str());
-  if (!lib.sgemm || !takes(g) || (run.math == Math::kBf16 && run.backend == Backend::kCpuAvx512 && has_bf16_dot())) return false;
+    fail(
+        ErrorCode::kBackendUnavailable,
+        "gemm: HEADFIRST_BLAS must name a BLAS with the C interface (cblas_sgemm), such as libopenblas.so.0 or its path, got '%s': %s; unset it for the built-in kernels",
+        lib.wanted.c_str(), lib.problem.c_str());
+  if (!lib.sgemm || !takes(g) ||
+      (run.math == Math::kBf16 && run.backend == Backend::kCpuAvx512 && has_bf16_dot()))
+    return false;
   const int64_t M = g.c.shape[0], N = g.c.shape[1], K = g.a.shape[1];
   const bool added_first = g.bias || g.residual;
   if (added_first) add_first(g, run);
   const float beta = added_first || g.accumulate ? 1 : 0;
   const Stored a = stored(g.a), b = stored(g.b);
   const bool by_rows = M >= N;
-  const int64_t longer = std::max(M, N), piece = std::max(kLeastPiece, static_cast<int64_t>(kPieceWork * run.threads / (double(K) * double(std::min(M, N)))));
+  const int64_t longer = std::max(M, N),
+                piece = std::max(kLeastPiece, static_cast<int64_t>(kPieceWork * run.threads /
+                                                                   (double(K) * double(std::min(M, N)))));
   for (int64_t begin = 0; begin < longer; begin += piece) {
     checkpoint(run);
     const int64_t count = std::min(piece, longer - begin);
-    const View of_a = by_rows ? g.a.slice(0, begin, count) : g.a, of_b = by_rows ? g.b : g.b.slice(1, begin, count), of_c = g.c.slice(by_rows ? 0 : 1, begin, count);
-    // One at a time: the number of threads is the library's, not the caller's, and not every build allows two callers.
+    const View of_a = by_rows ? g.a.slice(0, begin, count) : g.a,
+               of_b = by_rows ? g.b : g.b.slice(1, begin, count),
+               of_c = g.c.slice(by_rows ? 0 : 1, begin, count);
+    // One at a time: the number of threads is the library's, not the caller's, and not every build allows two
+    // callers.
     static std::mutex mutex;
     std::lock_guard<std::mutex> lock(mutex);
     if (lib.set_threads) lib.set_threads(run.threads);
-    lib.sgemm(kRowMajor, a.form, b.form, of_c.shape[0], of_c.shape[1], K, static_cast<float>(g.alpha), of_a.as<const float>(), a.step, of_b.as<const float>(), b.step, beta,
-              of_c.as<float>(), g.c.stride[0]);
+    lib.sgemm(kRowMajor, a.form, b.form, of_c.shape[0], of_c.shape[1], K, static_cast<float>(g.alpha),
+              of_a.as<const float>(), a.step, of_b.as<const float>(), b.step, beta, of_c.as<float>(),
+              g.c.stride[0]);
   }
   return true;
 }

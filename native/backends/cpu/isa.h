@@ -1,10 +1,11 @@
-// Every native/ops/*/cpu/*.cc, and rates.cc beside this file, is compiled once per instruction set, inside the namespace HF_ISA
-// (cpu_base, cpu_avx2, cpu_avx512). Rules, checked by test/native/symbols.test.ts: no C++ library, no inline function from a header that
-// is not HF_INLINE, no global objects: the object file must export run() overloads and nothing weak.
+// Every native/ops/*/cpu/*.cc, and rates.cc beside this file, is compiled once per instruction set, inside
+// the namespace HF_ISA (cpu_base, cpu_avx2, cpu_avx512). Rules, checked by test/native/symbols.test.ts: no
+// C++ library, no inline function from a header that is not HF_INLINE, no global objects: the object file
+// must export run() overloads and nothing weak.
 #pragma once
 
-#include "runtime/run.h"
 #include "ops/all.h"
+#include "runtime/run.h"
 
 #ifndef HF_ISA
 #error "CPU kernels are compiled per instruction set by CMakeLists.txt, which defines HF_ISA"

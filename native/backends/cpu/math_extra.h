@@ -34,7 +34,8 @@ HF_INLINE Doubles exp(Doubles x) {
 // sin and cos within 1e-11 for |x| ≤ 1e6: enough for results that are rounded to float32.
 HF_INLINE void sin_cos(Doubles x, Doubles* sine, Doubles* cosine) {
   const Doubles shifted = x * 0.63661977236758134308 + kRounder, k = shifted - kRounder;
-  const Doubles r = (x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11;  // π/2: k times its 33 leading bits is exact
+  const Doubles r = (x - k * 1.57079632673412561417) -
+                    k * 6.07710050650619224932e-11;  // π/2: k times its 33 leading bits is exact
   const Doubles s = r * r;
   Doubles a = s * (-1.0 / 39916800.0) + 1.0 / 362880.0;
   a = a * s + -1.0 / 5040.0;
@@ -63,7 +64,8 @@ HF_INLINE bool any(Ints mask) {
 #else
   const Longs halves = reinterpret_cast<Longs>(mask);
   int64_t bits = 0;
-  for (int i = 0; i < kLanes / 2; ++i) bits |= halves[i];
+  for (int i = 0; i < kLanes / 2; ++i)
+    bits |= halves[i];
   return bits != 0;
 #endif
 }

@@ -1,6 +1,7 @@
-// Products in bfloat16 by AVX512_BF16 (Math::kBf16): operands as panels of words, each of the two numbers at 2k and 2k + 1, rounded to the nearest
-// (ties to even, subnormals to zero). A panel of words is to the kernels what a panel of floats is, with `dot` in the place of a multiply-add.
-// Instructions are text, since these files are compiled for processors without them.
+// Products in bfloat16 by AVX512_BF16 (Math::kBf16): operands as panels of words, each of the two numbers at
+// 2k and 2k + 1, rounded to the nearest (ties to even, subnormals to zero). A panel of words is to the
+// kernels what a panel of floats is, with `dot` in the place of a multiply-add. Instructions are text, since
+// these files are compiled for processors without them.
 #pragma once
 
 #include "backends/cpu/pack.h"
@@ -31,19 +32,24 @@ HF_INLINE Floats pairs_along_k(const float* p, int64_t count) {
 HF_INLINE Floats pairs_along_k(const uint16_t* p, int64_t count) {
   if (count >= 2 * kLanes) return load_as<Floats>(p);
   alignas(64) uint16_t numbers[2 * kLanes] = {};
-  for (int64_t i = 0; i < count; ++i) numbers[i] = p[i];
+  for (int64_t i = 0; i < count; ++i)
+    numbers[i] = p[i];
   return load_as<Floats>(numbers);
 }
 
 // low[i], high[i] for i < count; high may be null.
 HF_INLINE Floats pairs_across_k(const float* low, const float* high, int64_t count) {
   using Halves = uint16_t __attribute__((vector_size(kVectorBytes)));
-  const Halves v = reinterpret_cast<Halves>(narrow(load_partial(low, count), high ? load_partial(high, count) : zero()));
-  return reinterpret_cast<Floats>(__builtin_shufflevector(v, v, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+  const Halves v =
+      reinterpret_cast<Halves>(narrow(load_partial(low, count), high ? load_partial(high, count) : zero()));
+  return reinterpret_cast<Floats>(__builtin_shufflevector(v, v, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                                          22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
+                                                          29, 14, 30, 15, 31));
 }
 HF_INLINE Floats pairs_across_k(const uint16_t* low, const uint16_t* high, int64_t count) {
   using Words = uint32_t __attribute__((vector_size(kVectorBytes)));
-  const Words even = reinterpret_cast<Words>(fetch(low, count)) >> 16, odd = high ? reinterpret_cast<Words>(fetch(high, count)) : Words{};
+  const Words even = reinterpret_cast<Words>(fetch(low, count)) >> 16,
+              odd = high ? reinterpret_cast<Words>(fetch(high, count)) : Words{};
   return reinterpret_cast<Floats>(even | odd);
 }
 
@@ -51,39 +57,52 @@ HF_INLINE uint16_t narrow_one(float x) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);
   return bits & 0x7f800000 ? to_bf16(x) : static_cast<uint16_t>(bits >> 16 & 0x8000);
 }
-HF_INLINE uint16_t narrow_one(uint16_t x) { return x; }
+HF_INLINE uint16_t narrow_one(uint16_t x) {
+  return x;
+}
 
-// out[k · width + w] = the words of source[w · step_w + 2k · step_k] for w < width, zero for w ≥ count_w. `numbers` along k are left from here on.
+// out[k · width + w] = the words of source[w · step_w + 2k · step_k] for w < width, zero for w ≥ count_w.
+// `numbers` along k are left from here on.
 template <class Element>
-HF_NOINLINE void pack_pairs(float* out, int64_t width, const Element* source, int64_t step_w, int64_t step_k, int64_t count_w, int64_t words, int64_t numbers) {
+HF_NOINLINE void pack_pairs(float* out, int64_t width, const Element* source, int64_t step_w, int64_t step_k,
+                            int64_t count_w, int64_t words, int64_t numbers) {
   if (step_w == 1) {
     for (int64_t k = 0; k < words; ++k) {
       const Element* const row = source + 2 * k * step_k;
       const bool second = 2 * k + 1 < numbers;
       for (int64_t w = 0; w < width; w += kLanes)
-        store_partial(out + k * width + w, w < count_w ? pairs_across_k(row + w, second ? row + step_k + w : nullptr, count_w - w) : zero(), width - w);
+        store_partial(
+            out + k * width + w,
+            w < count_w ? pairs_across_k(row + w, second ? row + step_k + w : nullptr, count_w - w) : zero(),
+            width - w);
     }
   } else if (step_k == 1) {
     for (int64_t w = 0; w < width; w += kLanes)
       for (int64_t k = 0; k < words; k += kLanes) {
         Floats square[kLanes];
-        for (int64_t i = 0; i < kLanes; ++i) square[i] = w + i < count_w ? pairs_along_k(source + (w + i) * step_w + 2 * k, numbers - 2 * k) : zero();
+        for (int64_t i = 0; i < kLanes; ++i)
+          square[i] =
+              w + i < count_w ? pairs_along_k(source + (w + i) * step_w + 2 * k, numbers - 2 * k) : zero();
         transpose(square);
-        for (int64_t i = 0; i < least(words - k, kLanes); ++i) store_partial(out + (k + i) * width + w, square[i], width - w);
+        for (int64_t i = 0; i < least(words - k, kLanes); ++i)
+          store_partial(out + (k + i) * width + w, square[i], width - w);
       }
   } else {
     uint32_t* const to = reinterpret_cast<uint32_t*>(out);
     for (int64_t k = 0; k < words; ++k)
       for (int64_t w = 0; w < width; ++w) {
         const Element* const at = source + w * step_w + 2 * k * step_k;
-        const uint32_t low = w < count_w ? narrow_one(at[0]) : 0, high = w < count_w && 2 * k + 1 < numbers ? narrow_one(at[step_k]) : 0;
+        const uint32_t low = w < count_w ? narrow_one(at[0]) : 0,
+                       high = w < count_w && 2 * k + 1 < numbers ? narrow_one(at[step_k]) : 0;
         to[k * width + w] = high << 16 | low;
       }
   }
 }
 #else
 constexpr bool kHasPairs = false;
-HF_INLINE Floats dot(Floats, Floats, Floats c) { return c; }
+HF_INLINE Floats dot(Floats, Floats, Floats c) {
+  return c;
+}
 template <class Element>
 HF_INLINE void pack_pairs(float*, int64_t, const Element*, int64_t, int64_t, int64_t, int64_t, int64_t) {}
 #endif

@@ -1,4 +1,5 @@
-// Work that runs at the machine's limit (ops/rates.h): independent fused multiply-adds in registers, or a stream of loads.
+// Work that runs at the machine's limit (ops/rates.h): independent fused multiply-adds in registers, or a
+// stream of loads.
 #include "ops/rates.h"
 
 #include "backends/cpu/isa.h"
@@ -7,18 +8,22 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int kChains = 12;                // latency 4–5 × 2 units, in no more registers than any instruction set has
+constexpr int kChains = 12;  // latency 4–5 × 2 units, in no more registers than any instruction set has
 constexpr int64_t kBlock = int64_t{1} << 16;  // numbers that one task reads
 
 // Volatile keeps the compiler from finding out that nobody needs the result.
 void multiply_adds(int64_t rounds, volatile float* result) {
   Floats chain[kChains];
-  for (int c = 0; c < kChains; ++c) chain[c] = broadcast(float(c));
-  const Floats a = broadcast(*result + 0.5f), b = broadcast(*result + 0.25f);  // tends to 0.5: no overflow, no denormals
+  for (int c = 0; c < kChains; ++c)
+    chain[c] = broadcast(float(c));
+  const Floats a = broadcast(*result + 0.5f),
+               b = broadcast(*result + 0.25f);  // tends to 0.5: no overflow, no denormals
   for (int64_t i = 0; i < rounds; ++i)
-    for (int c = 0; c < kChains; ++c) chain[c] = multiply_add(chain[c], a, b);
+    for (int c = 0; c < kChains; ++c)
+      chain[c] = multiply_add(chain[c], a, b);
   Floats total = chain[0];
-  for (int c = 1; c < kChains; ++c) total += chain[c];
+  for (int c = 1; c < kChains; ++c)
+    total += chain[c];
   *result = sum(total);
 }
 
@@ -31,7 +36,8 @@ void bf16_dots(int64_t rounds) {
         "vdpbf16ps %%zmm30, %%zmm31, %%zmm3\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm4\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm5\n\t"
         "vdpbf16ps %%zmm30, %%zmm31, %%zmm6\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm7\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm8\n\t"
         "vdpbf16ps %%zmm30, %%zmm31, %%zmm9\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm10\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm11" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+              "xmm11");
 }
 #else
 void bf16_dots(int64_t) {}  // measure_rates asks for none here
@@ -40,9 +46,11 @@ void bf16_dots(int64_t) {}  // measure_rates asks for none here
 void read_all(const float* x, int64_t size, volatile float* result) {
   Floats total[8] = {};
   for (int64_t i = 0; i + 8 * kLanes <= size; i += 8 * kLanes)
-    for (int c = 0; c < 8; ++c) total[c] += load(x + i + c * kLanes);
+    for (int c = 0; c < 8; ++c)
+      total[c] += load(x + i + c * kLanes);
   Floats all = total[0];
-  for (int c = 1; c < 8; ++c) all += total[c];
+  for (int c = 1; c < 8; ++c)
+    all += total[c];
   *result = sum(all);
 }
 
@@ -61,8 +69,10 @@ void run(const RateProbe& probe, Run& r) {
   }
   parallel_for(r, r.threads, [&](int64_t) {
     volatile float result = 0;
-    if (probe.bf16) bf16_dots(probe.rounds);
-    else multiply_adds(probe.rounds, &result);
+    if (probe.bf16)
+      bf16_dots(probe.rounds);
+    else
+      multiply_adds(probe.rounds, &result);
   });
   *probe.flops = double(r.threads) * double(probe.rounds) * kChains * kLanes * (probe.bf16 ? 4 : 2);
 }

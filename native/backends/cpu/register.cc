@@ -1,21 +1,27 @@
 // Registers the CPU columns that this build has, and chooses among them at run time.
 #include <type_traits>
 
-#include "runtime/cpu.h"
 #include "backends/cpu/blas.h"
 #include "ops/op_table.h"
 #include "ops/rates.h"
+#include "runtime/cpu.h"
 
 #define HF_ISA cpu_base
 #include "backends/cpu/isa.h"
 #undef HF_ISA
 
 namespace hf {
-namespace cpu_base { void run(const RateProbe&, Run&); }
+namespace cpu_base {
+void run(const RateProbe&, Run&);
+}
 #if HF_HAVE_X86_ISAS
-#define HF_DECLARE(Args)                     \
-  namespace cpu_avx2 { void run(const Args&, Run&); }   \
-  namespace cpu_avx512 { void run(const Args&, Run&); }
+#define HF_DECLARE(Args)       \
+  namespace cpu_avx2 {         \
+  void run(const Args&, Run&); \
+  }                            \
+  namespace cpu_avx512 {       \
+  void run(const Args&, Run&); \
+  }
 #define HF_OP(op, Forward, Backward, Jvp) HF_DECLARE(Forward) HF_DECLARE(Backward) HF_DECLARE(Jvp)
 #include "ops/op_list.inc"
 #undef HF_OP

@@ -1,24 +1,26 @@
 // Loops that the memory-bound ops share: along one row in vectors, and over blocks of rows in tasks.
 #pragma once
 
-#include "runtime/run.h"
 #include "backends/cpu/simd.h"
+#include "runtime/run.h"
 
 // A loop body that must become part of its loop, however large it is.
 #define HF_BODY __attribute__((always_inline))
 
 namespace hf::HF_ISA {
 
-// body(begin, count) for the vectors of [0, size): count is kLanes, and less in the last one. For load_partial and store_partial.
+// body(begin, count) for the vectors of [0, size): count is kLanes, and less in the last one. For
+// load_partial and store_partial.
 template <class Body>
 HF_INLINE void each_vector(int64_t size, const Body& body) {
   int64_t c = 0;
-  for (; c + kLanes <= size; c += kLanes) body(c, int64_t{kLanes});
+  for (; c + kLanes <= size; c += kLanes)
+    body(c, int64_t{kLanes});
   if (c < size) body(c, size - c);
 }
 
-// body(begin, end) for blocks of rows with at least `grain` numbers each, in tasks: what takes less than about 30 µs stays on
-// the caller's thread. Depends on the shape only.
+// body(begin, end) for blocks of rows with at least `grain` numbers each, in tasks: what takes less than
+// about 30 µs stays on the caller's thread. Depends on the shape only.
 template <class Body>
 HF_INLINE void parallel_rows(Run& run, int64_t rows, int64_t columns, int64_t grain, const Body& body) {
   const int64_t wanted = grain / (columns > 0 ? columns : 1), block = wanted > 0 ? wanted : 1;

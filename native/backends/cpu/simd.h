@@ -1,6 +1,7 @@
-// The vector vocabulary of the CPU kernels: GCC vector extensions whose width follows the instruction set of the file that
-// includes this (16 bytes for baseline and arm64, 32 for AVX2, 64 for AVX-512). HF_VECTOR_BYTES overrides the width: the build
-// option HEADFIRST_EMULATE_AVX512 compiles the 64-byte kernels for machines that only have AVX2, so that they can be tested there.
+// The vector vocabulary of the CPU kernels: GCC vector extensions whose width follows the instruction set of
+// the file that includes this (16 bytes for baseline and arm64, 32 for AVX2, 64 for AVX-512). HF_VECTOR_BYTES
+// overrides the width: the build option HEADFIRST_EMULATE_AVX512 compiles the 64-byte kernels for machines
+// that only have AVX2, so that they can be tested there.
 //
 //   Floats, Ints, Doubles      kLanes float32 or int32, kLanes / 2 float64
 //   load, store, *_partial     any address; the partial forms touch exactly `count` elements, 0 ≤ count ≤ kLanes
@@ -39,17 +40,33 @@ using Doubles = double __attribute__((vector_size(kVectorBytes)));
 using HalfFloats = float __attribute__((vector_size(kVectorBytes / 2)));
 using HalfWords = uint16_t __attribute__((vector_size(kVectorBytes / 2)));
 
-// x − 0 is x for every x, so the compiler drops the subtraction; 0 + x it has to keep, because −0 would become +0.
-HF_INLINE Floats broadcast(float x) { return x - Floats{}; }
-HF_INLINE Ints broadcast(int32_t x) { return x - Ints{}; }
-HF_INLINE Doubles broadcast(double x) { return x - Doubles{}; }
-HF_INLINE Floats zero() { return Floats{}; }
+// x − 0 is x for every x, so the compiler drops the subtraction; 0 + x it has to keep, because −0 would
+// become +0.
+HF_INLINE Floats broadcast(float x) {
+  return x - Floats{};
+}
+HF_INLINE Ints broadcast(int32_t x) {
+  return x - Ints{};
+}
+HF_INLINE Doubles broadcast(double x) {
+  return x - Doubles{};
+}
+HF_INLINE Floats zero() {
+  return Floats{};
+}
 
-HF_INLINE Ints as_ints(Floats v) { return reinterpret_cast<Ints>(v); }
-HF_INLINE Floats as_floats(Ints v) { return reinterpret_cast<Floats>(v); }
-HF_INLINE Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
+HF_INLINE Ints as_ints(Floats v) {
+  return reinterpret_cast<Ints>(v);
+}
+HF_INLINE Floats as_floats(Ints v) {
+  return reinterpret_cast<Floats>(v);
+}
+HF_INLINE Floats to_floats(Ints v) {
+  return __builtin_convertvector(v, Floats);
+}
 
-// The attributes let a vector lie at any address and alias the element type; GCC turns these into single unaligned moves.
+// The attributes let a vector lie at any address and alias the element type; GCC turns these into single
+// unaligned moves.
 template <class Vector, class Element>
 HF_INLINE Vector load_as(const Element* p) {
   typedef Vector Unaligned __attribute__((aligned(1), may_alias));
@@ -60,15 +77,27 @@ HF_INLINE void store_as(Element* p, Vector v) {
   typedef Vector Unaligned __attribute__((aligned(1), may_alias));
   *reinterpret_cast<Unaligned*>(p) = v;
 }
-HF_INLINE Floats load(const float* p) { return load_as<Floats>(p); }
-HF_INLINE Ints load(const int32_t* p) { return load_as<Ints>(p); }
-HF_INLINE Doubles load(const double* p) { return load_as<Doubles>(p); }
-HF_INLINE void store(float* p, Floats v) { store_as(p, v); }
-HF_INLINE void store(int32_t* p, Ints v) { store_as(p, v); }
-HF_INLINE void store(double* p, Doubles v) { store_as(p, v); }
+HF_INLINE Floats load(const float* p) {
+  return load_as<Floats>(p);
+}
+HF_INLINE Ints load(const int32_t* p) {
+  return load_as<Ints>(p);
+}
+HF_INLINE Doubles load(const double* p) {
+  return load_as<Doubles>(p);
+}
+HF_INLINE void store(float* p, Floats v) {
+  store_as(p, v);
+}
+HF_INLINE void store(int32_t* p, Ints v) {
+  store_as(p, v);
+}
+HF_INLINE void store(double* p, Doubles v) {
+  store_as(p, v);
+}
 
-// Hides from the compiler where v came from: a number that is loaded, broadcast and stored would be loaded once and then be broadcast on the
-// unit that multiplies, where a broadcast out of memory costs a load.
+// Hides from the compiler where v came from: a number that is loaded, broadcast and stored would be loaded
+// once and then be broadcast on the unit that multiplies, where a broadcast out of memory costs a load.
 HF_INLINE void pin([[maybe_unused]] Floats& v) {
 #if defined(__AVX512F__) || (defined(__AVX2__) && HF_VECTOR_BYTES == 32)
   asm("" : "+v"(v));
@@ -77,19 +106,24 @@ HF_INLINE void pin([[maybe_unused]] Floats& v) {
 
 HF_INLINE Ints lane_index() {
   Ints v{};
-  for (int i = 0; i < kLanes; ++i) v[i] = i;
+  for (int i = 0; i < kLanes; ++i)
+    v[i] = i;
   return v;
 }
-// a · b + c in one rounding where the machine has it, always. `a * b + c` usually is too, but the compiler keeps the product apart
-// when it also needs it elsewhere; where two code paths must agree to the bit, use this.
+// a · b + c in one rounding where the machine has it, always. `a * b + c` usually is too, but the compiler
+// keeps the product apart when it also needs it elsewhere; where two code paths must agree to the bit, use
+// this.
 HF_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Floats>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+  return reinterpret_cast<Floats>(
+      _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 #elif defined(__FMA__) && HF_VECTOR_BYTES == 32
-  return reinterpret_cast<Floats>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+  return reinterpret_cast<Floats>(
+      _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
 #elif defined(__FMA__) || defined(__aarch64__)
   Floats result{};
-  for (int i = 0; i < kLanes; ++i) result[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  for (int i = 0; i < kLanes; ++i)
+    result[i] = __builtin_fmaf(a[i], b[i], c[i]);
   return result;
 #else
   return a * b + c;
@@ -97,19 +131,27 @@ HF_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
 }
 
 // All bits of lane i set where i < count.
-HF_INLINE Ints first_lanes(int64_t count) { return lane_index() < static_cast<int32_t>(count); }
+HF_INLINE Ints first_lanes(int64_t count) {
+  return lane_index() < static_cast<int32_t>(count);
+}
 
-HF_INLINE Floats select(Ints condition, Floats yes, Floats no) { return condition ? yes : no; }
-HF_INLINE Ints select(Ints condition, Ints yes, Ints no) { return condition ? yes : no; }
+HF_INLINE Floats select(Ints condition, Floats yes, Floats no) {
+  return condition ? yes : no;
+}
+HF_INLINE Ints select(Ints condition, Ints yes, Ints no) {
+  return condition ? yes : no;
+}
 
 // Lanes from `count` on are `fill`.
 HF_INLINE Floats load_partial(const float* p, int64_t count, float fill = 0) {
   if (count >= kLanes) return load(p);
 #if defined(__AVX512F__)
-  return reinterpret_cast<Floats>(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>((1u << count) - 1), p));
+  return reinterpret_cast<Floats>(
+      _mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>((1u << count) - 1), p));
 #elif defined(__AVX2__) && HF_VECTOR_BYTES == 32
   const Ints wanted = first_lanes(count);
-  return select(wanted, reinterpret_cast<Floats>(_mm256_maskload_ps(p, reinterpret_cast<__m256i>(wanted))), broadcast(fill));
+  return select(wanted, reinterpret_cast<Floats>(_mm256_maskload_ps(p, reinterpret_cast<__m256i>(wanted))),
+                broadcast(fill));
 #else
   Floats v = broadcast(fill);
   for (int i = 0; i < kLanes; ++i)
@@ -129,13 +171,23 @@ HF_INLINE void store_partial(float* p, Floats v, int64_t count) {
 #endif
 }
 
-// a > b ? a : b, as the machine's instruction: where a lane of either is NaN the result is b's. max(x, running) forgets a NaN
-// in x, max(running, x) takes it.
-HF_INLINE Floats max(Floats a, Floats b) { return a > b ? a : b; }
-HF_INLINE Floats min(Floats a, Floats b) { return a < b ? a : b; }
-HF_INLINE Ints max(Ints a, Ints b) { return a > b ? a : b; }
-HF_INLINE Ints min(Ints a, Ints b) { return a < b ? a : b; }
-HF_INLINE Floats abs(Floats v) { return as_floats(as_ints(v) & 0x7fffffff); }
+// a > b ? a : b, as the machine's instruction: where a lane of either is NaN the result is b's. max(x,
+// running) forgets a NaN in x, max(running, x) takes it.
+HF_INLINE Floats max(Floats a, Floats b) {
+  return a > b ? a : b;
+}
+HF_INLINE Floats min(Floats a, Floats b) {
+  return a < b ? a : b;
+}
+HF_INLINE Ints max(Ints a, Ints b) {
+  return a > b ? a : b;
+}
+HF_INLINE Ints min(Ints a, Ints b) {
+  return a < b ? a : b;
+}
+HF_INLINE Floats abs(Floats v) {
+  return as_floats(as_ints(v) & 0x7fffffff);
+}
 HF_INLINE Floats copy_sign(Floats magnitude, Floats sign) {
   return as_floats((as_ints(magnitude) & 0x7fffffff) | (as_ints(sign) & static_cast<int32_t>(0x80000000u)));
 }
@@ -146,19 +198,24 @@ HF_INLINE Floats sqrt(Floats v) {
   return reinterpret_cast<Floats>(_mm256_sqrt_ps(reinterpret_cast<__m256>(v)));
 #else
   Floats root{};
-  for (int i = 0; i < kLanes; ++i) root[i] = __builtin_sqrtf(v[i]);
+  for (int i = 0; i < kLanes; ++i)
+    root[i] = __builtin_sqrtf(v[i]);
   return root;
 #endif
 }
 
 // Lane i combined with lane i + lanes/2, then again, down to one.
 #if HF_VECTOR_BYTES == 16
-HF_INLINE float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+HF_INLINE float sum(Floats v) {
+  return (v[0] + v[2]) + (v[1] + v[3]);
+}
 HF_INLINE float max_of(Floats v) {
   const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
   return a > b ? a : b;
 }
-HF_INLINE double sum(Doubles v) { return v[0] + v[1]; }
+HF_INLINE double sum(Doubles v) {
+  return v[0] + v[1];
+}
 #else
 using Floats4 = float __attribute__((vector_size(16)));
 using Floats8 = float __attribute__((vector_size(32)));
@@ -166,7 +223,8 @@ using Doubles2 = double __attribute__((vector_size(16)));
 using Doubles4 = double __attribute__((vector_size(32)));
 HF_INLINE Floats8 eight(Floats v, bool maximum) {
 #if HF_VECTOR_BYTES == 64
-  const Floats8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Floats8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
+                high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
   return maximum ? (low > high ? low : high) : low + high;
 #else
   (void)maximum;
@@ -180,7 +238,8 @@ HF_INLINE float sum(Floats v) {
 }
 HF_INLINE float max_of(Floats v) {
   const Floats8 e = eight(v, true);
-  const Floats4 low = __builtin_shufflevector(e, e, 0, 1, 2, 3), high = __builtin_shufflevector(e, e, 4, 5, 6, 7);
+  const Floats4 low = __builtin_shufflevector(e, e, 0, 1, 2, 3),
+                high = __builtin_shufflevector(e, e, 4, 5, 6, 7);
   const Floats4 f = low > high ? low : high;
   const float a = f[0] > f[2] ? f[0] : f[2], b = f[1] > f[3] ? f[1] : f[3];
   return a > b ? a : b;
@@ -207,7 +266,8 @@ HF_INLINE Doubles widen_high(Floats v) {
   return __builtin_convertvector(half, Doubles);
 }
 HF_INLINE Floats narrow(Doubles low, Doubles high) {
-  const HalfFloats a = __builtin_convertvector(low, HalfFloats), b = __builtin_convertvector(high, HalfFloats);
+  const HalfFloats a = __builtin_convertvector(low, HalfFloats),
+                   b = __builtin_convertvector(high, HalfFloats);
   Floats v{};
   __builtin_memcpy(&v, &a, sizeof a);
   __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof a, &b, sizeof b);
@@ -223,13 +283,18 @@ HF_INLINE void transpose(Floats (&v)[kLanes]) {
 #elif HF_VECTOR_BYTES == 32
 #define HF_PIECES(w, x, y, z) HF_PIECE(w, x, y, z, 0), HF_PIECE(w, x, y, z, 1)
 #else
-#define HF_PIECES(w, x, y, z) HF_PIECE(w, x, y, z, 0), HF_PIECE(w, x, y, z, 1), HF_PIECE(w, x, y, z, 2), HF_PIECE(w, x, y, z, 3)
+#define HF_PIECES(w, x, y, z) \
+  HF_PIECE(w, x, y, z, 0), HF_PIECE(w, x, y, z, 1), HF_PIECE(w, x, y, z, 2), HF_PIECE(w, x, y, z, 3)
 #endif
   for (int i = 0; i < kLanes; i += 4) {
-    const Floats a = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(0, 4, 1, 5)), b = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(2, 6, 3, 7));
-    const Floats c = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(0, 4, 1, 5)), d = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(2, 6, 3, 7));
-    v[i] = __builtin_shufflevector(a, c, HF_PIECES(0, 1, 4, 5)), v[i + 1] = __builtin_shufflevector(a, c, HF_PIECES(2, 3, 6, 7));
-    v[i + 2] = __builtin_shufflevector(b, d, HF_PIECES(0, 1, 4, 5)), v[i + 3] = __builtin_shufflevector(b, d, HF_PIECES(2, 3, 6, 7));
+    const Floats a = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(0, 4, 1, 5)),
+                 b = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(2, 6, 3, 7));
+    const Floats c = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(0, 4, 1, 5)),
+                 d = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(2, 6, 3, 7));
+    v[i] = __builtin_shufflevector(a, c, HF_PIECES(0, 1, 4, 5)),
+    v[i + 1] = __builtin_shufflevector(a, c, HF_PIECES(2, 3, 6, 7));
+    v[i + 2] = __builtin_shufflevector(b, d, HF_PIECES(0, 1, 4, 5)),
+          v[i + 3] = __builtin_shufflevector(b, d, HF_PIECES(2, 3, 6, 7));
   }
 #undef HF_AT
 #undef HF_PIECE
@@ -237,7 +302,8 @@ HF_INLINE void transpose(Floats (&v)[kLanes]) {
 #if HF_VECTOR_BYTES == 32
   for (int i = 0; i < 4; ++i) {
     const Floats a = v[i], b = v[i + 4];
-    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11), v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11),
+    v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
   }
 #elif HF_VECTOR_BYTES == 64
   for (int j = 0; j < 8; ++j) {
@@ -254,22 +320,30 @@ HF_INLINE void transpose(Floats (&v)[kLanes]) {
 #endif
 }
 
-// bfloat16 is the upper half of a float32: widening is exact, narrowing rounds to the nearest, ties to even, and keeps NaN.
-HF_INLINE float from_bf16(uint16_t x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16); }
+// bfloat16 is the upper half of a float32: widening is exact, narrowing rounds to the nearest, ties to even,
+// and keeps NaN.
+HF_INLINE float from_bf16(uint16_t x) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16);
+}
 HF_INLINE uint16_t to_bf16(float x) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);
   return static_cast<uint16_t>(x != x ? (bits >> 16) | 0x40 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
-HF_INLINE Floats load_bf16(const uint16_t* p) { return as_floats(__builtin_convertvector(load_as<HalfWords>(p), Ints) << 16); }
+HF_INLINE Floats load_bf16(const uint16_t* p) {
+  return as_floats(__builtin_convertvector(load_as<HalfWords>(p), Ints) << 16);
+}
 HF_INLINE void store_bf16(uint16_t* p, Floats v) {
   using Words = uint32_t __attribute__((vector_size(kVectorBytes)));
   const Words bits = reinterpret_cast<Words>(v);
   const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-  store_as(p, __builtin_convertvector(reinterpret_cast<Words>(select(v != v, reinterpret_cast<Ints>(nan), reinterpret_cast<Ints>(rounded))), HalfWords));
+  store_as(p, __builtin_convertvector(reinterpret_cast<Words>(select(v != v, reinterpret_cast<Ints>(nan),
+                                                                     reinterpret_cast<Ints>(rounded))),
+                                      HalfWords));
 }
 
-// e^x within 1.5 ulp; results below 2^−125.5 are 0 (no slow subnormals in a softmax), so exp(−∞) = 0; overflow gives ∞; NaN stays NaN.
-// e^x = 2^n e^r, n = round(x / log 2), |r| ≤ log(2)/2, in two parts of log 2 so that r is exact.
+// e^x within 1.5 ulp; results below 2^−125.5 are 0 (no slow subnormals in a softmax), so exp(−∞) = 0;
+// overflow gives ∞; NaN stays NaN. e^x = 2^n e^r, n = round(x / log 2), |r| ≤ log(2)/2, in two parts of log 2
+// so that r is exact.
 HF_INLINE Floats exp(Floats x) {
   x = min(broadcast(89.0f), max(broadcast(-87.5f), x));
   const Floats shifted = x * 1.44269504f + 12582912.0f;  // 1.5 · 2^23: the integer lies in the low bits
@@ -281,7 +355,8 @@ HF_INLINE Floats exp(Floats x) {
   p = p * r + 1.666666686e-01f;
   p = p * r + 5.000000079e-01f;
   p = (p * r) * r + r + 1.0f;
-  return (p + p) * as_floats((as_ints(shifted) + 126) << 23);  // n = −126 gives the scale 0, n = 128 the scale 2^127
+  return (p + p) *
+         as_floats((as_ints(shifted) + 126) << 23);  // n = −126 gives the scale 0, n = 128 the scale 2^127
 }
 
 // Natural logarithm within 1.5 ulp; log(0) = −∞, log(x < 0) = NaN, subnormals are exact too.
@@ -319,7 +394,8 @@ HF_INLINE Floats tanh(Floats x) {
   return select(a < 0.625f, small, copy_sign(large, x));
 }
 
-// Within 2 ulp: x + x P(x²) near 0, 1 − e^{−t + Q(t)} beyond. Both fits are our own (Lawson-weighted least squares).
+// Within 2 ulp: x + x P(x²) near 0, 1 − e^{−t + Q(t)} beyond. Both fits are our own (Lawson-weighted least
+// squares).
 HF_INLINE Floats erf(Floats x) {
   const Floats s = x * x, t = min(broadcast(4.0f), abs(x));  // erf rounds to 1 from 3.92 on
   Floats p = s * 8.345224886e-05f + -8.137437563e-04f;

@@ -1,4 +1,5 @@
-// Plain matrix products by cuBLASLt, where the machine has it: opened at run time, never linked. runtime/device.h says which one (cublas_status).
+// Plain matrix products by cuBLASLt, where the machine has it: opened at run time, never linked.
+// runtime/device.h says which one (cublas_status).
 #pragma once
 
 #include "backends/cuda/stream.h"
@@ -7,19 +8,21 @@ namespace hf::cuda {
 
 // d = alpha · a b (+ c) (+ bias, per column)
 struct Product {
-  View a, b;     // (M, K), (K, N): both float32 or both bfloat16, plain matrices (core/view.h)
-  View d;        // (M, N): float32 or bfloat16, contiguous rows
-  View c;        // absent, d itself, or another matrix of d's type; may not overlap d in part
-  View bias;     // (N), of d's type
+  View a, b;  // (M, K), (K, N): both float32 or both bfloat16, plain matrices (core/view.h)
+  View d;     // (M, N): float32 or bfloat16, contiguous rows
+  View c;     // absent, d itself, or another matrix of d's type; may not overlap d in part
+  View bias;  // (N), of d's type
   float alpha = 1;
   bool tf32 = false;  // float32 operands may be rounded to tf32; sums are float32 in any case
-  // As many products in one call, whose matrices (but the bias) lie so many numbers after the ones above. c: absent, or d.
+  // As many products in one call, whose matrices (but the bias) lie so many numbers after the ones above. c:
+  // absent, or d.
   int64_t batch = 1, a_step = 0, b_step = 0, d_step = 0;
 };
 
 // False when this machine has no cuBLASLt or it is switched off.
 bool blas_available();
-// `name`: for the profile. False, with nothing done, when there is no cuBLASLt or it does not take these operands.
+// `name`: for the profile. False, with nothing done, when there is no cuBLASLt or it does not take these
+// operands.
 bool blas_product(const char* name, Stream& stream, const Product& product);
 
 }  // namespace hf::cuda

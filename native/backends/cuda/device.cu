@@ -9,9 +9,12 @@ namespace hf {
 namespace {
 
 std::string problem_of(const cudaDeviceProp& p) {
-  if (p.major < 8) return "it has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) + ", but kernels need 8.0 or higher";
+  if (p.major < 8)
+    return "it has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) +
+           ", but kernels need 8.0 or higher";
   if (p.sharedMemPerBlockOptin < size_t(cuda::kBlockShared))
-    return "it gives a block " + std::to_string(p.sharedMemPerBlockOptin >> 10) + " KiB of shared memory, but kernels need " + std::to_string(cuda::kBlockShared >> 10);
+    return "it gives a block " + std::to_string(p.sharedMemPerBlockOptin >> 10) +
+           " KiB of shared memory, but kernels need " + std::to_string(cuda::kBlockShared >> 10);
   return "";
 }
 
@@ -25,17 +28,19 @@ CudaStatus look() {
   const std::string version = std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
   if (error != cudaSuccess || count == 0) {
     cudaGetLastError();
-    status.reason = driver == 0 ? "no NVIDIA driver is installed"
-                    : error == cudaErrorInsufficientDriver
-                        ? "the NVIDIA driver supports CUDA " + version + " only; install one for CUDA 13 or later"
-                        : error == cudaErrorNoDevice || error == cudaSuccess ? "the NVIDIA driver finds no device (CUDA_VISIBLE_DEVICES may hide them)"
-                                                                             : std::string("the CUDA runtime fails: ") + cudaGetErrorString(error);
+    status.reason = driver == 0                            ? "no NVIDIA driver is installed"
+                    : error == cudaErrorInsufficientDriver ? "the NVIDIA driver supports CUDA " + version +
+                                                                 " only; install one for CUDA 13 or later"
+                    : error == cudaErrorNoDevice || error == cudaSuccess
+                        ? "the NVIDIA driver finds no device (CUDA_VISIBLE_DEVICES may hide them)"
+                        : std::string("the CUDA runtime fails: ") + cudaGetErrorString(error);
     return status;
   }
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    status.devices.push_back({properties.name, properties.major, properties.minor, int64_t(properties.totalGlobalMem), problem_of(properties)});
+    status.devices.push_back({properties.name, properties.major, properties.minor,
+                              int64_t(properties.totalGlobalMem), problem_of(properties)});
   }
   status.reason = "CUDA driver for " + version;
   std::string problems;
@@ -59,11 +64,13 @@ std::shared_ptr<Device> open_cuda(int index) {
   const CudaStatus& status = cuda_status();
   HF_CHECK(!status.devices.empty(), ErrorCode::kBackendUnavailable, "cuda: %s", status.reason.c_str());
   if (index == kFirstUsable)  // there is one, or there were none in the list
-    for (index = 0; !status.devices[size_t(index)].problem.empty();) ++index;
-  HF_CHECK(index >= 0 && index < int(status.devices.size()), ErrorCode::kBackendUnavailable, "cuda: there is no device %d; this machine has %zu",
-           index, status.devices.size());
+    for (index = 0; !status.devices[size_t(index)].problem.empty();)
+      ++index;
+  HF_CHECK(index >= 0 && index < int(status.devices.size()), ErrorCode::kBackendUnavailable,
+           "cuda: there is no device %d; this machine has %zu", index, status.devices.size());
   const CudaDevice& device = status.devices[size_t(index)];
-  HF_CHECK(device.problem.empty(), ErrorCode::kBackendUnavailable, "cuda: device %d (%s) is not usable: %s", index, device.name.c_str(), device.problem.c_str());
+  HF_CHECK(device.problem.empty(), ErrorCode::kBackendUnavailable, "cuda: device %d (%s) is not usable: %s",
+           index, device.name.c_str(), device.problem.c_str());
   return std::make_shared<cuda::Stream>(index);
 }
 
@@ -87,7 +94,8 @@ Stream::~Stream() {
 }
 
 void Stream::use() {
-  if (!lost_.empty()) fail(ErrorCode::kCuda, "this context is lost: %s; make a new one in a new process", lost_.c_str());
+  if (!lost_.empty())
+    fail(ErrorCode::kCuda, "this context is lost: %s; make a new one in a new process", lost_.c_str());
   check(cudaSetDevice(index_), "cudaSetDevice");
 }
 
@@ -95,13 +103,15 @@ void Stream::check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   const std::string text = std::string(cudaGetErrorName(error)) + " (" + cudaGetErrorString(error) + ")";
   if (error == cudaErrorNoKernelImageForDevice)
-    fail(ErrorCode::kBackendUnavailable, "%s: this build has kernels for %s, none of which runs on device %d", what, HEADFIRST_CUDA_ARCHITECTURES, index_);
+    fail(ErrorCode::kBackendUnavailable, "%s: this build has kernels for %s, none of which runs on device %d",
+         what, HEADFIRST_CUDA_ARCHITECTURES, index_);
   cudaGetLastError();  // forgets an error that concerns one call only …
   if (cudaGetLastError() != cudaSuccess || cudaStreamQuery(stream_) == error) {  // … unlike one that stays
     std::lock_guard<std::mutex> lock(mutex_);
     lost_ = std::string(what) + ": " + text;
   }
-  fail(ErrorCode::kCuda, "%s: %s on device %d%s", what, text.c_str(), index_, lost_.empty() ? "" : "; this context is lost");
+  fail(ErrorCode::kCuda, "%s: %s on device %d%s", what, text.c_str(), index_,
+       lost_.empty() ? "" : "; this context is lost");
 }
 
 void* Stream::allocate(int64_t bytes) {
@@ -112,8 +122,9 @@ void* Stream::allocate(int64_t bytes) {
     cudaGetLastError();
     size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    fail(ErrorCode::kOutOfMemory, "device %d: %lld bytes requested, %lld of %lld free; use a smaller batch, model or maxBytes", index_, static_cast<long long>(bytes),
-         static_cast<long long>(free), static_cast<long long>(total));
+    fail(ErrorCode::kOutOfMemory,
+         "device %d: %lld bytes requested, %lld of %lld free; use a smaller batch, model or maxBytes", index_,
+         static_cast<long long>(bytes), static_cast<long long>(free), static_cast<long long>(total));
   }
   check(error, "cudaMalloc");
   std::lock_guard<std::mutex> lock(mutex_);
@@ -139,7 +150,8 @@ bool Stream::owns(const void* data) const noexcept {
   return p < range->first + range->second;
 }
 
-void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes, int64_t rows) {
+void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes,
+                  int64_t rows) {
   if (bytes == 0 || rows == 0) return;
   use();
   const Timed timed(profile(), "copy between host and device");
@@ -147,12 +159,16 @@ void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step
     std::call_once(ring_made_, [&] { ring_ = std::make_unique<PinnedRing>(*this); });
     return ring_->upload(to, from, bytes);
   }
-  // From pageable host memory the call returns once the numbers are in the driver's hands, to it once they have arrived.
-  if (rows == 1) check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_), "cudaMemcpyAsync");
+  // From pageable host memory the call returns once the numbers are in the driver's hands, to it once they
+  // have arrived.
+  if (rows == 1)
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_),
+          "cudaMemcpyAsync");
   else
-    check(cudaMemcpy2DAsync(to, static_cast<size_t>(to_step), from, static_cast<size_t>(from_step), static_cast<size_t>(bytes), static_cast<size_t>(rows),
-                            cudaMemcpyDefault, stream_),
-          "cudaMemcpy2DAsync");
+    check(
+        cudaMemcpy2DAsync(to, static_cast<size_t>(to_step), from, static_cast<size_t>(from_step),
+                          static_cast<size_t>(bytes), static_cast<size_t>(rows), cudaMemcpyDefault, stream_),
+        "cudaMemcpy2DAsync");
   if (!owns(to)) synchronize();
 }
 
@@ -170,11 +186,13 @@ void Stream::synchronize() {
 
 std::vector<double> Stream::time(int count, const std::function<void()>& body) {
   use();
-  // Events of all calls are recorded before any is waited for, so that the device does not run dry between calls.
+  // Events of all calls are recorded before any is waited for, so that the device does not run dry between
+  // calls.
   struct Events {
     std::vector<cudaEvent_t> all;
     ~Events() {
-      for (cudaEvent_t event : all) cudaEventDestroy(event);
+      for (cudaEvent_t event : all)
+        cudaEventDestroy(event);
     }
   } events;
   for (int i = 0; i <= count; ++i) {
@@ -188,7 +206,8 @@ std::vector<double> Stream::time(int count, const std::function<void()>& body) {
   std::vector<double> seconds;
   for (int i = 0; i < count; ++i) {
     float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, events.all[size_t(i)], events.all[size_t(i) + 1]), "cudaEventElapsedTime");
+    check(cudaEventElapsedTime(&milliseconds, events.all[size_t(i)], events.all[size_t(i) + 1]),
+          "cudaEventElapsedTime");
     seconds.push_back(double(milliseconds) / 1e3);
   }
   return seconds;

@@ -10,8 +10,12 @@ struct Heads {
   int64_t step, head_step;
 
   // Columns c … c + 3 of a head; those from `count` on are 0, or not written.
-  HF_DEVICE Four load(int64_t n, int head, int64_t c, int64_t count) const { return all.load(0, begin(n, head) + c, begin(n, head) + count); }
-  HF_DEVICE void store(int64_t n, int head, int64_t c, int64_t count, const Four& x) const { all.store(0, begin(n, head) + c, begin(n, head) + count, x); }
+  HF_DEVICE Four load(int64_t n, int head, int64_t c, int64_t count) const {
+    return all.load(0, begin(n, head) + c, begin(n, head) + count);
+  }
+  HF_DEVICE void store(int64_t n, int head, int64_t c, int64_t count, const Four& x) const {
+    all.store(0, begin(n, head) + c, begin(n, head) + count, x);
+  }
 
  private:
   HF_DEVICE int64_t begin(int64_t n, int head) const { return n * step + head * head_step; }

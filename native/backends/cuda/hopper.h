@@ -1,5 +1,6 @@
-// What only Hopper has (sm_90a): matrix products of a warpgroup (wgmma), tiles that the copy engine brings (TMA), barriers that count both threads and
-// bytes, and clusters of blocks that share a tile. Kernels of `wide.h` are written in these; everything else runs from sm_80 on.
+// What only Hopper has (sm_90a): matrix products of a warpgroup (wgmma), tiles that the copy engine brings
+// (TMA), barriers that count both threads and bytes, and clusters of blocks that share a tile. Kernels of
+// `wide.h` are written in these; everything else runs from sm_80 on.
 #pragma once
 
 #include <cuda.h>
@@ -10,8 +11,9 @@ namespace hf::cuda {
 
 constexpr int kWarpgroup = 128;
 
-// A matrix (rows, depth) of bfloat16 for the copy engine: boxes of `box_rows` rows by 64 numbers, swizzled by 128 bytes; zero outside the matrix.
-// `step`: numbers between rows, a multiple of 8; data at a multiple of 16 bytes.
+// A matrix (rows, depth) of bfloat16 for the copy engine: boxes of `box_rows` rows by 64 numbers, swizzled by
+// 128 bytes; zero outside the matrix. `step`: numbers between rows, a multiple of 8; data at a multiple of 16
+// bytes.
 CUtensorMap tensor_map(const void* data, int64_t rows, int64_t depth, int64_t step, int box_rows);
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -20,20 +22,31 @@ CUtensorMap tensor_map(const void* data, int64_t rows, int64_t depth, int64_t st
 
 #ifdef HF_HOPPER_CODE
 
-HF_DEVICE unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
+HF_DEVICE unsigned shared_address(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
 
-// The scope is the block's even where another block arrives: what passes between them are the copy engine's bytes, which the barrier itself counts. A cluster's
-// scope makes every step of a product wait for a fence: 630 instead of 825 TFLOP/s on an H200.
-// Barriers: a phase ends when `count` threads have arrived and the announced bytes have come.
-HF_DEVICE void mbarrier_init(uint64_t* barrier, int count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count) : "memory"); }
-HF_DEVICE void mbarrier_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// The scope is the block's even where another block arrives: what passes between them are the copy engine's
+// bytes, which the barrier itself counts. A cluster's scope makes every step of a product wait for a fence:
+// 630 instead of 825 TFLOP/s on an H200. Barriers: a phase ends when `count` threads have arrived and the
+// announced bytes have come.
+HF_DEVICE void mbarrier_init(uint64_t* barrier, int count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count)
+               : "memory");
+}
+HF_DEVICE void mbarrier_init_done() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 HF_DEVICE void mbarrier_arrive_expect(uint64_t* barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+               "r"(bytes)
+               : "memory");
 }
 // Arrives at the barrier at the same place in block `rank` of the cluster.
 HF_DEVICE void mbarrier_arrive(uint64_t* barrier, unsigned rank) {
   asm volatile(
-      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(barrier)),
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::
+          "r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
 }
@@ -41,23 +54,29 @@ HF_DEVICE void mbarrier_arrive(uint64_t* barrier, unsigned rank) {
 HF_DEVICE void mbarrier_wait(uint64_t* barrier, int parity) {
   unsigned done = 0;
   while (!done)
-    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(done)
-                 : "r"(shared_address(barrier)), "r"(parity)
-                 : "memory");
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+        : "=r"(done)
+        : "r"(shared_address(barrier)), "r"(parity)
+        : "memory");
 }
 
-// A box whose first number is (row, k), to shared memory; `barrier` counts its bytes. To every block of the cluster in `mask` at the same place there.
+// A box whose first number is (row, k), to shared memory; `barrier` counts its bytes. To every block of the
+// cluster in `mask` at the same place there.
 HF_DEVICE void tma_load(void* to, const CUtensorMap* map, uint64_t* barrier, int k, int row) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(to)), "l"(map),
-               "r"(shared_address(barrier)), "r"(k), "r"(row)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
+          "r"(shared_address(to)),
+      "l"(map), "r"(shared_address(barrier)), "r"(k), "r"(row)
+      : "memory");
 }
-HF_DEVICE void tma_load_multicast(void* to, const CUtensorMap* map, uint64_t* barrier, int k, int row, uint16_t mask) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
-                   shared_address(to)),
-               "l"(map), "r"(shared_address(barrier)), "r"(k), "r"(row), "h"(mask)
-               : "memory");
+HF_DEVICE void tma_load_multicast(void* to, const CUtensorMap* map, uint64_t* barrier, int k, int row,
+                                  uint16_t mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::
+          "r"(shared_address(to)),
+      "l"(map), "r"(shared_address(barrier)), "r"(k), "r"(row), "h"(mask)
+      : "memory");
 }
 
 HF_DEVICE unsigned cluster_rank() {
@@ -69,24 +88,43 @@ HF_DEVICE void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 // A barrier of the threads of one warpgroup; `id` 1 … 15.
-HF_DEVICE void warpgroup_sync(int id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
+HF_DEVICE void warpgroup_sync(int id) {
+  asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory");
+}
 
 template <int kCount>
-HF_DEVICE void registers_up() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount)); }
+HF_DEVICE void registers_up() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
 template <int kCount>
-HF_DEVICE void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount)); }
+HF_DEVICE void registers_down() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
 
-// Describes rows of 64 bfloat16 in shared memory as the copy engine wrote them: 128 bytes a row, swizzled, eight rows 1024 bytes apart.
-HF_DEVICE uint64_t wgmma_operand(const void* tile) { return uint64_t((shared_address(tile) & 0x3ffff) >> 4) | uint64_t(1) << 16 | uint64_t(64) << 32 | uint64_t(1) << 62; }
-HF_DEVICE void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-HF_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Describes rows of 64 bfloat16 in shared memory as the copy engine wrote them: 128 bytes a row, swizzled,
+// eight rows 1024 bytes apart.
+HF_DEVICE uint64_t wgmma_operand(const void* tile) {
+  return uint64_t((shared_address(tile) & 0x3ffff) >> 4) | uint64_t(1) << 16 | uint64_t(64) << 32 |
+         uint64_t(1) << 62;
+}
+HF_DEVICE void wgmma_begin() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+HF_DEVICE void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
 template <int kPending>
-HF_DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory"); }
+HF_DEVICE void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
 
-// c (64 × 256 of the warpgroup; warp w rows 16w …, as mma_bf16's c) = a bᵀ, plus c unless `fresh`, over 16 of the depth.
+// c (64 × 256 of the warpgroup; warp w rows 16w …, as mma_bf16's c) = a bᵀ, plus c unless `fresh`, over 16 of
+// the depth.
 HF_DEVICE void wgmma_bf16(float (&c)[32][4], uint64_t a, uint64_t b, bool fresh) {
 #define HF_ROW(j) "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])
-#define HF_ROWS(j) HF_ROW(j), HF_ROW(j + 1), HF_ROW(j + 2), HF_ROW(j + 3), HF_ROW(j + 4), HF_ROW(j + 5), HF_ROW(j + 6), HF_ROW(j + 7)
+#define HF_ROWS(j)                                                                                     \
+  HF_ROW(j), HF_ROW(j + 1), HF_ROW(j + 2), HF_ROW(j + 3), HF_ROW(j + 4), HF_ROW(j + 5), HF_ROW(j + 6), \
+      HF_ROW(j + 7)
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\nwgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -108,7 +146,8 @@ HF_DEVICE void settle(float (&c)[32][4]) {
 #pragma unroll
   for (int j = 0; j < 32; ++j)
 #pragma unroll
-    for (int r = 0; r < 4; ++r) asm volatile("" : "+f"(c[j][r])::"memory");
+    for (int r = 0; r < 4; ++r)
+      asm volatile("" : "+f"(c[j][r])::"memory");
 }
 
 #endif  // HF_HOPPER_CODE

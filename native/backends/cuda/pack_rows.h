@@ -1,4 +1,5 @@
-// Operands as cuBLAS and Hopper's copy engine take them: bfloat16, rows one after the other, the summed index along the row.
+// Operands as cuBLAS and Hopper's copy engine take them: bfloat16, rows one after the other, the summed index
+// along the row.
 #pragma once
 
 #include "backends/cuda/tile.h"
@@ -12,7 +13,8 @@ struct PackedRows {
 inline View packed_view(const PackedRows& p, int64_t rows, int64_t depth) {
   return make_view(const_cast<uint16_t*>(p.data), DType::kBF16, rows, p.step).slice(1, 0, depth);
 }
-// The operand itself where it lies so already; else its rows (through their index), rounded, in scratch memory.
+// The operand itself where it lies so already; else its rows (through their index), rounded, in scratch
+// memory.
 PackedRows pack_rows(const Operand& operand, int64_t rows, int64_t depth, Run& run);
 
 }  // namespace hf::cuda

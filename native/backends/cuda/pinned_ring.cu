@@ -8,7 +8,8 @@ namespace hf::cuda {
 
 PinnedRing::PinnedRing(Stream& stream) : stream_(stream) {
   stream_.check(cudaHostAlloc(&memory_, 2 * kHalf, cudaHostAllocDefault), "cudaHostAlloc");
-  for (cudaEvent_t& event : read_) stream_.check(cudaEventCreate(&event), "cudaEventCreate");
+  for (cudaEvent_t& event : read_)
+    stream_.check(cudaEventCreate(&event), "cudaEventCreate");
 }
 
 PinnedRing::~PinnedRing() {
@@ -22,11 +23,13 @@ void PinnedRing::upload(void* to, const void* from, int64_t bytes) {
   if (used_ + bytes > kHalf) {
     stream_.check(cudaEventRecord(read_[half_], stream_.handle()), "cudaEventRecord");
     half_ ^= 1, used_ = 0;
-    stream_.check(cudaEventSynchronize(read_[half_]), "cudaEventSynchronize");  // at once where it was never recorded
+    stream_.check(cudaEventSynchronize(read_[half_]),
+                  "cudaEventSynchronize");  // at once where it was never recorded
   }
   char* piece = static_cast<char*>(memory_) + half_ * kHalf + used_;
   std::memcpy(piece, from, static_cast<size_t>(bytes));
-  stream_.check(cudaMemcpyAsync(to, piece, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_.handle()), "cudaMemcpyAsync");
+  stream_.check(cudaMemcpyAsync(to, piece, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_.handle()),
+                "cudaMemcpyAsync");
   used_ += (bytes + 63) / 64 * 64;
 }
 

@@ -1,5 +1,6 @@
-// Page-locked memory through which small host arrays go to the device, so that a copy is a few microseconds of the host's time and waits for
-// nothing. Two halves: one is written while copies out of the other may be under way, and a half is written again once those out of it are done.
+// Page-locked memory through which small host arrays go to the device, so that a copy is a few microseconds
+// of the host's time and waits for nothing. Two halves: one is written while copies out of the other may be
+// under way, and a half is written again once those out of it are done.
 #pragma once
 
 #include <stdint.h>

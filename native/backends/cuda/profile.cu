@@ -19,7 +19,8 @@ Alive& alive() {
   static Alive* const instance = [] {
     std::atexit([] {
       std::lock_guard<std::mutex> lock(alive().mutex);
-      for (Profile* profile : alive().all) profile->print();
+      for (Profile* profile : alive().all)
+        profile->print();
     });
     return new Alive;
   }();
@@ -45,7 +46,8 @@ Profile::~Profile() {
     alive().all.erase(this);
   }
   print();
-  for (cudaEvent_t event : free_) cudaEventDestroy(event);
+  for (cudaEvent_t event : free_)
+    cudaEventDestroy(event);
 }
 
 const char* Profile::name(std::string name) {
@@ -60,8 +62,10 @@ cudaEvent_t Profile::record() {
 
 cudaEvent_t Profile::record_locked() {
   cudaEvent_t event = nullptr;
-  if (!free_.empty()) event = free_.back(), free_.pop_back();
-  else cudaEventCreate(&event);
+  if (!free_.empty())
+    event = free_.back(), free_.pop_back();
+  else
+    cudaEventCreate(&event);
   cudaEventRecord(event, stream_);
   return event;
 }
@@ -74,10 +78,13 @@ void Profile::add(const char* name, cudaEvent_t begin) {
 
 void Profile::collect() {
   for (const Span& span : open_) {
-    auto total = std::find_if(totals_.begin(), totals_.end(), [&](const Total& t) { return t.name == span.name; });
+    auto total =
+        std::find_if(totals_.begin(), totals_.end(), [&](const Total& t) { return t.name == span.name; });
     if (total == totals_.end()) total = totals_.insert(total, {span.name, 0, 0});
     float milliseconds = 0;
-    if (cudaEventSynchronize(span.end) == cudaSuccess && cudaEventElapsedTime(&milliseconds, span.begin, span.end) == cudaSuccess) total->milliseconds += double(milliseconds);
+    if (cudaEventSynchronize(span.end) == cudaSuccess &&
+        cudaEventElapsedTime(&milliseconds, span.begin, span.end) == cudaSuccess)
+      total->milliseconds += double(milliseconds);
     ++total->calls;
     free_.push_back(span.begin), free_.push_back(span.end);
   }
@@ -88,12 +95,17 @@ void Profile::print() {
   std::lock_guard<std::mutex> lock(mutex_);
   collect();
   if (totals_.empty()) return;
-  std::sort(totals_.begin(), totals_.end(), [](const Total& a, const Total& b) { return a.milliseconds > b.milliseconds; });
+  std::sort(totals_.begin(), totals_.end(),
+            [](const Total& a, const Total& b) { return a.milliseconds > b.milliseconds; });
   double all = 0;
   long calls = 0;
-  for (const Total& t : totals_) all += t.milliseconds, calls += t.calls;
-  std::fprintf(stderr, "headfirst profile, cuda:%d\n%-32s %9s %12s %7s\n", device_, "name", "calls", "ms", "share");
-  for (const Total& t : totals_) std::fprintf(stderr, "%-32s %9ld %12.3f %6.1f%%\n", t.name.c_str(), t.calls, t.milliseconds, all > 0 ? 100 * t.milliseconds / all : 0.0);
+  for (const Total& t : totals_)
+    all += t.milliseconds, calls += t.calls;
+  std::fprintf(stderr, "headfirst profile, cuda:%d\n%-32s %9s %12s %7s\n", device_, "name", "calls", "ms",
+               "share");
+  for (const Total& t : totals_)
+    std::fprintf(stderr, "%-32s %9ld %12.3f %6.1f%%\n", t.name.c_str(), t.calls, t.milliseconds,
+                 all > 0 ? 100 * t.milliseconds / all : 0.0);
   std::fprintf(stderr, "%-32s %9ld %12.3f\n", "all", calls, all);
   totals_.clear();
 }

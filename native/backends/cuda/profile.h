@@ -1,5 +1,6 @@
-// HEADFIRST_PROFILE=1: the device's time by what was started, printed to stderr when a stream ends, at the latest when the process does. A pair of events
-// around every launch; where the device waits for the host, a launch's own delay counts as well.
+// HEADFIRST_PROFILE=1: the device's time by what was started, printed to stderr when a stream ends, at the
+// latest when the process does. A pair of events around every launch; where the device waits for the host, a
+// launch's own delay counts as well.
 #pragma once
 
 #include <memory>
@@ -31,12 +32,19 @@ class Profile {
   cudaEvent_t record_locked();
   void collect();
 
-  struct Span { const char* name; cudaEvent_t begin, end; };
-  struct Total { std::string name; long calls; double milliseconds; };
+  struct Span {
+    const char* name;
+    cudaEvent_t begin, end;
+  };
+  struct Total {
+    std::string name;
+    long calls;
+    double milliseconds;
+  };
   const int device_;
   const cudaStream_t stream_;
   std::mutex mutex_;
-  std::vector<Span> open_;          // the device may not have come to these yet
+  std::vector<Span> open_;  // the device may not have come to these yet
   std::vector<cudaEvent_t> free_;
   std::vector<Total> totals_;
   std::set<std::string> names_;
@@ -45,7 +53,8 @@ class Profile {
 // What is started while it lives is `name`'s. `profile` null: nothing.
 class Timed {
  public:
-  Timed(Profile* profile, const char* name) : profile_(profile), name_(name), begin_(profile ? profile->record() : nullptr) {}
+  Timed(Profile* profile, const char* name)
+      : profile_(profile), name_(name), begin_(profile ? profile->record() : nullptr) {}
   ~Timed() {
     if (profile_) profile_->add(name_, begin_);
   }

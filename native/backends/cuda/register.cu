@@ -8,7 +8,8 @@ namespace hf {
 namespace {
 template <class Args>
 void add() {
-  if constexpr (!std::is_same_v<Args, NoArgs>) op_row<Args>()[static_cast<int>(Backend::kCuda)] = static_cast<OpFn<Args>>(&cuda::run);
+  if constexpr (!std::is_same_v<Args, NoArgs>)
+    op_row<Args>()[static_cast<int>(Backend::kCuda)] = static_cast<OpFn<Args>>(&cuda::run);
 }
 }  // namespace
 

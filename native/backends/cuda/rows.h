@@ -1,16 +1,21 @@
 // Rows of float32, four columns at a time, and sums over a block.
 #pragma once
 
-#include "core/view.h"
 #include "backends/cuda/platform.h"
+#include "core/view.h"
 
 namespace hf::cuda {
 
-constexpr int kThreads = 256;  // of a block of the memory-bound kernels: enough loads in flight with any occupancy from 50 % on
+constexpr int kThreads =
+    256;  // of a block of the memory-bound kernels: enough loads in flight with any occupancy from 50 % on
 
-struct Four { float v[4]; };
+struct Four {
+  float v[4];
+};
 
-HF_DEVICE float from_bf16(uint16_t bits) { return __uint_as_float(uint32_t(bits) << 16); }
+HF_DEVICE float from_bf16(uint16_t bits) {
+  return __uint_as_float(uint32_t(bits) << 16);
+}
 
 // A matrix (N, C) of float32 or bfloat16 whose rows may be apart; `data` null: absent.
 struct Rows {
@@ -20,17 +25,22 @@ struct Rows {
   bool bf16 = false;
 
   HF_DEVICE float* row(int64_t n) const { return static_cast<float*>(data) + n * step; }  // of float32
-  HF_DEVICE float at(int64_t n, int64_t c) const { return bf16 ? from_bf16(static_cast<const uint16_t*>(data)[n * step + c]) : row(n)[c]; }
+  HF_DEVICE float at(int64_t n, int64_t c) const {
+    return bf16 ? from_bf16(static_cast<const uint16_t*>(data)[n * step + c]) : row(n)[c];
+  }
   HF_DEVICE void put(int64_t n, int64_t c, float x) const {
-    if (bf16) static_cast<uint16_t*>(data)[n * step + c] = uint16_t(to_bf16x2(x, 0.0f));
-    else row(n)[c] = x;
+    if (bf16)
+      static_cast<uint16_t*>(data)[n * step + c] = uint16_t(to_bf16x2(x, 0.0f));
+    else
+      row(n)[c] = x;
   }
   // Columns c … c + 3, all there, of aligned rows of a known type: one access.
   template <bool kBf16>
   HF_DEVICE Four load_whole(int64_t n, int64_t c) const {
     if constexpr (kBf16) {
       const uint2 q = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(data) + n * step + c);
-      return {{__uint_as_float(q.x << 16), __uint_as_float(q.x & 0xffff0000u), __uint_as_float(q.y << 16), __uint_as_float(q.y & 0xffff0000u)}};
+      return {{__uint_as_float(q.x << 16), __uint_as_float(q.x & 0xffff0000u), __uint_as_float(q.y << 16),
+               __uint_as_float(q.y & 0xffff0000u)}};
     } else {
       const float4 q = *reinterpret_cast<const float4*>(row(n) + c);
       return {{q.x, q.y, q.z, q.w}};
@@ -41,7 +51,8 @@ struct Rows {
     if (aligned && c + 4 <= count) return bf16 ? load_whole<true>(n, c) : load_whole<false>(n, c);
     Four out;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out.v[i] = c + i < count ? at(n, c + i) : 0.0f;
+    for (int i = 0; i < 4; ++i)
+      out.v[i] = c + i < count ? at(n, c + i) : 0.0f;
     return out;
   }
   HF_DEVICE void store(int64_t n, int64_t c, int64_t count, const Four& x) const {
@@ -67,26 +78,31 @@ struct Rows {
   }
 };
 
-// body(load), load(n, c) = x.load(n, c, columns): a load whose kind is chosen here, once. Where x.load chooses, a branch parts every load from the next, and
-// each is waited for before the next is under way.
+// body(load), load(n, c) = x.load(n, c, columns): a load whose kind is chosen here, once. Where x.load
+// chooses, a branch parts every load from the next, and each is waited for before the next is under way.
 template <class Body>
 HF_DEVICE void with_loads(const Rows& x, int64_t columns, const Body& body) {
-  if (!x.aligned || columns % 4 != 0) body([&](int64_t n, int64_t c) { return x.load(n, c, columns); });
-  else if (x.bf16) body([&](int64_t n, int64_t c) { return x.load_whole<true>(n, c); });
-  else body([&](int64_t n, int64_t c) { return x.load_whole<false>(n, c); });
+  if (!x.aligned || columns % 4 != 0)
+    body([&](int64_t n, int64_t c) { return x.load(n, c, columns); });
+  else if (x.bf16)
+    body([&](int64_t n, int64_t c) { return x.load_whole<true>(n, c); });
+  else
+    body([&](int64_t n, int64_t c) { return x.load_whole<false>(n, c); });
 }
 
 inline Rows rows_of(const View& v) {
   if (!v) return {};
   const int64_t step = v.rank == 2 ? v.stride[0] : 0;
   const int64_t width = dtype_bytes(v.dtype);
-  return {v.data, step, reinterpret_cast<uintptr_t>(v.data) % (4 * width) == 0 && step % 4 == 0, v.dtype == DType::kBF16};
+  return {v.data, step, reinterpret_cast<uintptr_t>(v.data) % (4 * width) == 0 && step % 4 == 0,
+          v.dtype == DType::kBF16};
 }
 
 template <class T>
 HF_DEVICE T warp_sum(T x) {
 #pragma unroll
-  for (int flip = kWarp / 2; flip > 0; flip /= 2) x += __shfl_xor_sync(kAllLanes, x, flip);
+  for (int flip = kWarp / 2; flip > 0; flip /= 2)
+    x += __shfl_xor_sync(kAllLanes, x, flip);
   return x;
 }
 
@@ -98,7 +114,8 @@ HF_DEVICE T block_sum(T x, Shared<T> room) {
   if (lane == 0) room[warp] = x;
   __syncthreads();
   T sum = 0;
-  for (int w = 0; w < warps; ++w) sum += static_cast<T>(room[w]);
+  for (int w = 0; w < warps; ++w)
+    sum += static_cast<T>(room[w]);
   __syncthreads();
   return sum;
 }

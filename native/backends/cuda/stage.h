@@ -1,5 +1,6 @@
-// Arguments of an op on the device. The engine's real numbers are there already; its indices are host memory, as are all arguments of
-// kernels.<op> on typed arrays. What is on the host goes to scratch memory first, and host outputs come back, padding and all.
+// Arguments of an op on the device. The engine's real numbers are there already; its indices are host memory,
+// as are all arguments of kernels.<op> on typed arrays. What is on the host goes to scratch memory first, and
+// host outputs come back, padding and all.
 #pragma once
 
 #include "backends/cuda/stream.h"
@@ -20,19 +21,23 @@ class Stager {
   void choice(const char*, E, const char* const*, int) {}
 
   void finish() {
-    for (int i = 0; i < count_; ++i) stream_.copy(outputs_[i].host, outputs_[i].device, outputs_[i].bytes);
+    for (int i = 0; i < count_; ++i)
+      stream_.copy(outputs_[i].host, outputs_[i].device, outputs_[i].bytes);
   }
 
  private:
   static int64_t extent(const View& view) {
     int64_t last = 0;
-    for (int i = 0; i < view.rank; ++i) last += (view.shape[i] - 1) * view.stride[i];
+    for (int i = 0; i < view.rank; ++i)
+      last += (view.shape[i] - 1) * view.stride[i];
     return (last + 1) * dtype_bytes(view.dtype);
   }
   void read(View& view) {
     if (!view || view.size() == 0 || stream_.owns(view.data)) return;
-    if (void* kept = stream_.uploads().find(view.data, extent(view))) view.data = kept;
-    else upload(view, true);
+    if (void* kept = stream_.uploads().find(view.data, extent(view)))
+      view.data = kept;
+    else
+      upload(view, true);
   }
   bool upload(View& view, bool contents) {
     if (!view || view.size() == 0 || stream_.owns(view.data)) return false;
@@ -49,7 +54,11 @@ class Stager {
 
   Run& run_;
   Stream& stream_;
-  struct Output { void* host; void* device; int64_t bytes; } outputs_[40];
+  struct Output {
+    void* host;
+    void* device;
+    int64_t bytes;
+  } outputs_[40];
   int count_ = 0;
 };
 

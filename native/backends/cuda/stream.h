@@ -5,19 +5,20 @@
 #include <memory>
 #include <mutex>
 
-#include "runtime/device.h"
-#include "core/error.h"
-#include "runtime/run.h"
 #include "backends/cuda/pinned_ring.h"
 #include "backends/cuda/platform.h"
 #include "backends/cuda/profile.h"
 #include "backends/cuda/upload_cache.h"
+#include "core/error.h"
+#include "runtime/device.h"
+#include "runtime/run.h"
 
 namespace hf::cuda {
 
 class Blas;
 
-constexpr int kBlockShared = 163 << 10;  // bytes of shared memory that a block may have: sm_80's, less than sm_90's; sm_86, sm_89 and sm_120 have 99 KiB
+constexpr int kBlockShared = 163 << 10;  // bytes of shared memory that a block may have: sm_80's, less than
+                                         // sm_90's; sm_86, sm_89 and sm_120 have 99 KiB
 
 class Stream final : public Device {
  public:
@@ -27,13 +28,15 @@ class Stream final : public Device {
   void* allocate(int64_t bytes) override;
   void free(void* data) noexcept override;
   bool owns(const void* data) const noexcept override;
-  void copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes, int64_t rows) override;
+  void copy(void* to, int64_t to_step, const void* from, int64_t from_step, int64_t bytes,
+            int64_t rows) override;
   using Device::copy;
   void fill(void* data, int byte, int64_t bytes) override;
   void synchronize() override;
   std::vector<double> time(int count, const std::function<void()>& body) override;
 
-  // ERR_CUDA unless it is success. An error that the device does not recover from is remembered: it is lost, and says so from then on.
+  // ERR_CUDA unless it is success. An error that the device does not recover from is remembered: it is lost,
+  // and says so from then on.
   void check(cudaError_t error, const char* what);
   // The calling thread works on this device from here on. ERR_CUDA when it is lost.
   void use();
@@ -42,7 +45,7 @@ class Stream final : public Device {
   bool hopper() const { return hopper_; }
   Profile* profile() const { return profile_.get(); }  // null: not wanted
   UploadCache& uploads() { return *uploads_; }
-  Blas& blas();                                        // cublas.cu; made on first use
+  Blas& blas();  // cublas.cu; made on first use
 
  private:
   const int index_;
@@ -59,23 +62,32 @@ class Stream final : public Device {
   std::shared_ptr<Blas> blas_;
 };
 
-inline Stream& stream_of(Run& run) { return static_cast<Stream&>(*run.device); }
+inline Stream& stream_of(Run& run) {
+  return static_cast<Stream&>(*run.device);
+}
 
 // The one way to start a kernel. Nothing is started for an empty grid.
 template <class... P, class... A>
-void launch(const char* name, void (*kernel)(P...), dim3 grid, int block, int shared_bytes, Stream& stream, A&&... arguments) {
+void launch(const char* name, void (*kernel)(P...), dim3 grid, int block, int shared_bytes, Stream& stream,
+            A&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   const Timed timed(stream.profile(), name);
-  stream.check(start_kernel<P...>(kernel, grid, dim3(static_cast<unsigned>(block)), shared_bytes, stream.handle(), static_cast<P>(arguments)...), name);
+  stream.check(start_kernel<P...>(kernel, grid, dim3(static_cast<unsigned>(block)), shared_bytes,
+                                  stream.handle(), static_cast<P>(arguments)...),
+               name);
 }
 
 // Blocks of `size` that cover `count`.
-inline unsigned blocks(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
+inline unsigned blocks(int64_t count, int64_t size) {
+  return static_cast<unsigned>((count + size - 1) / size);
+}
 
-// So that a block of 256 threads may do several short rows: the exponent of 2 of the threads that share a row of `count` numbers, four each.
+// So that a block of 256 threads may do several short rows: the exponent of 2 of the threads that share a row
+// of `count` numbers, four each.
 inline int share_of_block(int64_t count) {
   int shift = 0;
-  while (shift < 8 && (4 << shift) < count) ++shift;
+  while (shift < 8 && (4 << shift) < count)
+    ++shift;
   return shift;
 }
 

@@ -1,18 +1,21 @@
-// Matrix products of a block, tile by tile: the one place where operands are read, rounded and multiplied. Everything that is a product (gemm,
-// attention, Gram tiles, per-sample gradients, the classifier) is built from load_tile and warp_product.
+// Matrix products of a block, tile by tile: the one place where operands are read, rounded and multiplied.
+// Everything that is a product (gemm, attention, Gram tiles, per-sample gradients, the classifier) is built
+// from load_tile and warp_product.
 //
-// A tile is `rows` × 32 words of 4 bytes in shared memory, row by row, 36 words apart: eight rows four words each, as fragments are read, lie in
-// 32 different banks, and a row starts at a multiple of 16 bytes. A word holds one float32 (exact, tf32: rounded when read) or two bfloat16. Both operands
-// of a product lie so, with the summed index along the row: c[m, n] += Σ_k a[m, k] b[n, k].
+// A tile is `rows` × 32 words of 4 bytes in shared memory, row by row, 36 words apart: eight rows four words
+// each, as fragments are read, lie in 32 different banks, and a row starts at a multiple of 16 bytes. A word
+// holds one float32 (exact, tf32: rounded when read) or two bfloat16. Both operands of a product lie so, with
+// the summed index along the row: c[m, n] += Σ_k a[m, k] b[n, k].
 //
-// A warp accumulates 16·MT × 8·NT numbers, lane 4 g + t the entries (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1) of every 16 × 8 piece,
-// whatever the arithmetic: mma.sync m16n8k8 (tf32), m16n8k16 (bf16), or float32 multiply-adds in the same places (exact).
+// A warp accumulates 16·MT × 8·NT numbers, lane 4 g + t the entries (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8,
+// 2t + 1) of every 16 × 8 piece, whatever the arithmetic: mma.sync m16n8k8 (tf32), m16n8k16 (bf16), or
+// float32 multiply-adds in the same places (exact).
 #pragma once
 
-#include "runtime/run.h"
-#include "core/view.h"
 #include "backends/cuda/platform.h"
 #include "backends/cuda/stream.h"
+#include "core/view.h"
+#include "runtime/run.h"
 
 namespace hf::cuda {
 
@@ -22,8 +25,8 @@ constexpr int kPerWord = math == Math::kBf16 ? 2 : 1;
 template <Math math>
 constexpr int kTileDepth = kTileWords * kPerWord<math>;  // numbers of a tile's row
 
-// A matrix (rows, depth) in global memory, any strides: entry (r, k) at data[r' · row_step + k' · depth_step], where one of the two may go
-// through an index.
+// A matrix (rows, depth) in global memory, any strides: entry (r, k) at data[r' · row_step + k' ·
+// depth_step], where one of the two may go through an index.
 struct Operand {
   const void* data = nullptr;
   int64_t row_step = 0, depth_step = 0;
@@ -36,7 +39,8 @@ struct Operand {
 inline Operand operand_of(const View& v) {  // (rows, depth)
   Operand o;
   o.data = v.data, o.row_step = v.stride[0], o.depth_step = v.stride[1], o.bf16 = v.dtype == DType::kBF16;
-  o.vectors = !o.bf16 && o.depth_step == 1 && o.row_step % 4 == 0 && reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
+  o.vectors =
+      !o.bf16 && o.depth_step == 1 && o.row_step % 4 == 0 && reinterpret_cast<uintptr_t>(v.data) % 16 == 0;
   return o;
 }
 inline Operand operand_of(const View& v, const View& row_index) {
@@ -46,16 +50,20 @@ inline Operand operand_of(const View& v, const View& row_index) {
 }
 
 HF_DEVICE int64_t offset_in(const Operand& o, int64_t row, int64_t k) {
-  return (o.row_index ? o.row_index[row] : row) * o.row_step + (o.depth_index ? o.depth_index[k] : k) * o.depth_step;
+  return (o.row_index ? o.row_index[row] : row) * o.row_step +
+         (o.depth_index ? o.depth_index[k] : k) * o.depth_step;
 }
 HF_DEVICE float number_at(const Operand& o, int64_t offset) {
-  return o.bf16 ? __uint_as_float(uint32_t(static_cast<const uint16_t*>(o.data)[offset]) << 16) : static_cast<const float*>(o.data)[offset];
+  return o.bf16 ? __uint_as_float(uint32_t(static_cast<const uint16_t*>(o.data)[offset]) << 16)
+                : static_cast<const float*>(o.data)[offset];
 }
 
-// Rows row0 … row0 + kRows − 1 (zero from row_end on) and depths k0 … (zero from k_end on) into `tile`, by all kBlock threads. Asynchronous where the
-// words are the numbers themselves: commit and wait, then a barrier.
+// Rows row0 … row0 + kRows − 1 (zero from row_end on) and depths k0 … (zero from k_end on) into `tile`, by
+// all kBlock threads. Asynchronous where the words are the numbers themselves: commit and wait, then a
+// barrier.
 template <Math math, int kRows, int kBlock>
-HF_DEVICE void load_tile(Shared<uint32_t> tile, const Operand& o, int64_t row0, int64_t row_end, int64_t k0, int64_t k_end) {
+HF_DEVICE void load_tile(Shared<uint32_t> tile, const Operand& o, int64_t row0, int64_t row_end, int64_t k0,
+                         int64_t k_end) {
   if (math != Math::kBf16 && !o.bf16) {
     const float* data = static_cast<const float*>(o.data);
     if (o.vectors && !o.depth_index && k0 % 4 == 0) {
@@ -66,7 +74,9 @@ HF_DEVICE void load_tile(Shared<uint32_t> tile, const Operand& o, int64_t row0, 
         if (!valid || k + 4 <= k_end) {
           cp_async_16(tile + (r * kTileStep + w), valid ? data + offset_in(o, row, k) : data, valid);
         } else {
-          for (int j = 0; j < 4; ++j) cp_async_4(tile + (r * kTileStep + w + j), k + j < k_end ? data + offset_in(o, row, k + j) : data, k + j < k_end);
+          for (int j = 0; j < 4; ++j)
+            cp_async_4(tile + (r * kTileStep + w + j), k + j < k_end ? data + offset_in(o, row, k + j) : data,
+                       k + j < k_end);
         }
       }
       return;
@@ -91,7 +101,8 @@ HF_DEVICE void load_tile(Shared<uint32_t> tile, const Operand& o, int64_t row0, 
   }
 }
 
-// One word of an operand that the block computes itself: numbers k and k + 1 of a row of `tiles` that are `step` words apart (bf16: k even).
+// One word of an operand that the block computes itself: numbers k and k + 1 of a row of `tiles` that are
+// `step` words apart (bf16: k even).
 template <Math math>
 HF_DEVICE uint32_t pack_word(float low, float high) {
   return math == Math::kBf16 ? to_bf16x2(low, high) : __float_as_uint(low);
@@ -102,17 +113,23 @@ HF_DEVICE uint32_t fragment_word(uint32_t word) {
   return math == Math::kTf32 ? to_tf32(__uint_as_float(word)) : word;
 }
 
-// acc += a (16·MT rows) × b (8·NT rows) over `words` words of depth (a multiple of 8). a and b: the warp's first row.
+// acc += a (16·MT rows) × b (8·NT rows) over `words` words of depth (a multiple of 8). a and b: the warp's
+// first row.
 template <Math math, int MT, int NT>
-HF_DEVICE void warp_product(float (&acc)[MT][NT][4], Shared<uint32_t> a, Shared<uint32_t> b, int a_step, int b_step, int words) {
+HF_DEVICE void warp_product(float (&acc)[MT][NT][4], Shared<uint32_t> a, Shared<uint32_t> b, int a_step,
+                            int b_step, int words) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   if constexpr (math == Math::kExact) {
     for (int w = 0; w < words; w += 4) {
       Words4 x[MT][2], y[NT][2];
 #pragma unroll
-      for (int i = 0; i < MT; ++i) x[i][0] = load_words4(a, (16 * i + g) * a_step + w), x[i][1] = load_words4(a, (16 * i + g + 8) * a_step + w);
+      for (int i = 0; i < MT; ++i)
+        x[i][0] = load_words4(a, (16 * i + g) * a_step + w),
+        x[i][1] = load_words4(a, (16 * i + g + 8) * a_step + w);
 #pragma unroll
-      for (int j = 0; j < NT; ++j) y[j][0] = load_words4(b, (8 * j + 2 * t) * b_step + w), y[j][1] = load_words4(b, (8 * j + 2 * t + 1) * b_step + w);
+      for (int j = 0; j < NT; ++j)
+        y[j][0] = load_words4(b, (8 * j + 2 * t) * b_step + w),
+        y[j][1] = load_words4(b, (8 * j + 2 * t + 1) * b_step + w);
 #pragma unroll
       for (int k = 0; k < 4; ++k)
 #pragma unroll
@@ -120,7 +137,9 @@ HF_DEVICE void warp_product(float (&acc)[MT][NT][4], Shared<uint32_t> a, Shared<
 #pragma unroll
           for (int j = 0; j < NT; ++j)
 #pragma unroll
-            for (int r = 0; r < 4; ++r) acc[i][j][r] = fmaf(__uint_as_float(x[i][r / 2].v[k]), __uint_as_float(y[j][r % 2].v[k]), acc[i][j][r]);
+            for (int r = 0; r < 4; ++r)
+              acc[i][j][r] =
+                  fmaf(__uint_as_float(x[i][r / 2].v[k]), __uint_as_float(y[j][r % 2].v[k]), acc[i][j][r]);
     }
   } else {
     for (int w = 0; w < words; w += 8) {
@@ -133,12 +152,16 @@ HF_DEVICE void warp_product(float (&acc)[MT][NT][4], Shared<uint32_t> a, Shared<
 #pragma unroll
       for (int i = 0; i < MT; ++i) {
         uint32_t x[4];
-        x[0] = fragment_word<math>(a[(16 * i + g) * a_step + w + t]), x[1] = fragment_word<math>(a[(16 * i + g + 8) * a_step + w + t]);
-        x[2] = fragment_word<math>(a[(16 * i + g) * a_step + w + t + 4]), x[3] = fragment_word<math>(a[(16 * i + g + 8) * a_step + w + t + 4]);
+        x[0] = fragment_word<math>(a[(16 * i + g) * a_step + w + t]),
+        x[1] = fragment_word<math>(a[(16 * i + g + 8) * a_step + w + t]);
+        x[2] = fragment_word<math>(a[(16 * i + g) * a_step + w + t + 4]),
+        x[3] = fragment_word<math>(a[(16 * i + g + 8) * a_step + w + t + 4]);
 #pragma unroll
         for (int j = 0; j < NT; ++j) {
-          if constexpr (math == Math::kTf32) mma_tf32(acc[i][j], x, y[j]);
-          else mma_bf16(acc[i][j], x, y[j]);
+          if constexpr (math == Math::kTf32)
+            mma_tf32(acc[i][j], x, y[j]);
+          else
+            mma_bf16(acc[i][j], x, y[j]);
         }
       }
     }
@@ -152,18 +175,21 @@ HF_DEVICE void clear(float (&acc)[MT][NT][4]) {
 #pragma unroll
     for (int j = 0; j < NT; ++j)
 #pragma unroll
-      for (int r = 0; r < 4; ++r) acc[i][j][r] = 0;
+      for (int r = 0; r < 4; ++r)
+        acc[i][j][r] = 0;
 }
 
 // How a block's tile of c, kRows × kColumns, is divided: warps side by side in kWarpRows rows of warps.
 template <int kRows_, int kColumns_, int kWarpRows_, int kWarpColumns_>
 struct BlockShape {
-  static constexpr int kRows = kRows_, kColumns = kColumns_, kWarpRows = kWarpRows_, kWarpColumns = kWarpColumns_;
+  static constexpr int kRows = kRows_, kColumns = kColumns_, kWarpRows = kWarpRows_,
+                       kWarpColumns = kWarpColumns_;
   static constexpr int kThreads = kWarp * kWarpRows * kWarpColumns;
   static constexpr int kMT = kRows / kWarpRows / 16, kNT = kColumns / kWarpColumns / 8;
   static constexpr int kStages = 3, kStageWords = (kRows + kColumns) * kTileStep;
   static constexpr int kSharedBytes = kStages * kStageWords * 4;
-  // Blocks of a multiprocessor that leave each thread registers enough (168, or all 255): told to the compiler, which otherwise spills a few.
+  // Blocks of a multiprocessor that leave each thread registers enough (168, or all 255): told to the
+  // compiler, which otherwise spills a few.
   static constexpr int kMinBlocks = kThreads <= 128 ? 3 : 1;
 
   // First row and column of the calling thread's warp.
@@ -173,28 +199,36 @@ struct BlockShape {
 using SmallBlock = BlockShape<64, 64, 2, 2>;    // 4 warps of 32 × 32
 using LargeBlock = BlockShape<128, 128, 2, 4>;  // 8 warps of 64 × 32
 
-// acc += a[row0 …, k] b[column0 …, k] over k in [k_begin, k_end): three stages of shared memory, two of them on their way while one is multiplied.
-// Ends with a barrier, so `stages` is free again. `active`: whether the thread's warp multiplies; it helps to load in any case.
+// acc += a[row0 …, k] b[column0 …, k] over k in [k_begin, k_end): three stages of shared memory, two of them
+// on their way while one is multiplied. Ends with a barrier, so `stages` is free again. `active`: whether the
+// thread's warp multiplies; it helps to load in any case.
 template <Math math, class Shape>
-HF_DEVICE void block_product(float (&acc)[Shape::kMT][Shape::kNT][4], Shared<uint32_t> stages, const Operand& a, int64_t row0, int64_t row_end, const Operand& b,
-                             int64_t column0, int64_t column_end, int64_t k_begin, int64_t k_end, bool active = true) {
+HF_DEVICE void block_product(float (&acc)[Shape::kMT][Shape::kNT][4], Shared<uint32_t> stages,
+                             const Operand& a, int64_t row0, int64_t row_end, const Operand& b,
+                             int64_t column0, int64_t column_end, int64_t k_begin, int64_t k_end,
+                             bool active = true) {
   constexpr int kDepth = kTileDepth<math>;
   const int64_t tiles = (k_end - k_begin + kDepth - 1) / kDepth;
   const auto load = [&](int64_t tile) {
     if (tile < tiles) {
       const Shared<uint32_t> stage = stages + int(tile % Shape::kStages) * Shape::kStageWords;
       load_tile<math, Shape::kRows, Shape::kThreads>(stage, a, row0, row_end, k_begin + tile * kDepth, k_end);
-      load_tile<math, Shape::kColumns, Shape::kThreads>(stage + Shape::kRows * kTileStep, b, column0, column_end, k_begin + tile * kDepth, k_end);
+      load_tile<math, Shape::kColumns, Shape::kThreads>(stage + Shape::kRows * kTileStep, b, column0,
+                                                        column_end, k_begin + tile * kDepth, k_end);
     }
     cp_async_commit();
   };
-  for (int s = 0; s < Shape::kStages - 1; ++s) load(s);
+  for (int s = 0; s < Shape::kStages - 1; ++s)
+    load(s);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     cp_async_wait<Shape::kStages - 2>();
     __syncthreads();  // this tile has arrived, and the one before it is not needed any more
     load(tile + Shape::kStages - 1);
     const Shared<uint32_t> stage = stages + int(tile % Shape::kStages) * Shape::kStageWords;
-    if (active) warp_product<math>(acc, stage + Shape::warp_row() * kTileStep, stage + (Shape::kRows + Shape::warp_column()) * kTileStep, kTileStep, kTileStep, kTileWords);
+    if (active)
+      warp_product<math>(acc, stage + Shape::warp_row() * kTileStep,
+                         stage + (Shape::kRows + Shape::warp_column()) * kTileStep, kTileStep, kTileStep,
+                         kTileWords);
   }
   cp_async_wait<0>();
   __syncthreads();
@@ -210,11 +244,14 @@ HF_DEVICE void each_entry(float (&acc)[Shape::kMT][Shape::kNT][4], const Body& b
     for (int j = 0; j < Shape::kNT; ++j)
 #pragma unroll
       for (int r = 0; r < 4; ++r)
-        body(Shape::warp_row() + 16 * i + g + 8 * (r / 2), Shape::warp_column() + 8 * j + 2 * t + r % 2, acc[i][j][r]);
+        body(Shape::warp_row() + 16 * i + g + 8 * (r / 2), Shape::warp_column() + 8 * j + 2 * t + r % 2,
+             acc[i][j][r]);
 }
 
 template <Math value>
-struct MathTag { static constexpr Math math = value; };
+struct MathTag {
+  static constexpr Math math = value;
+};
 // body(MathTag<math>) for the run's math.
 template <class Body>
 void with_math(Math math, const Body& body) {

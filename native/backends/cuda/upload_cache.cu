@@ -12,7 +12,8 @@ namespace {
 uint64_t hash_of(const void* data, int64_t bytes) {
   constexpr int64_t kChains = 4, kWord = 8;
   const char* p = static_cast<const char*>(data);
-  uint64_t hash[kChains] = {0x9e3779b97f4a7c15ull ^ uint64_t(bytes), 0xbf58476d1ce4e5b9ull, 0x94d049bb133111ebull, 0xd6e8feb86659fd93ull};
+  uint64_t hash[kChains] = {0x9e3779b97f4a7c15ull ^ uint64_t(bytes), 0xbf58476d1ce4e5b9ull,
+                            0x94d049bb133111ebull, 0xd6e8feb86659fd93ull};
   const auto mix = [&](int64_t chain, uint64_t word) {
     hash[chain] = (hash[chain] ^ word) * 0xff51afd7ed558ccdull;
     hash[chain] ^= hash[chain] >> 32;
@@ -29,13 +30,16 @@ uint64_t hash_of(const void* data, int64_t bytes) {
     std::memcpy(&word, p + i, size_t(std::min(bytes - i, kWord)));
     mix(0, word);
   }
-  for (int64_t chain = 1; chain < kChains; ++chain) mix(0, hash[chain]);
+  for (int64_t chain = 1; chain < kChains; ++chain)
+    mix(0, hash[chain]);
   return hash[0];
 }
 
 }  // namespace
 
-UploadCache::~UploadCache() { stream_.free(memory_); }
+UploadCache::~UploadCache() {
+  stream_.free(memory_);
+}
 
 void UploadCache::enter() {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -78,7 +82,8 @@ void* UploadCache::find(const void* from, int64_t bytes) {
   const uint64_t hash = hash_of(from, bytes);
   if (const auto found = by_hash_.find(hash); found != by_hash_.end()) {
     Entry& entry = *found->second;
-    if (int64_t(entry.content.size()) != bytes || std::memcmp(entry.content.data(), from, size_t(bytes)) != 0) return nullptr;
+    if (int64_t(entry.content.size()) != bytes || std::memcmp(entry.content.data(), from, size_t(bytes)) != 0)
+      return nullptr;
     entry.op = op_;
     return memory_ + entry.begin;
   }

@@ -1,6 +1,7 @@
-// Small host arrays on the device, kept by content: one call after another is given the same positions, offsets and slots, and a copy to the device costs
-// the host and the stream a few microseconds each. A ring of device memory whose oldest arrays make room for new ones. Writing one over another is
-// ordered behind the kernels that read it by the stream; what the op in hand has been given stays.
+// Small host arrays on the device, kept by content: one call after another is given the same positions,
+// offsets and slots, and a copy to the device costs the host and the stream a few microseconds each. A ring
+// of device memory whose oldest arrays make room for new ones. Writing one over another is ordered behind the
+// kernels that read it by the stream; what the op in hand has been given stays.
 #pragma once
 
 #include <stdint.h>
@@ -41,10 +42,10 @@ class UploadCache {
   Stream& stream_;
   std::mutex mutex_;
   char* memory_ = nullptr;
-  bool refused_ = false;                            // there was no memory for it
+  bool refused_ = false;  // there was no memory for it
   int64_t next_ = 0, op_ = 0;
   int depth_ = 0;
-  std::deque<Entry> entries_;                       // oldest first, in the order of their places
+  std::deque<Entry> entries_;  // oldest first, in the order of their places
   std::unordered_map<uint64_t, Entry*> by_hash_;
 };
 

@@ -1,7 +1,7 @@
 #include <type_traits>
 
-#include "ops/op_table.h"
 #include "backends/reference/reference.h"
+#include "ops/op_table.h"
 
 namespace hf {
 namespace {
@@ -9,7 +9,8 @@ template <class Args>
 void add() {
   if constexpr (!std::is_same_v<Args, NoArgs>) {
     op_row<Args>()[static_cast<int>(Backend::kReference32)] = static_cast<OpFn<Args>>(&reference::run<float>);
-    op_row<Args>()[static_cast<int>(Backend::kReference64)] = static_cast<OpFn<Args>>(&reference::run<double>);
+    op_row<Args>()[static_cast<int>(Backend::kReference64)] =
+        static_cast<OpFn<Args>>(&reference::run<double>);
   }
 }
 }  // namespace

@@ -62,17 +62,27 @@ inline void check_gate(const A& a, const char* name) {
   HF_CHECK((a.kind == ActivationKind::kSiluGate) == bool(a.up), ErrorCode::kInvalidArg,
            "%s: up must be given for kind 'silu_gate' and only for it", name);
 }
-inline void check_args(const ActivationArgs& a) { check_gate(a, "activation"); }
+inline void check_args(const ActivationArgs& a) {
+  check_gate(a, "activation");
+}
 inline void check_args(const ActivationBackwardArgs& a) {
   check_gate(a, "activation_backward");
-  HF_CHECK(bool(a.up) == bool(a.d_up), ErrorCode::kInvalidArg, "activation_backward: d_up must be given exactly when up is");
+  HF_CHECK(bool(a.up) == bool(a.d_up), ErrorCode::kInvalidArg,
+           "activation_backward: d_up must be given exactly when up is");
 }
 inline void check_args(const ActivationJvpArgs& a) {
   check_gate(a, "activation_jvp");
-  HF_CHECK(bool(a.up) == bool(a.t_up), ErrorCode::kInvalidArg, "activation_jvp: t_up must be given exactly when up is");
+  HF_CHECK(bool(a.up) == bool(a.t_up), ErrorCode::kInvalidArg,
+           "activation_jvp: t_up must be given exactly when up is");
 }
-inline Cost cost(const ActivationArgs& a) { return {12.0 * a.x.size(), (a.up ? 12.0 : 8.0) * a.x.size()}; }
-inline Cost cost(const ActivationBackwardArgs& a) { return {20.0 * a.x.size(), (a.up ? 20.0 : 12.0) * a.x.size()}; }
-inline Cost cost(const ActivationJvpArgs& a) { return {20.0 * a.x.size(), (a.up ? 20.0 : 12.0) * a.x.size()}; }
+inline Cost cost(const ActivationArgs& a) {
+  return {12.0 * a.x.size(), (a.up ? 12.0 : 8.0) * a.x.size()};
+}
+inline Cost cost(const ActivationBackwardArgs& a) {
+  return {20.0 * a.x.size(), (a.up ? 20.0 : 12.0) * a.x.size()};
+}
+inline Cost cost(const ActivationJvpArgs& a) {
+  return {20.0 * a.x.size(), (a.up ? 20.0 : 12.0) * a.x.size()};
+}
 
 }  // namespace hf

@@ -1,8 +1,8 @@
 // Causal grouped-query attention over packed sequences.
 //   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-// Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may be slices of
-// one fused qkv tensor: rows and heads are strided, the last dimension is not.
-// lse (N,H) = log Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
+// Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
+// be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
+// Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
 //   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
 // jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
 // Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
@@ -82,12 +82,19 @@ inline void check_attention(const A& a, const char* name) {
   HF_CHECK(sequences >= 0 && offsets[0] == 0 && offsets[sequences] == rows, ErrorCode::kInvalidArg,
            "%s: offsets must begin with 0 and end with the %lld rows of q", name, (long long)rows);
   for (int64_t s = 0; s < sequences; ++s)
-    HF_CHECK(offsets[s] <= offsets[s + 1], ErrorCode::kInvalidArg, "%s: offsets must not decrease, but offsets[%lld] = %d and offsets[%lld] = %d",
-             name, (long long)s, offsets[s], (long long)(s + 1), offsets[s + 1]);
+    HF_CHECK(offsets[s] <= offsets[s + 1], ErrorCode::kInvalidArg,
+             "%s: offsets must not decrease, but offsets[%lld] = %d and offsets[%lld] = %d", name,
+             (long long)s, offsets[s], (long long)(s + 1), offsets[s + 1]);
 }
-inline void check_args(const AttentionArgs& a) { check_attention(a, "attention"); }
-inline void check_args(const AttentionBackwardArgs& a) { check_attention(a, "attention_backward"); }
-inline void check_args(const AttentionJvpArgs& a) { check_attention(a, "attention_jvp"); }
+inline void check_args(const AttentionArgs& a) {
+  check_attention(a, "attention");
+}
+inline void check_args(const AttentionBackwardArgs& a) {
+  check_attention(a, "attention_backward");
+}
+inline void check_args(const AttentionJvpArgs& a) {
+  check_attention(a, "attention_jvp");
+}
 
 // Causal (query, key) pairs of all sequences.
 template <class A>

@@ -26,20 +26,26 @@ struct AttentionDecodeArgs {
 };
 
 inline void check_args(const AttentionDecodeArgs& a) {
-  HF_CHECK(a.cache_k.shape[2] > 0 && a.q.shape[1] % a.cache_k.shape[2] == 0, ErrorCode::kShape,
-           "attention_decode: q has %lld heads, the cache has %lld; the first must be a multiple of the second",
-           (long long)a.q.shape[1], (long long)a.cache_k.shape[2]);
+  HF_CHECK(
+      a.cache_k.shape[2] > 0 && a.q.shape[1] % a.cache_k.shape[2] == 0, ErrorCode::kShape,
+      "attention_decode: q has %lld heads, the cache has %lld; the first must be a multiple of the second",
+      (long long)a.q.shape[1], (long long)a.cache_k.shape[2]);
   for (int64_t b = 0; b < a.q.shape[0]; ++b) {
     const int32_t slot = a.slots.as<int32_t>()[b], length = a.lengths.as<int32_t>()[b];
-    HF_CHECK(slot >= 0 && slot < a.cache_k.shape[0] && length >= 1 && length <= a.cache_k.shape[1], ErrorCode::kInvalidArg,
-             "attention_decode: slots[%lld] = %d and lengths[%lld] = %d must lie in a cache of %lld slots of %lld positions",
-             (long long)b, slot, (long long)b, length, (long long)a.cache_k.shape[0], (long long)a.cache_k.shape[1]);
+    HF_CHECK(
+        slot >= 0 && slot < a.cache_k.shape[0] && length >= 1 && length <= a.cache_k.shape[1],
+        ErrorCode::kInvalidArg,
+        "attention_decode: slots[%lld] = %d and lengths[%lld] = %d must lie in a cache of %lld slots of %lld positions",
+        (long long)b, slot, (long long)b, length, (long long)a.cache_k.shape[0],
+        (long long)a.cache_k.shape[1]);
   }
 }
 inline Cost cost(const AttentionDecodeArgs& a) {
   double positions = 0;
-  for (int64_t b = 0; b < a.q.shape[0]; ++b) positions += a.lengths.as<int32_t>()[b];
-  return {4 * positions * a.q.shape[1] * a.q.shape[2], 8 * positions * a.cache_k.shape[2] * a.cache_k.shape[3]};
+  for (int64_t b = 0; b < a.q.shape[0]; ++b)
+    positions += a.lengths.as<int32_t>()[b];
+  return {4 * positions * a.q.shape[1] * a.q.shape[2],
+          8 * positions * a.cache_k.shape[2] * a.cache_k.shape[3]};
 }
 
 }  // namespace hf

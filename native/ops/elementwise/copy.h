@@ -1,5 +1,5 @@
-// y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back, slices into results.
-// Memory bound.
+// y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back,
+// slices into results. Memory bound.
 #pragma once
 
 #include "ops/fields.h"
@@ -17,6 +17,8 @@ struct CopyArgs {
   }
 };
 
-inline Cost cost(const CopyArgs& a) { return {0, 8.0 * a.x.size()}; }
+inline Cost cost(const CopyArgs& a) {
+  return {0, 8.0 * a.x.size()};
+}
 
 }  // namespace hf

@@ -20,6 +20,8 @@ struct ReduceArgs {
   }
 };
 
-inline Cost cost(const ReduceArgs& a) { return {(a.scale_by ? 2.0 : 1.0) * a.x.size(), (a.scale_by ? 8.0 : 4.0) * a.x.size()}; }
+inline Cost cost(const ReduceArgs& a) {
+  return {(a.scale_by ? 2.0 : 1.0) * a.x.size(), (a.scale_by ? 8.0 : 4.0) * a.x.size()};
+}
 
 }  // namespace hf

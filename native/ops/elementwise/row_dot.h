@@ -1,4 +1,5 @@
-// y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory bound.
+// y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory
+// bound.
 #pragma once
 
 #include "ops/fields.h"
@@ -19,6 +20,8 @@ struct RowDotArgs {
   }
 };
 
-inline Cost cost(const RowDotArgs& a) { return {2.0 * a.x.size(), 8.0 * a.x.size()}; }
+inline Cost cost(const RowDotArgs& a) {
+  return {2.0 * a.x.size(), 8.0 * a.x.size()};
+}
 
 }  // namespace hf

@@ -16,6 +16,8 @@ struct ScaleRowsArgs {
   }
 };
 
-inline Cost cost(const ScaleRowsArgs& a) { return {double(a.x.size()), 8.0 * a.x.size()}; }
+inline Cost cost(const ScaleRowsArgs& a) {
+  return {double(a.x.size()), 8.0 * a.x.size()};
+}
 
 }  // namespace hf

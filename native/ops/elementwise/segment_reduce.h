@@ -1,8 +1,10 @@
-// Sums over the rows of each function: the per-sample gradients of biases, gains and other elementwise parameters.
+// Sums over the rows of each function: the per-sample gradients of biases, gains and other elementwise
+// parameters.
 //   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]           (scale_by absent: 1; r_n = scale_rows[n], absent: n)
-// For a norm's gain x is d_y and scale_by the normalised input, which functions of one forward pass share (scale_rows). The Gram matrix of
-// y's rows is op token_gram without a. Functions own consecutive rows (ops/gram/gradient_pairs.h); an empty one has y = 0.
-// y may be a slice of the columns of an (S,P) matrix. Memory bound: reads x and scale_by once. Never materialised: x ∘ scale_by.
+// For a norm's gain x is d_y and scale_by the normalised input, which functions of one forward pass share
+// (scale_rows). The Gram matrix of y's rows is op token_gram without a. Functions own consecutive rows
+// (ops/gram/gradient_pairs.h); an empty one has y = 0. y may be a slice of the columns of an (S,P) matrix.
+// Memory bound: reads x and scale_by once. Never materialised: x ∘ scale_by.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -30,7 +32,8 @@ inline void check_args(const SegmentReduceArgs& a) {
   check_source_rows("segment_reduce", "scale_by", "scale_rows", a.scale_by, a.scale_rows, a.x.shape[0]);
 }
 inline Cost cost(const SegmentReduceArgs& a) {
-  return {(a.scale_by ? 2.0 : 1.0) * a.x.size(), 4.0 * ((a.scale_by ? 2.0 : 1.0) * a.x.size() + a.y.size() * (1 + a.accumulate))};
+  return {(a.scale_by ? 2.0 : 1.0) * a.x.size(),
+          4.0 * ((a.scale_by ? 2.0 : 1.0) * a.x.size() + a.y.size() * (1 + a.accumulate))};
 }
 
 }  // namespace hf

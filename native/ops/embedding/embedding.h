@@ -1,6 +1,7 @@
 // Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
-// Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order of n (deterministic).
-// table may be bfloat16, widened exactly. Also gathers hidden rows before the classifier and scatters their gradients back. Ids outside the table are an error.
+// Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order
+// of n (deterministic). table may be bfloat16, widened exactly. Also gathers hidden rows before the
+// classifier and scatters their gradients back. Ids outside the table are an error.
 #pragma once
 
 #include "ops/fields.h"
@@ -37,17 +38,25 @@ struct EmbeddingBackwardArgs {
 inline void check_ids(const char* op, const char* name, const View& ids, const View& table) {
   for (int64_t n = 0; n < ids.shape[0]; ++n) {
     const int32_t id = ids.as<int32_t>()[n];
-    HF_CHECK(id >= 0 && id < table.shape[0], ErrorCode::kInvalidArg, "%s: %s[%lld] must lie in the %lld rows of its table, got %d", op, name,
-             (long long)n, (long long)table.shape[0], id);
+    HF_CHECK(id >= 0 && id < table.shape[0], ErrorCode::kInvalidArg,
+             "%s: %s[%lld] must lie in the %lld rows of its table, got %d", op, name, (long long)n,
+             (long long)table.shape[0], id);
   }
 }
 inline void check_args(const EmbeddingArgs& a) {
-  HF_CHECK(bool(a.table2) == bool(a.ids2), ErrorCode::kInvalidArg, "embedding: table2 and ids2 must be given together");
+  HF_CHECK(bool(a.table2) == bool(a.ids2), ErrorCode::kInvalidArg,
+           "embedding: table2 and ids2 must be given together");
   check_ids("embedding", "ids", a.ids, a.table);
   if (a.table2) check_ids("embedding", "ids2", a.ids2, a.table2);
 }
-inline void check_args(const EmbeddingBackwardArgs& a) { check_ids("embedding_backward", "ids", a.ids, a.d_table); }
-inline Cost cost(const EmbeddingArgs& a) { return {0, 8.0 * a.y.size() * (a.table2 ? 1.5 : 1)}; }
-inline Cost cost(const EmbeddingBackwardArgs& a) { return {double(a.d_y.size()), 12.0 * a.d_y.size()}; }
+inline void check_args(const EmbeddingBackwardArgs& a) {
+  check_ids("embedding_backward", "ids", a.ids, a.d_table);
+}
+inline Cost cost(const EmbeddingArgs& a) {
+  return {0, 8.0 * a.y.size() * (a.table2 ? 1.5 : 1)};
+}
+inline Cost cost(const EmbeddingBackwardArgs& a) {
+  return {double(a.d_y.size()), 12.0 * a.d_y.size()};
+}
 
 }  // namespace hf

@@ -1,13 +1,14 @@
 // What the backward pass hands to a gradient sink, and what the Gram and per-sample ops share.
 //
-// A parameter W (O,I) that a layer uses as y = W a meets, on the way back, rows of pairs (a_n, d_n): its input and its output's
-// gradient. *Functions* s = 0 … S−1 (samples, or several scored positions of one sample) own consecutive rows:
+// A parameter W (O,I) that a layer uses as y = W a meets, on the way back, rows of pairs (a_n, d_n): its
+// input and its output's gradient. *Functions* s = 0 … S−1 (samples, or several scored positions of one
+// sample) own consecutive rows:
 //   offsets (S+1) int32: function s owns rows offsets[s] … offsets[s+1] − 1 of d; it may own none
 //   a_rows (N) int32, optional: the row of a that belongs to a row of d. Functions of one forward pass share its rows of a, and a
 //     function of position t lists only the rows ≤ t, where its d is not zero by causality. Absent: row n of d has row n of a.
-// The gradient of function s is G_s = Σ_{n ∈ s} d_n ⊗ a_n (O,I), and the kernel K[s,s'] = ⟨G_s, G'_s'⟩ is summed over parameters: every
-// Gram op has `accumulate`. Fields a2, d2, … are a second set of functions (rectangular K); absent, K is symmetric: one half is
-// computed, both are written, equal to the bit.
+// The gradient of function s is G_s = Σ_{n ∈ s} d_n ⊗ a_n (O,I), and the kernel K[s,s'] = ⟨G_s, G'_s'⟩ is
+// summed over parameters: every Gram op has `accumulate`. Fields a2, d2, … are a second set of functions
+// (rectangular K); absent, K is symmetric: one half is computed, both are written, equal to the bit.
 #pragma once
 
 #include <stdint.h>
@@ -19,35 +20,41 @@ namespace hf {
 inline void check_offsets(const char* op, const char* name, const View& offsets, int64_t rows) {
   const int32_t* o = offsets.as<int32_t>();
   const int64_t count = offsets.shape[0] - 1;
-  HF_CHECK(o[0] == 0 && o[count] == rows, ErrorCode::kInvalidArg, "%s: %s must begin with 0 and end with the %lld rows they divide, got %d … %d",
-           op, name, (long long)rows, o[0], o[count]);
+  HF_CHECK(o[0] == 0 && o[count] == rows, ErrorCode::kInvalidArg,
+           "%s: %s must begin with 0 and end with the %lld rows they divide, got %d … %d", op, name,
+           (long long)rows, o[0], o[count]);
   for (int64_t s = 0; s < count; ++s)
-    HF_CHECK(o[s] <= o[s + 1], ErrorCode::kInvalidArg, "%s: %s must not decrease, but entry %lld is %d and the next is %d", op, name,
-             (long long)s, o[s], o[s + 1]);
+    HF_CHECK(o[s] <= o[s + 1], ErrorCode::kInvalidArg,
+             "%s: %s must not decrease, but entry %lld is %d and the next is %d", op, name, (long long)s,
+             o[s], o[s + 1]);
 }
 
 // Rows of `source` that belong to `rows` rows, either one to one or by an index.
-inline void check_source_rows(const char* op, const char* source_name, const char* index_name, const View& source, const View& index, int64_t rows) {
+inline void check_source_rows(const char* op, const char* source_name, const char* index_name,
+                              const View& source, const View& index, int64_t rows) {
   if (!source) return;
   if (!index) {
-    HF_CHECK(source.shape[0] == rows, ErrorCode::kShape, "%s: %s has %lld rows for %lld rows of gradients; give %s when they are shared", op,
-             source_name, (long long)source.shape[0], (long long)rows, index_name);
+    HF_CHECK(source.shape[0] == rows, ErrorCode::kShape,
+             "%s: %s has %lld rows for %lld rows of gradients; give %s when they are shared", op, source_name,
+             (long long)source.shape[0], (long long)rows, index_name);
     return;
   }
   for (int64_t n = 0; n < rows; ++n)
     HF_CHECK(index.as<int32_t>()[n] >= 0 && index.as<int32_t>()[n] < source.shape[0], ErrorCode::kInvalidArg,
-             "%s: %s[%lld] = %d is not a row of %s, which has %lld", op, index_name, (long long)n, index.as<int32_t>()[n], source_name,
-             (long long)source.shape[0]);
+             "%s: %s[%lld] = %d is not a row of %s, which has %lld", op, index_name, (long long)n,
+             index.as<int32_t>()[n], source_name, (long long)source.shape[0]);
 }
 
 inline void check_gram_shape(const char* op, const View& gram, int64_t rows, int64_t columns) {
-  HF_CHECK(gram.shape[0] == rows && gram.shape[1] == columns, ErrorCode::kShape, "%s: gram must be (%lld, %lld), got (%lld, %lld)", op,
-           (long long)rows, (long long)columns, (long long)gram.shape[0], (long long)gram.shape[1]);
+  HF_CHECK(gram.shape[0] == rows && gram.shape[1] == columns, ErrorCode::kShape,
+           "%s: gram must be (%lld, %lld), got (%lld, %lld)", op, (long long)rows, (long long)columns,
+           (long long)gram.shape[0], (long long)gram.shape[1]);
 }
 
 // Whether a field of the second set is given exactly when it must be.
 inline void check_second(const char* op, const char* name, bool given, bool expected) {
-  HF_CHECK(given == expected, ErrorCode::kInvalidArg, "%s: %s must be %s: the second set of functions has the fields of the first or is absent", op,
+  HF_CHECK(given == expected, ErrorCode::kInvalidArg,
+           "%s: %s must be %s: the second set of functions has the fields of the first or is absent", op,
            name, expected ? "given" : "absent");
 }
 
@@ -68,13 +75,15 @@ inline void check_pairs(const A& a) {
   check_gram_shape(op, a.gram, a.offsets.shape[0] - 1, (second ? a.offsets2 : a.offsets).shape[0] - 1);
 }
 
-// Row pairs (n, n') whose products a ghost form needs. Symmetric: every pair of different functions once, a function with itself whole.
+// Row pairs (n, n') whose products a ghost form needs. Symmetric: every pair of different functions once, a
+// function with itself whole.
 inline double row_pairs(const View& offsets, const View& offsets2) {
   const int32_t* o = offsets.as<int32_t>();
   const double rows = o[offsets.shape[0] - 1];
   if (offsets2) return rows * offsets2.as<int32_t>()[offsets2.shape[0] - 1];
   double squares = 0;
-  for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s) squares += double(o[s + 1] - o[s]) * double(o[s + 1] - o[s]);
+  for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s)
+    squares += double(o[s + 1] - o[s]) * double(o[s + 1] - o[s]);
   return (rows * rows + squares) / 2;
 }
 // Entries of K that are computed.

@@ -1,5 +1,5 @@
-// How the Gram kernels cut their work. A pure function of shapes, so that results do not depend on the thread count, and shared by the CPU
-// kernels and by workspace_bytes.
+// How the Gram kernels cut their work. A pure function of shapes, so that results do not depend on the thread
+// count, and shared by the CPU kernels and by workspace_bytes.
 #pragma once
 
 #include <stdint.h>
@@ -8,13 +8,18 @@
 
 namespace hf {
 
-// Entries of per-sample gradients that are multiplied in float32 before they are added to a float64 entry of K.
+// Entries of per-sample gradients that are multiplied in float32 before they are added to a float64 entry of
+// K.
 constexpr int64_t kGramDepth = 1024;
 
-// A block of outputs × inputs of every function's gradient that fits in max_bytes. Every block packs its columns of d and of a anew, d at
-// twice the cost of a (narrow panels): the blocks are those that pack least, and of nearly equal size. Multiples of register tiles: 42 rows are whole ones of 6 and of 14.
-struct GradientBlock { int64_t outputs, inputs; };
-HF_INLINE GradientBlock gradient_block(int64_t functions, int64_t outputs, int64_t inputs, int64_t max_bytes) {
+// A block of outputs × inputs of every function's gradient that fits in max_bytes. Every block packs its
+// columns of d and of a anew, d at twice the cost of a (narrow panels): the blocks are those that pack least,
+// and of nearly equal size. Multiples of register tiles: 42 rows are whole ones of 6 and of 14.
+struct GradientBlock {
+  int64_t outputs, inputs;
+};
+HF_INLINE GradientBlock gradient_block(int64_t functions, int64_t outputs, int64_t inputs,
+                                       int64_t max_bytes) {
   const int64_t entries = max_bytes / (4 * (functions > 0 ? functions : 1));
   const auto divide_up = [](int64_t a, int64_t b) { return b ? (a + b - 1) / b : 0; };
   GradientBlock best{outputs < 6 ? outputs : 6, inputs < 16 ? inputs : 16};

@@ -1,11 +1,14 @@
-// The cross term of a matrix (V,C) that is used twice: as a classifier (pair: hidden row φ_n and the gradient g_n over the vocabulary, row v
-// of the gradient is Σ g_nv φ_n) and as an embedding table (row ids[m] receives δ_m).
+// The cross term of a matrix (V,C) that is used twice: as a classifier (pair: hidden row φ_n and the gradient
+// g_n over the vocabulary, row v of the gradient is Σ g_nv φ_n) and as an embedding table (row ids[m]
+// receives δ_m).
 //   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩               with `symmetrize`: + the same with s and s' exchanged
-// Functions s own rows of (φ, g) by `offsets` (φ rows shared by phi_rows), functions s' own rows of (ids, δ) by offsets2. The whole kernel of
+// Functions s own rows of (φ, g) by `offsets` (φ rows shared by phi_rows), functions s' own rows of (ids, δ)
+// by offsets2. The whole kernel of
 // tied functions 1 and 2 is  token_gram + embedding_gram + tied_gram(classifier 1, embedding 2) + tied_gram(classifier 2, embedding 1)ᵀ:
-// gram may have any strides, so the last is a call with a transposed view; when both sets are the same one call with symmetrize does.
-// g may be a slice of the vocabulary's columns: column v of g is id first_id + v, other ids add nothing.
-// Never materialised: (S,V,C). Tiles of 64 × 64 rows, as in op token_gram. flops 2 N N2 C.
+// gram may have any strides, so the last is a call with a transposed view; when both sets are the same one
+// call with symmetrize does. g may be a slice of the vocabulary's columns: column v of g is id first_id + v,
+// other ids add nothing. Never materialised: (S,V,C). Tiles of 64 × 64 rows, as in op token_gram. flops 2 N
+// N2 C.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -38,13 +41,17 @@ inline void check_args(const TiedGramArgs& a) {
   check_offsets("tied_gram", "offsets", a.offsets, a.g.shape[0]);
   check_source_rows("tied_gram", "phi", "phi_rows", a.phi, a.phi_rows, a.g.shape[0]);
   check_offsets("tied_gram", "offsets2", a.offsets2, a.delta.shape[0]);
-  HF_CHECK(!a.symmetrize || a.gram.shape[0] == a.gram.shape[1], ErrorCode::kShape, "tied_gram: symmetrize needs a square gram, got (%lld, %lld)",
-           (long long)a.gram.shape[0], (long long)a.gram.shape[1]);
+  HF_CHECK(!a.symmetrize || a.gram.shape[0] == a.gram.shape[1], ErrorCode::kShape,
+           "tied_gram: symmetrize needs a square gram, got (%lld, %lld)", (long long)a.gram.shape[0],
+           (long long)a.gram.shape[1]);
 }
 inline Cost cost(const TiedGramArgs& a) {
   const double pairs = double(a.g.shape[0]) * double(a.delta.shape[0]);
-  return {pairs * (2 * double(a.phi.shape[1]) + 2), 4.0 * (a.phi.size() + a.g.size() + a.delta.size()) + 8.0 * a.gram.size()};
+  return {pairs * (2 * double(a.phi.shape[1]) + 2),
+          4.0 * (a.phi.size() + a.g.size() + a.delta.size()) + 8.0 * a.gram.size()};
 }
-inline int64_t workspace_bytes(const TiedGramArgs& a) { return 8 * a.gram.size(); }  // summed before it is symmetrized and added
+inline int64_t workspace_bytes(const TiedGramArgs& a) {
+  return 8 * a.gram.size();
+}  // summed before it is symmetrized and added
 
 }  // namespace hf

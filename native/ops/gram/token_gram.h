@@ -1,12 +1,13 @@
 // The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
 //   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩          b = 1 with `bias` (the layer has one), else 0
-// because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives"). Without a it is the constant 1: then
-// the rows are the per-sample gradients themselves (of a bias, or of a gain after op segment_reduce) and K their plain Gram matrix.
-// Functions, rows, a_rows and the second set: ops/gram/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the
-// vocabulary) may come in slices of columns, one call each.
-// Inner products in the run's real type, their products summed into float64 entries.
-// Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are multiplied, reduced and forgotten.
-// flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O + S² I O of jacobian_gram: this form wins for short functions, below
+// because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives").
+// Without a it is the constant 1: then the rows are the per-sample gradients themselves (of a bias, or of a
+// gain after op segment_reduce) and K their plain Gram matrix. Functions, rows, a_rows and the second set:
+// ops/gram/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the vocabulary) may
+// come in slices of columns, one call each. Inner products in the run's real type, their products summed into
+// float64 entries. Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are
+// multiplied, reduced and forgotten. flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O
+// + S² I O of jacobian_gram: this form wins for short functions, below
 //   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each (I = O = d).
 #pragma once
 
@@ -37,17 +38,24 @@ struct TokenGramArgs {
 
 inline void check_args(const TokenGramArgs& a) {
   check_pairs(a);
-  HF_CHECK(a.a || !a.bias, ErrorCode::kInvalidArg, "token_gram: bias adds 1 to the products of a, which is absent and counts as 1 already");
+  HF_CHECK(a.a || !a.bias, ErrorCode::kInvalidArg,
+           "token_gram: bias adds 1 to the products of a, which is absent and counts as 1 already");
 }
 inline Cost cost(const TokenGramArgs& a) {
   const double inner = double(a.d.shape[1]) + (a.a ? double(a.a.shape[1]) : 0);
   return {row_pairs(a.offsets, a.offsets2) * (2 * inner + 2),
-          4.0 * (a.d.size() + a.d2.size() * bool(a.d2) + a.a.size() * bool(a.a) + a.a2.size() * bool(a.a2)) + 8.0 * a.gram.size()};
+          4.0 * (a.d.size() + a.d2.size() * bool(a.d2) + a.a.size() * bool(a.a) + a.a2.size() * bool(a.a2)) +
+              8.0 * a.gram.size()};
 }
 // Tiles live on the stack of the thread that works on them.
-inline int64_t workspace_bytes(const TokenGramArgs&) { return 0; }
-// Share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm 1024³ in one process, one thread: 0.67 at
-// d 1024, n 128 × T 16 and 0.75 at n 32 × T 32 with AVX-512, 0.85 both with AVX2 (Sapphire Rapids, 26 November 2026, bench/results).
-inline double relative_rate(const TokenGramArgs&) { return 0.75; }
+inline int64_t workspace_bytes(const TokenGramArgs&) {
+  return 0;
+}
+// Share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm
+// 1024³ in one process, one thread: 0.67 at d 1024, n 128 × T 16 and 0.75 at n 32 × T 32 with AVX-512, 0.85
+// both with AVX2 (Sapphire Rapids, 26 November 2026, bench/results).
+inline double relative_rate(const TokenGramArgs&) {
+  return 0.75;
+}
 
 }  // namespace hf

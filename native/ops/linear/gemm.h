@@ -2,9 +2,9 @@
 //   C = alpha · A B (+ bias, per column) (+ residual)        or, with accumulate,  C += alpha · A B (+ bias) (+ residual)
 // a (M,K), b (K,N): any strides, so every transpose is a view. c (M,N): rows may be apart.
 // triangle: only entries n ≥ m are computed, the others are neither read nor written (Gram matrices; M = N).
-// a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's type. In bf16 math both are bfloat16, rounded
-// if they have to be.
-// packed_b: b as gemm_pack lays it out, made once and used many times (decoding). It is valid for the backend and the math that made it; b is
+// a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's
+// type. In bf16 math both are bfloat16, rounded if they have to be. packed_b: b as gemm_pack lays it out,
+// made once and used many times (decoding). It is valid for the backend and the math that made it; b is
 //   still needed for its shape and by backends that do not pack. The sum over k is taken in the same order with and without it,
 //   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of
 //   cuBLAS, docs/cuda.md, or of the BLAS that HEADFIRST_BLAS names, docs/linking.md).
@@ -42,13 +42,17 @@ struct GemmArgs {
 
 inline Cost cost(const GemmArgs& g) {
   const double m = double(g.c.shape[0]), n = double(g.c.shape[1]), k = double(g.a.shape[1]);
-  return {2 * m * n * k * (g.triangle == Triangle::kUpper ? 0.5 : 1), 4 * (m * k + k * n + m * n * (1 + g.accumulate))};
+  return {2 * m * n * k * (g.triangle == Triangle::kUpper ? 0.5 : 1),
+          4 * (m * k + k * n + m * n * (1 + g.accumulate))};
 }
 
 // Bytes of packed_b, enough for every backend.
-constexpr int64_t gemm_packed_bytes(int64_t K, int64_t N) { return 64 + 4 * K * ((N + 31) / 32 * 32); }
+constexpr int64_t gemm_packed_bytes(int64_t K, int64_t N) {
+  return 64 + 4 * K * ((N + 31) / 32 * 32);
+}
 
-// packed = b in the running backend's layout; P ≥ gemm_packed_bytes(K, N). Bytes beyond what the layout needs are left alone.
+// packed = b in the running backend's layout; P ≥ gemm_packed_bytes(K, N). Bytes beyond what the layout needs
+// are left alone.
 struct GemmPackArgs {
   View b, packed;
 
@@ -62,10 +66,13 @@ struct GemmPackArgs {
 
 inline void check_args(const GemmPackArgs& g) {
   const int64_t needed = gemm_packed_bytes(g.b.shape[0], g.b.shape[1]);
-  HF_CHECK(g.packed.size() >= needed, ErrorCode::kShape, "gemm_pack: packed must have at least %lld bytes, got %lld", (long long)needed,
+  HF_CHECK(g.packed.size() >= needed, ErrorCode::kShape,
+           "gemm_pack: packed must have at least %lld bytes, got %lld", (long long)needed,
            (long long)g.packed.size());
 }
 
-inline Cost cost(const GemmPackArgs& g) { return {0, 8.0 * g.b.size()}; }
+inline Cost cost(const GemmPackArgs& g) {
+  return {0, 8.0 * g.b.size()};
+}
 
 }  // namespace hf

@@ -24,14 +24,15 @@
 //     This costs a second pass over the classifier. A token is scored when its target is not −100, whatever its weight.
 //   importance 'product': the same with the sum instead of the mean: ρ is the whole sequence's probability ratio (RLOO 2402.14740).
 //   The scalar function is ops/loss/pg_coef.h, one for reference, CPU and CUDA.
-// Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse and the exact KL are
-// still reported. Logits of −∞ come from a bias of −∞, which masks that token everywhere; its logp is −∞. Products with a zero
-// coefficient are 0. Ties of argmax go to the lowest id.
+// Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse
+// and the exact KL are still reported. Logits of −∞ come from a bias of −∞, which masks that token
+// everywhere; its logp is −∞. Products with a zero coefficient are 0. Ties of argmax go to the lowest id.
 //
-// hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
-// less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0 not.
-// Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for each of d_hidden, d_weight;
-// without gradients only a tile of the vocabulary is held.
+// hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is
+// of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
+// less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0
+// not. Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for
+// each of d_hidden, d_weight; without gradients only a tile of the vocabulary is held.
 #pragma once
 
 #include "ops/fields.h"
@@ -44,9 +45,9 @@ enum class ImportanceLevel : int32_t { kToken, kSequence, kProduct };
 
 struct LinearPolicyGradientArgs {
   View hidden, weight, bias, targets;
-  View coefficients, entropy_coefficients;                   // loss = coefficients (the second: any)
-  View advantages, old_logps, ref_logps, weights, offsets;   // loss = clip, cispo
-  View ref_hidden, ref_weight, ref_bias;                     // kl = exact
+  View coefficients, entropy_coefficients;                  // loss = coefficients (the second: any)
+  View advantages, old_logps, ref_logps, weights, offsets;  // loss = clip, cispo
+  View ref_hidden, ref_weight, ref_bias;                    // kl = exact
   View logps, entropy, max_prob, argmax, lse, kl_out, ratio, losses, clipped;
   View d_hidden, d_weight, d_bias;
   PgLoss loss = PgLoss::kCoefficients;
@@ -102,8 +103,8 @@ struct LinearPolicyGradientArgs {
 
 // What shapes and options say, without reading any number.
 void check_args(const LinearPolicyGradientArgs& a);
-// What the numbers say: targets in range, finite coefficients of scored rows, a usable mask. O(N + V). Every implementation on
-// the host calls it first, so that nothing is written when it throws.
+// What the numbers say: targets in range, finite coefficients of scored rows, a usable mask. O(N + V). Every
+// implementation on the host calls it first, so that nothing is written when it throws.
 void check_values(const LinearPolicyGradientArgs& a);
 int64_t workspace_bytes(const LinearPolicyGradientArgs& a);
 Cost cost(const LinearPolicyGradientArgs& a);

@@ -1,9 +1,11 @@
-// How linear_policy_gradient cuts its work on the CPU. From shapes and arguments only, never from the thread count: the same
-// bits for any number of threads, and a row's results do not depend on the rows it is called with.
+// How linear_policy_gradient cuts its work on the CPU. From shapes and arguments only, never from the thread
+// count: the same bits for any number of threads, and a row's results do not depend on the rows it is called
+// with.
 //
-// With gradients a chunk of rows keeps its logits for the whole vocabulary, because the other way (tiles of both, logits computed
-// a second time once the row's sum is known) costs 8NVC instead of 6NVC. Every chunk reads W twice and d_weight once more and
-// copies W into GEMM panels, so a chunk must be tall: 256 rows hide that, and at V 50304 they are the 52 MB that are allowed.
+// With gradients a chunk of rows keeps its logits for the whole vocabulary, because the other way (tiles of
+// both, logits computed a second time once the row's sum is known) costs 8NVC instead of 6NVC. Every chunk
+// reads W twice and d_weight once more and copies W into GEMM panels, so a chunk must be tall: 256 rows hide
+// that, and at V 50304 they are the 52 MB that are allowed.
 #pragma once
 
 #include "ops/loss/linear_policy_gradient.h"
@@ -11,10 +13,10 @@
 namespace hf::pg {
 
 struct Plan {
-  int64_t tile = 0, tiles = 0;    // columns of the vocabulary at a time; the last tile has what is left
-  int64_t rows = 0;               // of a chunk that keeps its logits
-  int64_t forward_rows = 0;       // of a chunk that keeps one tile
-  int64_t stride = 0;             // between the rows of a tile: off the powers of two, which collide in the cache
+  int64_t tile = 0, tiles = 0;  // columns of the vocabulary at a time; the last tile has what is left
+  int64_t rows = 0;             // of a chunk that keeps its logits
+  int64_t forward_rows = 0;     // of a chunk that keeps one tile
+  int64_t stride = 0;  // between the rows of a tile: off the powers of two, which collide in the cache
   bool gradients = false, exact = false, keep = false;  // keep: all tiles of a chunk live at once
 
   HF_INLINE explicit Plan(const LinearPolicyGradientArgs& a) {
@@ -38,7 +40,8 @@ struct Plan {
     return n * stride * (keep ? tiles * (exact ? 2 : 1) : 1);
   }
 
-  static constexpr int64_t kMostColumns = 2048, kRows = 256, kMostRows = 1024, kFewestRows = 64, kSmallVocabulary = 512;
+  static constexpr int64_t kMostColumns = 2048, kRows = 256, kMostRows = 1024, kFewestRows = 64,
+                           kSmallVocabulary = 512;
   static constexpr int64_t kFloats = 13'100'000;
 
  private:

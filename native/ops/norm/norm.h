@@ -73,8 +73,14 @@ struct NormJvpArgs {
   }
 };
 
-inline Cost cost(const NormArgs& a) { return {7.0 * a.x.size(), 8.0 * a.x.size()}; }
-inline Cost cost(const NormBackwardArgs& a) { return {11.0 * a.x.size(), (a.x_hat ? 16.0 : 12.0) * a.x.size()}; }
-inline Cost cost(const NormJvpArgs& a) { return {14.0 * a.x.size(), 12.0 * a.x.size()}; }
+inline Cost cost(const NormArgs& a) {
+  return {7.0 * a.x.size(), 8.0 * a.x.size()};
+}
+inline Cost cost(const NormBackwardArgs& a) {
+  return {11.0 * a.x.size(), (a.x_hat ? 16.0 : 12.0) * a.x.size()};
+}
+inline Cost cost(const NormJvpArgs& a) {
+  return {14.0 * a.x.size(), 12.0 * a.x.size()};
+}
 
 }  // namespace hf

@@ -1,7 +1,8 @@
 // AdamW with decoupled weight decay, one fused pass (Loshchilov & Hutter 2019, as in torch.optim.AdamW):
 //   g = grad_scale · grad;  m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²
 //   p = p (1 − lr·weight_decay) − lr · (m / (1−β₁^step)) / (√(v / (1−β₂^step)) + eps)
-// grad_scale carries gradient clipping. step counts from 1. Memory bound: reads 4, writes 3 numbers a parameter.
+// grad_scale carries gradient clipping. step counts from 1. Memory bound: reads 4, writes 3 numbers a
+// parameter.
 #pragma once
 
 #include "ops/fields.h"
@@ -33,6 +34,8 @@ struct AdamwArgs {
 inline void check_args(const AdamwArgs& a) {
   HF_CHECK(a.step >= 1, ErrorCode::kInvalidArg, "adamw: step counts from 1, got %lld", (long long)a.step);
 }
-inline Cost cost(const AdamwArgs& a) { return {14.0 * a.param.size(), 28.0 * a.param.size()}; }
+inline Cost cost(const AdamwArgs& a) {
+  return {14.0 * a.param.size(), 28.0 * a.param.size()};
+}
 
 }  // namespace hf

@@ -1,4 +1,5 @@
-// y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of fixed size.
+// y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of
+// fixed size.
 #pragma once
 
 #include "ops/fields.h"
@@ -18,6 +19,8 @@ struct SumOfSquaresArgs {
   }
 };
 
-inline Cost cost(const SumOfSquaresArgs& a) { return {2.0 * a.x.size(), 4.0 * a.x.size()}; }
+inline Cost cost(const SumOfSquaresArgs& a) {
+  return {2.0 * a.x.size(), 4.0 * a.x.size()};
+}
 
 }  // namespace hf

@@ -5,7 +5,8 @@
 //   p ≥ min_p · p_max; renormalised again. logp is the log-probability in that final distribution. Drawn by inversion in id
 //   order with philox_uniform(seed, first_stream + streams[b], counters[b]): one number per token, independent of batch and device.
 //   Probabilities and their sums are float64, so that every implementation picks the same token.
-// −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG, naming the row).
+// −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG,
+// naming the row).
 #pragma once
 
 #include "ops/fields.h"
@@ -21,8 +22,8 @@ struct SampleTokenArgs {
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("logits", s.logits, "B V");
-    f.in("streams", s.streams, "B", kIndices);   // which sample, from first_stream on
-    f.in("counters", s.counters, "B", kIndices); // which of its tokens
+    f.in("streams", s.streams, "B", kIndices);    // which sample, from first_stream on
+    f.in("counters", s.counters, "B", kIndices);  // which of its tokens
     f.out("tokens", s.tokens, "B", kIndices);
     f.out("logps", s.logps, "B");
     f.number("temperature", s.temperature);
@@ -35,11 +36,17 @@ struct SampleTokenArgs {
 };
 
 inline void check_args(const SampleTokenArgs& a) {
-  HF_CHECK(a.logits.shape[1] > 0 || a.logits.shape[0] == 0, ErrorCode::kShape, "sample_token: logits must have at least one column");
-  HF_CHECK(a.temperature >= 0 && a.temperature < __builtin_inf() && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 && a.min_p >= 0 && a.min_p <= 1, ErrorCode::kInvalidArg,
-           "sample_token: a finite temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g", a.temperature,
-           (long long)a.top_k, a.top_p, a.min_p);
+  HF_CHECK(a.logits.shape[1] > 0 || a.logits.shape[0] == 0, ErrorCode::kShape,
+           "sample_token: logits must have at least one column");
+  HF_CHECK(
+      a.temperature >= 0 && a.temperature < __builtin_inf() && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 &&
+          a.min_p >= 0 && a.min_p <= 1,
+      ErrorCode::kInvalidArg,
+      "sample_token: a finite temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g",
+      a.temperature, (long long)a.top_k, a.top_p, a.min_p);
 }
-inline Cost cost(const SampleTokenArgs& a) { return {8.0 * a.logits.size(), 8.0 * a.logits.size()}; }
+inline Cost cost(const SampleTokenArgs& a) {
+  return {8.0 * a.logits.size(), 8.0 * a.logits.size()};
+}
 
 }  // namespace hf

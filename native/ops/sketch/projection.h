@@ -1,4 +1,5 @@
-// The random numbers of op sketch, one function for reference, CPU and CUDA (the layout is in ops/sketch/sketch.h).
+// The random numbers of op sketch, one function for reference, CPU and CUDA (the layout is in
+// ops/sketch/sketch.h).
 #pragma once
 
 #include "core/macros.h"
@@ -7,7 +8,9 @@
 namespace hf {
 
 // Entries 128 q … 128 q + 127 of a column: bit set = +1.
-HF_INLINE Philox4 rademacher_bits(uint64_t seed, uint64_t stream, uint64_t column, uint64_t q) { return philox(seed, stream, (column << 20) + q); }
+HF_INLINE Philox4 rademacher_bits(uint64_t seed, uint64_t stream, uint64_t column, uint64_t q) {
+  return philox(seed, stream, (column << 20) + q);
+}
 
 HF_INLINE double rademacher_entry(uint64_t seed, uint64_t stream, uint64_t column, uint64_t entry) {
   const Philox4 bits = rademacher_bits(seed, stream, column, entry / 128);
@@ -15,9 +18,12 @@ HF_INLINE double rademacher_entry(uint64_t seed, uint64_t stream, uint64_t colum
 }
 
 // Entries 2 q and 2 q + 1 of a column (Box–Muller).
-struct GaussianPair { double even, odd; };
+struct GaussianPair {
+  double even, odd;
+};
 HF_INLINE GaussianPair gaussian_entries(uint64_t seed, uint64_t stream, uint64_t column, uint64_t q) {
-  const double u = philox_uniform(seed, stream, (column << 20) + 2 * q), v = philox_uniform(seed, stream, (column << 20) + 2 * q + 1);
+  const double u = philox_uniform(seed, stream, (column << 20) + 2 * q),
+               v = philox_uniform(seed, stream, (column << 20) + 2 * q + 1);
   const double radius = __builtin_sqrt(-2 * __builtin_log(u)), angle = 6.283185307179586476925286766559 * v;
   return {radius * __builtin_cos(angle), radius * __builtin_sin(angle)};
 }

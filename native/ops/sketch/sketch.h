@@ -1,19 +1,24 @@
-// Random projections of per-sample gradients that preserve inner products on average, never forming the gradients.
+// Random projections of per-sample gradients that preserve inner products on average, never forming the
+// gradients.
 //   sketches[s,r] += R₁ʳ G_s (R₂ʳ)ᵀ / √(A·B) = Σ_{n ∈ s} (R₁ʳ d_n) (R₂ʳ a_n)ᵀ / √(A·B)      (A·B = K numbers), for repeats r = 0 … R − 1
-// R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal (gaussian), so E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩
-// for each r, and repeats are independent: their mean estimates K with an error ∝ 1/√R and their spread says how large it is
-// (op sketch_gram). Kronecker-factored as in LoGra (Choe et al. 2024). Always accumulates: adding up the layers' sketches, each layer with
-// its own `stream`, is a projection of the whole gradient, so memory is S·R·K for any number of layers.
+// R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal
+// (gaussian), so E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
+// their mean estimates K with an error ∝ 1/√R and their spread says how large it is (op sketch_gram).
+// Kronecker-factored as in LoGra (Choe et al. 2024). Always accumulates: adding up the layers' sketches, each
+// layer with its own `stream`, is a projection of the whole gradient, so memory is S·R·K for any number of
+// layers.
 //   a absent: the constant 1 (a bias; or d the per-sample gradient of an elementwise parameter, one row per function)
 //   ids instead of d: d_n = one-hot(ids[n]), a_n the gradient δ_n of an embedding row. A tied classifier is the same matrix: give both uses
 //     the same stream, and the cross terms are in the estimate.
 //   bias: a gets one more entry, 1, at column I
 //   first_column: this call's d is a slice of columns, from this one on (slices add up; with ids it must be 0)
-// Randomness: Philox (core/philox.h) keyed by `seed`. Column c of R₁ (R₂) uses stream 2·stream (2·stream + 1): entry e = r·A + i (r·B + j) of
-// column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine
-// (e even) or sine (e odd) member of the Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1.
-// Results do not depend on how columns, rows, functions or repeats are split into calls, beyond rounding.
-// Never materialised: G_s; R beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R (A O + B I + K).
+// Randomness: Philox (core/philox.h) keyed by `seed`. Column c of R₁ (R₂) uses stream 2·stream (2·stream +
+// 1): entry e = r·A + i (r·B + j) of column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits
+// first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine (e even) or sine (e odd) member of the
+// Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1. Results do not depend on how
+// columns, rows, functions or repeats are split into calls, beyond rounding. Never materialised: G_s; R
+// beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R
+// (A O + B I + K).
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -47,24 +52,31 @@ struct SketchArgs {
   }
 };
 
-inline int64_t sketch_rows(const SketchArgs& a) { return a.d ? a.d.shape[0] : a.ids.shape[0]; }
+inline int64_t sketch_rows(const SketchArgs& a) {
+  return a.d ? a.d.shape[0] : a.ids.shape[0];
+}
 
 inline void check_args(const SketchArgs& a) {
-  HF_CHECK(bool(a.d) != bool(a.ids), ErrorCode::kInvalidArg, "sketch: exactly one of d and ids must be given");
+  HF_CHECK(bool(a.d) != bool(a.ids), ErrorCode::kInvalidArg,
+           "sketch: exactly one of d and ids must be given");
   check_offsets("sketch", "offsets", a.offsets, sketch_rows(a));
   check_source_rows("sketch", "a", "a_rows", a.a, a.a_rows, sketch_rows(a));
-  HF_CHECK(a.seed >= 0 && a.stream >= 0 && a.first_column >= 0, ErrorCode::kInvalidArg, "sketch: seed, stream and first_column must not be negative");
+  HF_CHECK(a.seed >= 0 && a.stream >= 0 && a.first_column >= 0, ErrorCode::kInvalidArg,
+           "sketch: seed, stream and first_column must not be negative");
   HF_CHECK(a.a || !a.bias, ErrorCode::kInvalidArg, "sketch: bias adds an entry to a, which is absent");
   HF_CHECK(a.left >= 1 && a.sketches.shape[2] % a.left == 0, ErrorCode::kShape,
-           "sketch: sketches has K = %lld numbers a repeat, which must be a multiple of left, got %lld", (long long)a.sketches.shape[2],
-           (long long)a.left);
+           "sketch: sketches has K = %lld numbers a repeat, which must be a multiple of left, got %lld",
+           (long long)a.sketches.shape[2], (long long)a.left);
   for (int64_t n = 0; a.ids && n < a.ids.shape[0]; ++n)
-    HF_CHECK(a.ids.as<int32_t>()[n] >= 0, ErrorCode::kInvalidArg, "sketch: ids[%lld] = %d is negative", (long long)n, a.ids.as<int32_t>()[n]);
+    HF_CHECK(a.ids.as<int32_t>()[n] >= 0, ErrorCode::kInvalidArg, "sketch: ids[%lld] = %d is negative",
+             (long long)n, a.ids.as<int32_t>()[n]);
 }
 inline Cost cost(const SketchArgs& a) {
-  const double n = double(sketch_rows(a)), r = double(a.sketches.shape[1]), k1 = double(a.left), k2 = double(a.sketches.shape[2]) / k1;
-  return {2 * n * r * (k1 * (a.d ? double(a.d.shape[1]) : 0) + k2 * (a.a ? double(a.a.shape[1]) : 0) + k1 * k2),
-          4.0 * (a.d.size() * bool(a.d) + a.a.size() * bool(a.a) + 2 * a.sketches.size())};
+  const double n = double(sketch_rows(a)), r = double(a.sketches.shape[1]), k1 = double(a.left),
+               k2 = double(a.sketches.shape[2]) / k1;
+  return {
+      2 * n * r * (k1 * (a.d ? double(a.d.shape[1]) : 0) + k2 * (a.a ? double(a.a.shape[1]) : 0) + k1 * k2),
+      4.0 * (a.d.size() * bool(a.d) + a.a.size() * bool(a.a) + 2 * a.sketches.size())};
 }
 // Projections of all rows of a and of 2,048 rows of d, a block of R; the GEMM's packing comes on top.
 int64_t workspace_bytes(const SketchArgs& a);

@@ -1,12 +1,19 @@
-/** Loads the native addon: HEADFIRST_ADDON, else the local build, else the platform package (locate.ts), else one error that names every cause. */
+/**
+ * Loads the native addon: HEADFIRST_ADDON, else the local build, else the platform package (locate.ts), else
+ * one error that names every cause.
+ */
 import './node.js';
 
 import { type CodedError, codedError, hasCode } from '../../errors.js';
 import { candidates, damage, explain, loadError, packageVersion } from './locate.js';
 import type { NativeAddon } from './contract.js';
 
-/** The addon loaded and then refused, for what is wrong with this process (HEADFIRST_ISA): no other file would do. */
-const isRefusal = (error: unknown): boolean => hasCode(error, 'ERR_INVALID_ARG') || hasCode(error, 'ERR_BACKEND_UNAVAILABLE');
+/**
+ * The addon loaded and then refused, for what is wrong with this process (HEADFIRST_ISA): no other file would
+ * do.
+ */
+const isRefusal = (error: unknown): boolean =>
+  hasCode(error, 'ERR_INVALID_ARG') || hasCode(error, 'ERR_BACKEND_UNAVAILABLE');
 
 /** The addon's exports. @throws an Error whose message says, in one line, why `path` cannot be used. */
 function open(path: string): NativeAddon {
@@ -22,7 +29,10 @@ function open(path: string): NativeAddon {
   }
   const { ops, version } = module.exports;
   if (!Array.isArray(ops)) throw new Error(`${path}: is another package's addon, not headfirst's`);
-  if (version !== packageVersion) throw new Error(`${path}: belongs to headfirst ${version ?? 'of an older build'}, this is ${packageVersion}; build it again`);
+  if (version !== packageVersion)
+    throw new Error(
+      `${path}: belongs to headfirst ${version ?? 'of an older build'}, this is ${packageVersion}; build it again`,
+    );
   return module.exports;
 }
 

@@ -6,13 +6,18 @@ import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
 
-/** The package's own folder: the nearest one above this file with a package.json (dist and the benchmark's build lie at different depths). */
+/**
+ * The package's own folder: the nearest one above this file with a package.json (dist and the benchmark's
+ * build lie at different depths).
+ */
 export const root: string = (() => {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
   return folder;
 })();
-export const packageVersion: string = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
+export const packageVersion: string = (
+  JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+).version;
 
 /** What a file's first bytes say it was made for. */
 interface Binary {
@@ -36,20 +41,52 @@ function firstBytes(path: string, count: number): Buffer {
 function readBinary(path: string): Binary | undefined {
   const head = firstBytes(path, 1024);
   if (head.length < 64) return undefined;
-  const name = (table: Record<number, string>, code: number) => table[code] ?? `machine 0x${code.toString(16)}`;
+  const name = (table: Record<number, string>, code: number) =>
+    table[code] ?? `machine 0x${code.toString(16)}`;
   if (head.readUInt32BE(0) === 0x7f454c46) {
     const machine = head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18);
-    return { platform: 'linux', arch: name({ 0x3e: 'x64', 0xb7: 'arm64', 0x03: 'ia32', 0x28: 'arm', 0xf3: 'riscv64', 0x15: 'ppc64', 0x16: 's390x' }, machine), bytes: head[4] === 2 && head[5] === 1 ? Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60) : 0 };
+    return {
+      platform: 'linux',
+      arch: name(
+        {
+          0x3e: 'x64',
+          0xb7: 'arm64',
+          0x03: 'ia32',
+          0x28: 'arm',
+          0xf3: 'riscv64',
+          0x15: 'ppc64',
+          0x16: 's390x',
+        },
+        machine,
+      ),
+      bytes:
+        head[4] === 2 && head[5] === 1
+          ? Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60)
+          : 0,
+    };
   }
-  if (head.readUInt32LE(0) === 0xfeedfacf) return { platform: 'darwin', arch: name({ 0x01000007: 'x64', 0x0100000c: 'arm64' }, head.readUInt32LE(4)), bytes: 0 };
+  if (head.readUInt32LE(0) === 0xfeedfacf)
+    return {
+      platform: 'darwin',
+      arch: name({ 0x01000007: 'x64', 0x0100000c: 'arm64' }, head.readUInt32LE(4)),
+      bytes: 0,
+    };
   if (head.readUInt16BE(0) === 0x4d5a) {
     const at = head.readUInt32LE(60);
-    if (at + 6 <= head.length) return { platform: 'win32', arch: name({ 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: 'ia32' }, head.readUInt16LE(at + 4)), bytes: 0 };
+    if (at + 6 <= head.length)
+      return {
+        platform: 'win32',
+        arch: name({ 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: 'ia32' }, head.readUInt16LE(at + 4)),
+        bytes: 0,
+      };
   }
   return undefined;
 }
 
-/** The C library of this Node.js: a binary for one does not load in the other. Read from the program's own interpreter. */
+/**
+ * The C library of this Node.js: a binary for one does not load in the other. Read from the program's own
+ * interpreter.
+ */
 function isMusl(): boolean {
   if (process.platform !== 'linux') return false;
   try {
@@ -70,25 +107,42 @@ export interface Candidate {
   readonly problem?: string;
 }
 
-/** In the order they are tried. An override stands alone: what was asked for explicitly never falls back silently. */
+/**
+ * In the order they are tried. An override stands alone: what was asked for explicitly never falls back
+ * silently.
+ */
 export function candidates(): Candidate[] {
   const override = process.env['HEADFIRST_ADDON'];
   if (override) {
     const path = resolve(override);
-    return [existsSync(path) ? { source: 'HEADFIRST_ADDON', path } : { source: 'HEADFIRST_ADDON', problem: `${path}: there is no such file` }];
+    return [
+      existsSync(path)
+        ? { source: 'HEADFIRST_ADDON', path }
+        : { source: 'HEADFIRST_ADDON', problem: `${path}: there is no such file` },
+    ];
   }
   const local = join(root, 'build/Release/headfirst.node');
-  const found: Candidate[] = [existsSync(local) ? { source: 'local build', path: local } : { source: 'local build', problem: `${local}: there is no such file` }];
+  const found: Candidate[] = [
+    existsSync(local)
+      ? { source: 'local build', path: local }
+      : { source: 'local build', problem: `${local}: there is no such file` },
+  ];
   const name = platformPackage();
   try {
-    found.push({ source: `platform package ${name}`, path: join(dirname(require.resolve(`${name}/package.json`)), 'headfirst.node') });
+    found.push({
+      source: `platform package ${name}`,
+      path: join(dirname(require.resolve(`${name}/package.json`)), 'headfirst.node'),
+    });
   } catch {
     found.push({ source: `platform package ${name}`, problem: 'not installed' });
   }
   return found;
 }
 
-/** What a file's own head says is wrong with it. Asked before loading: a cut-off file does not fail to load, it ends the process. */
+/**
+ * What a file's own head says is wrong with it. Asked before loading: a cut-off file does not fail to load,
+ * it ends the process.
+ */
 export function damage(path: string): string | undefined {
   if (!existsSync(path)) return `${path}: there is no such file`;
   const binary = readBinary(path);
@@ -96,21 +150,25 @@ export function damage(path: string): string | undefined {
   if (binary.platform !== process.platform || binary.arch !== process.arch)
     return `${path}: was built for ${binary.platform}-${binary.arch}, this is ${process.platform}-${process.arch}`;
   const { size } = statSync(path);
-  if (size < binary.bytes) return `${path}: is cut off: ${size} bytes of ${binary.bytes}; install or build it again`;
+  if (size < binary.bytes)
+    return `${path}: is cut off: ${size} bytes of ${binary.bytes}; install or build it again`;
   return undefined;
 }
 
 /** One line: why `path` did not load, from the system's message. */
 export function explain(path: string, message: string): string {
   const line = message.split('\n')[0]!.replace(`${path}: `, '');
-  if (/GLIBC_|GLIBCXX_|CXXABI_/.test(line)) return `${path}: needs a newer C or C++ library than this system has (${line})`;
-  if (/libc\.musl|ld-musl|ld-linux|libc\.so\.6|libstdc\+\+|symbol not found/.test(line)) return `${path}: was built for ${isMusl() ? 'glibc' : 'musl'}, or a library it needs is missing; this is ${platformName()} (${line})`;
+  if (/GLIBC_|GLIBCXX_|CXXABI_/.test(line))
+    return `${path}: needs a newer C or C++ library than this system has (${line})`;
+  if (/libc\.musl|ld-musl|ld-linux|libc\.so\.6|libstdc\+\+|symbol not found/.test(line))
+    return `${path}: was built for ${isMusl() ? 'glibc' : 'musl'}, or a library it needs is missing; this is ${platformName()} (${line})`;
   return `${path}: ${line}`;
 }
 
 /** The way out, for this place: a checkout builds through npm, an installed package by its own command. */
 export function remedy(): string {
-  if (process.env['HEADFIRST_ADDON']) return 'Correct HEADFIRST_ADDON, or unset it to use the local build or the platform package.';
+  if (process.env['HEADFIRST_ADDON'])
+    return 'Correct HEADFIRST_ADDON, or unset it to use the local build or the platform package.';
   const needs = 'needs CMake 3.20 or newer, make and a C++20 compiler; no network';
   return existsSync(join(root, 'scripts/build-native.mjs'))
     ? `Build it in ${root} with: npm run build:native (${needs})`

@@ -1,6 +1,12 @@
-/** Imported before everything else: an old Node.js gets one clear error here instead of a puzzling one somewhere below. */
+/**
+ * Imported before everything else: an old Node.js gets one clear error here instead of a puzzling one
+ * somewhere below.
+ */
 
-/** What is wrong with this version of Node.js ('20.18.0'), or undefined. The same bounds as "engines" in package.json. */
+/**
+ * What is wrong with this version of Node.js ('20.18.0'), or undefined. The same bounds as "engines" in
+ * package.json.
+ */
 export function nodeProblem(version: string): string | undefined {
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if ((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22) return undefined;

@@ -24,6 +24,14 @@ export function probeAddons(): Probe[] {
     if (damaged !== undefined) return { source, path, loads: false, problem: damaged };
     const child = spawnSync(process.execPath, ['-e', SCRIPT, path], { encoding: 'utf8', timeout: 30_000 });
     if (child.status === 0) return { source, path, loads: true };
-    return { source, path, loads: false, problem: child.status === 3 ? explain(path, child.stderr) : `${path}: loading it ends the process (${child.signal ?? child.error?.message ?? `exit ${child.status}`})` };
+    return {
+      source,
+      path,
+      loads: false,
+      problem:
+        child.status === 3
+          ? explain(path, child.stderr)
+          : `${path}: loading it ends the process (${child.signal ?? child.error?.message ?? `exit ${child.status}`})`,
+    };
   });
 }

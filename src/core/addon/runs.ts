@@ -1,4 +1,7 @@
-/** Which CUDA kernels have run on hardware: the committed record in native/backends/cuda/runs.json, written by npm run test:gpu. */
+/**
+ * Which CUDA kernels have run on hardware: the committed record in native/backends/cuda/runs.json, written by
+ * npm run test:gpu.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -16,8 +19,11 @@ export interface KernelRun {
 }
 
 export function kernelRuns(): readonly KernelRun[] {
-  return (JSON.parse(readFileSync(join(root, 'native/backends/cuda/runs.json'), 'utf8')) as { runs: KernelRun[] }).runs;
+  return (
+    JSON.parse(readFileSync(join(root, 'native/backends/cuda/runs.json'), 'utf8')) as { runs: KernelRun[] }
+  ).runs;
 }
 
 /** The latest GPU on which every case of the op passed, or 'not yet'. */
-export const onHardware = (op: string): string => kernelRuns().findLast((run) => run.passed.includes(op))?.gpu ?? 'not yet';
+export const onHardware = (op: string): string =>
+  kernelRuns().findLast((run) => run.passed.includes(op))?.gpu ?? 'not yet';

@@ -1,4 +1,7 @@
-/** Chat templates of Hugging Face directories, rendered by @huggingface/jinja as transformers' apply_chat_template does. */
+/**
+ * Chat templates of Hugging Face directories, rendered by @huggingface/jinja as transformers'
+ * apply_chat_template does.
+ */
 import { createRequire } from 'node:module';
 
 import { fail } from '../../errors.js';
@@ -22,7 +25,11 @@ export interface ChatOptions {
 export type ChatTemplate = (messages: readonly ChatMessage[], options?: ChatOptions) => string;
 
 export const isChat = (value: unknown): value is readonly ChatMessage[] =>
-  Array.isArray(value) && value.length > 0 && value.every((item) => typeof (item as ChatMessage | null)?.role === 'string' && 'content' in (item as object));
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every(
+    (item) => typeof (item as ChatMessage | null)?.role === 'string' && 'content' in (item as object),
+  );
 
 /** A special token in tokenizer_config.json: its text, alone or in an object. */
 export function tokenText(value: unknown): string | undefined {
@@ -40,26 +47,48 @@ function templateText(stored: unknown): string | undefined {
 }
 
 /**
- * @param tokenizerConfig tokenizer_config.json: special tokens, and the template unless a file of its own (`stored`) has it.
+ * @param tokenizerConfig tokenizer_config.json: special tokens, and the template unless a file of its own
+ * (`stored`) has it.
  * @returns undefined when the directory has no template.
  * @throws ERR_UNSUPPORTED when the template uses what the library does not have.
  */
-export function createChatTemplate(path: string, tokenizerConfig: Readonly<Record<string, unknown>>, stored?: string): ChatTemplate | undefined {
+export function createChatTemplate(
+  path: string,
+  tokenizerConfig: Readonly<Record<string, unknown>>,
+  stored?: string,
+): ChatTemplate | undefined {
   const text = stored ?? templateText(tokenizerConfig['chat_template']);
   if (text === undefined) return undefined;
   let template: { render(variables: Record<string, unknown>): string } | undefined;
-  const specials = Object.fromEntries(Object.entries(tokenizerConfig).flatMap(([key, value]) => {
-    const token = key.endsWith('_token') ? tokenText(value) : undefined;
-    return token === undefined ? [] : [[key, token]];
-  }));
+  const specials = Object.fromEntries(
+    Object.entries(tokenizerConfig).flatMap(([key, value]) => {
+      const token = key.endsWith('_token') ? tokenText(value) : undefined;
+      return token === undefined ? [] : [[key, token]];
+    }),
+  );
   return (messages, { addGenerationPrompt = false, kwargs = {} } = {}) => {
-    if (!isChat(messages)) fail('ERR_INVALID_ARG', `chat template: messages must be a non-empty array of { role, content }, got ${JSON.stringify(messages)?.slice(0, 80)}`);
+    if (!isChat(messages))
+      fail(
+        'ERR_INVALID_ARG',
+        `chat template: messages must be a non-empty array of { role, content }, got ${JSON.stringify(messages)?.slice(0, 80)}`,
+      );
     try {
-      const { Template } = createRequire(import.meta.url)('@huggingface/jinja') as typeof import('@huggingface/jinja');
+      const { Template } = createRequire(import.meta.url)(
+        '@huggingface/jinja',
+      ) as typeof import('@huggingface/jinja');
       template ??= new Template(text);
-      return template.render({ ...specials, ...kwargs, messages, add_generation_prompt: addGenerationPrompt });
+      return template.render({
+        ...specials,
+        ...kwargs,
+        messages,
+        add_generation_prompt: addGenerationPrompt,
+      });
     } catch (error) {
-      return fail('ERR_UNSUPPORTED', `chat template of ${path}: ${(error as Error).message}; give prompts as text, or mend the template or the messages`, error);
+      return fail(
+        'ERR_UNSUPPORTED',
+        `chat template of ${path}: ${(error as Error).message}; give prompts as text, or mend the template or the messages`,
+        error,
+      );
     }
   };
 }

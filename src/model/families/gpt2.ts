@@ -1,9 +1,29 @@
-/** GPT-2 (Radford et al. 2019): learned positions, layer norms with bias, linear weights stored [in, out] (Conv1D), fused qkv in blocks, tied. */
+/**
+ * GPT-2 (Radford et al. 2019): learned positions, layer norms with bias, linear weights stored [in, out]
+ * (Conv1D), fused qkv in blocks, tied.
+ */
 import type { Family } from './index.js';
-import { choice, flag, initializerRange, multiple, ParameterList, PLAIN_ACTIVATIONS, positive, refuse, refuseUnsupported, size, withDefaults } from './shared.js';
+import {
+  choice,
+  flag,
+  initializerRange,
+  multiple,
+  ParameterList,
+  PLAIN_ACTIVATIONS,
+  positive,
+  refuse,
+  refuseUnsupported,
+  size,
+  withDefaults,
+} from './shared.js';
 
 /** transformers takes its common names for these keys too, and writes its own. */
-const ALIASES = { hidden_size: 'n_embd', num_hidden_layers: 'n_layer', num_attention_heads: 'n_head', max_position_embeddings: 'n_positions' } as const;
+const ALIASES = {
+  hidden_size: 'n_embd',
+  num_hidden_layers: 'n_layer',
+  num_attention_heads: 'n_head',
+  max_position_embeddings: 'n_positions',
+} as const;
 
 export const gpt2: Family = {
   modelType: 'gpt2',
@@ -18,15 +38,24 @@ export const gpt2: Family = {
       delete renamed[alias];
     }
     const complete = withDefaults(renamed, {
-      activation_function: 'gelu_new', initializer_range: 0.02, layer_norm_epsilon: 1e-5, n_inner: 4 * size(renamed, 'n_embd'), n_positions: 1024,
-      scale_attn_by_inverse_layer_idx: false, scale_attn_weights: true, tie_word_embeddings: true,
+      activation_function: 'gelu_new',
+      initializer_range: 0.02,
+      layer_norm_epsilon: 1e-5,
+      n_inner: 4 * size(renamed, 'n_embd'),
+      n_positions: 1024,
+      scale_attn_by_inverse_layer_idx: false,
+      scale_attn_weights: true,
+      tie_word_embeddings: true,
     });
-    if (flag(complete, 'scale_attn_by_inverse_layer_idx')) refuse(complete, 'scale_attn_by_inverse_layer_idx', 'one attention scale serves all layers here');
+    if (flag(complete, 'scale_attn_by_inverse_layer_idx'))
+      refuse(complete, 'scale_attn_by_inverse_layer_idx', 'one attention scale serves all layers here');
     multiple(complete, 'n_embd', 'n_head');
     return complete;
   },
   spec(config) {
-    const [V, C, L, H, F, T] = ['vocab_size', 'n_embd', 'n_layer', 'n_head', 'n_inner', 'n_positions'].map((key) => size(config, key)) as [number, number, number, number, number, number];
+    const [V, C, L, H, F, T] = ['vocab_size', 'n_embd', 'n_layer', 'n_head', 'n_inner', 'n_positions'].map(
+      (key) => size(config, key),
+    ) as [number, number, number, number, number, number];
     const parameters = new ParameterList();
     parameters.at(-1, 'transformer.');
     parameters.add('embedding', 'wte.weight', V, C);
@@ -51,13 +80,28 @@ export const gpt2: Family = {
     parameters.add('final_norm_bias', 'transformer.ln_f.bias', C);
     parameters.addIf(!flag(config, 'tie_word_embeddings'), 'classifier', 'lm_head.weight', V, C);
     return {
-      vocabSize: V, hiddenSize: C, layers: L, heads: H, kvHeads: H, headDim: C / H, mlpSize: F, maxPositions: T,
-      norm: 'layer', normEps: positive(config, 'layer_norm_epsilon'), activation: choice(config, 'activation_function', PLAIN_ACTIVATIONS),
-      parallelResidual: false, fusedQkv: 'blocks', transposedLinears: true,
-      attentionScale: flag(config, 'scale_attn_weights') ? 1 / Math.sqrt(C / H) : 1, parameters: parameters.list,
+      vocabSize: V,
+      hiddenSize: C,
+      layers: L,
+      heads: H,
+      kvHeads: H,
+      headDim: C / H,
+      mlpSize: F,
+      maxPositions: T,
+      norm: 'layer',
+      normEps: positive(config, 'layer_norm_epsilon'),
+      activation: choice(config, 'activation_function', PLAIN_ACTIVATIONS),
+      parallelResidual: false,
+      fusedQkv: 'blocks',
+      transposedLinears: true,
+      attentionScale: flag(config, 'scale_attn_weights') ? 1 / Math.sqrt(C / H) : 1,
+      parameters: parameters.list,
     };
   },
   /** Projections back into the residual stream are smaller by √(2 layers), as in the paper. */
   initialStd: (parameter, config) =>
-    initializerRange(parameter, config) / (parameter.role === 'attention_out' || parameter.role === 'mlp_down' ? Math.sqrt(2 * size(config, 'n_layer')) : 1),
+    initializerRange(parameter, config) /
+    (parameter.role === 'attention_out' || parameter.role === 'mlp_down'
+      ? Math.sqrt(2 * size(config, 'n_layer'))
+      : 1),
 };

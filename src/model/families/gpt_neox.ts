@@ -1,9 +1,23 @@
 /**
- * GPT-NeoX (Black et al. 2022), the Pythia models: layer norms with bias, fused qkv head by head, rotary positions on a part of each head, a
- * plain MLP; attention and MLP side by side on one residual (x + attention(norm₁ x) + mlp(norm₂ x)) or one after the other.
+ * GPT-NeoX (Black et al. 2022), the Pythia models: layer norms with bias, fused qkv head by head, rotary
+ * positions on a part of each head, a plain MLP; attention and MLP side by side on one residual (x +
+ * attention(norm₁ x) + mlp(norm₂ x)) or one after the other.
  */
 import type { Family } from './index.js';
-import { choice, flag, initializerRange, multiple, ParameterList, PLAIN_ACTIVATIONS, positive, refuseSlidingWindow, refuseUnsupported, rotary, size, withDefaults } from './shared.js';
+import {
+  choice,
+  flag,
+  initializerRange,
+  multiple,
+  ParameterList,
+  PLAIN_ACTIVATIONS,
+  positive,
+  refuseSlidingWindow,
+  refuseUnsupported,
+  rotary,
+  size,
+  withDefaults,
+} from './shared.js';
 
 export const gptNeox: Family = {
   modelType: 'gpt_neox',
@@ -13,15 +27,26 @@ export const gptNeox: Family = {
   complete(config) {
     refuseUnsupported(config);
     const complete = withDefaults(config, {
-      attention_bias: true, hidden_act: 'gelu', initializer_range: 0.02, layer_norm_eps: 1e-5, max_position_embeddings: 2048,
-      tie_word_embeddings: false, use_parallel_residual: true,
+      attention_bias: true,
+      hidden_act: 'gelu',
+      initializer_range: 0.02,
+      layer_norm_eps: 1e-5,
+      max_position_embeddings: 2048,
+      tie_word_embeddings: false,
+      use_parallel_residual: true,
     });
     multiple(complete, 'hidden_size', 'num_attention_heads');
     refuseSlidingWindow(complete, size(complete, 'max_position_embeddings'));
     return complete;
   },
   spec(config) {
-    const [V, C, L, H, F] = ['vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size'].map((key) => size(config, key)) as [number, number, number, number, number];
+    const [V, C, L, H, F] = [
+      'vocab_size',
+      'hidden_size',
+      'num_hidden_layers',
+      'num_attention_heads',
+      'intermediate_size',
+    ].map((key) => size(config, key)) as [number, number, number, number, number];
     const D = C / H;
     const attentionBias = flag(config, 'attention_bias');
     const parameters = new ParameterList();
@@ -47,10 +72,22 @@ export const gptNeox: Family = {
     parameters.add('final_norm_bias', 'gpt_neox.final_layer_norm.bias', C);
     parameters.addIf(!flag(config, 'tie_word_embeddings'), 'classifier', 'embed_out.weight', V, C);
     return {
-      vocabSize: V, hiddenSize: C, layers: L, heads: H, kvHeads: H, headDim: D, mlpSize: F, maxPositions: size(config, 'max_position_embeddings'),
-      norm: 'layer', normEps: positive(config, 'layer_norm_eps'), activation: choice(config, 'hidden_act', PLAIN_ACTIVATIONS),
+      vocabSize: V,
+      hiddenSize: C,
+      layers: L,
+      heads: H,
+      kvHeads: H,
+      headDim: D,
+      mlpSize: F,
+      maxPositions: size(config, 'max_position_embeddings'),
+      norm: 'layer',
+      normEps: positive(config, 'layer_norm_eps'),
+      activation: choice(config, 'hidden_act', PLAIN_ACTIVATIONS),
       rotary: rotary(config, D, { theta: config['rotary_emb_base'], fraction: config['rotary_pct'] ?? 0.25 }),
-      parallelResidual: flag(config, 'use_parallel_residual'), fusedQkv: 'heads', transposedLinears: false, attentionScale: 1 / Math.sqrt(D),
+      parallelResidual: flag(config, 'use_parallel_residual'),
+      fusedQkv: 'heads',
+      transposedLinears: false,
+      attentionScale: 1 / Math.sqrt(D),
       parameters: parameters.list,
     };
   },

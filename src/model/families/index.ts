@@ -1,4 +1,7 @@
-/** Model families as data: each maps a Hugging Face config and tensor names to the engine's description. A new family is one file and one line here. */
+/**
+ * Model families as data: each maps a Hugging Face config and tensor names to the engine's description. A new
+ * family is one file and one line here.
+ */
 import { fail } from '../../errors.js';
 import { runJob } from '../../core/job.js';
 import type { ModelSpec, ParameterSpec } from '../../core/addon/contract.js';
@@ -17,9 +20,15 @@ export interface Family {
   readonly modelType: string;
   /** transformers' class, for config.json's `architectures`. */
   readonly architecture?: string;
-  /** What names of the headless model lack: 'transformer.' in GPT-2, whose published checkpoint begins with 'wte.weight'. */
+  /**
+   * What names of the headless model lack: 'transformer.' in GPT-2, whose published checkpoint begins with
+   * 'wte.weight'.
+   */
   readonly basePrefix?: string;
-  /** The config with defaults filled in; refuses values the engine does not implement (ERR_UNSUPPORTED, naming the key). */
+  /**
+   * The config with defaults filled in; refuses values the engine does not implement (ERR_UNSUPPORTED, naming
+   * the key).
+   */
   complete(config: HfConfig): HfConfig;
   spec(config: HfConfig): ModelSpec;
   /** What LoRA adapts unless told: peft's choice for the family. */
@@ -33,8 +42,13 @@ const families: readonly Family[] = [gpt, gpt2, gptNeox, llama, qwen2, qwen3];
 /** @throws ERR_UNSUPPORTED naming the model_type and the known ones. */
 export function familyOf(config: HfConfig): Family {
   const type = config['model_type'];
-  return families.find((family) => family.modelType === type)
-    ?? fail('ERR_UNSUPPORTED', `config.json: model_type ${JSON.stringify(type)} is not known; known are ${families.map((f) => f.modelType).join(', ')}`);
+  return (
+    families.find((family) => family.modelType === type) ??
+    fail(
+      'ERR_UNSUPPORTED',
+      `config.json: model_type ${JSON.stringify(type)} is not known; known are ${families.map((f) => f.modelType).join(', ')}`,
+    )
+  );
 }
 
 const isBias = (p: ParameterSpec) => /_bias$/.test(p.role);

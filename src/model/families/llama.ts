@@ -1,4 +1,7 @@
-/** Llama 1–3 and what shares its config (SmolLM, TinyLlama, …): optional biases, llama3 and linear rope scaling. */
+/**
+ * Llama 1–3 and what shares its config (SmolLM, TinyLlama, …): optional biases, llama3 and linear rope
+ * scaling.
+ */
 import type { Family } from './index.js';
 import { completeGatedDecoder, flag, gatedDecoder, initializerRange } from './shared.js';
 
@@ -7,10 +10,15 @@ export const llama: Family = {
   architecture: 'LlamaForCausalLM',
   basePrefix: 'model.',
   loraTargets: ['q_proj', 'v_proj'],
-  complete: (config) => completeGatedDecoder(config, { attention_bias: false, max_position_embeddings: 2048, mlp_bias: false }),
+  complete: (config) =>
+    completeGatedDecoder(config, { attention_bias: false, max_position_embeddings: 2048, mlp_bias: false }),
   spec(config) {
     const attentionBias = flag(config, 'attention_bias');
-    return gatedDecoder(config, { qkvBias: attentionBias, outBias: attentionBias, mlpBias: flag(config, 'mlp_bias') });
+    return gatedDecoder(config, {
+      qkvBias: attentionBias,
+      outBias: attentionBias,
+      mlpBias: flag(config, 'mlp_bias'),
+    });
   },
   initialStd: initializerRange,
 };

@@ -1,4 +1,7 @@
-/** Qwen2 and Qwen2.5 (Qwen team 2024): Llama with biases on q, k and v. Sliding windows are a switch that released models leave off. */
+/**
+ * Qwen2 and Qwen2.5 (Qwen team 2024): Llama with biases on q, k and v. Sliding windows are a switch that
+ * released models leave off.
+ */
 import type { Family } from './index.js';
 import { completeGatedDecoder, gatedDecoder, initializerRange } from './shared.js';
 
@@ -7,7 +10,8 @@ export const qwen2: Family = {
   architecture: 'Qwen2ForCausalLM',
   basePrefix: 'model.',
   loraTargets: ['q_proj', 'v_proj'],
-  complete: (config) => completeGatedDecoder(config, { max_position_embeddings: 32768, use_sliding_window: false }),
+  complete: (config) =>
+    completeGatedDecoder(config, { max_position_embeddings: 32768, use_sliding_window: false }),
   spec: (config) => gatedDecoder(config, { qkvBias: true }),
   initialStd: initializerRange,
 };

@@ -1,4 +1,7 @@
-/** Qwen3 (Qwen team 2025): Llama with RMS norms on each head's queries and keys before the rotation; heads are 128 wide unless told. */
+/**
+ * Qwen3 (Qwen team 2025): Llama with RMS norms on each head's queries and keys before the rotation; heads are
+ * 128 wide unless told.
+ */
 import type { Family } from './index.js';
 import { completeGatedDecoder, flag, gatedDecoder, initializerRange } from './shared.js';
 
@@ -7,7 +10,13 @@ export const qwen3: Family = {
   architecture: 'Qwen3ForCausalLM',
   basePrefix: 'model.',
   loraTargets: ['q_proj', 'v_proj'],
-  complete: (config) => completeGatedDecoder(config, { attention_bias: false, head_dim: 128, max_position_embeddings: 32768, use_sliding_window: false }),
+  complete: (config) =>
+    completeGatedDecoder(config, {
+      attention_bias: false,
+      head_dim: 128,
+      max_position_embeddings: 32768,
+      use_sliding_window: false,
+    }),
   spec(config) {
     const attentionBias = flag(config, 'attention_bias');
     return gatedDecoder(config, { qkvBias: attentionBias, outBias: attentionBias, qkNorm: true });

@@ -1,40 +1,53 @@
-/** What families have in common: reading configs key by key, refusing what changes the maths, rotary frequencies, the gated decoder. */
+/**
+ * What families have in common: reading configs key by key, refusing what changes the maths, rotary
+ * frequencies, the gated decoder.
+ */
 import { fail } from '../../errors.js';
 import type { ModelSpec, ParameterRole, ParameterSpec } from '../../core/addon/contract.js';
 import type { HfConfig } from './index.js';
 
-// ---- config values ---------------------------------------------------------------------------------------------------------
+// ---- config values ----------------------------------------------------------------------------------------
 
 const show = (value: unknown) => JSON.stringify(value) ?? 'nothing';
 
 export function size(config: HfConfig, key: string): number {
   const value = config[key];
-  if (!(Number.isSafeInteger(value) && (value as number) >= 1)) fail('ERR_INVALID_ARG', `config: ${key} must be a positive integer, got ${show(value)}`);
+  if (!(Number.isSafeInteger(value) && (value as number) >= 1))
+    fail('ERR_INVALID_ARG', `config: ${key} must be a positive integer, got ${show(value)}`);
   return value as number;
 }
 
 export function positive(config: HfConfig, key: string, of = key): number {
   const value = config[key];
-  if (!(typeof value === 'number' && Number.isFinite(value) && value > 0)) fail('ERR_INVALID_ARG', `config: ${of} must be a positive number, got ${show(value)}`);
+  if (!(typeof value === 'number' && Number.isFinite(value) && value > 0))
+    fail('ERR_INVALID_ARG', `config: ${of} must be a positive number, got ${show(value)}`);
   return value;
 }
 
 export function flag(config: HfConfig, key: string): boolean {
   const value = config[key];
-  if (typeof value !== 'boolean') fail('ERR_INVALID_ARG', `config: ${key} must be true or false, got ${show(value)}`);
+  if (typeof value !== 'boolean')
+    fail('ERR_INVALID_ARG', `config: ${key} must be true or false, got ${show(value)}`);
   return value;
 }
 
 export function choice<T>(config: HfConfig, key: string, known: Readonly<Record<string, T>>): T {
   const value = config[key];
   if (typeof value !== 'string' || !Object.hasOwn(known, value))
-    fail('ERR_UNSUPPORTED', `config: ${key} ${show(value)} is not supported for model_type ${show(config['model_type'])}; supported: ${Object.keys(known).join(', ')}`);
+    fail(
+      'ERR_UNSUPPORTED',
+      `config: ${key} ${show(value)} is not supported for model_type ${show(config['model_type'])}; supported: ${Object.keys(known).join(', ')}`,
+    );
   return known[value]!;
 }
 
 export function multiple(config: HfConfig, key: string, of: string): number {
   const quotient = size(config, key) / size(config, of);
-  if (!Number.isInteger(quotient)) fail('ERR_INVALID_ARG', `config: ${key} must be a multiple of ${of}, got ${size(config, key)} and ${size(config, of)}`);
+  if (!Number.isInteger(quotient))
+    fail(
+      'ERR_INVALID_ARG',
+      `config: ${key} must be a multiple of ${of}, got ${size(config, key)} and ${size(config, of)}`,
+    );
   return quotient;
 }
 
@@ -45,13 +58,16 @@ export function withDefaults(config: HfConfig, defaults: HfConfig): HfConfig {
   return complete;
 }
 
-// ---- refusals --------------------------------------------------------------------------------------------------------------
+// ---- refusals ---------------------------------------------------------------------------------------------
 
 export function refuse(config: HfConfig, key: string, why: string): never {
   return fail('ERR_UNSUPPORTED', `config: ${key} ${show(config[key])} is not supported: ${why}`);
 }
 
-/** Keys that change the maths whatever the family, with the one value (besides null, false, [] and {}) that does not. */
+/**
+ * Keys that change the maths whatever the family, with the one value (besides null, false, [] and {}) that
+ * does not.
+ */
 const CHANGES_THE_MATHS: Readonly<Record<string, readonly [neutral: unknown, why: string]>> = {
   quantization_config: [undefined, 'quantised weights; use the unquantised checkpoint'],
   compression_config: [undefined, 'compressed weights; use the uncompressed checkpoint'],
@@ -74,68 +90,116 @@ const CHANGES_THE_MATHS: Readonly<Record<string, readonly [neutral: unknown, why
   use_mrope: [undefined, 'multimodal rotary positions'],
 };
 
-/** @throws ERR_UNSUPPORTED naming the key, when the config asks for something that no family here computes. */
+/**
+ * @throws ERR_UNSUPPORTED naming the key, when the config asks for something that no family here computes.
+ */
 export function refuseUnsupported(config: HfConfig): void {
   for (const [key, [neutral, why]] of Object.entries(CHANGES_THE_MATHS)) {
     const value = config[key];
     const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0;
-    if (value !== undefined && value !== null && value !== false && value !== neutral && !empty) refuse(config, key, why);
+    if (value !== undefined && value !== null && value !== false && value !== neutral && !empty)
+      refuse(config, key, why);
   }
 }
 
 /** A window at least as long as the context changes nothing. */
 export function refuseSlidingWindow(config: HfConfig, maxPositions: number): void {
-  const { sliding_window: window, layer_types: types, use_sliding_window: used, max_window_layers: fullLayers, num_hidden_layers: layers } = config;
+  const {
+    sliding_window: window,
+    layer_types: types,
+    use_sliding_window: used,
+    max_window_layers: fullLayers,
+    num_hidden_layers: layers,
+  } = config;
   const long = typeof window === 'number' && window >= maxPositions;
   if (Array.isArray(types)) {
-    if (types.some((type) => type !== 'full_attention' && !(type === 'sliding_attention' && long))) refuse(config, 'layer_types', 'every layer attends to all earlier positions here');
+    if (types.some((type) => type !== 'full_attention' && !(type === 'sliding_attention' && long)))
+      refuse(config, 'layer_types', 'every layer attends to all earlier positions here');
     return;
   }
   const some = typeof fullLayers !== 'number' || fullLayers < (layers as number);
   if (typeof window === 'number' && !long && used !== false && some)
-    refuse(config, 'sliding_window', 'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to use the model within it');
+    refuse(
+      config,
+      'sliding_window',
+      'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to use the model within it',
+    );
 }
 
-// ---- rotary positions ------------------------------------------------------------------------------------------------------
+// ---- rotary positions -------------------------------------------------------------------------------------
 
 const ROPE_KEYS = [
-  'rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings',
+  'rope_type',
+  'type',
+  'rope_theta',
+  'partial_rotary_factor',
+  'factor',
+  'low_freq_factor',
+  'high_freq_factor',
+  'original_max_position_embeddings',
 ];
 
 /**
- * Inverse frequencies θ^(−2i/D) of the first D = headDim · fraction dimensions, from `rope_parameters` (transformers 5) or `rope_theta`
- * and `rope_scaling` (before). Types: default; linear (Chen et al. 2023): all divided by factor; llama3 (Llama 3.1): wavelengths
- * above original/low divided by factor, below original/high kept, between them interpolated in 1/wavelength.
+ * Inverse frequencies θ^(−2i/D) of the first D = headDim · fraction dimensions, from `rope_parameters`
+ * (transformers 5) or `rope_theta` and `rope_scaling` (before). Types: default; linear (Chen et al. 2023):
+ * all divided by factor; llama3 (Llama 3.1): wavelengths above original/low divided by factor, below
+ * original/high kept, between them interpolated in 1/wavelength.
  */
-export function rotary(config: HfConfig, headDim: number, { theta, fraction }: { readonly theta?: unknown; readonly fraction?: unknown } = {}): NonNullable<ModelSpec['rotary']> {
+export function rotary(
+  config: HfConfig,
+  headDim: number,
+  { theta, fraction }: { readonly theta?: unknown; readonly fraction?: unknown } = {},
+): NonNullable<ModelSpec['rotary']> {
   const source = config['rope_parameters'] ? 'rope_parameters' : 'rope_scaling';
   const given = config[source] ?? {};
-  if (typeof given !== 'object') fail('ERR_INVALID_ARG', `config: ${source} must be an object or null, got ${show(given)}`);
+  if (typeof given !== 'object')
+    fail('ERR_INVALID_ARG', `config: ${source} must be an object or null, got ${show(given)}`);
   const options: HfConfig = {
     ...given,
     rope_theta: (given as HfConfig)['rope_theta'] ?? theta ?? config['rope_theta'] ?? 10000,
-    partial_rotary_factor: (given as HfConfig)['partial_rotary_factor'] ?? fraction ?? config['partial_rotary_factor'] ?? 1,
-    original_max_position_embeddings: (given as HfConfig)['original_max_position_embeddings'] ?? config['original_max_position_embeddings'],
+    partial_rotary_factor:
+      (given as HfConfig)['partial_rotary_factor'] ?? fraction ?? config['partial_rotary_factor'] ?? 1,
+    original_max_position_embeddings:
+      (given as HfConfig)['original_max_position_embeddings'] ?? config['original_max_position_embeddings'],
   };
   const unknown = Object.keys(options).find((key) => !ROPE_KEYS.includes(key));
   const type = options['rope_type'] ?? options['type'] ?? 'default';
   if (typeof type !== 'string' || !['default', 'linear', 'llama3'].includes(type))
-    fail('ERR_UNSUPPORTED', `config: ${source}.rope_type ${show(type)} is not supported; supported: default, linear, llama3`);
-  if (unknown !== undefined) fail('ERR_UNSUPPORTED', `config: ${source}.${unknown} is not supported; known keys: ${ROPE_KEYS.join(', ')}`);
+    fail(
+      'ERR_UNSUPPORTED',
+      `config: ${source}.rope_type ${show(type)} is not supported; supported: default, linear, llama3`,
+    );
+  if (unknown !== undefined)
+    fail(
+      'ERR_UNSUPPORTED',
+      `config: ${source}.${unknown} is not supported; known keys: ${ROPE_KEYS.join(', ')}`,
+    );
   const value = (key: string) => positive(options, key, `${source}.${key}`);
 
   const base = positive(options, 'rope_theta');
   const rotated = Math.trunc(headDim * positive(options, 'partial_rotary_factor'));
   if (!(rotated >= 2 && rotated % 2 === 0 && rotated <= headDim))
-    fail('ERR_INVALID_ARG', `config: the rotated part of a head must be an even number of dimensions from 2 to ${headDim}, got ${rotated}`);
+    fail(
+      'ERR_INVALID_ARG',
+      `config: the rotated part of a head must be an even number of dimensions from 2 to ${headDim}, got ${rotated}`,
+    );
   const invFreq = Float64Array.from({ length: rotated / 2 }, (_, i) => base ** ((-2 * i) / rotated));
   if (type === 'linear') {
     const factor = value('factor');
     return { invFreq: invFreq.map((f) => f / factor), scale: 1 };
   }
   if (type === 'llama3') {
-    const [factor, low, high, original] = [value('factor'), value('low_freq_factor'), value('high_freq_factor'), value('original_max_position_embeddings')];
-    if (!(low < high)) fail('ERR_INVALID_ARG', `config: ${source}.low_freq_factor must be less than high_freq_factor, got ${low} and ${high}`);
+    const [factor, low, high, original] = [
+      value('factor'),
+      value('low_freq_factor'),
+      value('high_freq_factor'),
+      value('original_max_position_embeddings'),
+    ];
+    if (!(low < high))
+      fail(
+        'ERR_INVALID_ARG',
+        `config: ${source}.low_freq_factor must be less than high_freq_factor, got ${low} and ${high}`,
+      );
     const scaled = (f: number) => {
       const turns = (original * f) / (2 * Math.PI);
       if (turns < low) return f / factor;
@@ -148,7 +212,7 @@ export function rotary(config: HfConfig, headDim: number, { theta, fraction }: {
   return { invFreq, scale: 1 };
 }
 
-// ---- parameters ------------------------------------------------------------------------------------------------------------
+// ---- parameters -------------------------------------------------------------------------------------------
 
 /** Collects a model's parameters; names begin with the prefix set by at(). */
 export class ParameterList {
@@ -169,7 +233,12 @@ export class ParameterList {
   }
 }
 
-const GATED_DEFAULTS = { hidden_act: 'silu', initializer_range: 0.02, rms_norm_eps: 1e-6, tie_word_embeddings: false };
+const GATED_DEFAULTS = {
+  hidden_act: 'silu',
+  initializer_range: 0.02,
+  rms_norm_eps: 1e-6,
+  tie_word_embeddings: false,
+};
 
 /** Config of the Llama line with its defaults; `defaults` are the family's own. */
 export function completeGatedDecoder(config: HfConfig, defaults: HfConfig): HfConfig {
@@ -187,15 +256,27 @@ export function completeGatedDecoder(config: HfConfig, defaults: HfConfig): HfCo
 }
 
 /**
- * The Llama line (Touvron et al. 2023): RMS norms, rotary positions, grouped queries, SiLU-gated MLP. The weights of q, k, v lie next to
- * each other, and so do their biases, and gate and up: the engine multiplies them as one matrix.
+ * The Llama line (Touvron et al. 2023): RMS norms, rotary positions, grouped queries, SiLU-gated MLP. The
+ * weights of q, k, v lie next to each other, and so do their biases, and gate and up: the engine multiplies
+ * them as one matrix.
  */
 export function gatedDecoder(
   config: HfConfig,
-  { qkvBias = false, outBias = false, mlpBias = false, qkNorm = false }: { qkvBias?: boolean; outBias?: boolean; mlpBias?: boolean; qkNorm?: boolean },
+  {
+    qkvBias = false,
+    outBias = false,
+    mlpBias = false,
+    qkNorm = false,
+  }: { qkvBias?: boolean; outBias?: boolean; mlpBias?: boolean; qkNorm?: boolean },
 ): ModelSpec {
   const [V, C, L, H, K, D, F] = [
-    'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'num_key_value_heads', 'head_dim', 'intermediate_size',
+    'vocab_size',
+    'hidden_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'num_key_value_heads',
+    'head_dim',
+    'intermediate_size',
   ].map((key) => size(config, key)) as [number, number, number, number, number, number, number];
   const parameters = new ParameterList();
   parameters.at(-1, 'model.');
@@ -225,16 +306,34 @@ export function gatedDecoder(
   parameters.add('final_norm', 'model.norm.weight', C);
   parameters.addIf(!flag(config, 'tie_word_embeddings'), 'classifier', 'lm_head.weight', V, C);
   return {
-    vocabSize: V, hiddenSize: C, layers: L, heads: H, kvHeads: K, headDim: D, mlpSize: F, maxPositions: size(config, 'max_position_embeddings'),
-    norm: 'rms', normEps: positive(config, 'rms_norm_eps'), activation: choice(config, 'hidden_act', { silu: 'silu_gate' } as const),
-    rotary: rotary(config, D), parallelResidual: false, transposedLinears: false, attentionScale: 1 / Math.sqrt(D), parameters: parameters.list,
+    vocabSize: V,
+    hiddenSize: C,
+    layers: L,
+    heads: H,
+    kvHeads: K,
+    headDim: D,
+    mlpSize: F,
+    maxPositions: size(config, 'max_position_embeddings'),
+    norm: 'rms',
+    normEps: positive(config, 'rms_norm_eps'),
+    activation: choice(config, 'hidden_act', { silu: 'silu_gate' } as const),
+    rotary: rotary(config, D),
+    parallelResidual: false,
+    transposedLinears: false,
+    attentionScale: 1 / Math.sqrt(D),
+    parameters: parameters.list,
   };
 }
 
 /** transformers' initialisation: one standard deviation for every matrix. */
-export const initializerRange = (_parameter: ParameterSpec, config: HfConfig): number => positive(config, 'initializer_range');
+export const initializerRange = (_parameter: ParameterSpec, config: HfConfig): number =>
+  positive(config, 'initializer_range');
 
 /** Hugging Face's names of the two GELUs: exact, and the tanh approximation under four names. */
 export const PLAIN_ACTIVATIONS = {
-  gelu: 'gelu', gelu_new: 'gelu_new', gelu_fast: 'gelu_new', gelu_pytorch_tanh: 'gelu_new', relu: 'relu',
+  gelu: 'gelu',
+  gelu_new: 'gelu_new',
+  gelu_fast: 'gelu_new',
+  gelu_pytorch_tanh: 'gelu_new',
+  relu: 'relu',
 } as const;

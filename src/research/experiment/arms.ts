@@ -10,8 +10,28 @@ import type { Sample } from '../../model/batch.js';
 import { Model } from '../../model/model.js';
 import type { EvaluationRecord } from '../../report/index.js';
 import { latestCheckpoint } from '../../rl/run/checkpoint.js';
-import { CFRLTrainer, GRPOTrainer, type RewardFunc, type RewardInput, type SFTRow, SFTTrainer, type StepMetrics } from '../../rl/index.js';
-import { type Addition, correctDemonstration, decode, demonstrate, encode, MAX_RESPONSE_TOKENS, NOISY_ADDER_MODEL, PROMPT_TOKENS, promptText, reward, splitAdditions } from '../tasks/noisyAdder.js';
+import {
+  CFRLTrainer,
+  GRPOTrainer,
+  type RewardFunc,
+  type RewardInput,
+  type SFTRow,
+  SFTTrainer,
+  type StepMetrics,
+} from '../../rl/index.js';
+import {
+  type Addition,
+  correctDemonstration,
+  decode,
+  demonstrate,
+  encode,
+  MAX_RESPONSE_TOKENS,
+  NOISY_ADDER_MODEL,
+  PROMPT_TOKENS,
+  promptText,
+  reward,
+  splitAdditions,
+} from '../tasks/noisyAdder.js';
 import { type Dynamics, measureDynamics } from './dynamics.js';
 import { readJson, writeJson } from './jsonFiles.js';
 import type { ArmPlan, Plan } from './experimentPlan.js';
@@ -57,18 +77,29 @@ type Trainer = Recordable & { dispose(): void };
 const RECORDED_SAMPLES = 64;
 
 const prompt = (pair: Addition) => encode(promptText(pair));
-const evaluationsFile = (out: string, seed: number, arm: string) => join(out, `seed-${seed}`, arm, 'evaluations.json');
+const evaluationsFile = (out: string, seed: number, arm: string) =>
+  join(out, `seed-${seed}`, arm, 'evaluations.json');
 
-export const readRecords = (out: string, seed: number, arm: string): readonly MarkRecord[] => readJson<MarkRecord[]>(evaluationsFile(out, seed, arm)) ?? [];
+export const readRecords = (out: string, seed: number, arm: string): readonly MarkRecord[] =>
+  readJson<MarkRecord[]>(evaluationsFile(out, seed, arm)) ?? [];
 
 export const adderReward: RewardFunc = Object.assign(
   ({ completionIds, pair }: RewardInput) => completionIds.map((ids, i) => reward(pair[i], decode(ids))),
   { rewardName: 'sum' },
 );
 
-/** Supervised on fresh demonstrations of the training pairs; response tokens only. Loaded when an earlier run left it. */
-export async function baseModel({ context, plan, baseDirectory, signal, onPhase }: RunOptions, seed: number): Promise<Model> {
-  const key = createHash('sha256').update(JSON.stringify([plan.variant, plan.sft, NOISY_ADDER_MODEL, seed])).digest('hex').slice(0, 10);
+/**
+ * Supervised on fresh demonstrations of the training pairs; response tokens only. Loaded when an earlier run
+ * left it.
+ */
+export async function baseModel(
+  { context, plan, baseDirectory, signal, onPhase }: RunOptions,
+  seed: number,
+): Promise<Model> {
+  const key = createHash('sha256')
+    .update(JSON.stringify([plan.variant, plan.sft, NOISY_ADDER_MODEL, seed]))
+    .digest('hex')
+    .slice(0, 10);
   const directory = join(baseDirectory, `${plan.variant}-seed${seed}-${key}`);
   const saved = join(directory, 'model');
   if (existsSync(saved)) return Model.fromPretrained(saved, { context });
@@ -83,24 +114,50 @@ export async function baseModel({ context, plan, baseDirectory, signal, onPhase 
     config: { ...plan.sft, seed, outputDir: join(directory, 'training'), overwriteOutputDir: true },
   });
   const total = plan.sft.maxSteps!;
-  for await (const metrics of trainer.steps({ signal, resumeFrom: await latestCheckpoint(join(directory, 'training')) })) onPhase?.(`seed ${seed} · base model`, metrics.step, total, metrics);
+  for await (const metrics of trainer.steps({
+    signal,
+    resumeFrom: await latestCheckpoint(join(directory, 'training')),
+  }))
+    onPhase?.(`seed ${seed} · base model`, metrics.step, total, metrics);
   trainer.dispose();
   await model.savePretrained(saved);
   rmSync(join(directory, 'training'), { recursive: true, force: true });
   return model;
 }
 
-async function evaluateModel({ plan: { scale } }: RunOptions, model: Model, heldOut: readonly Addition[], seed: number, fixed?: readonly Sample[]) {
+async function evaluateModel(
+  { plan: { scale } }: RunOptions,
+  model: Model,
+  heldOut: readonly Addition[],
+  seed: number,
+  fixed?: readonly Sample[],
+) {
   const pairs = heldOut.slice(0, scale.prompts);
   return evaluate(model, {
-    prompts: pairs.map(prompt), reward: (i, { completionIds }) => reward(pairs[i]!, decode(completionIds)), maxNewTokens: MAX_RESPONSE_TOKENS, samples: scale.samples, seed,
+    prompts: pairs.map(prompt),
+    reward: (i, { completionIds }) => reward(pairs[i]!, decode(completionIds)),
+    maxNewTokens: MAX_RESPONSE_TOKENS,
+    samples: scale.samples,
+    seed,
     ...(fixed ? { fixed } : {}),
   });
 }
 
-const dynamicsOf = async ({ plan }: RunOptions, model: Model, state: SeedState): Promise<{ dynamics?: Dynamics }> => (!plan.dynamics ? {} : {
-  dynamics: await measureDynamics(state.base, model, { fixed: state.fixed, prompts: state.train.slice(0, plan.scale.prompts / 4).map(prompt), reward: (i, text) => reward(state.train[i]!, text), seed: state.seed }),
-});
+const dynamicsOf = async (
+  { plan }: RunOptions,
+  model: Model,
+  state: SeedState,
+): Promise<{ dynamics?: Dynamics }> =>
+  !plan.dynamics
+    ? {}
+    : {
+        dynamics: await measureDynamics(state.base, model, {
+          fixed: state.fixed,
+          prompts: state.train.slice(0, plan.scale.prompts / 4).map(prompt),
+          reward: (i, text) => reward(state.train[i]!, text),
+          seed: state.seed,
+        }),
+      };
 
 /** Evaluates the base model, whose samples the arms are measured on. */
 export async function openSeed(options: RunOptions, seed: number): Promise<SeedState> {
@@ -111,7 +168,17 @@ export async function openSeed(options: RunOptions, seed: number): Promise<SeedS
   if (readRecords(options.out, seed, 'base').length === 0) {
     // On the base model's own samples the two sets of prefixes are the same.
     const both: Evaluation = { ...evaluation, fixed: evaluation.onPolicy };
-    writeJson(evaluationsFile(options.out, seed, 'base'), [{ row: 'base', arm: 'base', seed, step: 0, ...both, cost: { steps: 0, tokens: 0, seconds: 0 }, ...(await dynamicsOf(options, base, state)) }]);
+    writeJson(evaluationsFile(options.out, seed, 'base'), [
+      {
+        row: 'base',
+        arm: 'base',
+        seed,
+        step: 0,
+        ...both,
+        cost: { steps: 0, tokens: 0, seconds: 0 },
+        ...(await dynamicsOf(options, base, state)),
+      },
+    ]);
   }
   return state;
 }
@@ -122,7 +189,11 @@ const classifierName = (model: Model): string => model.parameters((p) => p.role 
 async function startOf(arm: ArmPlan, { base, seed }: SeedState): Promise<Model> {
   const model = await base.clone();
   const name = classifierName(model);
-  if (arm.trainer === 'none') await model.setParameter(name, (await model.getParameter(name)).map((w) => w * arm.scaleClassifier));
+  if (arm.trainer === 'none')
+    await model.setParameter(
+      name,
+      (await model.getParameter(name)).map((w) => w * arm.scaleClassifier),
+    );
   if (arm.trainer === 'sft' && arm.freshClassifier) {
     using fresh = await Model.fromConfig(NOISY_ADDER_MODEL, { context: base.context, seed: seed + 1000 });
     await model.setParameter(name, await fresh.getParameter(name));
@@ -130,7 +201,13 @@ async function startOf(arm: ArmPlan, { base, seed }: SeedState): Promise<Model> 
   return model;
 }
 
-function trainerOf(arm: Exclude<ArmPlan, { trainer: 'none' }>, variant: Plan['variant'], model: Model, { seed, train }: SeedState, outputDir: string): Trainer {
+function trainerOf(
+  arm: Exclude<ArmPlan, { trainer: 'none' }>,
+  variant: Plan['variant'],
+  model: Model,
+  { seed, train }: SeedState,
+  outputDir: string,
+): Trainer {
   // Runs go on from their last checkpoint; what was written before the first one is not wanted.
   const place = { seed, outputDir, overwriteOutputDir: true };
   if (arm.trainer === 'sft') {
@@ -143,13 +220,19 @@ function trainerOf(arm: Exclude<ArmPlan, { trainer: 'none' }>, variant: Plan['va
       config: { ...arm.config, ...place },
     });
   }
-  const common = { model, rewardFuncs: [adderReward], trainDataset: train.map((pair) => ({ prompt: prompt(pair), pair })) };
+  const common = {
+    model,
+    rewardFuncs: [adderReward],
+    trainDataset: train.map((pair) => ({ prompt: prompt(pair), pair })),
+  };
   return arm.trainer === 'cfrl'
     ? new CFRLTrainer({ ...common, config: { ...arm.config, ...place } })
     : new GRPOTrainer({ ...common, config: { ...arm.config, ...place } });
 }
 
-/** Processor seconds of each step, on disk so that a resumed arm has them all; a step made twice counts once. */
+/**
+ * Processor seconds of each step, on disk so that a resumed arm has them all; a step made twice counts once.
+ */
 class Clock {
   readonly #file: string;
   readonly #steps = new Map<number, number>();
@@ -157,7 +240,9 @@ class Clock {
   constructor(directory: string) {
     this.#file = join(directory, 'clock.jsonl');
     if (!existsSync(this.#file)) return;
-    for (const line of readFileSync(this.#file, 'utf8').split('\n').filter((text) => text.endsWith(']'))) {
+    for (const line of readFileSync(this.#file, 'utf8')
+      .split('\n')
+      .filter((text) => text.endsWith(']'))) {
       const [step, seconds] = JSON.parse(line) as [number, number];
       this.#steps.set(step, seconds);
     }
@@ -176,12 +261,17 @@ class Clock {
 }
 
 /** The trainer's steps, watched where the plan says so. */
-async function* watchedSteps({ plan, signal }: RunOptions, trainer: Trainer, { base, fixed }: SeedState): AsyncGenerator<StepMetrics, void, undefined> {
+async function* watchedSteps(
+  { plan, signal }: RunOptions,
+  trainer: Trainer,
+  { base, fixed }: SeedState,
+): AsyncGenerator<StepMetrics, void, undefined> {
   const go = { signal, resumeFrom: await latestCheckpoint(trainer.config.outputDir!) };
   if (!plan.record) return yield* trainer.steps(go);
   const every = Math.max(1, Math.floor(fixed.length / RECORDED_SAMPLES));
   const probes = fixed.filter((_, i) => i % every === 0).slice(0, RECORDED_SAMPLES);
-  for await (const { metrics } of record(trainer, { every: plan.record, probes, origin: base, ...go })) if (metrics) yield metrics;
+  for await (const { metrics } of record(trainer, { every: plan.record, probes, origin: base, ...go }))
+    if (metrics) yield metrics;
 }
 
 /** Trains one arm to its last mark, evaluating at every one. */
@@ -190,7 +280,8 @@ export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState
   const { out, plan } = options;
   const directory = join(out, `seed-${seed}`, arm.id);
   const last = arm.marks.at(-1)!.step;
-  const missing = () => arm.marks.filter(({ step }) => !readRecords(out, seed, arm.id).some((r) => r.step === step));
+  const missing = () =>
+    arm.marks.filter(({ step }) => !readRecords(out, seed, arm.id).some((r) => r.step === step));
   if (missing().length === 0) return;
 
   mkdirSync(directory, { recursive: true });
@@ -202,7 +293,15 @@ export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState
       const mark = missing().find((m) => m.step === step);
       if (!mark) return;
       const { evaluation } = await evaluateModel(options, model, state.heldOut, seed, state.fixed);
-      const record: MarkRecord = { row: mark.row, arm: arm.id, seed, step, ...evaluation, cost: { steps: step, tokens, seconds: clock.until(step) }, ...(await dynamicsOf(options, model, state)) };
+      const record: MarkRecord = {
+        row: mark.row,
+        arm: arm.id,
+        seed,
+        step,
+        ...evaluation,
+        cost: { steps: step, tokens, seconds: clock.until(step) },
+        ...(await dynamicsOf(options, model, state)),
+      };
       writeJson(evaluationsFile(out, seed, arm.id), [...readRecords(out, seed, arm.id), record]);
     };
     if (arm.trainer !== 'none') {
@@ -210,7 +309,10 @@ export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState
       clock.start();
       for await (const metrics of watchedSteps(options, trainer, state)) {
         clock.stop(metrics.step);
-        if (arm.trainer !== 'sft') tokens = (metrics['num_tokens'] as number) - metrics.step * arm.config.perDeviceTrainBatchSize! * PROMPT_TOKENS;
+        if (arm.trainer !== 'sft')
+          tokens =
+            (metrics['num_tokens'] as number) -
+            metrics.step * arm.config.perDeviceTrainBatchSize! * PROMPT_TOKENS;
         options.onPhase?.(`seed ${seed} · ${arm.label}`, metrics.step, last, metrics);
         await evaluateAt(metrics.step);
         if (metrics.step === last) break;
@@ -224,7 +326,8 @@ export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState
     model.dispose();
   }
   if (missing().length === 0) return;
-  // Stopped hard between a checkpoint and its evaluation: those weights are gone, so the arm is trained again.
+  // Stopped hard between a checkpoint and its evaluation: those weights are gone, so the arm is trained
+  // again.
   rmSync(directory, { recursive: true });
   return runArm(options, arm, state);
 }

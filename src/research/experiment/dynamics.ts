@@ -1,6 +1,7 @@
 /**
- * What the paper's claims are judged by, measured on a model at a mark: how its features and classifier look and moved, and what one
- * plain policy-gradient step would do through each component. The rollout is fresh; probes and states are the base model's own samples.
+ * What the paper's claims are judged by, measured on a model at a mark: how its features and classifier look
+ * and moved, and what one plain policy-gradient step would do through each component. The rollout is fresh;
+ * probes and states are the base model's own samples.
  */
 import { classifierNorm } from '../../analysis/classifier.js';
 import { type AdvantageSample, type ChangeOf, explainStep } from '../../analysis/explain.js';
@@ -30,8 +31,18 @@ export interface Dynamics {
   /** ‖Φ − Φ₀‖ / ‖Φ₀‖ and mean cosine with the base model's features at the same states. */
   readonly featureDrift: number;
   readonly featureCosine: number;
-  /** ⟨φ, φ′⟩ of different samples: mean cosine and share > 0; at all states, prompts against prompts, equal positions. */
-  readonly cosine: { readonly all: number; readonly allPositive: number; readonly prompts: number; readonly promptsPositive: number; readonly samePosition: number; readonly samePositionPositive: number };
+  /**
+   * ⟨φ, φ′⟩ of different samples: mean cosine and share > 0; at all states, prompts against prompts, equal
+   * positions.
+   */
+  readonly cosine: {
+    readonly all: number;
+    readonly allPositive: number;
+    readonly prompts: number;
+    readonly promptsPositive: number;
+    readonly samePosition: number;
+    readonly samePositionPositive: number;
+  };
   /** ‖∂J/∂W‖² and ‖∂J/∂θ_φ‖²: how fast plain ascent raises the objective through each component. */
   readonly growth: ComponentRates;
   readonly ascent: StepRates;
@@ -53,50 +64,101 @@ const ADAM_RATE = 1e-5;
 
 /** GRPO's advantages of a fresh rollout. */
 async function rollout(model: Model, { prompts, reward, seed }: Setting): Promise<AdvantageSample[]> {
-  const completions = await model.generate(prompts, { maxNewTokens: MAX_RESPONSE_TOKENS, numReturnSequences: GROUP, seed: seed + 7000, stop: [EOS] });
-  const rewards = completions.map(({ completionIds }, i) => reward(Math.floor(i / GROUP), decode(completionIds)));
+  const completions = await model.generate(prompts, {
+    maxNewTokens: MAX_RESPONSE_TOKENS,
+    numReturnSequences: GROUP,
+    seed: seed + 7000,
+    stop: [EOS],
+  });
+  const rewards = completions.map(({ completionIds }, i) =>
+    reward(Math.floor(i / GROUP), decode(completionIds)),
+  );
   return completions.map(({ inputIds, completionIds }, i) => {
     const first = i - (i % GROUP);
     const group = rewards.slice(first, first + GROUP);
-    return { inputIds, scoreFrom: inputIds.length - completionIds.length, advantage: (rewards[i]! - mean(group)) / (standardDeviation(group) + 1e-4) };
+    return {
+      inputIds,
+      scoreFrom: inputIds.length - completionIds.length,
+      advantage: (rewards[i]! - mean(group)) / (standardDeviation(group) + 1e-4),
+    };
   });
 }
 
 async function growthOf(model: Model, batch: readonly AdvantageSample[]): Promise<ComponentRates> {
   await model.zeroGradients();
-  await model.accumulateGradients(batch, { loss: 'coefficients', coefficients: Float32Array.from(batch.flatMap((s) => new Array<number>(s.inputIds.length - s.scoreFrom).fill(s.advantage / batch.length))) });
+  await model.accumulateGradients(batch, {
+    loss: 'coefficients',
+    coefficients: Float32Array.from(
+      batch.flatMap((s) =>
+        new Array<number>(s.inputIds.length - s.scoreFrom).fill(s.advantage / batch.length),
+      ),
+    ),
+  });
   let [representation, gradient] = [0, 0];
   for (const { name, role } of model.parameters()) {
-    const squares = (await model.getGradient(name) as Float32Array).reduce((sum, g) => sum + g * g, 0);
+    const squares = ((await model.getGradient(name)) as Float32Array).reduce((sum, g) => sum + g * g, 0);
     if (role === 'classifier') representation += squares;
     else gradient += squares;
   }
   return { representation, gradient };
 }
 
-async function ratesOf(model: Model, batch: readonly AdvantageSample[], probes: readonly (readonly number[])[], update: 'gradient' | 'adam', learningRate: number): Promise<StepRates> {
-  const { probes: each, entropy, maxProb, relativeError } = await explainStep(model, batch, probes, { learningRate, update });
-  const rates = ({ representation, gradient }: ChangeOf): ComponentRates => ({ representation: representation / learningRate, gradient: gradient / learningRate });
-  const share = (component: keyof ComponentRates) => mean(each.map((p) => (p.maxProb[component] > 0 ? 1 : 0)));
-  return { entropy: rates(entropy), maxProb: rates(maxProb), raised: { representation: share('representation'), gradient: share('gradient') }, relativeError };
+async function ratesOf(
+  model: Model,
+  batch: readonly AdvantageSample[],
+  probes: readonly (readonly number[])[],
+  update: 'gradient' | 'adam',
+  learningRate: number,
+): Promise<StepRates> {
+  const {
+    probes: each,
+    entropy,
+    maxProb,
+    relativeError,
+  } = await explainStep(model, batch, probes, { learningRate, update });
+  const rates = ({ representation, gradient }: ChangeOf): ComponentRates => ({
+    representation: representation / learningRate,
+    gradient: gradient / learningRate,
+  });
+  const share = (component: keyof ComponentRates) =>
+    mean(each.map((p) => (p.maxProb[component] > 0 ? 1 : 0)));
+  return {
+    entropy: rates(entropy),
+    maxProb: rates(maxProb),
+    raised: { representation: share('representation'), gradient: share('gradient') },
+    relativeError,
+  };
 }
 
 export async function measureDynamics(base: Model, model: Model, setting: Setting): Promise<Dynamics> {
   const every = Math.max(1, Math.floor(setting.fixed.length / PROBES));
   const samples = setting.fixed.filter((_, i) => i % every === 0).slice(0, PROBES);
-  const probes = samples.map(({ inputIds, scoreFrom }, i) => inputIds.slice(0, scoreFrom + (i % (inputIds.length - scoreFrom))));
-  // A stage may train the classifier only; what a step would do is asked of all parameters. A copy has them all trainable.
+  const probes = samples.map(({ inputIds, scoreFrom }, i) =>
+    inputIds.slice(0, scoreFrom + (i % (inputIds.length - scoreFrom))),
+  );
+  // A stage may train the classifier only; what a step would do is asked of all parameters. A copy has them
+  // all trainable.
   using whole = await model.clone();
   const batch = await rollout(model, setting);
   const norm = await classifierNorm(model, base);
   const drift = await featureDrift(base, model, samples);
   const { across, prompts, byPosition } = await featureSimilarity(model, samples);
   const pairs = byPosition.reduce((sum, p) => sum + p.pairs, 0);
-  const same = (key: 'meanCosine' | 'positive') => byPosition.reduce((sum, p) => sum + (p.pairs > 0 ? p[key] * p.pairs : 0), 0) / pairs;
+  const same = (key: 'meanCosine' | 'positive') =>
+    byPosition.reduce((sum, p) => sum + (p.pairs > 0 ? p[key] * p.pairs : 0), 0) / pairs;
   return {
-    classifierNorm: norm.frobenius, classifierMoved: norm.relativeMoved!,
-    featureDrift: drift.relative, featureCosine: drift.meanCosine,
-    cosine: { all: across.meanCosine, allPositive: across.positive, prompts: prompts.meanCosine, promptsPositive: prompts.positive, samePosition: same('meanCosine'), samePositionPositive: same('positive') },
+    classifierNorm: norm.frobenius,
+    classifierMoved: norm.relativeMoved!,
+    featureDrift: drift.relative,
+    featureCosine: drift.meanCosine,
+    cosine: {
+      all: across.meanCosine,
+      allPositive: across.positive,
+      prompts: prompts.meanCosine,
+      promptsPositive: prompts.positive,
+      samePosition: same('meanCosine'),
+      samePositionPositive: same('positive'),
+    },
     growth: await growthOf(whole, batch),
     ascent: await ratesOf(whole, batch, probes, 'gradient', ASCENT_RATE),
     adam: await ratesOf(whole, batch, probes, 'adam', ADAM_RATE),

@@ -10,10 +10,15 @@ export function writeAtomically(file: string, text: string): void {
     writeFileSync(`${file}.partial`, text);
     renameSync(`${file}.partial`, file);
   } catch (error) {
-    throw codedError('ERR_IO', `experiment: ${file} could not be written: ${(error as Error).message}; choose another --out`, error);
+    throw codedError(
+      'ERR_IO',
+      `experiment: ${file} could not be written: ${(error as Error).message}; choose another --out`,
+      error,
+    );
   }
 }
-export const writeJson = (file: string, value: unknown): void => writeAtomically(file, `${JSON.stringify(value, null, 2)}\n`);
+export const writeJson = (file: string, value: unknown): void =>
+  writeAtomically(file, `${JSON.stringify(value, null, 2)}\n`);
 
 export const readJson = <T>(file: string): T | undefined => {
   try {

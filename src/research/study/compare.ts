@@ -25,7 +25,9 @@ export class Results {
     this.seeds = seeds;
   }
   at(arm: string, seed: number, step?: number): MarkRecord | undefined {
-    return this.#records.findLast((r) => r.arm === arm && r.seed === seed && (step === undefined || r.step === step));
+    return this.#records.findLast(
+      (r) => r.arm === arm && r.seed === seed && (step === undefined || r.step === step),
+    );
   }
   /** One number per seed, NaN where the study has not come yet; `step` undefined = the arm's end. */
   of(arm: string, step: number | undefined, value: (record: MarkRecord) => number): number[] {
@@ -34,9 +36,14 @@ export class Results {
       return record ? value(record) : NaN;
     });
   }
-  /** Standard RL's pass@1 where its cost reaches `budget`, between its marks on a straight line; NaN beyond the last one. */
+  /**
+   * Standard RL's pass@1 where its cost reaches `budget`, between its marks on a straight line; NaN beyond
+   * the last one.
+   */
   standardAt(seed: number, cost: 'tokens' | 'seconds', budget: number): number {
-    const marks = this.#records.filter((r) => (r.arm === 'standard' || r.arm === 'base') && r.seed === seed).sort((a, b) => a.step - b.step);
+    const marks = this.#records
+      .filter((r) => (r.arm === 'standard' || r.arm === 'base') && r.seed === seed)
+      .sort((a, b) => a.step - b.step);
     const after = marks.findIndex((r) => r.cost[cost] >= budget);
     if (after < 0) return NaN;
     if (after === 0) return marks[0]!.passAt1;
@@ -52,19 +59,31 @@ export function comparisonsOf(results: Results): Comparison[] {
   const { plan } = results.run;
   const { fullSteps, classifierSteps } = plan.scale;
   const total = fullSteps + classifierSteps;
-  return plan.arms.filter((arm) => arm.id !== 'standard' && arm.trainer !== 'none').map(({ id, label, trainer }): Comparison => {
-    const end = results.of(id, undefined, passAt1);
-    const budgeted = (cost: 'tokens' | 'seconds') => minus(end, results.seeds.map((seed) => {
-      const record = results.at(id, seed);
-      return record ? results.standardAt(seed, cost, record.cost[cost]) : NaN;
-    }));
-    const full = minus(trainer === 'cfrl' ? end : results.of(id, fullSteps, passAt1), results.of('standard', fullSteps, passAt1));
-    return {
-      arm: id, label,
-      gains: {
-        'full steps': interval(full), 'total steps': interval(minus(end, results.of('standard', total, passAt1))),
-        'sampled tokens': interval(budgeted('tokens')), 'wall time': interval(budgeted('seconds')),
-      },
-    };
-  });
+  return plan.arms
+    .filter((arm) => arm.id !== 'standard' && arm.trainer !== 'none')
+    .map(({ id, label, trainer }): Comparison => {
+      const end = results.of(id, undefined, passAt1);
+      const budgeted = (cost: 'tokens' | 'seconds') =>
+        minus(
+          end,
+          results.seeds.map((seed) => {
+            const record = results.at(id, seed);
+            return record ? results.standardAt(seed, cost, record.cost[cost]) : NaN;
+          }),
+        );
+      const full = minus(
+        trainer === 'cfrl' ? end : results.of(id, fullSteps, passAt1),
+        results.of('standard', fullSteps, passAt1),
+      );
+      return {
+        arm: id,
+        label,
+        gains: {
+          'full steps': interval(full),
+          'total steps': interval(minus(end, results.of('standard', total, passAt1))),
+          'sampled tokens': interval(budgeted('tokens')),
+          'wall time': interval(budgeted('seconds')),
+        },
+      };
+    });
 }

@@ -1,6 +1,6 @@
 /**
- * The study carried out: every run on every seed, one seed after the other, so that whatever is finished is balanced. Resumable. Runs of one task
- * share their base models, <out>/base-models.
+ * The study carried out: every run on every seed, one seed after the other, so that whatever is finished is
+ * balanced. Resumable. Runs of one task share their base models, <out>/base-models.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,16 +24,31 @@ export async function runStudy(options: StudyOptions): Promise<Claim[]> {
   const { out, seeds, size } = options;
   const runs = studyRuns(size);
   const baseDirectory = join(out, 'base-models');
-  const each = runs.map((run): RunOptions => ({ ...options, plan: run.plan, out: join(out, run.id), baseDirectory }));
+  const each = runs.map(
+    (run): RunOptions => ({ ...options, plan: run.plan, out: join(out, run.id), baseDirectory }),
+  );
   if (options.fresh) rmSync(baseDirectory, { recursive: true, force: true });
   each.forEach(claimDirectory);
   const arms = runs.reduce((sum, { plan }) => sum + plan.arms.length, 0) * seeds.length;
-  const done = () => each.reduce((sum, own) => sum + new Set(recordsOf(own).filter((r) => r.arm !== 'base').map((r) => `${r.arm} ${r.seed}`)).size, 0);
+  const done = () =>
+    each.reduce(
+      (sum, own) =>
+        sum +
+        new Set(
+          recordsOf(own)
+            .filter((r) => r.arm !== 'base')
+            .map((r) => `${r.arm} ${r.seed}`),
+        ).size,
+      0,
+    );
   for (const seed of seeds) {
     for (const [i, own] of each.entries()) {
       let finished = done();
-      const onPhase: RunOptions['onPhase'] = (phase, ...rest) => options.onPhase?.(`${finished}/${arms} arms · ${runs[i]!.id} · ${phase}`, ...rest);
-      await runSeed({ ...own, onPhase }, seed, async () => { finished = done(); });
+      const onPhase: RunOptions['onPhase'] = (phase, ...rest) =>
+        options.onPhase?.(`${finished}/${arms} arms · ${runs[i]!.id} · ${phase}`, ...rest);
+      await runSeed({ ...own, onPhase }, seed, async () => {
+        finished = done();
+      });
       await writeRun(own, () => NOTES);
     }
   }
@@ -45,8 +60,14 @@ export async function runStudy(options: StudyOptions): Promise<Claim[]> {
 
 /** For the runs' own reports. */
 const summaryOf = ({ claim, verdict, parts, care }: Claim): ClaimSummary => ({
-  claim, verdict, care,
+  claim,
+  verdict,
+  care,
   evidence: parts.map(({ criterion, runs }) => ({
-    criterion, met: runs.some(({ met }) => met === undefined) ? undefined : runs.every(({ met }) => met), text: runs.map(({ run, met, evidence }) => `${met === undefined ? '?' : met ? '✓' : '✗'} ${run}: ${evidence}`).join('; '),
+    criterion,
+    met: runs.some(({ met }) => met === undefined) ? undefined : runs.every(({ met }) => met),
+    text: runs
+      .map(({ run, met, evidence }) => `${met === undefined ? '?' : met ? '✓' : '✗'} ${run}: ${evidence}`)
+      .join('; '),
   })),
 });

@@ -1,12 +1,13 @@
 /**
- * The embedded experiment's task: add two numbers below 100 after watching a demonstrator who is often wrong. No download, four
- * answer formats of different reliability, and a reward that only looks at the final number.
+ * The embedded experiment's task: add two numbers below 100 after watching a demonstrator who is often wrong.
+ * No download, four answer formats of different reliability, and a reward that only looks at the final
+ * number.
  *
  *   prompt `^AB+CD=` (7 bytes)     response, at most 12 bytes, ends with `.`
  *   direct   `S.`        is   `is S.`        chain of thought `U,T:A.`        refusal `no.`
  *
- * The contrast variant's direct answers are wrong in a systematic way (the carry is forgotten): there sharpening what the base
- * model already does is not enough.
+ * The contrast variant's direct answers are wrong in a systematic way (the carry is forgotten): there
+ * sharpening what the base model already does is not enough.
  */
 import { Random } from '../../core/random.js';
 
@@ -44,9 +45,16 @@ const SPLIT_STREAM = 1;
 
 /** The experiment's model (132,928 parameters) on this byte-level vocabulary. */
 export const NOISY_ADDER_MODEL = {
-  model_type: 'gpt', vocab_size: 256, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 256,
-  max_position_embeddings: PROMPT_TOKENS + MAX_RESPONSE_TOKENS, tie_word_embeddings: false,
-  bos_token_id: '^'.charCodeAt(0), eos_token_id: EOS,
+  model_type: 'gpt',
+  vocab_size: 256,
+  hidden_size: 64,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  intermediate_size: 256,
+  max_position_embeddings: PROMPT_TOKENS + MAX_RESPONSE_TOKENS,
+  tie_word_embeddings: false,
+  bos_token_id: '^'.charCodeAt(0),
+  eos_token_id: EOS,
 } as const;
 
 export const encode = (text: string): number[] => Array.from(text, (c) => c.charCodeAt(0));
@@ -59,7 +67,10 @@ export function promptText({ a, b }: Addition): string {
 
 const DIRECT_ANSWER = /^(?:0|[1-9][0-9]*)$/;
 
-/** The number a response commits to: after its last `:`, else after a leading `is `, else all of it; undefined when it is none. */
+/**
+ * The number a response commits to: after its last `:`, else after a leading `is `, else all of it; undefined
+ * when it is none.
+ */
 export function finalNumber(response: string): number | undefined {
   if (!response.endsWith('.')) return undefined;
   const text = response.slice(0, -1);
@@ -80,7 +91,8 @@ const near = (random: Random, value: number, offsets: readonly number[]): number
   }
 };
 const wrongSum = (random: Random, sum: number) => near(random, sum, [-10, -2, -1, 1, 2, 10]);
-const slip = (random: Random, value: number) => (random.uniform() < SLIP ? near(random, value, [-1, 1]) : value);
+const slip = (random: Random, value: number) =>
+  random.uniform() < SLIP ? near(random, value, [-1, 1]) : value;
 
 /** One fresh demonstration: the response to a's and b's prompt. */
 export function demonstrate({ a, b }: Addition, random: Random, variant: NoisyAdderVariant = 'main'): string {
@@ -102,7 +114,11 @@ export function demonstrate({ a, b }: Addition, random: Random, variant: NoisyAd
 }
 
 /** A demonstration drawn again until it is right: clean supervised data in the demonstrator's own formats. */
-export function correctDemonstration(pair: Addition, random: Random, variant: NoisyAdderVariant = 'main'): string {
+export function correctDemonstration(
+  pair: Addition,
+  random: Random,
+  variant: NoisyAdderVariant = 'main',
+): string {
   for (;;) {
     const response = demonstrate(pair, random, variant);
     if (reward(pair, response) === 1) return response;

@@ -1,6 +1,7 @@
 /**
- * Ranges and defaults of the trainers' options: TRL's names in camelCase (its snake_case is accepted too), TRL's defaults (trl at f2cd577). What they
- * mean, and where a default or a meaning is not TRL's, is in options.ts.
+ * Ranges and defaults of the trainers' options: TRL's names in camelCase (its snake_case is accepted too),
+ * TRL's defaults (trl at f2cd577). What they mean, and where a default or a meaning is not TRL's, is in
+ * options.ts.
  */
 import { createRequire } from 'node:module';
 
@@ -22,7 +23,11 @@ function makeSchemas() {
 
   const scheduler = z.enum(['constant', 'constant_with_warmup', 'linear', 'cosine', 'cosine_with_min_lr']);
   const trainable = z.union([z.string().min(1), z.instanceof(RegExp)]);
-  const schedulerKwargs = z.strictObject({ numCycles: positive.optional(), minLr: nonNegative.optional(), minLrRate: z.number().min(0).max(1).optional() });
+  const schedulerKwargs = z.strictObject({
+    numCycles: positive.optional(),
+    minLr: nonNegative.optional(),
+    minLrRate: z.number().min(0).max(1).optional(),
+  });
 
   const stage = z.strictObject({
     name: z.string().min(1),
@@ -62,7 +67,12 @@ function makeSchemas() {
     gradientCheckpointing: z.boolean().default(false),
 
     loggingSteps: count.default(1),
-    reportTo: z.union([z.enum(['none', 'tensorboard']).transform((one) => [one]), z.array(z.enum(['none', 'tensorboard']))]).default(['none']),
+    reportTo: z
+      .union([
+        z.enum(['none', 'tensorboard']).transform((one) => [one]),
+        z.array(z.enum(['none', 'tensorboard'])),
+      ])
+      .default(['none']),
     saveSteps: count.default(500),
     saveTotalLimit: count.optional(),
     evalSteps: count.optional(),
@@ -102,8 +112,15 @@ function makeSchemas() {
     entropyTarget: nonNegative.default(0.2),
 
     advantageEstimator: z.enum(['grpo', 'rloo', 'reinforce', 'reinforce_plus_plus', 'gae']).default('grpo'),
-    scaleRewards: z.union([z.enum(['group', 'batch', 'none']), z.boolean().transform((on) => (on ? 'group' as const : 'none' as const))]).default('group'),
-    multiObjectiveAggregation: z.enum(['sum_then_normalize', 'normalize_then_sum']).default('sum_then_normalize'),
+    scaleRewards: z
+      .union([
+        z.enum(['group', 'batch', 'none']),
+        z.boolean().transform((on) => (on ? ('group' as const) : ('none' as const))),
+      ])
+      .default('group'),
+    multiObjectiveAggregation: z
+      .enum(['sum_then_normalize', 'normalize_then_sum'])
+      .default('sum_then_normalize'),
     reinforceBaseline: z.enum(['batch_mean', 'none']).default('batch_mean'),
     normalizeAdvantages: z.boolean().default(false),
     rewardClipRange: z.tuple([z.number(), z.number()]).nullable().default(null),
@@ -114,7 +131,9 @@ function makeSchemas() {
     whitenRewards: z.boolean().default(false),
 
     vllmImportanceSamplingCorrection: z.boolean().default(true),
-    vllmImportanceSamplingMode: z.enum(['token_truncate', 'token_mask', 'sequence_truncate', 'sequence_mask']).default('sequence_mask'),
+    vllmImportanceSamplingMode: z
+      .enum(['token_truncate', 'token_mask', 'sequence_truncate', 'sequence_mask'])
+      .default('sequence_mask'),
     vllmImportanceSamplingClipMin: nonNegative.nullable().default(null),
     vllmImportanceSamplingClipMax: positive.nullable().default(3),
 
@@ -133,15 +152,29 @@ function makeSchemas() {
       classifierLearningRate: nonNegative.optional(),
       switchRatio: positive.optional(),
     }),
-    // TRL's RLOOTrainer: leave-one-out, KL in the reward, one ratio per completion, the mean over completions.
+    // TRL's RLOOTrainer: leave-one-out, KL in the reward, one ratio per completion, the mean over
+    // completions.
     RLOOConfig: z.strictObject({
-      ...policy, numGenerations: count.default(2), beta: nonNegative.default(0.05), advantageEstimator: policy.advantageEstimator.default('rloo'), klInReward: z.boolean().default(true),
-      lossType: policy.lossType.default('grpo'), importanceSamplingLevel: policy.importanceSamplingLevel.default('product'),
+      ...policy,
+      numGenerations: count.default(2),
+      beta: nonNegative.default(0.05),
+      advantageEstimator: policy.advantageEstimator.default('rloo'),
+      klInReward: z.boolean().default(true),
+      lossType: policy.lossType.default('grpo'),
+      importanceSamplingLevel: policy.importanceSamplingLevel.default('product'),
     }),
-    // TRL's PPOTrainer: kl_coef is beta, num_ppo_epochs numIterations, cliprange epsilon, response_length maxCompletionLength.
+    // TRL's PPOTrainer: kl_coef is beta, num_ppo_epochs numIterations, cliprange epsilon, response_length
+    // maxCompletionLength.
     PPOConfig: z.strictObject({
-      ...policy, learningRate: nonNegative.default(3e-6), numGenerations: count.default(1), beta: nonNegative.default(0.05), advantageEstimator: policy.advantageEstimator.default('gae'),
-      klInReward: z.boolean().default(true), numIterations: count.default(4), maxCompletionLength: count.default(53), temperature: positive.default(0.7),
+      ...policy,
+      learningRate: nonNegative.default(3e-6),
+      numGenerations: count.default(1),
+      beta: nonNegative.default(0.05),
+      advantageEstimator: policy.advantageEstimator.default('gae'),
+      klInReward: z.boolean().default(true),
+      numIterations: count.default(4),
+      maxCompletionLength: count.default(53),
+      temperature: positive.default(0.7),
     }),
     SFTConfig: z.strictObject({
       ...common,
@@ -168,8 +201,14 @@ export type ResolvedGRPOConfig = z.output<Schemas['GRPOConfig']>;
 export type ResolvedCFRLConfig = z.output<Schemas['CFRLConfig']>;
 /** SFTConfig with defaults filled in. */
 export type ResolvedSFTConfig = z.output<Schemas['SFTConfig']>;
-/** What all trainers' options have in common, defaults filled in: output, length of the run, schedule, optimizer, what trains, checkpoints. */
-export type CommonConfig = Omit<ResolvedSFTConfig, 'maxLength' | 'completionOnlyLoss' | 'mode' | 'lpSteps' | 'lpLearningRate'>;
+/**
+ * What all trainers' options have in common, defaults filled in: output, length of the run, schedule,
+ * optimizer, what trains, checkpoints.
+ */
+export type CommonConfig = Omit<
+  ResolvedSFTConfig,
+  'maxLength' | 'completionOnlyLoss' | 'mode' | 'lpSteps' | 'lpLearningRate'
+>;
 export type PolicyConfigName = Exclude<keyof Schemas, 'SFTConfig'>;
 export type ResolvedConfig<Name extends keyof Schemas> = z.output<Schemas[Name]>;
 
@@ -180,13 +219,25 @@ interface Configs {
   PPOConfig: PPOConfig;
   SFTConfig: SFTConfig;
 }
-type Same<A, B> = [Required<A>] extends [Required<B>] ? ([Required<B>] extends [Required<A>] ? true : false) : false;
+type Same<A, B> = [Required<A>] extends [Required<B>]
+  ? [Required<B>] extends [Required<A>]
+    ? true
+    : false
+  : false;
 type Holds<T extends true> = T;
-/** A compiler's error here: options.ts and the schemas above name different options, or one with different types. */
-export type OptionsMatchSchemas = Holds<{ [Name in keyof Schemas]: Same<z.input<Schemas[Name]>, Configs[Name]> }[keyof Schemas]>;
+/**
+ * A compiler's error here: options.ts and the schemas above name different options, or one with different
+ * types.
+ */
+export type OptionsMatchSchemas = Holds<
+  { [Name in keyof Schemas]: Same<z.input<Schemas[Name]>, Configs[Name]> }[keyof Schemas]
+>;
 
 const NAME = choice('GRPOConfig', 'CFRLConfig', 'RLOOConfig', 'PPOConfig', 'SFTConfig');
-const nestedOptions = (): string[] => [...Object.keys(all().stage.shape), ...Object.keys(all().schedulerKwargs.shape)];
+const nestedOptions = (): string[] => [
+  ...Object.keys(all().stage.shape),
+  ...Object.keys(all().schedulerKwargs.shape),
+];
 
 /** Option names of a trainer, for help texts and command lines. */
 export function configOptions(name: keyof Schemas): string[] {
@@ -195,60 +246,112 @@ export function configOptions(name: keyof Schemas): string[] {
 }
 
 /**
- * A config as a trainer will use it: snake_case names in camelCase, defaults filled in, values checked alone and together.
+ * A config as a trainer will use it: snake_case names in camelCase, defaults filled in, values checked alone
+ * and together.
  * @throws ERR_INVALID_ARG naming the option, what it must be, and for an unknown one the nearest known name.
  */
-export function resolveConfig<Name extends keyof Schemas>(name: Name, config: unknown): z.output<Schemas[Name]> {
+export function resolveConfig<Name extends keyof Schemas>(
+  name: Name,
+  config: unknown,
+): z.output<Schemas[Name]> {
   check('resolveConfig', 'name', name, NAME);
   const known = configOptions(name);
   const input = camelCaseKeys(config ?? {});
-  if (input === null || typeof input !== 'object' || Array.isArray(input)) fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
+  if (input === null || typeof input !== 'object' || Array.isArray(input))
+    fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
   checkNames(name, Object.keys(input), known, 'option', instead);
   const { reportTo } = input as { reportTo?: unknown };
   const other = [reportTo].flat().find((one) => one !== undefined && one !== 'none' && one !== 'tensorboard');
   if (other !== undefined)
-    fail('ERR_INVALID_ARG', `${name}: reportTo must be 'none', 'tensorboard' or an array of these, got ${shown(reportTo)}${other === 'wandb' ? "; Weights & Biases has no kept npm package: use 'tensorboard' and `wandb sync <outputDir>/tensorboard`" : ''}`);
+    fail(
+      'ERR_INVALID_ARG',
+      `${name}: reportTo must be 'none', 'tensorboard' or an array of these, got ${shown(reportTo)}${other === 'wandb' ? "; Weights & Biases has no kept npm package: use 'tensorboard' and `wandb sync <outputDir>/tensorboard`" : ''}`,
+    );
   const result = all().schemas[name].safeParse(input);
   if (!result.success) {
     const { issues } = result.error;
     const unknown = issues.find((issue) => issue.code === 'unrecognized_keys');
-    if (unknown) fail('ERR_INVALID_ARG', `${name}: there is no option '${unknown.keys[0]}' in ${unknown.path.join('.')}.${suggestion(unknown.keys[0]!, nestedOptions())}`);
+    if (unknown)
+      fail(
+        'ERR_INVALID_ARG',
+        `${name}: there is no option '${unknown.keys[0]}' in ${unknown.path.join('.')}.${suggestion(unknown.keys[0]!, nestedOptions())}`,
+      );
     const { path, message } = issues[0]!;
-    const got = path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], input);
-    fail('ERR_INVALID_ARG', `${name}: ${path.join('.')}: ${message}${message.includes('received') ? '' : `, got ${typeof got === 'string' ? `'${got}'` : String(got)}`}`);
+    const got = path.reduce<unknown>(
+      (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
+      input,
+    );
+    fail(
+      'ERR_INVALID_ARG',
+      `${name}: ${path.join('.')}: ${message}${message.includes('received') ? '' : `, got ${typeof got === 'string' ? `'${got}'` : String(got)}`}`,
+    );
   }
   checkTogether(name, input as Record<string, unknown>, result.data);
   return result.data as z.output<Schemas[Name]>;
 }
 
 /** Rules that bind several options. */
-function checkTogether(name: string, given: Record<string, unknown>, config: Partial<ResolvedGRPOConfig> & CommonConfig): void {
+function checkTogether(
+  name: string,
+  given: Record<string, unknown>,
+  config: Partial<ResolvedGRPOConfig> & CommonConfig,
+): void {
   const refuse = (message: string) => fail('ERR_INVALID_ARG', `${name}: ${message}`);
   if (config.maxSteps === 0) refuse('maxSteps must be at least 1, or -1 to train numTrainEpochs, got 0');
   for (const option of ['maxSteps', 'trainable', 'numTrainEpochs'])
-    if (given['stages'] && given[option] !== undefined) refuse(`${option} and stages exclude each other; each stage names its own steps and trainable`);
+    if (given['stages'] && given[option] !== undefined)
+      refuse(`${option} and stages exclude each other; each stage names its own steps and trainable`);
   if (given['mode'] !== undefined && given['mode'] !== 'ft')
-    for (const option of ['stages', 'trainable']) if (given[option] !== undefined) refuse(`mode '${String(given['mode'])}' and ${option} exclude each other; the mode says what is trained`);
+    for (const option of ['stages', 'trainable'])
+      if (given[option] !== undefined)
+        refuse(
+          `mode '${String(given['mode'])}' and ${option} exclude each other; the mode says what is trained`,
+        );
   for (const option of ['lpSteps', 'lpLearningRate'])
-    if (given[option] !== undefined && (given['mode'] ?? 'ft') === 'ft') refuse(`${option} belongs to mode 'lp_ft'${option === 'lpSteps' ? '' : " and 'lp'"}, but it is 'ft'`);
+    if (given[option] !== undefined && (given['mode'] ?? 'ft') === 'ft')
+      refuse(`${option} belongs to mode 'lp_ft'${option === 'lpSteps' ? '' : " and 'lp'"}, but it is 'ft'`);
   if (config.numGenerations !== undefined) {
     const batch = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
     if (batch % config.numGenerations !== 0)
-      refuse(`perDeviceTrainBatchSize × gradientAccumulationSteps (${config.perDeviceTrainBatchSize} × ${config.gradientAccumulationSteps} = ${batch}) must be a multiple of numGenerations (${config.numGenerations}): a step has whole groups`);
+      refuse(
+        `perDeviceTrainBatchSize × gradientAccumulationSteps (${config.perDeviceTrainBatchSize} × ${config.gradientAccumulationSteps} = ${batch}) must be a multiple of numGenerations (${config.numGenerations}): a step has whole groups`,
+      );
     const estimator = config.advantageEstimator!;
     if (config.numGenerations < 2 && (estimator === 'grpo' || estimator === 'rloo'))
-      refuse(`numGenerations must be at least 2 with advantageEstimator '${estimator}', which compares completions of one prompt, got ${config.numGenerations}`);
-    const owners = { normalizeAdvantages: ['rloo', 'reinforce'], gamma: ['reinforce_plus_plus', 'gae'], lam: ['gae'], vfCoef: ['gae'], cliprangeValue: ['gae'], whitenRewards: ['gae'] };
+      refuse(
+        `numGenerations must be at least 2 with advantageEstimator '${estimator}', which compares completions of one prompt, got ${config.numGenerations}`,
+      );
+    const owners = {
+      normalizeAdvantages: ['rloo', 'reinforce'],
+      gamma: ['reinforce_plus_plus', 'gae'],
+      lam: ['gae'],
+      vfCoef: ['gae'],
+      cliprangeValue: ['gae'],
+      whitenRewards: ['gae'],
+    };
     for (const [option, estimators] of Object.entries(owners))
       if (given[option] !== undefined && !estimators.includes(estimator) && given[option] !== false)
-        refuse(`${option} belongs to advantageEstimator ${estimators.map((name) => `'${name}'`).join(' and ')}, but it is '${estimator}'${estimator === 'grpo' && option === 'normalizeAdvantages' ? "; grpo's option is scaleRewards" : ''}`);
+        refuse(
+          `${option} belongs to advantageEstimator ${estimators.map((name) => `'${name}'`).join(' and ')}, but it is '${estimator}'${estimator === 'grpo' && option === 'normalizeAdvantages' ? "; grpo's option is scaleRewards" : ''}`,
+        );
     for (const option of ['scaleRewards', 'multiObjectiveAggregation'])
-      if (estimator !== 'grpo' && given[option] !== undefined) refuse(`${option} belongs to advantageEstimator 'grpo', but it is '${estimator}'${estimator === 'rloo' || estimator === 'reinforce' ? '; its option is normalizeAdvantages' : ''}`);
-    if (estimator !== 'reinforce' && given['reinforceBaseline'] !== undefined) refuse(`reinforceBaseline belongs to advantageEstimator 'reinforce', but it is '${estimator}'`);
-    if (config.delta != null && config.delta < 1 + (config.epsilonHigh ?? config.epsilon!)) refuse(`delta must be at least 1 + epsilonHigh (${1 + (config.epsilonHigh ?? config.epsilon!)}), got ${config.delta}`);
-    if (config.delta != null && config.lossType === 'cispo') refuse("delta caps the ratio of the clipped losses; cispo has epsilonHigh");
+      if (estimator !== 'grpo' && given[option] !== undefined)
+        refuse(
+          `${option} belongs to advantageEstimator 'grpo', but it is '${estimator}'${estimator === 'rloo' || estimator === 'reinforce' ? '; its option is normalizeAdvantages' : ''}`,
+        );
+    if (estimator !== 'reinforce' && given['reinforceBaseline'] !== undefined)
+      refuse(`reinforceBaseline belongs to advantageEstimator 'reinforce', but it is '${estimator}'`);
+    if (config.delta != null && config.delta < 1 + (config.epsilonHigh ?? config.epsilon!))
+      refuse(
+        `delta must be at least 1 + epsilonHigh (${1 + (config.epsilonHigh ?? config.epsilon!)}), got ${config.delta}`,
+      );
+    if (config.delta != null && config.lossType === 'cispo')
+      refuse('delta caps the ratio of the clipped losses; cispo has epsilonHigh');
     if (config.useBiasCorrectionKl && (config.klInReward || config.klEstimator === 'exact'))
-      refuse(`useBiasCorrectionKl corrects an estimator in the loss, but ${config.klInReward ? 'klInReward is set' : "klEstimator 'exact' has no bias"}; leave it out`);
-    if (config.klInReward && given['klEstimator'] !== undefined && config.klEstimator !== 'k1') refuse(`klInReward uses k1, but klEstimator is '${config.klEstimator}'; leave it out`);
+      refuse(
+        `useBiasCorrectionKl corrects an estimator in the loss, but ${config.klInReward ? 'klInReward is set' : "klEstimator 'exact' has no bias"}; leave it out`,
+      );
+    if (config.klInReward && given['klEstimator'] !== undefined && config.klEstimator !== 'k1')
+      refuse(`klInReward uses k1, but klEstimator is '${config.klEstimator}'; leave it out`);
   }
 }

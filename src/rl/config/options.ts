@@ -1,6 +1,6 @@
 /**
- * What the trainers' options mean. config.ts has their ranges and defaults (the compiler checks that both name the same options with the same types),
- * `npm run build:options` makes docs/options.md from the two.
+ * What the trainers' options mean. config.ts has their ranges and defaults (the compiler checks that both
+ * name the same options with the same types), `npm run build:options` makes docs/options.md from the two.
  */
 
 /** Learning rate over a stage's steps, as transformers has them. */
@@ -16,7 +16,10 @@ export interface LrSchedulerKwargs {
   minLrRate?: number | undefined;
 }
 
-/** One entry of the option `stages`: a phase with parameters, learning rate, schedule and optimizer of its own. What is absent is the trainer's. */
+/**
+ * One entry of the option `stages`: a phase with parameters, learning rate, schedule and optimizer of its
+ * own. What is absent is the trainer's.
+ */
 export interface StageConfig {
   /** In metrics. */
   name: string;
@@ -36,7 +39,10 @@ export interface StageConfig {
   classifierLearningRateMultiplier?: number | undefined;
 }
 
-/** What all trainers' options have in common. Names are TRL's in camelCase (snake_case works too), defaults TRL's unless said otherwise. */
+/**
+ * What all trainers' options have in common. Names are TRL's in camelCase (snake_case works too), defaults
+ * TRL's unless said otherwise.
+ */
 export interface TrainingOptions {
   /** Where metrics, completions and checkpoints go. Absent: nothing is written (TRL: 'trainer_output'). */
   outputDir?: string | undefined;
@@ -55,7 +61,10 @@ export interface TrainingOptions {
   gradientAccumulationSteps?: number | undefined;
   /** Each epoch in an order of its own. */
   shuffleDataset?: boolean | undefined;
-  /** Variables for the chat template, where prompts are messages (e.g. { enable_thinking: false }); its keys stay as they are. */
+  /**
+   * Variables for the chat template, where prompts are messages (e.g. { enable_thinking: false }); its keys
+   * stay as they are.
+   */
   chatTemplateKwargs?: Record<string, unknown> | undefined;
 
   /** Peak of the learning rate. */
@@ -64,7 +73,10 @@ export interface TrainingOptions {
   lrSchedulerType?: LrScheduler | undefined;
   /** For cosine: numCycles; for cosine_with_min_lr: minLr or minLrRate. */
   lrSchedulerKwargs?: LrSchedulerKwargs | undefined;
-  /** Below 1: a share of the stage's steps. As in transformers, the first of n warm-up steps has learning rate 0. */
+  /**
+   * Below 1: a share of the stage's steps. As in transformers, the first of n warm-up steps has learning rate
+   * 0.
+   */
   warmupSteps?: number | undefined;
   /** AdamW: decay of the mean of gradients. */
   adamBeta1?: number | undefined;
@@ -78,18 +90,31 @@ export interface TrainingOptions {
   maxGradNorm?: number | undefined;
   /** What trains: 'all', 'classifier', 'body' or a pattern of parameter names. */
   trainable?: string | RegExp | undefined;
-  /** The classifier's learning rate is this multiple of the others': the control that CF-RL must be compared with. */
+  /**
+   * The classifier's learning rate is this multiple of the others': the control that CF-RL must be compared
+   * with.
+   */
   classifierLearningRateMultiplier?: number | undefined;
-  /** Phases with their own parameters, learning rate, schedule and fresh optimizer; replaces maxSteps, trainable and learningRate. */
+  /**
+   * Phases with their own parameters, learning rate, schedule and fresh optimizer; replaces maxSteps,
+   * trainable and learningRate.
+   */
   stages?: StageConfig[] | undefined;
   /** Tokens of a batch held in memory at a time; changes no result. Absent: the engine decides. */
   maxTokensInMemory?: number | undefined;
-  /** Keep each layer's input only and compute the rest again on the way back; changes no result (TRL: true). */
+  /**
+   * Keep each layer's input only and compute the rest again on the way back; changes no result (TRL: true).
+   */
   gradientCheckpointing?: boolean | undefined;
 
-  /** Every n-th step is a row of metrics.jsonl, with its own numbers (TRL: every 10th, the mean of the ten). */
+  /**
+   * Every n-th step is a row of metrics.jsonl, with its own numbers (TRL: every 10th, the mean of the ten).
+   */
   loggingSteps?: number | undefined;
-  /** 'tensorboard' writes event files to outputDir/tensorboard as well; Weights & Biases: `wandb sync` them (TRL: all that is installed). */
+  /**
+   * 'tensorboard' writes event files to outputDir/tensorboard as well; Weights & Biases: `wandb sync` them
+   * (TRL: all that is installed).
+   */
   reportTo?: 'none' | 'tensorboard' | ('none' | 'tensorboard')[] | undefined;
   /** A checkpoint every so many steps, and one at the end. */
   saveSteps?: number | undefined;
@@ -100,8 +125,9 @@ export interface TrainingOptions {
 }
 
 /**
- * Options of GRPOTrainer: TRL's GRPOConfig in camelCase (snake_case works too) with TRL's defaults, each in docs/options.md; `configOptions` lists their
- * names. Unknown names and impossible values are refused with ERR_INVALID_ARG.
+ * Options of GRPOTrainer: TRL's GRPOConfig in camelCase (snake_case works too) with TRL's defaults, each in
+ * docs/options.md; `configOptions` lists their names. Unknown names and impossible values are refused with
+ * ERR_INVALID_ARG.
  */
 export interface GRPOConfig extends TrainingOptions {
   /** Completions per prompt. */
@@ -121,11 +147,17 @@ export interface GRPOConfig extends TrainingOptions {
 
   /** How the tokens' losses are averaged, and for cispo what is clipped (docs/training.md). */
   lossType?: 'grpo' | 'bnpo' | 'dr_grpo' | 'dapo' | 'cispo' | undefined;
-  /** The ratio is a token's, or the sequence's: the mean of its tokens' ('sequence', GSPO) or, not in TRL's GRPO, their product. */
+  /**
+   * The ratio is a token's, or the sequence's: the mean of its tokens' ('sequence', GSPO) or, not in TRL's
+   * GRPO, their product.
+   */
   importanceSamplingLevel?: 'token' | 'sequence' | 'product' | undefined;
   /** The ratio is clipped below 1 − epsilon. */
   epsilon?: number | undefined;
-  /** And above 1 + epsilonHigh. null: epsilon. For cispo the cap itself, as in TRL (the paper's 1 + ε is 5 there). */
+  /**
+   * And above 1 + epsilonHigh. null: epsilon. For cispo the cap itself, as in TRL (the paper's 1 + ε is 5
+   * there).
+   */
   epsilonHigh?: number | null | undefined;
   /** Caps the ratio for bad tokens too (two-sided clipping); at least 1 + epsilonHigh. */
   delta?: number | null | undefined;
@@ -133,22 +165,35 @@ export interface GRPOConfig extends TrainingOptions {
   numIterations?: number | undefined;
   /** Leave out completions that were cut off by length. */
   maskTruncatedCompletions?: boolean | undefined;
-  /** Share of the tokens, those of highest entropy, that the policy term is about. Below 1 it costs another forward pass. */
+  /**
+   * Share of the tokens, those of highest entropy, that the policy term is about. Below 1 it costs another
+   * forward pass.
+   */
   topEntropyQuantile?: number | undefined;
-  /** Leave out a bad completion (advantage below 0) once the mean of log π_old − log π over its tokens exceeds this, nats. */
+  /**
+   * Leave out a bad completion (advantage below 0) once the mean of log π_old − log π over its tokens exceeds
+   * this, nats.
+   */
   offPolicyMaskThreshold?: number | null | undefined;
 
   /** Weight of KL(π‖π_ref), nats; 0: no reference model is kept. */
   beta?: number | undefined;
   /** Of the penalty in the loss. TRL has k3 only; 'exact' sums over the vocabulary. */
   klEstimator?: 'k1' | 'k2' | 'k3' | 'exact' | undefined;
-  /** Subtract beta · Σ_t k1 from each reward, as TRL's RLOOTrainer does, instead of adding the penalty to the loss. */
+  /**
+   * Subtract beta · Σ_t k1 from each reward, as TRL's RLOOTrainer does, instead of adding the penalty to the
+   * loss.
+   */
   klInReward?: boolean | undefined;
-  /** Multiply the estimator by the ratio: then k1 and k3 have the gradient of KL(π‖π_ref) (docs/training.md). */
+  /**
+   * Multiply the estimator by the ratio: then k1 and k3 have the gradient of KL(π‖π_ref) (docs/training.md).
+   */
   useBiasCorrectionKl?: boolean | undefined;
   /** Adds −entropyCoef · (mean entropy of the step's tokens) to the loss. */
   entropyCoef?: number | undefined;
-  /** Steers entropyCoef by entropyCoefDelta within its bounds, towards a mean entropy of entropyTarget nats. */
+  /**
+   * Steers entropyCoef by entropyCoefDelta within its bounds, towards a mean entropy of entropyTarget nats.
+   */
   useAdaptiveEntropy?: boolean | undefined;
   /** useAdaptiveEntropy: least coefficient. */
   entropyCoefMin?: number | undefined;
@@ -159,7 +204,10 @@ export interface GRPOConfig extends TrainingOptions {
   /** useAdaptiveEntropy: nats. */
   entropyTarget?: number | undefined;
 
-  /** How rewards become advantages: of completions or, for 'reinforce_plus_plus' and 'gae' (PPO with a value head), of tokens. */
+  /**
+   * How rewards become advantages: of completions or, for 'reinforce_plus_plus' and 'gae' (PPO with a value
+   * head), of tokens.
+   */
   advantageEstimator?: 'grpo' | 'rloo' | 'reinforce' | 'reinforce_plus_plus' | 'gae' | undefined;
   /** grpo: what advantages are divided by. true: 'group', false: 'none'. */
   scaleRewards?: 'group' | 'batch' | 'none' | boolean | undefined;
@@ -185,7 +233,12 @@ export interface GRPOConfig extends TrainingOptions {
   /** For rollouts made elsewhere: weigh tokens by π_training / π_sampling, bounded as below. */
   vllmImportanceSamplingCorrection?: boolean | undefined;
   /** By token or sequence; beyond the bounds a weight is cut to them, or is 0. */
-  vllmImportanceSamplingMode?: 'token_truncate' | 'token_mask' | 'sequence_truncate' | 'sequence_mask' | undefined;
+  vllmImportanceSamplingMode?:
+    | 'token_truncate'
+    | 'token_mask'
+    | 'sequence_truncate'
+    | 'sequence_mask'
+    | undefined;
   /** Lower bound of the weights; null: none. */
   vllmImportanceSamplingClipMin?: number | null | undefined;
   /** Upper bound of the weights; null: none. */
@@ -209,21 +262,22 @@ export interface CFRLConfig extends GRPOConfig {
   /** Absent: 10 × learningRate (30 × is faster and less stable). */
   classifierLearningRate?: number | undefined;
   /**
-   * Stage 1 ends early, at a fourth step at which ‖∂L/∂θ_φ‖² is at least this multiple of ‖∂L/∂W‖² on the step's batch: the body then has that much
-   * more to gain than the classifier. A check costs a backward pass through the body. Absent: classifierSteps alone decide.
+   * Stage 1 ends early, at a fourth step at which ‖∂L/∂θ_φ‖² is at least this multiple of ‖∂L/∂W‖² on the
+   * step's batch: the body then has that much more to gain than the classifier. A check costs a backward pass
+   * through the body. Absent: classifierSteps alone decide.
    */
   switchRatio?: number | undefined;
 }
 
 /**
- * GRPOConfig with the defaults of TRL's RLOOTrainer: numGenerations 2, leave-one-out advantages, KL of weight beta 0.05 in the reward, one ratio per
- * completion.
+ * GRPOConfig with the defaults of TRL's RLOOTrainer: numGenerations 2, leave-one-out advantages, KL of weight
+ * beta 0.05 in the reward, one ratio per completion.
  */
 export interface RLOOConfig extends GRPOConfig {}
 
 /**
- * GRPOConfig with the defaults of TRL's PPOTrainer: a value head and GAE, numIterations 4 (num_ppo_epochs), beta 0.05 (kl_coef) in the reward,
- * learningRate 3e-6, temperature 0.7, completions of at most 53 tokens.
+ * GRPOConfig with the defaults of TRL's PPOTrainer: a value head and GAE, numIterations 4 (num_ppo_epochs),
+ * beta 0.05 (kl_coef) in the reward, learningRate 3e-6, temperature 0.7, completions of at most 53 tokens.
  */
 export interface PPOConfig extends GRPOConfig {}
 
@@ -232,8 +286,8 @@ export interface SFTConfig extends TrainingOptions {
   /** Tokens. Longer samples lose their end; also cut to the model's context. */
   maxLength?: number | undefined;
   /**
-   * 'ft' trains what `trainable` says, 'lp' (linear probing) the classifier alone, 'lp_ft' the classifier for lpSteps and then everything (2202.10054),
-   * each with a fresh optimizer and schedule.
+   * 'ft' trains what `trainable` says, 'lp' (linear probing) the classifier alone, 'lp_ft' the classifier for
+   * lpSteps and then everything (2202.10054), each with a fresh optimizer and schedule.
    */
   mode?: 'ft' | 'lp' | 'lp_ft' | undefined;
   /** lp_ft: steps of the first stage, before those of the second. Absent: as many as the second has. */

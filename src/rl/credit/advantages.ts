@@ -1,15 +1,20 @@
 /**
- * Rewards to advantages, as TRL does at f2cd577. Rewards come group by group (the completions of one prompt next to each other);
- * NaN = unscorable (every reward function said null): left out of all statistics, advantage 0.
+ * Rewards to advantages, as TRL does at f2cd577. Rewards come group by group (the completions of one prompt
+ * next to each other); NaN = unscorable (every reward function said null): left out of all statistics,
+ * advantage 0.
  *   grpo       A = (r − group mean) / (std + 1e-4); std of the group or the batch, ddof 1; scaleRewards 'none': no division
  *   rloo       A = r − mean of the group's others (2402.14740)
  *   reinforce  A = r − batch mean, or r
  * normalizeAdvantages (rloo, reinforce): A ← (A − batch mean of A) / (batch std + 1e-4).
- * normalize_then_sum (grpo): each function's rewards by group first, the weighted sum over the batch after (GDPO, 2601.05242).
+ * normalize_then_sum (grpo): each function's rewards by group first, the weighted sum over the batch after
+ * (GDPO, 2601.05242).
  */
 export interface AdvantageOptions {
   readonly numGenerations: number;
-  /** For 'reinforce_plus_plus' and 'gae', which value tokens (returns.ts), a completion's reward stands as it is. */
+  /**
+   * For 'reinforce_plus_plus' and 'gae', which value tokens (returns.ts), a completion's reward stands as it
+   * is.
+   */
   readonly advantageEstimator: 'grpo' | 'rloo' | 'reinforce' | 'reinforce_plus_plus' | 'gae';
   readonly scaleRewards: 'group' | 'batch' | 'none';
   readonly multiObjectiveAggregation: 'sum_then_normalize' | 'normalize_then_sum';
@@ -39,14 +44,21 @@ export function statistics(values: ArrayLike<number>): { mean: number; std: numb
 /** Σ_f weight_f · reward_f over the functions with an opinion; NaN where there is none. */
 export function weightedSum(columns: readonly Float64Array[], weights: readonly number[]): Float64Array {
   return Float64Array.from(columns[0]!, (_, i) => {
-    const scored = columns.flatMap((column, f) => (Number.isNaN(column[i]!) ? [] : [weights[f]! * column[i]!]));
+    const scored = columns.flatMap((column, f) =>
+      Number.isNaN(column[i]!) ? [] : [weights[f]! * column[i]!],
+    );
     return scored.length === 0 ? NaN : scored.reduce((a, b) => a + b);
   });
 }
 
-function byGroup(values: Float64Array, size: number, map: (group: Float64Array) => Float64Array): Float64Array {
+function byGroup(
+  values: Float64Array,
+  size: number,
+  map: (group: Float64Array) => Float64Array,
+): Float64Array {
   const out = new Float64Array(values.length);
-  for (let begin = 0; begin < values.length; begin += size) out.set(map(values.subarray(begin, begin + size)), begin);
+  for (let begin = 0; begin < values.length; begin += size)
+    out.set(map(values.subarray(begin, begin + size)), begin);
   return out;
 }
 const standardise = (values: Float64Array): Float64Array => {
@@ -54,16 +66,30 @@ const standardise = (values: Float64Array): Float64Array => {
   return values.map((value) => (value - mean) / (std + EPSILON));
 };
 
-/** `columns`: one array of rewards per reward function; `penalty` is subtracted from their weighted sum (KL in the reward). */
-export function computeAdvantages(columns: readonly Float64Array[], weights: readonly number[], options: AdvantageOptions, penalty?: Float64Array): Advantages {
+/**
+ * `columns`: one array of rewards per reward function; `penalty` is subtracted from their weighted sum (KL in
+ * the reward).
+ */
+export function computeAdvantages(
+  columns: readonly Float64Array[],
+  weights: readonly number[],
+  options: AdvantageOptions,
+  penalty?: Float64Array,
+): Advantages {
   const size = options.numGenerations;
-  const normalizeFirst = options.advantageEstimator === 'grpo' && options.multiObjectiveAggregation === 'normalize_then_sum';
+  const normalizeFirst =
+    options.advantageEstimator === 'grpo' && options.multiObjectiveAggregation === 'normalize_then_sum';
   const [least, most] = options.rewardClipRange ?? [-Infinity, Infinity];
-  const rewards = weightedSum(normalizeFirst ? columns.map((column) => byGroup(column, size, standardise)) : columns, weights)
-    .map((reward, i) => Math.min(Math.max(reward, least), most) - (penalty?.[i] ?? 0));
+  const rewards = weightedSum(
+    normalizeFirst ? columns.map((column) => byGroup(column, size, standardise)) : columns,
+    weights,
+  ).map((reward, i) => Math.min(Math.max(reward, least), most) - (penalty?.[i] ?? 0));
 
-  const overBatch = normalizeFirst || (options.advantageEstimator === 'grpo' && options.scaleRewards === 'batch');
-  const std = byGroup(rewards, size, (group) => new Float64Array(group.length).fill(statistics(overBatch ? rewards : group).std));
+  const overBatch =
+    normalizeFirst || (options.advantageEstimator === 'grpo' && options.scaleRewards === 'batch');
+  const std = byGroup(rewards, size, (group) =>
+    new Float64Array(group.length).fill(statistics(overBatch ? rewards : group).std),
+  );
 
   let advantages: Float64Array;
   if (normalizeFirst) advantages = standardise(rewards);

@@ -1,6 +1,7 @@
 /**
- * A value function for PPO: V = w·φ + b on the policy's own features φ (one trunk, as in trlX and early TRL; TRL's PPOTrainer now trains a
- * second network). It starts at 0 and has an AdamW of its own with the stage's learning rate; its gradient is not clipped with the policy's.
+ * A value function for PPO: V = w·φ + b on the policy's own features φ (one trunk, as in trlX and early TRL;
+ * TRL's PPOTrainer now trains a second network). It starts at 0 and has an AdamW of its own with the stage's
+ * learning rate; its gradient is not clipped with the policy's.
  */
 import type { Tensor } from '../../core/tensor.js';
 import { kernels } from '../../kernels/index.js';
@@ -40,7 +41,12 @@ export class ValueHead {
   }
 
   state(): ValueHeadState {
-    return { weight: [...this.#weight], expAvg: [...this.#expAvg], expAvgSq: [...this.#expAvgSq], step: this.#step };
+    return {
+      weight: [...this.#weight],
+      expAvg: [...this.#expAvg],
+      expAvgSq: [...this.#expAvgSq],
+      step: this.#step,
+    };
   }
   /** w, for the gradient that reaches the trunk. */
   get weight(): RealArray {
@@ -51,7 +57,10 @@ export class ValueHead {
   async values(features: Tensor): Promise<Float64Array> {
     const data = await features.data();
     const [rows] = features.shape as [number];
-    const { c } = await kernels.gemm({ a: { data, shape: [rows, this.#size] }, b: { data: this.weight, shape: [this.#size, 1] } }, { context: this.#model.context });
+    const { c } = await kernels.gemm(
+      { a: { data, shape: [rows, this.#size] }, b: { data: this.weight, shape: [this.#size, 1] } },
+      { context: this.#model.context },
+    );
     return Float64Array.from(c.data, (v) => v + this.#weight[this.#size]!);
   }
 
@@ -60,17 +69,39 @@ export class ValueHead {
     const data = await features.data();
     const [rows] = features.shape as [number];
     const out = this.#weight.map(() => 0) as RealArray;
-    const { c } = await kernels.gemm({ a: { data, shape: [this.#size, rows], strides: [1, this.#size] }, b: { data: dValues, shape: [rows, 1] } }, { context: this.#model.context });
+    const { c } = await kernels.gemm(
+      {
+        a: { data, shape: [this.#size, rows], strides: [1, this.#size] },
+        b: { data: dValues, shape: [rows, 1] },
+      },
+      { context: this.#model.context },
+    );
     out.set(c.data);
     for (const d of dValues) out[this.#size]! += d;
     return out;
   }
 
-  update(gradient: RealArray, lr: number, { adamBeta1, adamBeta2, adamEpsilon, weightDecay }: CommonConfig): void {
+  update(
+    gradient: RealArray,
+    lr: number,
+    { adamBeta1, adamBeta2, adamEpsilon, weightDecay }: CommonConfig,
+  ): void {
     const view = (data: RealArray) => ({ data, shape: [data.length] });
-    kernels.adamwSync({
-      param: view(this.#weight), grad: gradient, exp_avg: view(this.#expAvg), exp_avg_sq: view(this.#expAvgSq), lr, beta1: adamBeta1, beta2: adamBeta2, eps: adamEpsilon, weight_decay: weightDecay, step: ++this.#step,
-    }, { context: this.#model.context });
+    kernels.adamwSync(
+      {
+        param: view(this.#weight),
+        grad: gradient,
+        exp_avg: view(this.#expAvg),
+        exp_avg_sq: view(this.#expAvgSq),
+        lr,
+        beta1: adamBeta1,
+        beta2: adamBeta2,
+        eps: adamEpsilon,
+        weight_decay: weightDecay,
+        step: ++this.#step,
+      },
+      { context: this.#model.context },
+    );
   }
 }
 
@@ -82,7 +113,12 @@ export interface ValueLoss {
   readonly gradient: Float64Array;
 }
 
-export function valueLoss(values: Float64Array, oldValues: ArrayLike<number>, returns: ArrayLike<number>, { vfCoef, cliprangeValue }: { readonly vfCoef: number; readonly cliprangeValue: number }): ValueLoss {
+export function valueLoss(
+  values: Float64Array,
+  oldValues: ArrayLike<number>,
+  returns: ArrayLike<number>,
+  { vfCoef, cliprangeValue }: { readonly vfCoef: number; readonly cliprangeValue: number },
+): ValueLoss {
   const n = Math.max(values.length, 1);
   let [loss, clipped] = [0, 0];
   const gradient = values.map((value, i) => {

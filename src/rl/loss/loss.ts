@@ -1,12 +1,12 @@
 /**
- * From options and advantages to the arrays of one fused pass. L = Σ_n weight_n · ℓ_n over the step's active tokens; weights carry
- * TRL's normalisers (grpo_trainer.py at f2cd577, _compute_loss, accumulation included):
+ * From options and advantages to the arrays of one fused pass. L = Σ_n weight_n · ℓ_n over the step's active
+ * tokens; weights carry TRL's normalisers (grpo_trainer.py at f2cd577, _compute_loss, accumulation included):
  *   grpo          1 / (sequences · tokens of the sequence)
  *   bnpo          1 / (micro-batches · active tokens of the micro-batch)
  *   dr_grpo       1 / (sequences · maxCompletionLength)
  *   dapo, cispo   1 / (active tokens of the step)
- * A masked sequence has no active tokens but counts as a sequence, as in TRL. Micro-batches are consecutive completions; apart from
- * bnpo, whose definition depends on them, they change nothing.
+ * A masked sequence has no active tokens but counts as a sequence, as in TRL. Micro-batches are consecutive
+ * completions; apart from bnpo, whose definition depends on them, they change nothing.
  */
 import type { GradientOptions, Model } from '../../model/model.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
@@ -19,27 +19,38 @@ export interface Normaliser {
 }
 
 /** The weight of each token of sequence s; `lengths`: active tokens, 0 for a masked sequence. */
-export function sequenceWeights(lengths: ArrayLike<number>, { lossType, maxCompletionLength, perDeviceTrainBatchSize }: Normaliser): Float64Array {
+export function sequenceWeights(
+  lengths: ArrayLike<number>,
+  { lossType, maxCompletionLength, perDeviceTrainBatchSize }: Normaliser,
+): Float64Array {
   const all = Array.from(lengths);
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
   const total = Math.max(sum(all), 1);
   const microBatches = Math.ceil(all.length / perDeviceTrainBatchSize);
   return Float64Array.from(all, (length, s) => {
     switch (lossType) {
-      case 'grpo': return 1 / (all.length * Math.max(length, 1));
-      case 'dr_grpo': return 1 / (all.length * maxCompletionLength);
+      case 'grpo':
+        return 1 / (all.length * Math.max(length, 1));
+      case 'dr_grpo':
+        return 1 / (all.length * maxCompletionLength);
       case 'bnpo': {
         const begin = s - (s % perDeviceTrainBatchSize);
         return 1 / (microBatches * Math.max(sum(all.slice(begin, begin + perDeviceTrainBatchSize)), 1));
       }
-      default: return 1 / total;
+      default:
+        return 1 / total;
     }
   });
 }
 
-/** TRL's entropy bonus is the mean over active tokens whatever the loss type (for bnpo: of micro-batch means). */
+/**
+ * TRL's entropy bonus is the mean over active tokens whatever the loss type (for bnpo: of micro-batch means).
+ */
 export function entropyWeights(lengths: ArrayLike<number>, normaliser: Normaliser): Float64Array {
-  return sequenceWeights(lengths, { ...normaliser, lossType: normaliser.lossType === 'bnpo' ? 'bnpo' : 'dapo' });
+  return sequenceWeights(lengths, {
+    ...normaliser,
+    lossType: normaliser.lossType === 'bnpo' ? 'bnpo' : 'dapo',
+  });
 }
 
 /** One number per sequence, repeated for each of its tokens. */
@@ -74,16 +85,28 @@ export interface LossPlan {
   readonly entropyCoefficients: Float32Array;
 }
 
-/** −∂L/∂H per active token; a mask takes tokens out of the mean, but not out of dapo's and cispo's count (as TRL). */
-function entropyCoefficients({ lengths, entropyCoef, entropyMask }: PolicyBatch, config: ResolvedGRPOConfig): Float32Array {
+/**
+ * −∂L/∂H per active token; a mask takes tokens out of the mean, but not out of dapo's and cispo's count (as
+ * TRL).
+ */
+function entropyCoefficients(
+  { lengths, entropyCoef, entropyMask }: PolicyBatch,
+  config: ResolvedGRPOConfig,
+): Float32Array {
   const countsAll = config.lossType === 'dapo' || config.lossType === 'cispo';
   let n = 0;
-  const counted = !entropyMask || countsAll ? lengths : lengths.map((length) => {
-    let active = 0;
-    for (const end = n + length; n < end; ++n) active += entropyMask[n]!;
-    return active;
-  });
-  const coefficients = perToken(entropyWeights(counted, config).map((w) => w * entropyCoef), lengths);
+  const counted =
+    !entropyMask || countsAll
+      ? lengths
+      : lengths.map((length) => {
+          let active = 0;
+          for (const end = n + length; n < end; ++n) active += entropyMask[n]!;
+          return active;
+        });
+  const coefficients = perToken(
+    entropyWeights(counted, config).map((w) => w * entropyCoef),
+    lengths,
+  );
   return entropyMask ? coefficients.map((c, i) => c * entropyMask[i]!) : coefficients;
 }
 

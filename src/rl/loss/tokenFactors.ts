@@ -1,6 +1,7 @@
 /**
- * What multiplies the policy term of single tokens, beside the advantage: masks and importance weights (TRL's _compute_loss at f2cd577). They
- * act on the advantage, so that the KL term and the normaliser stay as they are.
+ * What multiplies the policy term of single tokens, beside the advantage: masks and importance weights (TRL's
+ * _compute_loss at f2cd577). They act on the advantage, so that the KL term and the normaliser stay as they
+ * are.
  */
 import type { ResolvedGRPOConfig } from '../config/config.js';
 
@@ -18,8 +19,17 @@ export function highEntropyMask(entropies: ArrayLike<number>, share: number): Fl
   return Float64Array.from(entropies, (h) => (h >= threshold ? 1 : 0));
 }
 
-/** Per sequence: 0 where the advantage is negative and the mean of log π_sampling − log π exceeds the threshold (DeepSeek-V3.2), else 1. */
-export function offPolicyMask(advantages: ArrayLike<number>, logps: ArrayLike<number>, samplingLogps: ArrayLike<number>, lengths: readonly number[], threshold: number): Float64Array {
+/**
+ * Per sequence: 0 where the advantage is negative and the mean of log π_sampling − log π exceeds the
+ * threshold (DeepSeek-V3.2), else 1.
+ */
+export function offPolicyMask(
+  advantages: ArrayLike<number>,
+  logps: ArrayLike<number>,
+  samplingLogps: ArrayLike<number>,
+  lengths: readonly number[],
+  threshold: number,
+): Float64Array {
   let n = 0;
   return Float64Array.from(lengths, (length) => {
     const first = n;
@@ -29,19 +39,40 @@ export function offPolicyMask(advantages: ArrayLike<number>, logps: ArrayLike<nu
   });
 }
 
-type Correction = Pick<ResolvedGRPOConfig, 'vllmImportanceSamplingMode' | 'vllmImportanceSamplingClipMin' | 'vllmImportanceSamplingClipMax'>;
+type Correction = Pick<
+  ResolvedGRPOConfig,
+  'vllmImportanceSamplingMode' | 'vllmImportanceSamplingClipMin' | 'vllmImportanceSamplingClipMax'
+>;
 
-/** π_training / π_sampling per token, or of the whole sequence, truncated to the bounds or set to 0 beyond them. */
-export function importanceWeights(training: ArrayLike<number>, sampling: ArrayLike<number>, lengths: readonly number[], options: Correction): Float64Array {
-  const { vllmImportanceSamplingMode: mode, vllmImportanceSamplingClipMin, vllmImportanceSamplingClipMax } = options;
+/**
+ * π_training / π_sampling per token, or of the whole sequence, truncated to the bounds or set to 0 beyond
+ * them.
+ */
+export function importanceWeights(
+  training: ArrayLike<number>,
+  sampling: ArrayLike<number>,
+  lengths: readonly number[],
+  options: Correction,
+): Float64Array {
+  const {
+    vllmImportanceSamplingMode: mode,
+    vllmImportanceSamplingClipMin,
+    vllmImportanceSamplingClipMax,
+  } = options;
   const [low, high] = [vllmImportanceSamplingClipMin ?? 0, vllmImportanceSamplingClipMax ?? Infinity];
-  const bound = (ratio: number) => (mode.endsWith('truncate') ? Math.min(Math.max(ratio, low), high) : ratio < low || ratio > high ? 0 : ratio);
+  const bound = (ratio: number) =>
+    mode.endsWith('truncate')
+      ? Math.min(Math.max(ratio, low), high)
+      : ratio < low || ratio > high
+        ? 0
+        : ratio;
   const out = new Float64Array(training.length);
   let n = 0;
   for (const length of lengths) {
     let log = 0;
     for (let t = n; t < n + length; ++t) log += training[t]! - sampling[t]!;
-    for (const end = n + length; n < end; ++n) out[n] = bound(Math.exp(mode.startsWith('sequence') ? log : training[n]! - sampling[n]!));
+    for (const end = n + length; n < end; ++n)
+      out[n] = bound(Math.exp(mode.startsWith('sequence') ? log : training[n]! - sampling[n]!));
   }
   return out;
 }

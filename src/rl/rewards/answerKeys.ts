@@ -1,4 +1,7 @@
-/** Groups final answers for a vote: the same string for answers that are the same mathematics, undefined for a text without one. */
+/**
+ * Groups final answers for a vote: the same string for answers that are the same mathematics, undefined for a
+ * text without one.
+ */
 import { finalAnswer } from './answer.js';
 import { parseMath, sameMath, type MathValue } from './mathValue.js';
 
@@ -8,7 +11,9 @@ export function answerKeys(texts: readonly string[]): (string | undefined)[] {
     const answer = finalAnswer(text);
     if (answer === undefined) return undefined;
     const value = parseMath(answer);
-    const same = seen.find((other) => other.key === answer || (value && other.value && sameMath(value, other.value)));
+    const same = seen.find(
+      (other) => other.key === answer || (value && other.value && sameMath(value, other.value)),
+    );
     if (!same) seen.push({ key: answer, value });
     return same?.key ?? answer;
   });

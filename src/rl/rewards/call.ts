@@ -1,7 +1,7 @@
 /**
- * Calls reward functions: several at once, with weights, a time limit and checked results. A function that throws, does not return in
- * time, or returns something that is not one finite number (or null) per completion ends the step with ERR_REWARD, naming the
- * function, the step and the row.
+ * Calls reward functions: several at once, with weights, a time limit and checked results. A function that
+ * throws, does not return in time, or returns something that is not one finite number (or null) per
+ * completion ends the step with ERR_REWARD, naming the function, the step and the row.
  */
 import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
@@ -20,13 +20,26 @@ export interface NamedReward {
 }
 
 /** Names for metrics: the function's own; a second function of that name gets `_2`. */
-export function nameRewards(rewardFuncs: RewardFunc | readonly RewardFunc[], weights: readonly number[] | undefined, caller: string): NamedReward[] {
+export function nameRewards(
+  rewardFuncs: RewardFunc | readonly RewardFunc[],
+  weights: readonly number[] | undefined,
+  caller: string,
+): NamedReward[] {
   const funcs = typeof rewardFuncs === 'function' ? [rewardFuncs] : rewardFuncs;
-  if (!Array.isArray(funcs) || funcs.length === 0) fail('ERR_INVALID_ARG', `${caller}: rewardFuncs must be a function or an array of functions that is not empty, got ${shown(rewardFuncs)}`);
-  if (weights && weights.length !== funcs.length) fail('ERR_INVALID_ARG', `${caller}: rewardWeights must have one number per reward function (${funcs.length}), got ${weights.length}`);
+  if (!Array.isArray(funcs) || funcs.length === 0)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: rewardFuncs must be a function or an array of functions that is not empty, got ${shown(rewardFuncs)}`,
+    );
+  if (weights && weights.length !== funcs.length)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: rewardWeights must have one number per reward function (${funcs.length}), got ${weights.length}`,
+    );
   const seen = new Map<string, number>();
   return funcs.map((func, i) => {
-    if (typeof func !== 'function') fail('ERR_INVALID_ARG', `${caller}: rewardFuncs[${i}] must be a function, got ${shown(func)}`);
+    if (typeof func !== 'function')
+      fail('ERR_INVALID_ARG', `${caller}: rewardFuncs[${i}] must be a function, got ${shown(func)}`);
     const base = func.rewardName || func.name || `reward_${i}`;
     const times = (seen.get(base) ?? 0) + 1;
     seen.set(base, times);
@@ -40,22 +53,44 @@ export interface RewardCall {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** One array per function; NaN where it said null. All functions run at once; the first failure aborts the others' signals. */
-export async function callRewards(rewards: readonly NamedReward[], input: Omit<RewardInput, 'signal'>, rows: number, call: RewardCall): Promise<Float64Array[]> {
+/**
+ * One array per function; NaN where it said null. All functions run at once; the first failure aborts the
+ * others' signals.
+ */
+export async function callRewards(
+  rewards: readonly NamedReward[],
+  input: Omit<RewardInput, 'signal'>,
+  rows: number,
+  call: RewardCall,
+): Promise<Float64Array[]> {
   const stop = new AbortController();
   const signal = call.signal ? AbortSignal.any([call.signal, stop.signal]) : stop.signal;
   // Descriptors, not a spread: `completions` may be a getter that refuses (a model without a tokenizer).
-  const withSignal = Object.defineProperty(Object.defineProperties({}, Object.getOwnPropertyDescriptors(input)), 'signal', { value: signal, enumerable: true }) as RewardInput;
+  const withSignal = Object.defineProperty(
+    Object.defineProperties({}, Object.getOwnPropertyDescriptors(input)),
+    'signal',
+    { value: signal, enumerable: true },
+  ) as RewardInput;
   try {
-    return await Promise.all(rewards.map(async (reward) => check(reward, await callOne(reward, withSignal, call), rows, call.step)));
+    return await Promise.all(
+      rewards.map(async (reward) => check(reward, await callOne(reward, withSignal, call), rows, call.step)),
+    );
   } finally {
     stop.abort();
   }
 }
 
-async function callOne({ name, func }: NamedReward, input: RewardInput, { timeoutMs, step, signal }: RewardCall): Promise<RewardValues> {
+async function callOne(
+  { name, func }: NamedReward,
+  input: RewardInput,
+  { timeoutMs, step, signal }: RewardCall,
+): Promise<RewardValues> {
   const where = `reward function '${name}' (step ${step})`;
-  const late = () => codedError('ERR_REWARD', `${where} did not return within ${timeoutMs} ms; make it faster or raise rewardTimeoutMs`);
+  const late = () =>
+    codedError(
+      'ERR_REWARD',
+      `${where} did not return within ${timeoutMs} ms; make it faster or raise rewardTimeoutMs`,
+    );
   let timer: NodeJS.Timeout | undefined;
   let onAbort: (() => void) | undefined;
   try {
@@ -70,7 +105,11 @@ async function callOne({ name, func }: NamedReward, input: RewardInput, { timeou
     signal?.throwIfAborted();
     if (hasCode(error, 'ERR_REWARD') || hasCode(error, 'ERR_UNSUPPORTED')) throw error;
     if ((error as NodeJS.ErrnoException)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw late();
-    return fail('ERR_REWARD', `${where} threw ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`, error);
+    return fail(
+      'ERR_REWARD',
+      `${where} threw ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`,
+      error,
+    );
   } finally {
     clearTimeout(timer);
     if (onAbort) signal?.removeEventListener('abort', onAbort);
@@ -79,7 +118,10 @@ async function callOne({ name, func }: NamedReward, input: RewardInput, { timeou
 
 let interruptible: { readonly context: vm.Context; readonly script: vm.Script } | undefined;
 
-/** V8's watchdog stops a synchronous endless loop too, but only below a script of node:vm: so the call is made from one. */
+/**
+ * V8's watchdog stops a synchronous endless loop too, but only below a script of node:vm: so the call is made
+ * from one.
+ */
 function runInterruptibly<T>(call: () => T, timeoutMs: number): T {
   if (!interruptible) {
     const { createContext, Script } = process.getBuiltinModule('node:vm');
@@ -91,27 +133,42 @@ function runInterruptibly<T>(call: () => T, timeoutMs: number): T {
 
 function check({ name }: NamedReward, values: RewardValues, rows: number, step: number): Float64Array {
   const where = `reward function '${name}' (step ${step})`;
-  if (values === null || typeof values !== 'object' || typeof values.length !== 'number') fail('ERR_REWARD', `${where} must return an array of numbers or nulls, got ${typeof values}`);
-  if (values.length !== rows) fail('ERR_REWARD', `${where} must return one value per completion (${rows}), got ${values.length}`);
+  if (values === null || typeof values !== 'object' || typeof values.length !== 'number')
+    fail('ERR_REWARD', `${where} must return an array of numbers or nulls, got ${typeof values}`);
+  if (values.length !== rows)
+    fail('ERR_REWARD', `${where} must return one value per completion (${rows}), got ${values.length}`);
   return Float64Array.from({ length: rows }, (_, row) => {
     const value: unknown = values[row];
     if (value === null) return NaN;
-    if (typeof value !== 'number' || !Number.isFinite(value)) fail('ERR_REWARD', `${where} must return finite numbers, got ${String(value)} for row ${row}; return null for a completion it cannot judge`);
+    if (typeof value !== 'number' || !Number.isFinite(value))
+      fail(
+        'ERR_REWARD',
+        `${where} must return finite numbers, got ${String(value)} for row ${row}; return null for a completion it cannot judge`,
+      );
     return value;
   });
 }
 
 /** rewards/<name>/mean and std, null where undefined. */
-export function rewardMetrics(rewards: readonly NamedReward[], columns: readonly Float64Array[]): Record<string, number> {
-  return Object.fromEntries(rewards.flatMap(({ name }, f) => {
-    const { mean, std } = statistics(columns[f]!);
-    return [[`rewards/${name}/mean`, mean], [`rewards/${name}/std`, std]];
-  }));
+export function rewardMetrics(
+  rewards: readonly NamedReward[],
+  columns: readonly Float64Array[],
+): Record<string, number> {
+  return Object.fromEntries(
+    rewards.flatMap(({ name }, f) => {
+      const { mean, std } = statistics(columns[f]!);
+      return [
+        [`rewards/${name}/mean`, mean],
+        [`rewards/${name}/std`, std],
+      ];
+    }),
+  );
 }
 
 /**
- * A reward by specification: a built-in's name, with `:argument` where it takes one (`regex:^\\d+$`), the address of a reward server, or a module path, with
- * `#exportName` unless it is the default export or the only one.
+ * A reward by specification: a built-in's name, with `:argument` where it takes one (`regex:^\\d+$`), the
+ * address of a reward server, or a module path, with `#exportName` unless it is the default export or the
+ * only one.
  * @throws ERR_INVALID_ARG for an unknown name, ERR_IO for a module that cannot be loaded.
  */
 export async function loadReward(specification: string): Promise<RewardFunc> {
@@ -121,16 +178,29 @@ export async function loadReward(specification: string): Promise<RewardFunc> {
   if (/^https?:\/\//.test(specification)) return httpReward({ url: specification });
   if (!/[./\\]/.test(specification)) {
     const known = Object.keys(builtinRewards);
-    fail('ERR_INVALID_ARG', `loadReward: '${specification}' is neither a built-in reward (${known.join(', ')}) nor a module path.${suggestion(specification, known)}`);
+    fail(
+      'ERR_INVALID_ARG',
+      `loadReward: '${specification}' is neither a built-in reward (${known.join(', ')}) nor a module path.${suggestion(specification, known)}`,
+    );
   }
   const [path, exportName] = specification.split('#') as [string, string?];
-  const module = await import(pathToFileURL(resolve(path)).href).catch((error: Error) =>
-    fail('ERR_IO', `loadReward: ${path} cannot be loaded (${error.message})`, error)) as Record<string, unknown>;
+  const module = (await import(pathToFileURL(resolve(path)).href).catch((error: Error) =>
+    fail('ERR_IO', `loadReward: ${path} cannot be loaded (${error.message})`, error),
+  )) as Record<string, unknown>;
   const functions = Object.entries(module).filter(([, value]) => typeof value === 'function');
-  const found = exportName !== undefined ? module[exportName] : module['default'] ?? (functions.length === 1 ? functions[0]![1] : undefined);
+  const found =
+    exportName !== undefined
+      ? module[exportName]
+      : (module['default'] ?? (functions.length === 1 ? functions[0]![1] : undefined));
   if (typeof found !== 'function')
-    fail('ERR_INVALID_ARG', exportName !== undefined
-      ? `loadReward: ${path} has no function '${exportName}'; it exports ${functions.map(([key]) => key).join(', ') || 'none'}.${suggestion(exportName, functions.map(([key]) => key))}`
-      : `loadReward: ${path} must export one function, or a default; it exports ${functions.map(([key]) => key).join(', ') || 'none'}; choose with '${path}#name'`);
+    fail(
+      'ERR_INVALID_ARG',
+      exportName !== undefined
+        ? `loadReward: ${path} has no function '${exportName}'; it exports ${functions.map(([key]) => key).join(', ') || 'none'}.${suggestion(
+            exportName,
+            functions.map(([key]) => key),
+          )}`
+        : `loadReward: ${path} must export one function, or a default; it exports ${functions.map(([key]) => key).join(', ') || 'none'}; choose with '${path}#name'`,
+    );
   return found as RewardFunc;
 }

@@ -3,13 +3,23 @@
  *   { "prompts": […], "completions": […], <columns>: […] }   answered by   { "rewards": [number | null, …] }   (or the bare array)
  * in the order of the completions. Servers with another form: `request` and `response`.
  */
-import { checkOptions, count, func, list, required, type Rules, text, url as address } from '../../core/check.js';
+import {
+  checkOptions,
+  count,
+  func,
+  list,
+  required,
+  type Rules,
+  text,
+  url as address,
+} from '../../core/check.js';
 import { createHttpClient, HTTP, type HttpOptions } from '../../core/http.js';
 import type { RewardFunc, RewardInput } from '../interfaces.js';
 import { named } from './named.js';
 
 /** What one request is about. */
-export type RewardRequest = Pick<RewardInput, 'prompts' | 'completions'> & Readonly<Record<string, readonly unknown[]>>;
+export type RewardRequest = Pick<RewardInput, 'prompts' | 'completions'> &
+  Readonly<Record<string, readonly unknown[]>>;
 
 /** How a reward server is asked. */
 export interface HttpRewardOptions extends HttpOptions {
@@ -23,38 +33,79 @@ export interface HttpRewardOptions extends HttpOptions {
   readonly columns?: readonly string[];
   /** The body of a request. Default: what it is about. */
   readonly request?: (about: RewardRequest) => unknown;
-  /** The rewards in an answer, one number or null per completion. Default: its `rewards`, or the answer itself. */
+  /**
+   * The rewards in an answer, one number or null per completion. Default: its `rewards`, or the answer
+   * itself.
+   */
   readonly response?: (answer: unknown) => unknown;
 }
 
 function readRewards(answer: unknown, expected: number): (number | null)[] {
-  if (!Array.isArray(answer)) throw new Error(`must answer with an array of rewards, or one under "rewards", got ${JSON.stringify(answer)?.slice(0, 80)}`);
-  if (answer.length !== expected) throw new Error(`must answer with one reward per completion (${expected}), got ${answer.length}`);
+  if (!Array.isArray(answer))
+    throw new Error(
+      `must answer with an array of rewards, or one under "rewards", got ${JSON.stringify(answer)?.slice(0, 80)}`,
+    );
+  if (answer.length !== expected)
+    throw new Error(`must answer with one reward per completion (${expected}), got ${answer.length}`);
   answer.forEach((value, i) => {
-    if (value !== null && !(typeof value === 'number' && Number.isFinite(value))) throw new Error(`must answer with finite numbers or null, got ${JSON.stringify(value)} for completion ${i}`);
+    if (value !== null && !(typeof value === 'number' && Number.isFinite(value)))
+      throw new Error(
+        `must answer with finite numbers or null, got ${JSON.stringify(value)} for completion ${i}`,
+      );
   });
   return answer as (number | null)[];
 }
 
-const OPTIONS: Rules = { ...HTTP, url: required(address), name: text, batchSize: count, columns: list, request: func, response: func };
+const OPTIONS: Rules = {
+  ...HTTP,
+  url: required(address),
+  name: text,
+  batchSize: count,
+  columns: list,
+  request: func,
+  response: func,
+};
 
 /**
- * A reward model served elsewhere (ArmoRM and the like): a POST of { prompts, completions, <columns> } is answered by { rewards: [number | null, …]
- * }, or by the bare array, in the order of the completions. @throws ERR_REWARD after the last try: the server's answer and how often it was asked.
+ * A reward model served elsewhere (ArmoRM and the like): a POST of { prompts, completions, <columns> } is
+ * answered by { rewards: [number | null, …] }, or by the bare array, in the order of the completions. @throws
+ * ERR_REWARD after the last try: the server's answer and how often it was asked.
  */
 export function httpReward(options: HttpRewardOptions): RewardFunc {
   checkOptions('httpReward', options, OPTIONS);
-  const { url, name = 'http_reward', batchSize = 32, columns = [], request = (about: RewardRequest) => about, response } = options;
+  const {
+    url,
+    name = 'http_reward',
+    batchSize = 32,
+    columns = [],
+    request = (about: RewardRequest) => about,
+    response,
+  } = options;
   const client = createHttpClient(`reward function '${name}'`, 'ERR_REWARD', options);
-  const rewardsOf = response ?? ((answer: unknown) => (answer as { rewards?: unknown } | null)?.rewards ?? answer);
+  const rewardsOf =
+    response ?? ((answer: unknown) => (answer as { rewards?: unknown } | null)?.rewards ?? answer);
   return named(name, async (input) => {
-    const begins = Array.from({ length: Math.ceil(input.completions.length / batchSize) }, (_, i) => i * batchSize);
-    const parts = await Promise.all(begins.map((begin) => {
-      const cut = (values: readonly unknown[] | undefined) => values?.slice(begin, begin + batchSize) ?? [];
-      const completions = cut(input.completions) as string[];
-      const about = { prompts: cut(input.prompts), completions, ...Object.fromEntries(columns.map((column) => [column, cut(input[column])])) } as unknown as RewardRequest;
-      return client.post(url, request(about), (answer) => readRewards(rewardsOf(answer), completions.length), input.signal);
-    }));
+    const begins = Array.from(
+      { length: Math.ceil(input.completions.length / batchSize) },
+      (_, i) => i * batchSize,
+    );
+    const parts = await Promise.all(
+      begins.map((begin) => {
+        const cut = (values: readonly unknown[] | undefined) => values?.slice(begin, begin + batchSize) ?? [];
+        const completions = cut(input.completions) as string[];
+        const about = {
+          prompts: cut(input.prompts),
+          completions,
+          ...Object.fromEntries(columns.map((column) => [column, cut(input[column])])),
+        } as unknown as RewardRequest;
+        return client.post(
+          url,
+          request(about),
+          (answer) => readRewards(rewardsOf(answer), completions.length),
+          input.signal,
+        );
+      }),
+    );
     return parts.flat();
   });
 }

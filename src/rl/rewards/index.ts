@@ -9,7 +9,12 @@ import { repetitionPenaltyReward } from './repetition.js';
 
 export { httpReward, type HttpRewardOptions, type RewardRequest } from './httpReward.js';
 export { thinkFormatReward } from './format.js';
-export { lengthReward, type LengthRewardOptions, softOverlongPunishment, type SoftOverlongOptions } from './length.js';
+export {
+  lengthReward,
+  type LengthRewardOptions,
+  softOverlongPunishment,
+  type SoftOverlongOptions,
+} from './length.js';
 export { answerKeys } from './answerKeys.js';
 export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
@@ -19,19 +24,39 @@ export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repeti
 function numbers(form: string, meaning: string, argument = ''): number[] {
   const [name, example] = form.split(':') as [string, string];
   const given = argument.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
-  if (given.length !== example.split(',').length || given.some(Number.isNaN)) fail('ERR_INVALID_ARG', `reward '${name}' must be written like '${form}' (${meaning}), got '${name}${argument && `:${argument}`}'`);
+  if (given.length !== example.split(',').length || given.some(Number.isNaN))
+    fail(
+      'ERR_INVALID_ARG',
+      `reward '${name}' must be written like '${form}' (${meaning}), got '${name}${argument && `:${argument}`}'`,
+    );
   return given;
 }
 
-/** Built-in rewards by the name that loadReward() and the command line's --reward take, with the text after ':' as argument. */
+/**
+ * Built-in rewards by the name that loadReward() and the command line's --reward take, with the text after
+ * ':' as argument.
+ */
 export const builtinRewards: Readonly<Record<string, (argument?: string) => RewardFunc>> = {
   math: (column) => mathReward(column === undefined ? {} : { answerColumn: column }),
   regex: (pattern) => regexReward(pattern ?? ''),
-  think: (argument) => (argument === undefined ? thinkFormatReward() : fail('ERR_INVALID_ARG', `reward 'think' takes no argument, got 'think:${argument}'`)),
-  repetition: (ngramSize) => repetitionPenaltyReward(ngramSize === undefined ? {} : { ngramSize: numbers('repetition:4', 'tokens of an n-gram', ngramSize)[0]! }),
+  think: (argument) =>
+    argument === undefined
+      ? thinkFormatReward()
+      : fail('ERR_INVALID_ARG', `reward 'think' takes no argument, got 'think:${argument}'`),
+  repetition: (ngramSize) =>
+    repetitionPenaltyReward(
+      ngramSize === undefined
+        ? {}
+        : { ngramSize: numbers('repetition:4', 'tokens of an n-gram', ngramSize)[0]! },
+    ),
   overlong: (lengths) => {
-    const [maxCompletionLength, softPunishCache] = numbers('overlong:512,128', 'maxCompletionLength and softPunishCache, tokens', lengths) as [number, number];
+    const [maxCompletionLength, softPunishCache] = numbers(
+      'overlong:512,128',
+      'maxCompletionLength and softPunishCache, tokens',
+      lengths,
+    ) as [number, number];
     return softOverlongPunishment({ maxCompletionLength, softPunishCache });
   },
-  length: (target) => lengthReward(target === undefined ? {} : { target: numbers('length:100', 'tokens', target)[0]! }),
+  length: (target) =>
+    lengthReward(target === undefined ? {} : { target: numbers('length:100', 'tokens', target)[0]! }),
 };

@@ -17,7 +17,9 @@ const OVERLONG: Rules = { maxCompletionLength: required(positive), softPunishCac
 export function lengthReward(options: LengthRewardOptions = {}): RewardFunc {
   checkOptions('lengthReward', options, LENGTH);
   const { target = 100 } = options;
-  return named('length', ({ completionIds }) => completionIds.map((ids) => Math.max(0, 1 - Math.abs(ids.length - target) / target)));
+  return named('length', ({ completionIds }) =>
+    completionIds.map((ids) => Math.max(0, 1 - Math.abs(ids.length - target) / target)),
+  );
 }
 
 /** Lengths of softOverlongPunishment(), in tokens; 0 ≤ softPunishCache ≤ maxCompletionLength. */
@@ -29,15 +31,21 @@ export interface SoftOverlongOptions {
 }
 
 /**
- * 0 up to L_max − L_cache tokens, then falling evenly to −1 at L_max, and −1 beyond (DAPO, 2503.14476, eq. 13; TRL's
- * get_soft_overlong_punishment).
+ * 0 up to L_max − L_cache tokens, then falling evenly to −1 at L_max, and −1 beyond (DAPO, 2503.14476, eq.
+ * 13; TRL's get_soft_overlong_punishment).
  */
 export function softOverlongPunishment(options: SoftOverlongOptions): RewardFunc {
   checkOptions('softOverlongPunishment', options, OVERLONG);
   const { maxCompletionLength, softPunishCache } = options;
   if (maxCompletionLength < softPunishCache)
-    fail('ERR_INVALID_ARG', `softOverlongPunishment: 0 ≤ softPunishCache ≤ maxCompletionLength must hold, got ${softPunishCache} and ${maxCompletionLength}`);
+    fail(
+      'ERR_INVALID_ARG',
+      `softOverlongPunishment: 0 ≤ softPunishCache ≤ maxCompletionLength must hold, got ${softPunishCache} and ${maxCompletionLength}`,
+    );
   const free = maxCompletionLength - softPunishCache;
-  return named('soft_overlong_punishment', ({ completionIds }) => completionIds.map(({ length }) =>
-    length <= free ? 0 : length <= maxCompletionLength ? (free - length) / softPunishCache : -1));
+  return named('soft_overlong_punishment', ({ completionIds }) =>
+    completionIds.map(({ length }) =>
+      length <= free ? 0 : length <= maxCompletionLength ? (free - length) / softPunishCache : -1,
+    ),
+  );
 }

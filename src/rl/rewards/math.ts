@@ -1,4 +1,7 @@
-/** 1 when a completion's final answer is the row's, as mathematics rather than as text: GSM8K `####`, `\\boxed{}`, or the last number. */
+/**
+ * 1 when a completion's final answer is the row's, as mathematics rather than as text: GSM8K `####`,
+ * `\\boxed{}`, or the last number.
+ */
 import { check, checkOptions, type Rules, string, text as nonEmpty } from '../../core/check.js';
 import { fail } from '../../errors.js';
 import type { RewardFunc } from '../interfaces.js';
@@ -9,7 +12,7 @@ import { named } from './named.js';
 /** What a marked answer is; when it is no mathematics as a whole, its first number. */
 function valueOf(text: string): MathValue | undefined {
   const answer = finalAnswer(text);
-  return answer === undefined ? undefined : parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? '');
+  return answer === undefined ? undefined : (parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? ''));
 }
 
 /** Options of mathReward(). */
@@ -21,20 +24,26 @@ export interface MathRewardOptions {
 const OPTIONS: Rules = { answerColumn: nonEmpty };
 
 /**
- * 1 when a completion's final answer (after `####`, in `\boxed{}`, or its last number) is the row's as mathematics, so 1/2 equals 0.5; else 0. Null
- * for a row whose answer cannot be read. @throws ERR_REWARD when the data set has no such column.
+ * 1 when a completion's final answer (after `####`, in `\boxed{}`, or its last number) is the row's as
+ * mathematics, so 1/2 equals 0.5; else 0. Null for a row whose answer cannot be read. @throws ERR_REWARD when
+ * the data set has no such column.
  */
 export function mathReward(options: MathRewardOptions = {}): RewardFunc {
   checkOptions('mathReward', options, OPTIONS);
   const { answerColumn = 'answer' } = options;
   return named('math', (input) => {
     const answers = input[answerColumn] as readonly unknown[] | undefined;
-    if (!answers) fail('ERR_REWARD', `reward function 'math' needs the column '${answerColumn}' in the data set`);
+    if (!answers)
+      fail('ERR_REWARD', `reward function 'math' needs the column '${answerColumn}' in the data set`);
     // A prompt's completions lie next to each other: read its answer once.
     let [text, answer]: [string | undefined, MathValue | undefined] = [undefined, undefined];
     return input.completions.map((completion, i) => {
       const given = String(answers[i]);
-      if (given !== text) [text, answer] = [given, /####|\\(?:boxed|fbox)/.test(given) ? valueOf(given) : parseMath(given) ?? valueOf(given)];
+      if (given !== text)
+        [text, answer] = [
+          given,
+          /####|\\(?:boxed|fbox)/.test(given) ? valueOf(given) : (parseMath(given) ?? valueOf(given)),
+        ];
       if (answer === undefined) return null;
       const value = valueOf(completion);
       return value !== undefined && sameMath(value, answer) ? 1 : 0;

@@ -1,4 +1,5 @@
 import type { RewardFunc } from '../interfaces.js';
 
 /** Gives a reward made by a factory its name in metrics. */
-export const named = (rewardName: string, func: RewardFunc): RewardFunc => Object.assign(func, { rewardName });
+export const named = (rewardName: string, func: RewardFunc): RewardFunc =>
+  Object.assign(func, { rewardName });

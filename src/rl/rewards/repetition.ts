@@ -11,19 +11,29 @@ export interface RepetitionPenaltyOptions {
   readonly maxPenalty?: number;
 }
 
-const OPTIONS: Rules = { ngramSize: count, maxPenalty: rule('a number ≤ 0', (value) => typeof value === 'number' && Number.isFinite(value) && value <= 0) };
+const OPTIONS: Rules = {
+  ngramSize: count,
+  maxPenalty: rule(
+    'a number ≤ 0',
+    (value) => typeof value === 'number' && Number.isFinite(value) && value <= 0,
+  ),
+};
 
 /**
- * `maxPenalty` times the share of a completion's token n-grams that it has written before: (1 − different / all), 0 for one shorter than n
- * (2502.03373, appendix C.2; TRL's get_repetition_penalty_reward). Needs no tokenizer.
+ * `maxPenalty` times the share of a completion's token n-grams that it has written before: (1 − different /
+ * all), 0 for one shorter than n (2502.03373, appendix C.2; TRL's get_repetition_penalty_reward). Needs no
+ * tokenizer.
  */
 export function repetitionPenaltyReward(options: RepetitionPenaltyOptions = {}): RewardFunc {
   checkOptions('repetitionPenaltyReward', options, OPTIONS);
   const { ngramSize = 3, maxPenalty = -1 } = options;
-  return named('repetition_penalty', ({ completionIds }) => completionIds.map((ids) => {
-    const all = ids.length - ngramSize + 1;
-    if (all <= 0) return 0;
-    const repeated = 1 - new Set(Array.from({ length: all }, (_, i) => ids.slice(i, i + ngramSize).join())).size / all;
-    return repeated === 0 ? 0 : repeated * maxPenalty;
-  }));
+  return named('repetition_penalty', ({ completionIds }) =>
+    completionIds.map((ids) => {
+      const all = ids.length - ngramSize + 1;
+      if (all <= 0) return 0;
+      const repeated =
+        1 - new Set(Array.from({ length: all }, (_, i) => ids.slice(i, i + ngramSize).join())).size / all;
+      return repeated === 0 ? 0 : repeated * maxPenalty;
+    }),
+  );
 }

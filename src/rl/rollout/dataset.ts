@@ -1,19 +1,40 @@
-/** Data sets and the order they are seen in. A position in that order is one integer, so a checkpoint holds no generator state. */
+/**
+ * Data sets and the order they are seen in. A position in that order is one integer, so a checkpoint holds no
+ * generator state.
+ */
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
 import { Random } from '../../core/random.js';
-import { check, checkOptions, list, natural, positive, required, type Rules, shown, text as string } from '../../core/check.js';
+import {
+  check,
+  checkOptions,
+  list,
+  natural,
+  positive,
+  required,
+  type Rules,
+  shown,
+  text as string,
+} from '../../core/check.js';
 import { fail } from '../../errors.js';
 import { Stream } from './streams.js';
 import type { Dataset } from '../interfaces.js';
 
-/** JSON lines; a name that ends in .gz is decompressed. @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line. */
+/**
+ * JSON lines; a name that ends in .gz is decompressed. @throws ERR_IO naming the file, ERR_INVALID_ARG naming
+ * the line.
+ */
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {
   check('readJsonLines', 'file', file, string);
-  const unreadable = (error: Error) => fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error);
+  const unreadable = (error: Error) =>
+    fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error);
   const bytes = await readFile(file).catch(unreadable);
-  const text = (file.endsWith('.gz') ? await promisify(process.getBuiltinModule('node:zlib').gunzip)(bytes).catch(unreadable) : bytes).toString('utf8');
+  const text = (
+    file.endsWith('.gz')
+      ? await promisify(process.getBuiltinModule('node:zlib').gunzip)(bytes).catch(unreadable)
+      : bytes
+  ).toString('utf8');
   const rows: Row[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
@@ -21,9 +42,17 @@ export async function readJsonLines<Row>(file: string): Promise<Row[]> {
     try {
       row = JSON.parse(line);
     } catch (error) {
-      fail('ERR_INVALID_ARG', `readJsonLines: ${file}:${index + 1} is not JSON (${(error as Error).message})`, error);
+      fail(
+        'ERR_INVALID_ARG',
+        `readJsonLines: ${file}:${index + 1} is not JSON (${(error as Error).message})`,
+        error,
+      );
     }
-    if (row === null || typeof row !== 'object' || Array.isArray(row)) fail('ERR_INVALID_ARG', `readJsonLines: ${file}:${index + 1} must be an object, got ${line.slice(0, 80)}`);
+    if (row === null || typeof row !== 'object' || Array.isArray(row))
+      fail(
+        'ERR_INVALID_ARG',
+        `readJsonLines: ${file}:${index + 1} must be an object, got ${line.slice(0, 80)}`,
+      );
     rows.push(row as Row);
   }
   return rows;
@@ -32,23 +61,29 @@ export async function readJsonLines<Row>(file: string): Promise<Row[]> {
 const SPLIT: Rules = { testSize: required(positive), seed: natural };
 
 /**
- * Splits rows at random into what is trained on and what is held out; both keep the file's order. `testSize`: rows, or below 1 a share
- * (rounded up), as datasets.train_test_split.
+ * Splits rows at random into what is trained on and what is held out; both keep the file's order. `testSize`:
+ * rows, or below 1 a share (rounded up), as datasets.train_test_split.
  */
-export function trainTestSplit<Row>(rows: readonly Row[], options: { readonly testSize: number; readonly seed?: number }): { train: Row[]; test: Row[] } {
+export function trainTestSplit<Row>(
+  rows: readonly Row[],
+  options: { readonly testSize: number; readonly seed?: number },
+): { train: Row[]; test: Row[] } {
   check('trainTestSplit', 'rows', rows, list);
   checkOptions('trainTestSplit', options, SPLIT);
   const { testSize, seed = 42 } = options;
   const count = testSize < 1 ? Math.ceil(testSize * rows.length) : testSize;
   if (!(Number.isInteger(count) && count >= 1 && count < rows.length))
-    fail('ERR_INVALID_ARG', `trainTestSplit: testSize must be a share in (0, 1) or a number of rows below ${rows.length}, both parts non-empty; got ${testSize}`);
+    fail(
+      'ERR_INVALID_ARG',
+      `trainTestSplit: testSize must be a share in (0, 1) or a number of rows below ${rows.length}, both parts non-empty; got ${testSize}`,
+    );
   const held = new Set(new Random(seed, Stream.split).shuffle([...rows.keys()]).slice(0, count));
   return { train: rows.filter((_, i) => !held.has(i)), test: rows.filter((_, i) => held.has(i)) };
 }
 
 /**
- * Position → row. Every epoch is a permutation of its own (seed, epoch); epochs follow each other without a gap, so a batch may span
- * two (TRL drops an epoch's incomplete last batch).
+ * Position → row. Every epoch is a permutation of its own (seed, epoch); epochs follow each other without a
+ * gap, so a batch may span two (TRL drops an epoch's incomplete last batch).
  */
 export class Sampler<Row> {
   /** Rows per epoch; undefined when rows are made on demand. */
@@ -59,9 +94,21 @@ export class Sampler<Row> {
   #epoch = -1;
   #order: number[] = [];
 
-  constructor(dataset: Dataset<Row>, { seed, shuffle, name = 'trainDataset' }: { readonly seed: number; readonly shuffle: boolean; readonly name?: string }) {
-    if (typeof dataset !== 'function' && !Array.isArray(dataset)) fail('ERR_INVALID_ARG', `${name} must be an array of rows or a function (index, random) => row, got ${shown(dataset)}`);
-    if (typeof dataset !== 'function' && dataset.length === 0) fail('ERR_INVALID_ARG', `${name} is empty; it needs at least one row`);
+  constructor(
+    dataset: Dataset<Row>,
+    {
+      seed,
+      shuffle,
+      name = 'trainDataset',
+    }: { readonly seed: number; readonly shuffle: boolean; readonly name?: string },
+  ) {
+    if (typeof dataset !== 'function' && !Array.isArray(dataset))
+      fail(
+        'ERR_INVALID_ARG',
+        `${name} must be an array of rows or a function (index, random) => row, got ${shown(dataset)}`,
+      );
+    if (typeof dataset !== 'function' && dataset.length === 0)
+      fail('ERR_INVALID_ARG', `${name} is empty; it needs at least one row`);
     this.#dataset = dataset;
     this.#seed = seed;
     this.#shuffle = shuffle;
@@ -78,7 +125,8 @@ export class Sampler<Row> {
   }
 
   #row(position: number): Row {
-    if (typeof this.#dataset === 'function') return this.#dataset(position, new Random(this.#seed, Stream.rows + position));
+    if (typeof this.#dataset === 'function')
+      return this.#dataset(position, new Random(this.#seed, Stream.rows + position));
     const size = this.#dataset.length;
     const epoch = Math.floor(position / size);
     if (!this.#shuffle) return this.#dataset[position % size]!;

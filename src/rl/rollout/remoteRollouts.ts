@@ -1,7 +1,9 @@
 /**
- * Completions sampled by a server, for models too large to sample here: vLLM through its OpenAI completions route, SGLang through its own
- * /generate. Token ids go in and come back, so nothing is tokenised twice. The server samples from the weights it holds: `syncWeights`
- * is where they are brought up to date, and what still differs is measured (sampling/…) and weighed (vllmImportanceSampling…).
+ * Completions sampled by a server, for models too large to sample here: vLLM through its OpenAI completions
+ * route, SGLang through its own
+ * /generate. Token ids go in and come back, so nothing is tokenised twice. The server samples from the
+ * weights it holds: `syncWeights` is where they are brought up to date, and what still differs is measured
+ * (sampling/…) and weighed (vllmImportanceSampling…).
  */
 import { checkOptions, func, object, required, type Rules, text, url as address } from '../../core/check.js';
 import { createHttpClient, HTTP, type HttpOptions } from '../../core/http.js';
@@ -26,7 +28,9 @@ export interface RolloutRequest {
 
 /** Completions of one prompt next to each other, as from model.generate. */
 export interface RolloutSource {
-  /** numReturnSequences completions of each prompt, with log-probabilities of the distribution sampled from. */
+  /**
+   * numReturnSequences completions of each prompt, with log-probabilities of the distribution sampled from.
+   */
   generate(prompts: readonly (readonly number[])[], request: RolloutRequest): Promise<Completion[]>;
   /** Called before the first sampling of a run and after every change of the weights. */
   syncWeights?(model: Model, step: number, signal?: AbortSignal): Promise<void>;
@@ -40,7 +44,10 @@ export interface RemoteRolloutOptions extends HttpOptions {
   readonly model?: string;
   /** Further fields of every request. */
   readonly extra?: Readonly<Record<string, unknown>>;
-  /** How the server gets new weights, e.g. sglangWeightSync(). Absent: it keeps those it has, and the difference is only measured and weighed. */
+  /**
+   * How the server gets new weights, e.g. sglangWeightSync(). Absent: it keeps those it has, and the
+   * difference is only measured and weighed.
+   */
   readonly syncWeights?: RolloutSource['syncWeights'];
 }
 
@@ -52,7 +59,12 @@ interface Choice {
 
 interface Protocol {
   readonly route: string;
-  body(prompt: readonly number[], request: RolloutRequest, seed: number, options: RemoteRolloutOptions): unknown;
+  body(
+    prompt: readonly number[],
+    request: RolloutRequest,
+    seed: number,
+    options: RemoteRolloutOptions,
+  ): unknown;
   choices(answer: unknown): Choice[];
 }
 
@@ -60,48 +72,102 @@ interface OpenAIAnswer {
   readonly choices?: readonly {
     readonly token_ids?: readonly number[] | null;
     readonly finish_reason?: unknown;
-    readonly logprobs?: { readonly tokens?: readonly string[]; readonly token_logprobs?: readonly number[] } | null;
+    readonly logprobs?: {
+      readonly tokens?: readonly string[];
+      readonly token_logprobs?: readonly number[];
+    } | null;
   }[];
 }
 
 const openAI: Protocol = {
   route: '/v1/completions',
-  body: (prompt, { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop }, seed, { model, extra }) => ({
-    ...(model === undefined ? {} : { model }), prompt, max_tokens: maxNewTokens, temperature, top_p: topP, n: numReturnSequences, seed, logprobs: 0, stop_token_ids: stop, ignore_eos: stop.length === 0,
-    ...(topK > 0 ? { top_k: topK } : {}), ...(minP > 0 ? { min_p: minP } : {}), return_token_ids: true, return_tokens_as_token_ids: true, ...extra,
+  body: (
+    prompt,
+    { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop },
+    seed,
+    { model, extra },
+  ) => ({
+    ...(model === undefined ? {} : { model }),
+    prompt,
+    max_tokens: maxNewTokens,
+    temperature,
+    top_p: topP,
+    n: numReturnSequences,
+    seed,
+    logprobs: 0,
+    stop_token_ids: stop,
+    ignore_eos: stop.length === 0,
+    ...(topK > 0 ? { top_k: topK } : {}),
+    ...(minP > 0 ? { min_p: minP } : {}),
+    return_token_ids: true,
+    return_tokens_as_token_ids: true,
+    ...extra,
   }),
-  choices: (answer) => ((answer as OpenAIAnswer | null)?.choices ?? []).map(({ token_ids, finish_reason, logprobs }) => ({
-    ids: token_ids ?? (logprobs?.tokens ?? []).map((token) => Number(/^token_id:(\d+)$/.exec(token)?.[1] ?? NaN)),
-    logps: logprobs?.token_logprobs ?? [], reason: finish_reason,
-  })),
+  choices: (answer) =>
+    ((answer as OpenAIAnswer | null)?.choices ?? []).map(({ token_ids, finish_reason, logprobs }) => ({
+      ids:
+        token_ids ??
+        (logprobs?.tokens ?? []).map((token) => Number(/^token_id:(\d+)$/.exec(token)?.[1] ?? NaN)),
+      logps: logprobs?.token_logprobs ?? [],
+      reason: finish_reason,
+    })),
 };
 
 interface SGLangAnswer {
   readonly output_ids?: readonly number[];
-  readonly meta_info?: { readonly finish_reason?: { readonly type?: unknown } | null; readonly output_token_logprobs?: readonly (readonly [number, number, unknown?])[] };
+  readonly meta_info?: {
+    readonly finish_reason?: { readonly type?: unknown } | null;
+    readonly output_token_logprobs?: readonly (readonly [number, number, unknown?])[];
+  };
 }
 
 const sglang: Protocol = {
   route: '/generate',
-  body: (prompt, { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop }, seed, { extra }) => ({
-    input_ids: prompt, return_logprob: true,
+  body: (
+    prompt,
+    { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop },
+    seed,
+    { extra },
+  ) => ({
+    input_ids: prompt,
+    return_logprob: true,
     sampling_params: {
-      n: numReturnSequences, max_new_tokens: maxNewTokens, temperature, top_p: topP, top_k: topK > 0 ? topK : -1, min_p: minP, stop_token_ids: stop, ignore_eos: stop.length === 0, sampling_seed: seed,
+      n: numReturnSequences,
+      max_new_tokens: maxNewTokens,
+      temperature,
+      top_p: topP,
+      top_k: topK > 0 ? topK : -1,
+      min_p: minP,
+      stop_token_ids: stop,
+      ignore_eos: stop.length === 0,
+      sampling_seed: seed,
     },
     ...extra,
   }),
-  choices: (answer) => [answer].flat().map((item) => {
-    const { output_token_logprobs: pairs = [], finish_reason } = (item as SGLangAnswer | null)?.meta_info ?? {};
-    return { ids: (item as SGLangAnswer | null)?.output_ids ?? pairs.map(([, id]) => id), logps: pairs.map(([logp]) => logp), reason: finish_reason?.type };
-  }),
+  choices: (answer) =>
+    [answer].flat().map((item) => {
+      const { output_token_logprobs: pairs = [], finish_reason } =
+        (item as SGLangAnswer | null)?.meta_info ?? {};
+      return {
+        ids: (item as SGLangAnswer | null)?.output_ids ?? pairs.map(([, id]) => id),
+        logps: pairs.map(([logp]) => logp),
+        reason: finish_reason?.type,
+      };
+    }),
 };
 
 function check(choices: readonly Choice[], expected: number): void {
-  if (choices.length !== expected) throw new Error(`must answer with ${expected} completions of a prompt, got ${choices.length}`);
+  if (choices.length !== expected)
+    throw new Error(`must answer with ${expected} completions of a prompt, got ${choices.length}`);
   for (const { ids, logps } of choices) {
-    if (ids.length === 0 || !ids.every((id) => Number.isInteger(id) && id >= 0)) throw new Error('must answer with token ids (vLLM from 0.10.2: return_token_ids; earlier: return_tokens_as_token_ids)');
-    if (logps.length !== ids.length) throw new Error(`must answer with one log-probability per token (${ids.length}), got ${logps.length}`);
-    if (!logps.every((logp) => typeof logp === 'number' && Number.isFinite(logp))) throw new Error('must answer with finite log-probabilities');
+    if (ids.length === 0 || !ids.every((id) => Number.isInteger(id) && id >= 0))
+      throw new Error(
+        'must answer with token ids (vLLM from 0.10.2: return_token_ids; earlier: return_tokens_as_token_ids)',
+      );
+    if (logps.length !== ids.length)
+      throw new Error(`must answer with one log-probability per token (${ids.length}), got ${logps.length}`);
+    if (!logps.every((logp) => typeof logp === 'number' && Number.isFinite(logp)))
+      throw new Error('must answer with finite log-probabilities');
   }
 }
 
@@ -115,41 +181,65 @@ function remoteRollouts(caller: string, protocol: Protocol, options: RemoteRollo
   return {
     ...(options.syncWeights ? { syncWeights: options.syncWeights } : {}),
     async generate(prompts, request) {
-      const perPrompt = await Promise.all(prompts.map((prompt, p) => {
-        const seed = (request.seed * 1_000_003 + request.firstStream + p * request.numReturnSequences) % 2 ** 31;
-        const read = (answer: unknown): Choice[] => {
-          const choices = protocol.choices(answer);
-          check(choices, request.numReturnSequences);
-          return choices;
-        };
-        return client.post(url, protocol.body(prompt, request, seed, options), read, request.signal);
-      }));
-      return perPrompt.flatMap((choices, p) => choices.map(({ ids, logps, reason }): Completion => ({
-        inputIds: [...prompts[p]!, ...ids], completionIds: [...ids], text: '', logps: Float32Array.from(logps), finishReason: reason === 'stop' ? 'stop' : 'length',
-      })));
+      const perPrompt = await Promise.all(
+        prompts.map((prompt, p) => {
+          const seed =
+            (request.seed * 1_000_003 + request.firstStream + p * request.numReturnSequences) % 2 ** 31;
+          const read = (answer: unknown): Choice[] => {
+            const choices = protocol.choices(answer);
+            check(choices, request.numReturnSequences);
+            return choices;
+          };
+          return client.post(url, protocol.body(prompt, request, seed, options), read, request.signal);
+        }),
+      );
+      return perPrompt.flatMap((choices, p) =>
+        choices.map(
+          ({ ids, logps, reason }): Completion => ({
+            inputIds: [...prompts[p]!, ...ids],
+            completionIds: [...ids],
+            text: '',
+            logps: Float32Array.from(logps),
+            finishReason: reason === 'stop' ? 'stop' : 'length',
+          }),
+        ),
+      );
     },
   };
 }
 
 /**
- * vLLM or another server with /v1/completions. Log-probabilities must be those of the distribution sampled from: start vLLM with
- * `--logprobs-mode processed_logprobs` unless temperature is 1 and nothing is cut off.
+ * vLLM or another server with /v1/completions. Log-probabilities must be those of the distribution sampled
+ * from: start vLLM with `--logprobs-mode processed_logprobs` unless temperature is 1 and nothing is cut off.
  * @throws ERR_REMOTE after the last try.
  */
-export const openAIRollouts = (options: RemoteRolloutOptions): RolloutSource => remoteRollouts('openAIRollouts', openAI, options);
+export const openAIRollouts = (options: RemoteRolloutOptions): RolloutSource =>
+  remoteRollouts('openAIRollouts', openAI, options);
 
 /** SGLang's /generate. @throws ERR_REMOTE after the last try. */
-export const sglangRollouts = (options: RemoteRolloutOptions): RolloutSource => remoteRollouts('sglangRollouts', sglang, options);
+export const sglangRollouts = (options: RemoteRolloutOptions): RolloutSource =>
+  remoteRollouts('sglangRollouts', sglang, options);
 
-/** A syncWeights for SGLang: the weights are saved where the server reads them, and it loads them (/update_weights_from_disk). */
-export function sglangWeightSync(options: HttpOptions & { readonly url: string; readonly directory: string }): NonNullable<RolloutSource['syncWeights']> {
+/**
+ * A syncWeights for SGLang: the weights are saved where the server reads them, and it loads them
+ * (/update_weights_from_disk).
+ */
+export function sglangWeightSync(
+  options: HttpOptions & { readonly url: string; readonly directory: string },
+): NonNullable<RolloutSource['syncWeights']> {
   checkOptions('sglangWeightSync', options, SYNC);
   const { url, directory } = options;
   const client = createHttpClient('sglangWeightSync', 'ERR_REMOTE', options);
   return async (model, _step, signal) => {
     await model.savePretrained(directory, { signal });
-    await client.post(`${url.replace(/\/+$/, '')}/update_weights_from_disk`, { model_path: directory }, (answer) => {
-      if ((answer as { success?: unknown } | null)?.success !== true) throw new Error(`did not load the weights: ${JSON.stringify(answer)?.slice(0, 200)}`);
-    }, signal);
+    await client.post(
+      `${url.replace(/\/+$/, '')}/update_weights_from_disk`,
+      { model_path: directory },
+      (answer) => {
+        if ((answer as { success?: unknown } | null)?.success !== true)
+          throw new Error(`did not load the weights: ${JSON.stringify(answer)?.slice(0, 200)}`);
+      },
+      signal,
+    );
   };
 }

@@ -9,7 +9,10 @@ import type { RolloutSource } from './remoteRollouts.js';
 import type { PromptRow, RewardInput } from '../interfaces.js';
 
 /** temperature 0 is greedy, which a trainer's config does not allow. */
-export type SamplingConfig = Pick<ResolvedGRPOConfig, 'maxCompletionLength' | 'temperature' | 'topP' | 'topK' | 'minP' | 'stop' | 'seed' | 'chatTemplateKwargs'>;
+export type SamplingConfig = Pick<
+  ResolvedGRPOConfig,
+  'maxCompletionLength' | 'temperature' | 'topP' | 'topK' | 'minP' | 'stop' | 'seed' | 'chatTemplateKwargs'
+>;
 
 export interface RolloutOptions {
   readonly caller: string;
@@ -35,36 +38,71 @@ export interface Rollout {
   readonly terminated: readonly boolean[];
 }
 
-function promptIds(row: PromptRow, index: number, { caller, model, tokenizer, config }: RolloutOptions): readonly number[] {
+function promptIds(
+  row: PromptRow,
+  index: number,
+  { caller, model, tokenizer, config }: RolloutOptions,
+): readonly number[] {
   const { prompt } = row ?? {};
-  const shown = () => (typeof prompt === 'string' ? `'${prompt.slice(0, 60)}'` : JSON.stringify(prompt)?.slice(0, 60));
+  const shown = () =>
+    typeof prompt === 'string' ? `'${prompt.slice(0, 60)}'` : JSON.stringify(prompt)?.slice(0, 60);
   if (!isPrompt(prompt))
-    fail('ERR_INVALID_ARG', `${caller}: row ${index} of the batch must have a prompt of text, token ids or messages { role, content }, got ${shown()}`);
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: row ${index} of the batch must have a prompt of text, token ids or messages { role, content }, got ${shown()}`,
+    );
   const ids = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
   const context = model.spec.maxPositions;
-  if (ids.length === 0) fail('ERR_INVALID_ARG', `${caller}: the prompt of row ${index} of the batch is empty; it needs at least one token`);
+  if (ids.length === 0)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: the prompt of row ${index} of the batch is empty; it needs at least one token`,
+    );
   if (ids.length >= context)
-    fail('ERR_INVALID_ARG', `${caller}: the prompt ${shown()} has ${ids.length} tokens, but the model's context is ${context} and a completion needs at least one; shorten the prompt or leave the row out`);
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: the prompt ${shown()} has ${ids.length} tokens, but the model's context is ${context} and a completion needs at least one; shorten the prompt or leave the row out`,
+    );
   return ids;
 }
 
 export async function sample(rows: readonly PromptRow[], options: RolloutOptions): Promise<Rollout> {
   const { model, config, numGenerations, firstStream, signal, source = model } = options;
-  const completions = await source.generate(rows.map((row, i) => promptIds(row, i, options)), {
-    maxNewTokens: config.maxCompletionLength, temperature: config.temperature, topP: config.topP, topK: config.topK, minP: config.minP ?? 0,
-    numReturnSequences: numGenerations, seed: config.seed, firstStream, signal, stop: stopIds(model, config.stop),
-  });
+  const completions = await source.generate(
+    rows.map((row, i) => promptIds(row, i, options)),
+    {
+      maxNewTokens: config.maxCompletionLength,
+      temperature: config.temperature,
+      topP: config.topP,
+      topK: config.topK,
+      minP: config.minP ?? 0,
+      numReturnSequences: numGenerations,
+      seed: config.seed,
+      firstStream,
+      signal,
+      stop: stopIds(model, config.stop),
+    },
+  );
   return {
     rows: completions.map((_, i) => rows[Math.floor(i / numGenerations)]!),
     completions,
-    samples: completions.map(({ inputIds, completionIds }) => ({ inputIds, scoreFrom: inputIds.length - completionIds.length })),
+    samples: completions.map(({ inputIds, completionIds }) => ({
+      inputIds,
+      scoreFrom: inputIds.length - completionIds.length,
+    })),
     lengths: completions.map((completion) => completion.completionIds.length),
     terminated: completions.map((completion) => completion.finishReason === 'stop'),
   };
 }
 
 /** TRL's keyword arguments: prompts, completions and the rows' other columns. */
-export function rewardInput(rollout: Rollout, tokenizer: () => Tokenizer, step: number, stage: string, logMetric: RewardInput['logMetric']): Omit<RewardInput, 'signal'> {
+export function rewardInput(
+  rollout: Rollout,
+  tokenizer: () => Tokenizer,
+  step: number,
+  stage: string,
+  logMetric: RewardInput['logMetric'],
+): Omit<RewardInput, 'signal'> {
   let texts: string[] | undefined;
   const columns = new Set(rollout.rows.flatMap((row) => Object.keys(row)));
   for (const reserved of ['prompt', 'completion', 'completionIds']) columns.delete(reserved);

@@ -1,6 +1,7 @@
 /**
- * Who draws from which Philox stream of the trainer's seed. Streams of one purpose are consecutive from its base; every random number
- * of a run is therefore a function of (seed, purpose, global index), and neither batch splits nor resuming change it.
+ * Who draws from which Philox stream of the trainer's seed. Streams of one purpose are consecutive from its
+ * base; every random number of a run is therefore a function of (seed, purpose, global index), and neither
+ * batch splits nor resuming change it.
  */
 const purpose = (index: number) => index * 2 ** 40;
 

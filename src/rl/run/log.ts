@@ -1,6 +1,6 @@
 /**
- * metrics.jsonl and completions.jsonl of a run directory: one object per line, whole lines only, cut back to a checkpoint on resume; and
- * TensorBoard's event files, where asked for.
+ * metrics.jsonl and completions.jsonl of a run directory: one object per line, whole lines only, cut back to
+ * a checkpoint on resume; and TensorBoard's event files, where asked for.
  */
 import { appendFile, mkdir, readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -38,13 +38,22 @@ export class RunLog {
     this.#reportTo = reportTo;
   }
 
-  /** @throws ERR_IO when the directory cannot be written, ERR_INVALID_ARG when it holds a run and may not be overwritten. */
+  /**
+   * @throws ERR_IO when the directory cannot be written, ERR_INVALID_ARG when it holds a run and may not be
+   * overwritten.
+   */
   async start(overwrite: boolean): Promise<void> {
     await io(this.#caller, 'write', this.#directory, async () => {
       await mkdir(this.#directory, { recursive: true });
-      const run = (await readdir(this.#directory)).filter((name) => name === METRICS || name === COMPLETIONS || name === TENSORBOARD || CHECKPOINT_NAME.test(name));
+      const run = (await readdir(this.#directory)).filter(
+        (name) =>
+          name === METRICS || name === COMPLETIONS || name === TENSORBOARD || CHECKPOINT_NAME.test(name),
+      );
       if (run.length > 0 && !overwrite)
-        fail('ERR_INVALID_ARG', `${this.#caller}: outputDir ${this.#directory} already holds a run (${run[0]}); continue it with resumeFrom: 'latest', choose another outputDir, or set overwriteOutputDir`);
+        fail(
+          'ERR_INVALID_ARG',
+          `${this.#caller}: outputDir ${this.#directory} already holds a run (${run[0]}); continue it with resumeFrom: 'latest', choose another outputDir, or set overwriteOutputDir`,
+        );
       for (const name of run) await rm(join(this.#directory, name), { recursive: true });
       await appendFile(join(this.#directory, METRICS), '');
     });
@@ -64,7 +73,10 @@ export class RunLog {
           return false; // the last line of a run that was killed while writing it
         }
       });
-      if (text !== undefined || name === METRICS) await writeFileAtomically(this.#caller, path, (file) => writeAll(file, Buffer.from(kept.map((line) => `${line}\n`).join(''))));
+      if (text !== undefined || name === METRICS)
+        await writeFileAtomically(this.#caller, path, (file) =>
+          writeAll(file, Buffer.from(kept.map((line) => `${line}\n`).join(''))),
+        );
     }
     await this.#openBoard(step);
   }
@@ -78,13 +90,17 @@ export class RunLog {
   }
 
   async #openBoard(step: number): Promise<void> {
-    if (this.#reportTo.includes('tensorboard')) this.#board = await TensorBoard.open(this.#directory, step, this.#caller);
+    if (this.#reportTo.includes('tensorboard'))
+      this.#board = await TensorBoard.open(this.#directory, step, this.#caller);
   }
 
   async #append(name: string, text: string): Promise<void> {
     const path = join(this.#directory, name);
     await io(this.#caller, 'write', path, async () => {
-      const size = await stat(path).then((s) => s.size, () => 0);
+      const size = await stat(path).then(
+        (s) => s.size,
+        () => 0,
+      );
       try {
         await appendFile(path, text);
       } catch (error) {

@@ -1,6 +1,7 @@
 /**
- * TensorBoard event files: TFRecords (length, masked CRC-32C, payload, masked CRC-32C; little endian) of Event messages with scalars. There is no
- * npm package that writes them; protobuf's wire format and the checksum are two optional packages', the framing is here.
+ * TensorBoard event files: TFRecords (length, masked CRC-32C, payload, masked CRC-32C; little endian) of
+ * Event messages with scalars. There is no npm package that writes them; protobuf's wire format and the
+ * checksum are two optional packages', the framing is here.
  *   Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5; SessionLog session_log = 7 }
  *   Summary { repeated Value value = 1 }   Value { string tag = 1; float simple_value = 2 }   SessionLog { status = 1: START = 1 }
  */
@@ -14,10 +15,17 @@ export const DIRECTORY = 'tensorboard';
 
 async function load() {
   try {
-    const [wire, { crc32c }] = await Promise.all([import('@bufbuild/protobuf/wire'), import('@node-rs/crc32')]);
+    const [wire, { crc32c }] = await Promise.all([
+      import('@bufbuild/protobuf/wire'),
+      import('@node-rs/crc32'),
+    ]);
     return { ...wire, crc32c };
   } catch (error) {
-    throw codedError('ERR_UNSUPPORTED', "reportTo 'tensorboard' needs two optional packages, which are not installed: npm install @bufbuild/protobuf @node-rs/crc32", error);
+    throw codedError(
+      'ERR_UNSUPPORTED',
+      "reportTo 'tensorboard' needs two optional packages, which are not installed: npm install @bufbuild/protobuf @node-rs/crc32",
+      error,
+    );
   }
 }
 type Tools = Awaited<ReturnType<typeof load>>;
@@ -37,7 +45,8 @@ export class TensorBoard {
   }
 
   /**
-   * A new file in <outputDir>/tensorboard. `step`: where a resumed run goes on; TensorBoard then forgets what other files have beyond it.
+   * A new file in <outputDir>/tensorboard. `step`: where a resumed run goes on; TensorBoard then forgets what
+   * other files have beyond it.
    * @throws ERR_UNSUPPORTED when a package is missing, ERR_IO.
    */
   static async open(outputDir: string, step: number, caller: string): Promise<TensorBoard> {
@@ -47,8 +56,22 @@ export class TensorBoard {
     const name = `events.out.tfevents.${Math.floor(Date.now() / 1000)}.headfirst.${process.pid}.${process.hrtime.bigint()}`;
     const board = new TensorBoard(tools, caller, join(directory, name));
     const { BinaryWriter, WireType } = tools;
-    await board.#append(new BinaryWriter().tag(1, WireType.Bit64).double(Date.now() / 1000).tag(3, WireType.LengthDelimited).string('brain.Event:2').finish());
-    if (step > 0) await board.#append(board.#event(step + 1).tag(7, WireType.LengthDelimited).bytes(new BinaryWriter().tag(1, WireType.Varint).int32(1).finish()).finish());
+    await board.#append(
+      new BinaryWriter()
+        .tag(1, WireType.Bit64)
+        .double(Date.now() / 1000)
+        .tag(3, WireType.LengthDelimited)
+        .string('brain.Event:2')
+        .finish(),
+    );
+    if (step > 0)
+      await board.#append(
+        board
+          .#event(step + 1)
+          .tag(7, WireType.LengthDelimited)
+          .bytes(new BinaryWriter().tag(1, WireType.Varint).int32(1).finish())
+          .finish(),
+      );
     return board;
   }
 
@@ -58,14 +81,27 @@ export class TensorBoard {
     const summary = new BinaryWriter();
     for (const [key, value] of Object.entries(row)) {
       if (key === 'step' || typeof value !== 'number' || !Number.isFinite(value)) continue;
-      summary.tag(1, WireType.LengthDelimited).bytes(new BinaryWriter().tag(1, WireType.LengthDelimited).string(tagOf(key)).tag(2, WireType.Bit32).float(value).finish());
+      summary
+        .tag(1, WireType.LengthDelimited)
+        .bytes(
+          new BinaryWriter()
+            .tag(1, WireType.LengthDelimited)
+            .string(tagOf(key))
+            .tag(2, WireType.Bit32)
+            .float(value)
+            .finish(),
+        );
     }
     await this.#append(this.#event(step).tag(5, WireType.LengthDelimited).bytes(summary.finish()).finish());
   }
 
   #event(step: number) {
     const { BinaryWriter, WireType } = this.#tools;
-    return new BinaryWriter().tag(1, WireType.Bit64).double(Date.now() / 1000).tag(2, WireType.Varint).int64(step);
+    return new BinaryWriter()
+      .tag(1, WireType.Bit64)
+      .double(Date.now() / 1000)
+      .tag(2, WireType.Varint)
+      .int64(step);
   }
 
   /** The whole record in one write. */

@@ -1,4 +1,7 @@
-/** Chat templates: what they write, where they are found, and prompts that are messages in rollouts and supervised samples. */
+/**
+ * Chat templates: what they write, where they are found, and prompts that are messages in rollouts and
+ * supervised samples.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +12,10 @@ import { GRPOTrainer, type RewardInput, SFTTrainer } from '../../../src/rl/index
 import { temporaryDirectory } from '../../helpers/files.js';
 import { BYTE_VOCABULARY, byteTokenizerJson, CHAT_TEMPLATE } from '../../helpers/tokenizer.js';
 
-const messages = [{ role: 'system', content: ' Be brief. ' }, { role: 'user', content: '2+2?' }];
+const messages = [
+  { role: 'system', content: ' Be brief. ' },
+  { role: 'user', content: '2+2?' },
+];
 const WRITTEN = '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n';
 const tokenizer = createTokenizer('t.json', byteTokenizerJson(), { chat_template: CHAT_TEMPLATE });
 const bytes = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
@@ -17,49 +23,103 @@ const bytes = (text: string) => tokenizer.encode(text, { addSpecialTokens: false
 describe('chat template', () => {
   it('writes turns and begins the assistant’s when asked', () => {
     expect(tokenizer.encodeChat(messages)).toEqual(bytes(WRITTEN));
-    expect(tokenizer.encodeChat(messages, { addGenerationPrompt: true })).toEqual(bytes(`${WRITTEN}<|im_start|>assistant\n`));
+    expect(tokenizer.encodeChat(messages, { addGenerationPrompt: true })).toEqual(
+      bytes(`${WRITTEN}<|im_start|>assistant\n`),
+    );
     expect(tokenizer.encodeChat(messages)[0]).toBe(1); // the special token, not its letters
   });
   it('takes further variables', () => {
-    expect(tokenizer.encodeChat(messages, { addGenerationPrompt: true, kwargs: { thinking: false } })).toEqual(bytes(`${WRITTEN}<|im_start|>assistant\n<think></think>`));
+    expect(
+      tokenizer.encodeChat(messages, { addGenerationPrompt: true, kwargs: { thinking: false } }),
+    ).toEqual(bytes(`${WRITTEN}<|im_start|>assistant\n<think></think>`));
   });
   it('sees special tokens, and no BOS is added twice', () => {
-    const config = { add_bos_token: true, bos_token: { content: '<|endoftext|>' }, chat_template: [{ name: 'other', template: 'x' }, { name: 'default', template: '{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}' }] };
-    expect(createTokenizer('t.json', byteTokenizerJson(), config).encodeChat([{ role: 'user', content: 'a' }])).toEqual([0, 100]);
+    const config = {
+      add_bos_token: true,
+      bos_token: { content: '<|endoftext|>' },
+      chat_template: [
+        { name: 'other', template: 'x' },
+        { name: 'default', template: '{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}' },
+      ],
+    };
+    expect(
+      createTokenizer('t.json', byteTokenizerJson(), config).encodeChat([{ role: 'user', content: 'a' }]),
+    ).toEqual([0, 100]);
   });
   it('raises what the template raises, and says where there is none', () => {
-    const raising = createTokenizer('t.json', byteTokenizerJson(), { chat_template: "{{ raise_exception('roles must alternate') }}" });
-    expect(() => raising.encodeChat(messages)).toThrowError(expect.objectContaining({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining('roles must alternate') }));
-    expect(() => createTokenizer('t.json', byteTokenizerJson(), {}).encodeChat(messages)).toThrowError(expect.objectContaining({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining('chat_template') }));
-    expect(() => tokenizer.encodeChat([{ role: 'user' } as never])).toThrowError(expect.objectContaining({ code: 'ERR_INVALID_ARG' }));
+    const raising = createTokenizer('t.json', byteTokenizerJson(), {
+      chat_template: "{{ raise_exception('roles must alternate') }}",
+    });
+    expect(() => raising.encodeChat(messages)).toThrowError(
+      expect.objectContaining({
+        code: 'ERR_UNSUPPORTED',
+        message: expect.stringContaining('roles must alternate'),
+      }),
+    );
+    expect(() => createTokenizer('t.json', byteTokenizerJson(), {}).encodeChat(messages)).toThrowError(
+      expect.objectContaining({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining('chat_template') }),
+    );
+    expect(() => tokenizer.encodeChat([{ role: 'user' } as never])).toThrowError(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG' }),
+    );
   });
 });
 
-const CONFIG = { model_type: 'gpt', vocab_size: BYTE_VOCABULARY, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, max_position_embeddings: 160, eos_token_id: 0 };
+const CONFIG = {
+  model_type: 'gpt',
+  vocab_size: BYTE_VOCABULARY,
+  hidden_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  intermediate_size: 16,
+  max_position_embeddings: 160,
+  eos_token_id: 0,
+};
 async function chatModel(files: Record<string, string>): Promise<Model> {
   const directory = join(temporaryDirectory(), 'model');
   await (await Model.fromConfig(CONFIG, { seed: 1 })).savePretrained(directory);
-  for (const [name, text] of Object.entries({ 'tokenizer.json': JSON.stringify(byteTokenizerJson()), ...files })) writeFileSync(join(directory, name), text);
+  for (const [name, text] of Object.entries({
+    'tokenizer.json': JSON.stringify(byteTokenizerJson()),
+    ...files,
+  }))
+    writeFileSync(join(directory, name), text);
   return Model.fromPretrained(directory);
 }
 
 describe('a model directory', () => {
-  it.each([['tokenizer_config.json', JSON.stringify({ chat_template: CHAT_TEMPLATE })], ['chat_template.jinja', CHAT_TEMPLATE], ['chat_template.json', JSON.stringify({ chat_template: CHAT_TEMPLATE })]])('may hold the template in %s', async (name, text) => {
+  it.each([
+    ['tokenizer_config.json', JSON.stringify({ chat_template: CHAT_TEMPLATE })],
+    ['chat_template.jinja', CHAT_TEMPLATE],
+    ['chat_template.json', JSON.stringify({ chat_template: CHAT_TEMPLATE })],
+  ])('may hold the template in %s', async (name, text) => {
     const model = await chatModel({ [name]: text });
     const [completion] = await model.generate([messages], { maxNewTokens: 2, temperature: 0 });
-    expect(completion!.inputIds.slice(0, -completion!.completionIds.length)).toEqual(bytes(`${WRITTEN}<|im_start|>assistant\n`));
+    expect(completion!.inputIds.slice(0, -completion!.completionIds.length)).toEqual(
+      bytes(`${WRITTEN}<|im_start|>assistant\n`),
+    );
   });
   it('stops at every eos_token_id of generation_config.json', async () => {
     const eos = Array.from({ length: BYTE_VOCABULARY }, (_, id) => id);
     const model = await chatModel({ 'generation_config.json': JSON.stringify({ eos_token_id: eos }) });
-    expect(await model.generate(['a', 'b'], { maxNewTokens: 5 })).toMatchObject([{ finishReason: 'stop', completionIds: [expect.any(Number)] }, { finishReason: 'stop' }]);
+    expect(await model.generate(['a', 'b'], { maxNewTokens: 5 })).toMatchObject([
+      { finishReason: 'stop', completionIds: [expect.any(Number)] },
+      { finishReason: 'stop' },
+    ]);
   });
   it('trains on prompts that are messages; rewards see messages and columns', async () => {
     const model = await chatModel({ 'chat_template.jinja': CHAT_TEMPLATE });
     let seen: RewardInput | undefined;
     const trainer = new GRPOTrainer({
-      model, trainDataset: [{ prompt: messages, answer: '4' }], rewardFuncs: (input) => ((seen = input), input.completionIds.map((ids) => ids.length)),
-      config: { maxSteps: 1, perDeviceTrainBatchSize: 2, numGenerations: 2, maxCompletionLength: 3, chatTemplateKwargs: { thinking: false } },
+      model,
+      trainDataset: [{ prompt: messages, answer: '4' }],
+      rewardFuncs: (input) => ((seen = input), input.completionIds.map((ids) => ids.length)),
+      config: {
+        maxSteps: 1,
+        perDeviceTrainBatchSize: 2,
+        numGenerations: 2,
+        maxCompletionLength: 3,
+        chatTemplateKwargs: { thinking: false },
+      },
     });
     await trainer.train();
     expect(seen).toMatchObject({ prompts: [messages, messages], answer: ['4', '4'] });
@@ -70,10 +130,18 @@ describe('a model directory', () => {
     const accumulate = model.accumulateGradients.bind(model);
     model.accumulateGradients = (samples, options) => (seen.push(...samples), accumulate(samples, options));
     const reply = [{ role: 'assistant', content: '4' }];
-    const train = (row: object) => new SFTTrainer({ model, trainDataset: [row as never], config: { maxSteps: 1, perDeviceTrainBatchSize: 1 } }).train();
+    const train = (row: object) =>
+      new SFTTrainer({
+        model,
+        trainDataset: [row as never],
+        config: { maxSteps: 1, perDeviceTrainBatchSize: 1 },
+      }).train();
     await train({ prompt: messages, completion: reply });
     await train({ messages: [...messages, ...reply] });
     const whole = bytes(`${WRITTEN}<|im_start|>assistant\n4<|im_end|>\n`);
-    expect(seen).toEqual([{ inputIds: whole, scoreFrom: bytes(`${WRITTEN}<|im_start|>assistant\n`).length }, { inputIds: whole, scoreFrom: 1 }]);
+    expect(seen).toEqual([
+      { inputIds: whole, scoreFrom: bytes(`${WRITTEN}<|im_start|>assistant\n`).length },
+      { inputIds: whole, scoreFrom: 1 },
+    ]);
   });
 });

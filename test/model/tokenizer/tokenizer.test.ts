@@ -1,4 +1,7 @@
-/** Real tokenizers through the library: text comes back as it went in, BOS by the files' rules, ids outside the vocabulary. */
+/**
+ * Real tokenizers through the library: text comes back as it went in, BOS by the files' rules, ids outside
+ * the vocabulary.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,39 +13,99 @@ import { Random } from '../../helpers/random.js';
 function load(name: string, config: Record<string, unknown> = {}): Tokenizer {
   const path = sharedData(join(name, 'tokenizer.json'));
   const configPath = sharedData(join(name, 'tokenizer_config.json'));
-  return createTokenizer(path, readJson(path), { ...(existsSync(configPath) ? readJson(configPath) : {}), ...config });
+  return createTokenizer(path, readJson(path), {
+    ...(existsSync(configPath) ? readJson(configPath) : {}),
+    ...config,
+  });
 }
 
 /**
- * 1,000 strings: lines of real text, mixtures of scripts, spaces, controls and emoji, and random characters. NFC, since some tokenizers
- * normalise to it; without U+FEFF, which the library's decoder drops at the beginning of a run of bytes.
+ * 1,000 strings: lines of real text, mixtures of scripts, spaces, controls and emoji, and random characters.
+ * NFC, since some tokenizers normalise to it; without U+FEFF, which the library's decoder drops at the
+ * beginning of a run of bytes.
  */
 function varied(): string[] {
   const random = new Random(7);
   const pieces = [
-    ' ', '  ', '\t', '\n', '\r\n', ' .', ' ,', " n't", "I'm", '0', '1234567', '3.14', 'é', 'ß', 'Ǆ', 'ﬁ', 'Ω', 'ж', '漢字', '한국어', 'ไทย', 'שלום', 'مرحبا', '🐦', '👩‍👩‍👧‍👦', '🇺🇸',
-    '\u0000', '\u0007', '\u00a0', '\u2028', '\u200d', '�', '▁', 'Ġ', '<', '</s', '##', '<|end', '_', 'hello', 'World', 'def f(x):', '\\frac{1}{2}', 'https://a.b/c?d=e', '                ',
+    ' ',
+    '  ',
+    '\t',
+    '\n',
+    '\r\n',
+    ' .',
+    ' ,',
+    " n't",
+    "I'm",
+    '0',
+    '1234567',
+    '3.14',
+    'é',
+    'ß',
+    'Ǆ',
+    'ﬁ',
+    'Ω',
+    'ж',
+    '漢字',
+    '한국어',
+    'ไทย',
+    'שלום',
+    'مرحبا',
+    '🐦',
+    '👩‍👩‍👧‍👦',
+    '🇺🇸',
+    '\u0000',
+    '\u0007',
+    '\u00a0',
+    '\u2028',
+    '\u200d',
+    '�',
+    '▁',
+    'Ġ',
+    '<',
+    '</s',
+    '##',
+    '<|end',
+    '_',
+    'hello',
+    'World',
+    'def f(x):',
+    '\\frac{1}{2}',
+    'https://a.b/c?d=e',
+    '                ',
   ];
   const lines = readFileSync(sharedData('text/tinyshakespeare.txt'), 'utf8').split('\n').filter(Boolean);
   return Array.from({ length: 1000 }, (_, i) => {
     if (i % 3 === 0) return lines[random.integer(0, lines.length)]!;
-    if (i % 3 === 1) return Array.from({ length: random.integer(0, 12) }, () => pieces[random.integer(0, pieces.length)]!).join('').normalize('NFC');
+    if (i % 3 === 1)
+      return Array.from({ length: random.integer(0, 12) }, () => pieces[random.integer(0, pieces.length)]!)
+        .join('')
+        .normalize('NFC');
     return Array.from({ length: random.integer(1, 10) }, () => {
       const index = random.integer(1, 0x110000 - 0x800);
       return String.fromCodePoint(index < 0xd800 ? index : index + 0x800); // Surrogates are no characters.
-    }).join('').normalize('NFC').replaceAll('\ufeff', '');
+    })
+      .join('')
+      .normalize('NFC')
+      .replaceAll('\ufeff', '');
   });
 }
 
 describe.skipIf(withoutSharedData)(`tokenizers${needsSharedData}`, () => {
-  it.each([['tokenizers/pythia-20B', 50277], ['tokenizers/gpt2', 50257], ['stories260K', 512]])('%s: 1,000 varied strings come back as they went in', (name, vocabSize) => {
+  it.each([
+    ['tokenizers/pythia-20B', 50277],
+    ['tokenizers/gpt2', 50257],
+    ['stories260K', 512],
+  ])('%s: 1,000 varied strings come back as they went in', (name, vocabSize) => {
     const tokenizer = load(name);
     expect(tokenizer.vocabSize).toBe(vocabSize);
     for (const text of varied()) {
       // Sentence-piece tokenizers write a space as ▁ and cannot tell the two apart.
       const expected = name === 'stories260K' ? text.replaceAll('▁', ' ') : text;
       const ids = tokenizer.encode(text);
-      expect(ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocabSize), text).toBe(true);
+      expect(
+        ids.every((id) => Number.isInteger(id) && id >= 0 && id < vocabSize),
+        text,
+      ).toBe(true);
       expect(tokenizer.decode(ids)).toBe(expected);
     }
   });
@@ -51,7 +114,9 @@ describe.skipIf(withoutSharedData)(`tokenizers${needsSharedData}`, () => {
     expect(load('tokenizers/gpt2').encode('Hello world<|endoftext|>')).toEqual([15496, 995, 50256]);
     expect(load('tokenizers/pythia-20B').encode('Hello world')).toEqual([12092, 1533]);
     const stories = load('stories260K');
-    for (const { text, token_ids, greedy_token_ids, full_text } of readJson(sharedData('stories260K/reference/reference.json'))['prompts']) {
+    for (const { text, token_ids, greedy_token_ids, full_text } of readJson(
+      sharedData('stories260K/reference/reference.json'),
+    )['prompts']) {
       expect(stories.encode(text)).toEqual(token_ids);
       expect(stories.decode([...token_ids, ...greedy_token_ids])).toBe(full_text);
     }
@@ -69,7 +134,9 @@ describe.skipIf(withoutSharedData)(`tokenizers${needsSharedData}`, () => {
     expect(load('tokenizers/gpt2', gpt2).encode('Hello')).toEqual([15496]);
     expect(load('tokenizers/gpt2', { ...gpt2, add_bos_token: true }).encode('Hello')).toEqual([50256, 15496]);
     expect(load('tokenizers/gpt2', { ...gpt2, add_bos_token: true }).encode('')).toEqual([50256]);
-    expect(load('tokenizers/gpt2', { ...gpt2, add_bos_token: true }).encode('Hello', { addSpecialTokens: false })).toEqual([15496]);
+    expect(
+      load('tokenizers/gpt2', { ...gpt2, add_bos_token: true }).encode('Hello', { addSpecialTokens: false }),
+    ).toEqual([15496]);
   });
 
   it('decode: nothing, special tokens, ids that do not exist, halves of characters, spaces before punctuation', () => {

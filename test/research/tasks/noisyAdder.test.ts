@@ -2,11 +2,27 @@
 import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../../src/core/random.js';
-import { type Addition, decode, demonstrate, encode, finalNumber, MAX_RESPONSE_TOKENS, type NoisyAdderVariant, promptText, PROMPT_TOKENS, reward, splitAdditions } from '../../../src/research/tasks/noisyAdder.js';
+import {
+  type Addition,
+  decode,
+  demonstrate,
+  encode,
+  finalNumber,
+  MAX_RESPONSE_TOKENS,
+  type NoisyAdderVariant,
+  promptText,
+  PROMPT_TOKENS,
+  reward,
+  splitAdditions,
+} from '../../../src/research/tasks/noisyAdder.js';
 
 const N = 40_000;
-/** Five standard errors of a proportion: a seeded test of a share that is really p fails with p < 1e-6 over all seeds. */
-const within = (count: number, total: number, p: number) => expect(Math.abs(count / total - p)).toBeLessThan(5 * Math.sqrt((p * (1 - p)) / total));
+/**
+ * Five standard errors of a proportion: a seeded test of a share that is really p fails with p < 1e-6 over
+ * all seeds.
+ */
+const within = (count: number, total: number, p: number) =>
+  expect(Math.abs(count / total - p)).toBeLessThan(5 * Math.sqrt((p * (1 - p)) / total));
 
 function demonstrations(variant: NoisyAdderVariant): (Addition & { text: string })[] {
   const random = new Random(7);
@@ -43,7 +59,11 @@ describe('noisy adder', () => {
     expect(promptText({ a: 5, b: 40 })).toBe('^05+40=');
     expect(encode(promptText({ a: 99, b: 0 }))).toHaveLength(PROMPT_TOKENS);
     for (const variant of ['main', 'contrast'] as const)
-      expect(demonstrations(variant).filter(({ text }) => text.length > MAX_RESPONSE_TOKENS || !text.endsWith('.'))).toEqual([]);
+      expect(
+        demonstrations(variant).filter(
+          ({ text }) => text.length > MAX_RESPONSE_TOKENS || !text.endsWith('.'),
+        ),
+      ).toEqual([]);
     expect(decode(encode('is 12.'))).toBe('is 12.');
   });
 
@@ -57,8 +77,25 @@ describe('noisy adder', () => {
 
   it('reward reads the final number and nothing else', () => {
     const pair = { a: 27, b: 35 };
-    for (const text of ['62.', '12,6:62.', 'is 62.', 'x:1:62.', '??:62.']) expect(reward(pair, text), text).toBe(1);
-    for (const text of ['62', '62..', '062.', '12,6:062.', 'is  62.', 'no.', '.', ':.', 'is .', '62:.', ' 62.', '6 2.', '62:63.', '+62.', 'is 62:63.'])
+    for (const text of ['62.', '12,6:62.', 'is 62.', 'x:1:62.', '??:62.'])
+      expect(reward(pair, text), text).toBe(1);
+    for (const text of [
+      '62',
+      '62..',
+      '062.',
+      '12,6:062.',
+      'is  62.',
+      'no.',
+      '.',
+      ':.',
+      'is .',
+      '62:.',
+      ' 62.',
+      '6 2.',
+      '62:63.',
+      '+62.',
+      'is 62:63.',
+    ])
       expect(reward(pair, text), text).toBe(0);
     expect(finalNumber('0.')).toBe(0);
     expect(finalNumber('is 00.')).toBeUndefined();
@@ -75,16 +112,31 @@ describe('noisy adder', () => {
     const is = all.filter(isIs);
     within(is.filter(right).length, is.length, 0.5);
     // Wrong answers are a step of 1, 2 or 10 away, each direction as likely (where both are possible).
-    const misses = direct.filter((d) => !right(d) && d.a + d.b >= 10).map((d) => finalNumber(d.text)! - d.a - d.b);
-    for (const offset of [-10, -2, -1, 1, 2, 10]) within(misses.filter((m) => m === offset).length, misses.length, 1 / 6);
+    const misses = direct
+      .filter((d) => !right(d) && d.a + d.b >= 10)
+      .map((d) => finalNumber(d.text)! - d.a - d.b);
+    for (const offset of [-10, -2, -1, 1, 2, 10])
+      within(misses.filter((m) => m === offset).length, misses.length, 1 / 6);
     expect(all.some((d) => /-/.test(d.text))).toBe(false);
   });
 
   it('chain of thought: units and tens slip one time in five each, and the answer follows from what was written', () => {
-    const chain = demonstrations('main').filter(isChain).map((d) => ({ ...d, parts: d.text.match(/^(\d+),(\d+):(\d+)\.$/)!.slice(1).map(Number) as [number, number, number] }));
-    expect(chain.filter(({ parts: [units, tens, answer] }) => answer !== 10 * tens + (units % 10))).toEqual([]);
+    const chain = demonstrations('main')
+      .filter(isChain)
+      .map((d) => ({
+        ...d,
+        parts: d.text
+          .match(/^(\d+),(\d+):(\d+)\.$/)!
+          .slice(1)
+          .map(Number) as [number, number, number],
+      }));
+    expect(chain.filter(({ parts: [units, tens, answer] }) => answer !== 10 * tens + (units % 10))).toEqual(
+      [],
+    );
     const unitsSlip = chain.filter(({ a, b, parts }) => parts[0] !== (a % 10) + (b % 10));
-    const tensSlip = chain.filter(({ a, b, parts }) => parts[1] !== Math.floor(a / 10) + Math.floor(b / 10) + Math.floor(parts[0] / 10));
+    const tensSlip = chain.filter(
+      ({ a, b, parts }) => parts[1] !== Math.floor(a / 10) + Math.floor(b / 10) + Math.floor(parts[0] / 10),
+    );
     within(unitsSlip.length, chain.length, 0.2);
     within(tensSlip.length, chain.length, 0.2);
     expect(unitsSlip.filter(({ a, b, parts }) => Math.abs(parts[0] - (a % 10) - (b % 10)) !== 1)).toEqual([]);
@@ -101,7 +153,15 @@ describe('noisy adder', () => {
     within(plain.filter(right).length, plain.length, 0.7);
     within(carry.filter(right).length, carry.length, 0.35 * 0.7);
     // s − 10: forgotten, or one of the six ordinary misses.
-    within(carry.filter((d) => finalNumber(d.text) === d.a + d.b - 10).length, carry.length, 0.65 + (0.35 * 0.3) / 6);
-    within(plain.filter((d) => finalNumber(d.text) === d.a + d.b - 10 && d.a + d.b >= 10).length, plain.filter((d) => d.a + d.b >= 10).length, 0.3 / 6);
+    within(
+      carry.filter((d) => finalNumber(d.text) === d.a + d.b - 10).length,
+      carry.length,
+      0.65 + (0.35 * 0.3) / 6,
+    );
+    within(
+      plain.filter((d) => finalNumber(d.text) === d.a + d.b - 10 && d.a + d.b >= 10).length,
+      plain.filter((d) => d.a + d.b >= 10).length,
+      0.3 / 6,
+    );
   });
 });

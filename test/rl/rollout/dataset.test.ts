@@ -8,7 +8,8 @@ import { readJsonLines, Sampler, trainTestSplit } from '../../../src/rl/rollout/
 
 describe('Sampler', () => {
   const rows = [...'abcdefg'];
-  const order = (seed: number, shuffle: boolean, begin = 0, count = 21) => new Sampler(rows, { seed, shuffle }).rows(begin, count).join('');
+  const order = (seed: number, shuffle: boolean, begin = 0, count = 21) =>
+    new Sampler(rows, { seed, shuffle }).rows(begin, count).join('');
   it('gives every row once per epoch, in an order of its own', () => {
     const epochs = [0, 7, 14].map((begin) => order(3, true, begin, 7));
     for (const epoch of epochs) expect([...epoch].sort().join('')).toBe('abcdefg');
@@ -20,7 +21,11 @@ describe('Sampler', () => {
     expect(order(3, true, 5, 9)).toBe(order(3, true).slice(5, 14));
   });
   it('rows made on demand get a stream of their own', () => {
-    const make = () => new Sampler((index, random) => [index, random.uniform(), random.integer(10)] as const, { seed: 1, shuffle: true });
+    const make = () =>
+      new Sampler((index, random) => [index, random.uniform(), random.integer(10)] as const, {
+        seed: 1,
+        shuffle: true,
+      });
     const all = make().rows(0, 10);
     expect(make().rows(6, 2)).toEqual(all.slice(6, 8));
     expect(new Set(all.map((row) => row[1])).size).toBe(10);
@@ -41,12 +46,21 @@ describe('readJsonLines', () => {
     writeFileSync(`${file}.gz`, gzipSync('{"prompt":"ä"}\n{"prompt":[1]}'));
     expect(await readJsonLines(`${file}.gz`)).toEqual([{ prompt: 'ä' }, { prompt: [1] }]);
     writeFileSync(`${file}.gz`, gzipSync('{"prompt":"ä"}').subarray(0, 20));
-    await expect(readJsonLines(`${file}.gz`)).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining('rows.jsonl.gz') });
+    await expect(readJsonLines(`${file}.gz`)).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringContaining('rows.jsonl.gz'),
+    });
   });
-  it.each(['{"prompt":"a"}\n{"prompt":', '{"prompt":"a"}\n[1]'])('names the line of bad input', async (text) => {
-    writeFileSync(file, text);
-    await expect(readJsonLines(file)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG', message: expect.stringContaining('rows.jsonl:2') });
-  });
+  it.each(['{"prompt":"a"}\n{"prompt":', '{"prompt":"a"}\n[1]'])(
+    'names the line of bad input',
+    async (text) => {
+      writeFileSync(file, text);
+      await expect(readJsonLines(file)).rejects.toMatchObject({
+        code: 'ERR_INVALID_ARG',
+        message: expect.stringContaining('rows.jsonl:2'),
+      });
+    },
+  );
   it('names a file that is not there', async () => {
     await expect(readJsonLines('/nowhere/rows.jsonl')).rejects.toMatchObject({ code: 'ERR_IO' });
   });
@@ -62,5 +76,7 @@ describe('trainTestSplit', () => {
     expect(trainTestSplit(rows, { testSize: 10, seed: 1 })).toEqual({ train, test });
     expect(trainTestSplit(rows, { testSize: 10, seed: 2 }).test).not.toEqual(test);
   });
-  it.each([0, 50, -1, 1.5, NaN])('refuses %s', (testSize) => expect(() => trainTestSplit(rows, { testSize })).toThrow('testSize'));
+  it.each([0, 50, -1, 1.5, NaN])('refuses %s', (testSize) =>
+    expect(() => trainTestSplit(rows, { testSize })).toThrow('testSize'),
+  );
 });

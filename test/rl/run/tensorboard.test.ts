@@ -21,7 +21,12 @@ const unmasked = (masked: number) => {
   return ((rotated >>> 17) | (rotated << 15)) >>> 0;
 };
 
-interface Event { step: number; version?: string; started?: boolean; scalars: Record<string, number> }
+interface Event {
+  step: number;
+  version?: string;
+  started?: boolean;
+  scalars: Record<string, number>;
+}
 
 function fields(bytes: Uint8Array, read: (field: number, reader: BinaryReader) => void): void {
   const reader = new BinaryReader(bytes);
@@ -33,7 +38,11 @@ function parse(payload: Uint8Array): Event {
     if (field === 1) expect(Math.abs(r.double() - Date.now() / 1000)).toBeLessThan(3600);
     else if (field === 2) event.step = Number(r.int64());
     else if (field === 3) event.version = r.string();
-    else if (field === 7) fields(r.bytes(), (f, s) => { expect(f).toBe(1); event.started = s.int32() === 1; });
+    else if (field === 7)
+      fields(r.bytes(), (f, s) => {
+        expect(f).toBe(1);
+        event.started = s.int32() === 1;
+      });
     else if (field === 5)
       fields(r.bytes(), (f, s) => {
         expect(f).toBe(1);
@@ -62,7 +71,14 @@ function readEvents(file: string): Event[] {
 describe('TensorBoard', () => {
   it('has every number of metrics.jsonl; a resumed run takes back what came after its checkpoint', async () => {
     const outputDir = temporary();
-    const make = async () => new GRPOTrainer({ model: await tinyModel(), rewardFuncs: wantedTokens, trainDataset: prompts(), evalDataset: prompts(2), config: { ...config, maxSteps: 4, evalSteps: 2, outputDir, reportTo: 'tensorboard' } });
+    const make = async () =>
+      new GRPOTrainer({
+        model: await tinyModel(),
+        rewardFuncs: wantedTokens,
+        trainDataset: prompts(),
+        evalDataset: prompts(2),
+        config: { ...config, maxSteps: 4, evalSteps: 2, outputDir, reportTo: 'tensorboard' },
+      });
     const first = await make();
     for await (const { step } of first.steps()) {
       if (step === 2) await first.saveCheckpoint();
@@ -70,15 +86,26 @@ describe('TensorBoard', () => {
     }
     await (await make()).train({ resumeFrom: 'latest' });
     const directory = join(outputDir, 'tensorboard');
-    const [before, after] = readdirSync(directory).sort().map((name) => readEvents(join(directory, name)));
+    const [before, after] = readdirSync(directory)
+      .sort()
+      .map((name) => readEvents(join(directory, name)));
     expect([before![0]!.version, after![0]!.version]).toEqual(['brain.Event:2', 'brain.Event:2']);
     expect(before!.slice(1).map((e) => e.step)).toEqual([1, 2, 3]);
-    expect(after!.slice(1).map((e) => [e.step, e.started ?? false])).toEqual([[3, true], [3, false], [4, false]]);
+    expect(after!.slice(1).map((e) => [e.step, e.started ?? false])).toEqual([
+      [3, true],
+      [3, false],
+      [4, false],
+    ]);
     const rows = logged(outputDir);
     for (const event of after!.slice(2)) {
       const row = rows[event.step - 1]! as Record<string, unknown>;
-      const numbers = Object.entries(row).filter(([key, value]) => key !== 'step' && typeof value === 'number');
-      for (const [key, value] of numbers) expect(event.scalars[key.startsWith('eval_') ? `eval/${key.slice(5)}` : `train/${key}`], key).toBe(Math.fround(value as number));
+      const numbers = Object.entries(row).filter(
+        ([key, value]) => key !== 'step' && typeof value === 'number',
+      );
+      for (const [key, value] of numbers)
+        expect(event.scalars[key.startsWith('eval_') ? `eval/${key.slice(5)}` : `train/${key}`], key).toBe(
+          Math.fround(value as number),
+        );
       expect(Object.keys(event.scalars)).toHaveLength(numbers.length + 1); // and step_time, which logged() leaves out
     }
     expect(after!.at(-1)!.scalars['eval/reward']).toEqual(expect.any(Number));

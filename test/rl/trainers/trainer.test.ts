@@ -3,11 +3,24 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { Model } from '../../../src/index.js';
-import { CFRLTrainer, type GRPOConfig, GRPOTrainer, type PromptRow, type RewardFunc, type SFTConfig, SFTTrainer, type StepMetrics } from '../../../src/rl/index.js';
+import {
+  CFRLTrainer,
+  type GRPOConfig,
+  GRPOTrainer,
+  type PromptRow,
+  type RewardFunc,
+  type SFTConfig,
+  SFTTrainer,
+  type StepMetrics,
+} from '../../../src/rl/index.js';
 import { config, CONTEXT, logged, prompts, temporary, tinyModel, wantedTokens, weights } from '../helpers.js';
 
-const grpo = (model: Model, options: GRPOConfig = {}, rewardFuncs: RewardFunc | RewardFunc[] = wantedTokens, rows: PromptRow[] = prompts()) =>
-  new GRPOTrainer({ model, rewardFuncs, trainDataset: rows, config: { ...config, ...options } });
+const grpo = (
+  model: Model,
+  options: GRPOConfig = {},
+  rewardFuncs: RewardFunc | RewardFunc[] = wantedTokens,
+  rows: PromptRow[] = prompts(),
+) => new GRPOTrainer({ model, rewardFuncs, trainDataset: rows, config: { ...config, ...options } });
 async function metricsOf(trainer: { steps(): AsyncGenerator<StepMetrics> }): Promise<StepMetrics[]> {
   const rows = [];
   for await (const row of trainer.steps()) rows.push(row);
@@ -17,60 +30,129 @@ const untimed = ({ step_time: _, ...row }: StepMetrics) => row;
 
 describe('GRPOTrainer', () => {
   it('raises the reward', async () => {
-    const rows = await metricsOf(grpo(await tinyModel(), { maxSteps: 60, perDeviceTrainBatchSize: 64, learningRate: 0.02, lrSchedulerType: 'constant' }));
-    const mean = (part: StepMetrics[]) => part.reduce((sum, row) => sum + (row['reward'] as number), 0) / part.length;
+    const rows = await metricsOf(
+      grpo(await tinyModel(), {
+        maxSteps: 60,
+        perDeviceTrainBatchSize: 64,
+        learningRate: 0.02,
+        lrSchedulerType: 'constant',
+      }),
+    );
+    const mean = (part: StepMetrics[]) =>
+      part.reduce((sum, row) => sum + (row['reward'] as number), 0) / part.length;
     expect(mean(rows.slice(-10))).toBeGreaterThan(mean(rows.slice(0, 10)) + 0.2);
   });
 
   it('reports TRL’s metrics; on-policy the ratio is exactly 1 and nothing is clipped', async () => {
-    const [row] = await metricsOf(grpo(await tinyModel(), { maxSteps: 1, entropyCoef: 0.01, beta: 0.1 }, [wantedTokens, async function second({ completionIds }) { return completionIds.map(() => null); }]));
-    for (const key of ['reward', 'reward_std', 'frac_reward_zero_std', 'rewards/wantedTokens/mean', 'rewards/wantedTokens/std', 'entropy', 'entropy_coef', 'kl', 'clip_ratio/low_mean', 'clip_ratio/low_min', 'clip_ratio/high_mean',
-      'clip_ratio/high_max', 'clip_ratio/region_mean', 'completions/mean_length', 'completions/min_length', 'completions/max_length', 'completions/mean_terminated_length', 'completions/min_terminated_length',
-      'completions/max_terminated_length', 'completions/clipped_ratio', 'num_tokens', 'step_time', 'loss', 'policy_loss', 'grad_norm', 'learning_rate', 'epoch', 'sampling/sampling_logp_difference/mean', 'sampling/sampling_logp_difference/max'])
+    const [row] = await metricsOf(
+      grpo(await tinyModel(), { maxSteps: 1, entropyCoef: 0.01, beta: 0.1 }, [
+        wantedTokens,
+        async function second({ completionIds }) {
+          return completionIds.map(() => null);
+        },
+      ]),
+    );
+    for (const key of [
+      'reward',
+      'reward_std',
+      'frac_reward_zero_std',
+      'rewards/wantedTokens/mean',
+      'rewards/wantedTokens/std',
+      'entropy',
+      'entropy_coef',
+      'kl',
+      'clip_ratio/low_mean',
+      'clip_ratio/low_min',
+      'clip_ratio/high_mean',
+      'clip_ratio/high_max',
+      'clip_ratio/region_mean',
+      'completions/mean_length',
+      'completions/min_length',
+      'completions/max_length',
+      'completions/mean_terminated_length',
+      'completions/min_terminated_length',
+      'completions/max_terminated_length',
+      'completions/clipped_ratio',
+      'num_tokens',
+      'step_time',
+      'loss',
+      'policy_loss',
+      'grad_norm',
+      'learning_rate',
+      'epoch',
+      'sampling/sampling_logp_difference/mean',
+      'sampling/sampling_logp_difference/max',
+    ])
       expect(typeof row![key], key).toBe('number');
     expect(row!['rewards/second/mean']).toBeNull();
-    for (const key of ['low_mean', 'low_min', 'high_mean', 'high_max', 'region_mean']) expect(row![`clip_ratio/${key}`]).toBe(0);
+    for (const key of ['low_mean', 'low_min', 'high_mean', 'high_max', 'region_mean'])
+      expect(row![`clip_ratio/${key}`]).toBe(0);
     expect(row!['sampling/sampling_logp_difference/max']).toBeLessThan(1e-5);
     expect(row!['kl']).toBeCloseTo(0, 6);
     expect(row).toMatchObject({ step: 1, stage: 'full' });
   });
 
   it('trains on completions that fill the context', async () => {
-    const model = await tinyModel(), { maxPositions } = model.spec;
-    const rows = await metricsOf(grpo(model, { maxSteps: 2, maxCompletionLength: 10 * maxPositions, stop: [] }));
+    const model = await tinyModel(),
+      { maxPositions } = model.spec;
+    const rows = await metricsOf(
+      grpo(model, { maxSteps: 2, maxCompletionLength: 10 * maxPositions, stop: [] }),
+    );
     expect(rows.map((row) => row['completions/max_length'])).toEqual([maxPositions - 2, maxPositions - 2]);
   });
 
   it('says in words when a step has no signal', async () => {
-    const rows = await metricsOf(grpo(await tinyModel(), { maxSteps: 2 }, ({ completionIds }) => completionIds.map(() => 1)));
+    const rows = await metricsOf(
+      grpo(await tinyModel(), { maxSteps: 2 }, ({ completionIds }) => completionIds.map(() => 1)),
+    );
     expect(rows[0]!.notes.join(' ')).toContain('same reward');
     expect(rows[0]!['grad_norm']).toBe(0);
-    const [none] = await metricsOf(grpo(await tinyModel(), { maxSteps: 1 }, ({ completionIds }) => completionIds.map(() => null)));
+    const [none] = await metricsOf(
+      grpo(await tinyModel(), { maxSteps: 1 }, ({ completionIds }) => completionIds.map(() => null)),
+    );
     expect(none!.notes.join(' ')).toContain('null from every reward function');
     expect(none!['reward']).toBeNull();
     const [usual] = await metricsOf(grpo(await tinyModel(), { maxSteps: 1 }));
     expect(usual!.notes.join(' ')).toContain('close to 0 by construction');
   });
 
-  it.each(['grpo', 'dr_grpo', 'dapo', 'cispo'] as const)('%s: accumulation splits, threads and memory blocks', async (lossType) => {
-    const run = async (options: GRPOConfig, threads = 1) => {
-      const model = await tinyModel({ threads });
-      const rows = await metricsOf(grpo(model, { lossType, maxSteps: 3, epsilonHigh: lossType === 'cispo' ? 5 : 0.2, ...options }));
-      return { rows: rows.map(untimed), weights: await weights(model) };
-    };
-    const whole = await run({ perDeviceTrainBatchSize: 16 });
-    expect(await run({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 4 })).toEqual(whole);
-    expect(await run({ perDeviceTrainBatchSize: 16 }, 2)).toEqual(whole);
-    // Another split of the sums: the same gradient up to rounding (compared before Adam, which divides it by its own size).
-    const blocks = await run({ perDeviceTrainBatchSize: 16, maxTokensInMemory: 16 });
-    expect(blocks.rows[0]!['grad_norm'] as number / (whole.rows[0]!['grad_norm'] as number)).toBeCloseTo(1, 5);
-  });
+  it.each(['grpo', 'dr_grpo', 'dapo', 'cispo'] as const)(
+    '%s: accumulation splits, threads and memory blocks',
+    async (lossType) => {
+      const run = async (options: GRPOConfig, threads = 1) => {
+        const model = await tinyModel({ threads });
+        const rows = await metricsOf(
+          grpo(model, { lossType, maxSteps: 3, epsilonHigh: lossType === 'cispo' ? 5 : 0.2, ...options }),
+        );
+        return { rows: rows.map(untimed), weights: await weights(model) };
+      };
+      const whole = await run({ perDeviceTrainBatchSize: 16 });
+      expect(await run({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 4 })).toEqual(whole);
+      expect(await run({ perDeviceTrainBatchSize: 16 }, 2)).toEqual(whole);
+      // Another split of the sums: the same gradient up to rounding (compared before Adam, which divides it
+      // by its own size).
+      const blocks = await run({ perDeviceTrainBatchSize: 16, maxTokensInMemory: 16 });
+      expect((blocks.rows[0]!['grad_norm'] as number) / (whole.rows[0]!['grad_norm'] as number)).toBeCloseTo(
+        1,
+        5,
+      );
+    },
+  );
 
   it('num_iterations: several updates of one batch, old log-probabilities of the first forward', async () => {
-    const rows = await metricsOf(grpo(await tinyModel(), { maxSteps: 6, numIterations: 3, learningRate: 0.1, lrSchedulerType: 'constant' }));
+    const rows = await metricsOf(
+      grpo(await tinyModel(), {
+        maxSteps: 6,
+        numIterations: 3,
+        learningRate: 0.1,
+        lrSchedulerType: 'constant',
+      }),
+    );
     expect(rows.map((row) => 'reward' in row)).toEqual([true, false, false, true, false, false]);
     expect([rows[0]!, rows[3]!].map((row) => row['clip_ratio/region_mean'])).toEqual([0, 0]);
-    expect(Math.max(...[1, 2, 4, 5].map((i) => rows[i]!['clip_ratio/region_mean'] as number))).toBeGreaterThan(0);
+    expect(
+      Math.max(...[1, 2, 4, 5].map((i) => rows[i]!['clip_ratio/region_mean'] as number)),
+    ).toBeGreaterThan(0);
     expect(rows.flatMap((row) => row.notes).join(' ')).toContain('Clipping stopped');
     expect(rows[2]!['num_tokens']).toBe(rows[0]!['num_tokens']);
   });
@@ -85,13 +167,23 @@ describe('GRPOTrainer', () => {
       return scores;
     };
     await metricsOf(grpo(model, { maxSteps: 3, numIterations: 3, lrSchedulerType: 'constant' }));
-    expect(seen.map(({ old }) => old && [...old])).toEqual([undefined, [...seen[0]!.logps], [...seen[0]!.logps]]);
+    expect(seen.map(({ old }) => old && [...old])).toEqual([
+      undefined,
+      [...seen[0]!.logps],
+      [...seen[0]!.logps],
+    ]);
     expect([...seen[1]!.logps]).not.toEqual([...seen[0]!.logps]);
   });
 
   it.each<GRPOConfig>([
-    { advantageEstimator: 'rloo', beta: 0.05, klInReward: true }, { advantageEstimator: 'reinforce', normalizeAdvantages: true }, { importanceSamplingLevel: 'sequence', lossType: 'grpo', numIterations: 2 },
-    { beta: 0.1, klEstimator: 'exact' }, { maskTruncatedCompletions: true }, { lossType: 'grpo', entropyCoef: 0.1 }, { lossType: 'bnpo', gradientAccumulationSteps: 2 }, { classifierLearningRateMultiplier: 10 },
+    { advantageEstimator: 'rloo', beta: 0.05, klInReward: true },
+    { advantageEstimator: 'reinforce', normalizeAdvantages: true },
+    { importanceSamplingLevel: 'sequence', lossType: 'grpo', numIterations: 2 },
+    { beta: 0.1, klEstimator: 'exact' },
+    { maskTruncatedCompletions: true },
+    { lossType: 'grpo', entropyCoef: 0.1 },
+    { lossType: 'bnpo', gradientAccumulationSteps: 2 },
+    { classifierLearningRateMultiplier: 10 },
   ])('trains with %j', async (options) => {
     const model = await tinyModel();
     const before = await weights(model);
@@ -101,7 +193,9 @@ describe('GRPOTrainer', () => {
   });
 
   it('masks truncated completions: with none left there is no gradient, and a note', async () => {
-    const [row] = await metricsOf(grpo(await tinyModel({ eos: false }), { maxSteps: 1, maskTruncatedCompletions: true }));
+    const [row] = await metricsOf(
+      grpo(await tinyModel({ eos: false }), { maxSteps: 1, maskTruncatedCompletions: true }),
+    );
     expect(row!['grad_norm']).toBe(0);
     expect(row!['completions/clipped_ratio']).toBe(1);
     expect(row!.notes.join(' ')).toContain('masked every completion');
@@ -113,7 +207,8 @@ describe('GRPOTrainer', () => {
       const before = await weights(model);
       await metricsOf(grpo(model, { maxSteps: 1, classifierLearningRateMultiplier: multiplier }));
       const after = await weights(model);
-      return (name: string) => Math.sqrt(after[name]!.reduce((sum, x, i) => sum + (x - before[name]![i]!) ** 2, 0));
+      return (name: string) =>
+        Math.sqrt(after[name]!.reduce((sum, x, i) => sum + (x - before[name]![i]!) ** 2, 0));
     };
     const [one, ten] = [await moved(1), await moved(10)];
     expect(ten('lm_head.weight') / one('lm_head.weight')).toBeCloseTo(10, 3);
@@ -123,14 +218,30 @@ describe('GRPOTrainer', () => {
   it('evaluates without changing the run', async () => {
     const run = async (options: GRPOConfig) => {
       const model = await tinyModel();
-      const trainer = new GRPOTrainer({ model, rewardFuncs: wantedTokens, trainDataset: prompts(), evalDataset: prompts(4), config: { ...config, maxSteps: 4, ...options } });
+      const trainer = new GRPOTrainer({
+        model,
+        rewardFuncs: wantedTokens,
+        trainDataset: prompts(),
+        evalDataset: prompts(4),
+        config: { ...config, maxSteps: 4, ...options },
+      });
       return { rows: await metricsOf(trainer), weights: await weights(model) };
     };
     const [plain, evaluated] = [await run({}), await run({ evalSteps: 2 })];
     expect(evaluated.weights).toEqual(plain.weights);
-    expect(evaluated.rows.map((row) => typeof row['eval_reward'])).toEqual(['undefined', 'number', 'undefined', 'number']);
+    expect(evaluated.rows.map((row) => typeof row['eval_reward'])).toEqual([
+      'undefined',
+      'number',
+      'undefined',
+      'number',
+    ]);
     // Without evalSteps at the end alone: rows are never held out for nothing.
-    expect(plain.rows.map((row) => typeof row['eval_reward'])).toEqual(['undefined', 'undefined', 'undefined', 'number']);
+    expect(plain.rows.map((row) => typeof row['eval_reward'])).toEqual([
+      'undefined',
+      'undefined',
+      'undefined',
+      'number',
+    ]);
     expect(plain.rows[3]!['eval_reward']).toBe(evaluated.rows[3]!['eval_reward']);
   });
 });
@@ -139,7 +250,12 @@ describe('stages', () => {
   it('CF-RL moves the classifier alone, then everything, each with its own learning rate', async () => {
     const model = await tinyModel();
     const before = await weights(model);
-    const trainer = new CFRLTrainer({ model, rewardFuncs: wantedTokens, trainDataset: prompts(), config: { ...config, classifierSteps: 3, maxSteps: 2, learningRate: 0.01, lrSchedulerType: 'linear' } });
+    const trainer = new CFRLTrainer({
+      model,
+      rewardFuncs: wantedTokens,
+      trainDataset: prompts(),
+      config: { ...config, classifierSteps: 3, maxSteps: 2, learningRate: 0.01, lrSchedulerType: 'linear' },
+    });
     expect(trainer.totalSteps).toBe(5);
     const rows: StepMetrics[] = [];
     for await (const row of trainer.steps()) {
@@ -151,17 +267,29 @@ describe('stages', () => {
       expect(classifier).not.toEqual(first);
     }
     expect(rows.map((row) => row.stage)).toEqual(['classifier', 'classifier', 'classifier', 'full', 'full']);
-    [0.1, 0.1 * (2 / 3), 0.1 / 3, 0.01, 0.005].forEach((rate, i) => expect(rows[i]!['learning_rate']).toBeCloseTo(rate, 10));
+    [0.1, 0.1 * (2 / 3), 0.1 / 3, 0.01, 0.005].forEach((rate, i) =>
+      expect(rows[i]!['learning_rate']).toBeCloseTo(rate, 10),
+    );
     expect((await weights(model))['embed.weight']).not.toEqual(before['embed.weight']);
   });
   it('cached features give the classifier the gradient of the full pass', async () => {
     const model = await tinyModel();
     model.setTrainable('classifier');
-    const samples = [[2, 3, 4, 5], [6, 7, 1]].map((inputIds) => ({ inputIds, scoreFrom: 2 }));
-    const loss = { loss: 'clip', advantages: Float32Array.of(1, 1, -0.5), weights: new Float32Array(3).fill(1 / 3) } as const;
+    const samples = [
+      [2, 3, 4, 5],
+      [6, 7, 1],
+    ].map((inputIds) => ({ inputIds, scoreFrom: 2 }));
+    const loss = {
+      loss: 'clip',
+      advantages: Float32Array.of(1, 1, -0.5),
+      weights: new Float32Array(3).fill(1 / 3),
+    } as const;
     const gradient = async (features?: Awaited<ReturnType<Model['features']>>) => {
       await model.zeroGradients();
-      const { logps } = await model.accumulateGradients(samples, { ...loss, ...(features ? { features } : {}) });
+      const { logps } = await model.accumulateGradients(samples, {
+        ...loss,
+        ...(features ? { features } : {}),
+      });
       return [[...logps], [...(await model.getGradient('lm_head.weight'))]];
     };
     expect(await gradient(await model.features(samples))).toEqual(await gradient());
@@ -176,20 +304,38 @@ describe('stages', () => {
   });
   it('refuses a tied model in words', async () => {
     const model = await tinyModel({ tied: true });
-    expect(() => new CFRLTrainer({ model, rewardFuncs: wantedTokens, trainDataset: prompts(), config })).toThrow('untieClassifier');
+    expect(
+      () => new CFRLTrainer({ model, rewardFuncs: wantedTokens, trainDataset: prompts(), config }),
+    ).toThrow('untieClassifier');
     expect(() => grpo(model, { classifierLearningRateMultiplier: 10 })).toThrow('untieClassifier');
   });
 });
 
-const samples = Array.from({ length: 12 }, (_, i) => ({ prompt: [2 + (i % 5)], completion: [3 + (i % 5), 4 + (i % 5), 1] }));
+const samples = Array.from({ length: 12 }, (_, i) => ({
+  prompt: [2 + (i % 5)],
+  completion: [3 + (i % 5), 4 + (i % 5), 1],
+}));
 describe('SFTTrainer', () => {
   it('lowers the loss, as probing, fine-tuning and both in turn', async () => {
-    for (const stages of [[{ name: 'lp', steps: 40, trainable: 'classifier', learningRate: 0.03 }], [{ name: 'ft', steps: 40, trainable: 'all', learningRate: 0.03 }],
-      [{ name: 'lp', steps: 20, trainable: 'classifier', learningRate: 0.03 }, { name: 'ft', steps: 20, trainable: 'all', learningRate: 0.03 }]]) {
-      const trainer = new SFTTrainer({ model: await tinyModel(), trainDataset: samples, evalDataset: samples, config: { stages, lrSchedulerType: 'constant' } });
+    for (const stages of [
+      [{ name: 'lp', steps: 40, trainable: 'classifier', learningRate: 0.03 }],
+      [{ name: 'ft', steps: 40, trainable: 'all', learningRate: 0.03 }],
+      [
+        { name: 'lp', steps: 20, trainable: 'classifier', learningRate: 0.03 },
+        { name: 'ft', steps: 20, trainable: 'all', learningRate: 0.03 },
+      ],
+    ]) {
+      const trainer = new SFTTrainer({
+        model: await tinyModel(),
+        trainDataset: samples,
+        evalDataset: samples,
+        config: { stages, lrSchedulerType: 'constant' },
+      });
       const before = await trainer.evaluate();
       const rows = await metricsOf(trainer);
-      expect(rows.at(-1)!['mean_token_accuracy'] as number).toBeGreaterThan(rows[0]!['mean_token_accuracy'] as number);
+      expect(rows.at(-1)!['mean_token_accuracy'] as number).toBeGreaterThan(
+        rows[0]!['mean_token_accuracy'] as number,
+      );
       expect(rows.at(-1)!['loss'] as number).toBeLessThan(0.6 * (rows[0]!['loss'] as number));
       expect((await trainer.evaluate())['eval_loss']).toBeLessThan(0.6 * before['eval_loss']!);
     }
@@ -197,49 +343,110 @@ describe('SFTTrainer', () => {
   it('modes: ft, lp, lp_ft', async () => {
     const run = async (options: SFTConfig) => {
       const model = await tinyModel();
-      const rows = await metricsOf(new SFTTrainer({ model, trainDataset: samples, config: { maxSteps: 2, learningRate: 0.01, lrSchedulerType: 'constant', ...options } }));
-      return { stages: rows.map((row) => `${row.stage} ${row['learning_rate']}`), weights: await weights(model) };
+      const rows = await metricsOf(
+        new SFTTrainer({
+          model,
+          trainDataset: samples,
+          config: { maxSteps: 2, learningRate: 0.01, lrSchedulerType: 'constant', ...options },
+        }),
+      );
+      return {
+        stages: rows.map((row) => `${row.stage} ${row['learning_rate']}`),
+        weights: await weights(model),
+      };
     };
     const start = await weights(await tinyModel());
-    const [ft, lp, both] = [await run({}), await run({ mode: 'lp', lpLearningRate: 0.1 }), await run({ mode: 'lp_ft', lpSteps: 1, lpLearningRate: 0.1 })];
-    expect([ft.stages, lp.stages, both.stages]).toEqual([['sft 0.01', 'sft 0.01'], ['lp 0.1', 'lp 0.1'], ['lp 0.1', 'ft 0.01', 'ft 0.01']]);
+    const [ft, lp, both] = [
+      await run({}),
+      await run({ mode: 'lp', lpLearningRate: 0.1 }),
+      await run({ mode: 'lp_ft', lpSteps: 1, lpLearningRate: 0.1 }),
+    ];
+    expect([ft.stages, lp.stages, both.stages]).toEqual([
+      ['sft 0.01', 'sft 0.01'],
+      ['lp 0.1', 'lp 0.1'],
+      ['lp 0.1', 'ft 0.01', 'ft 0.01'],
+    ]);
     const { 'lm_head.weight': head, ...body } = lp.weights;
     const { 'lm_head.weight': first, ...rest } = start;
     expect(body).toEqual(rest);
     expect(head).not.toEqual(first);
     for (const { weights: w } of [ft, both]) expect(w['embed.weight']).not.toEqual(start['embed.weight']);
-    await expect(run({ mode: 'lp', trainable: 'all' })).rejects.toThrow("mode 'lp' and trainable exclude each other");
+    await expect(run({ mode: 'lp', trainable: 'all' })).rejects.toThrow(
+      "mode 'lp' and trainable exclude each other",
+    );
     await expect(run({ lpSteps: 3 })).rejects.toThrow("belongs to mode 'lp_ft'");
   });
   it('is the mean over the step’s tokens, whatever the split', async () => {
     const run = async (perDeviceTrainBatchSize: number, gradientAccumulationSteps: number) => {
       const model = await tinyModel();
-      return [(await metricsOf(new SFTTrainer({ model, trainDataset: samples, config: { maxSteps: 2, perDeviceTrainBatchSize, gradientAccumulationSteps } }))).map(untimed), await weights(model)];
+      return [
+        (
+          await metricsOf(
+            new SFTTrainer({
+              model,
+              trainDataset: samples,
+              config: { maxSteps: 2, perDeviceTrainBatchSize, gradientAccumulationSteps },
+            }),
+          )
+        ).map(untimed),
+        await weights(model),
+      ];
     };
     expect(await run(2, 4)).toEqual(await run(8, 1));
   });
-  it.each([[{ prompt: [1, 2], completion: [] }, 'no token to learn'], [{ prompt: Array(CONTEXT).fill(2) as number[], completion: [1] }, 'no token to learn'], [{ text: 'hello' }, 'tokenizer'], [{ prompt: [1] }, 'must have prompt and completion']])(
-    'refuses %j', async (row, part) => {
-      await expect(metricsOf(new SFTTrainer({ model: await tinyModel(), trainDataset: [row as never], config: { maxSteps: 1 } }))).rejects.toThrow(part);
-    });
+  it.each([
+    [{ prompt: [1, 2], completion: [] }, 'no token to learn'],
+    [{ prompt: Array(CONTEXT).fill(2) as number[], completion: [1] }, 'no token to learn'],
+    [{ text: 'hello' }, 'tokenizer'],
+    [{ prompt: [1] }, 'must have prompt and completion'],
+  ])('refuses %j', async (row, part) => {
+    await expect(
+      metricsOf(
+        new SFTTrainer({ model: await tinyModel(), trainDataset: [row as never], config: { maxSteps: 1 } }),
+      ),
+    ).rejects.toThrow(part);
+  });
 });
 
 describe('files', () => {
   it('writes a row per step, completions when asked, and keeps the newest checkpoints', async () => {
     const outputDir = temporary();
-    await grpo(await tinyModel(), { outputDir, maxSteps: 6, saveSteps: 2, saveTotalLimit: 2, logCompletions: true }).train();
+    await grpo(await tinyModel(), {
+      outputDir,
+      maxSteps: 6,
+      saveSteps: 2,
+      saveTotalLimit: 2,
+      logCompletions: true,
+    }).train();
     expect(logged(outputDir).map((row) => row.step)).toEqual([1, 2, 3, 4, 5, 6]);
-    expect(readdirSync(outputDir).sort()).toEqual(['checkpoint-4', 'checkpoint-6', 'completions.jsonl', 'metrics.jsonl']);
-    const records = readFileSync(join(outputDir, 'completions.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    expect(readdirSync(outputDir).sort()).toEqual([
+      'checkpoint-4',
+      'checkpoint-6',
+      'completions.jsonl',
+      'metrics.jsonl',
+    ]);
+    const records = readFileSync(join(outputDir, 'completions.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     expect(records).toHaveLength(48);
-    expect(records[0]).toMatchObject({ step: 1, prompt: expect.any(Array), completion: expect.any(Array), advantage: expect.any(Number), rewards: { wantedTokens: expect.any(Number) } });
+    expect(records[0]).toMatchObject({
+      step: 1,
+      prompt: expect.any(Array),
+      completion: expect.any(Array),
+      advantage: expect.any(Number),
+      rewards: { wantedTokens: expect.any(Number) },
+    });
     const reloaded = await Model.fromPretrained(join(outputDir, 'checkpoint-6'));
     expect(await reloaded.generate([[2, 3]], { maxNewTokens: 3, temperature: 0 })).toHaveLength(1);
   });
   it('does not mix two runs in one directory', async () => {
     const outputDir = temporary();
     await grpo(await tinyModel(), { outputDir, maxSteps: 1 }).train();
-    await expect(grpo(await tinyModel(), { outputDir, maxSteps: 1 }).train()).rejects.toMatchObject({ code: 'ERR_INVALID_ARG', message: expect.stringContaining('overwriteOutputDir') });
+    await expect(grpo(await tinyModel(), { outputDir, maxSteps: 1 }).train()).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARG',
+      message: expect.stringContaining('overwriteOutputDir'),
+    });
     await grpo(await tinyModel(), { outputDir, maxSteps: 2, overwriteOutputDir: true }).train();
     expect(logged(outputDir)).toHaveLength(2);
     expect(existsSync(join(outputDir, 'checkpoint-1'))).toBe(false);

@@ -1,6 +1,6 @@
-// Pointwise nonlinearities (ops/activation/activation.h), one pass each. Sigmoids come from e^{−|x|}, which neither overflows nor
-// cancels: with e = e^{−|x|} and r = 1/(1 + e), σ(x) is r or e·r and σ(1 − σ) = e·r². gelu_new is x σ(2u), because
-// (1 + tanh u)/2 = σ(2u): one exponential instead of a tanh.
+// Pointwise nonlinearities (ops/activation/activation.h), one pass each. Sigmoids come from e^{−|x|}, which
+// neither overflows nor cancels: with e = e^{−|x|} and r = 1/(1 + e), σ(x) is r or e·r and σ(1 − σ) = e·r².
+// gelu_new is x σ(2u), because (1 + tanh u)/2 = σ(2u): one exponential instead of a tanh.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -9,8 +9,12 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // numbers in about 30 µs
 
-struct ValueAndSlope { Floats value, slope; };
-struct Sigmoid { Floats value, slope; };
+struct ValueAndSlope {
+  Floats value, slope;
+};
+struct Sigmoid {
+  Floats value, slope;
+};
 
 HF_INLINE Sigmoid sigmoid(Floats x) {
   const Floats e = exp(-abs(x)), r = 1.0f / (1.0f + e), er = e * r;
@@ -37,7 +41,9 @@ HF_INLINE ValueAndSlope evaluate(Floats x) {
   }
 }
 
-HF_INLINE float* row(const View& v, int64_t n) { return v.as<float>() + n * v.stride[0]; }  // unused where v is absent
+HF_INLINE float* row(const View& v, int64_t n) {
+  return v.as<float>() + n * v.stride[0];
+}  // unused where v is absent
 
 template <ActivationKind kKind>
 void forward(const ActivationArgs& a, Run& r) {
@@ -92,7 +98,8 @@ void jvp(const ActivationJvpArgs& a, Run& r) {
       each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
         const ValueAndSlope f = evaluate<kKind>(load_partial(x + c, count));
         Floats t = f.slope * load_partial(t_x + c, count);
-        if constexpr (kKind == ActivationKind::kSiluGate) t = t * load_partial(up + c, count) + f.value * load_partial(t_up + c, count);
+        if constexpr (kKind == ActivationKind::kSiluGate)
+          t = t * load_partial(up + c, count) + f.value * load_partial(t_up + c, count);
         store_partial(t_y + c, t, count);
       });
     }
@@ -101,16 +108,22 @@ void jvp(const ActivationJvpArgs& a, Run& r) {
 
 }  // namespace
 
-#define HF_BY_KIND(function)                                                       \
-  switch (a.kind) {                                                                \
-    case ActivationKind::kGelu: return function<ActivationKind::kGelu>(a, r);          \
-    case ActivationKind::kGeluNew: return function<ActivationKind::kGeluNew>(a, r);    \
-    case ActivationKind::kSiluGate: return function<ActivationKind::kSiluGate>(a, r);  \
-    case ActivationKind::kRelu: return function<ActivationKind::kRelu>(a, r);          \
+#define HF_BY_KIND(function)                                                          \
+  switch (a.kind) {                                                                   \
+    case ActivationKind::kGelu: return function<ActivationKind::kGelu>(a, r);         \
+    case ActivationKind::kGeluNew: return function<ActivationKind::kGeluNew>(a, r);   \
+    case ActivationKind::kSiluGate: return function<ActivationKind::kSiluGate>(a, r); \
+    case ActivationKind::kRelu: return function<ActivationKind::kRelu>(a, r);         \
   }
-void run(const ActivationArgs& a, Run& r) { HF_BY_KIND(forward) }
-void run(const ActivationBackwardArgs& a, Run& r) { HF_BY_KIND(backward) }
-void run(const ActivationJvpArgs& a, Run& r) { HF_BY_KIND(jvp) }
+void run(const ActivationArgs& a, Run& r) {
+  HF_BY_KIND(forward)
+}
+void run(const ActivationBackwardArgs& a, Run& r) {
+  HF_BY_KIND(backward)
+}
+void run(const ActivationJvpArgs& a, Run& r) {
+  HF_BY_KIND(jvp)
+}
 #undef HF_BY_KIND
 
 }  // namespace hf::HF_ISA

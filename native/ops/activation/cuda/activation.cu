@@ -1,5 +1,6 @@
-// MLP nonlinearities. A block owns 1,024 columns of two rows, a thread four columns of each, whose loads are under way together. No shared memory. Memory bound: 8 bytes
-// a number forward (12 gated; half of that in bfloat16) for about 20 operations.
+// MLP nonlinearities. A block owns 1,024 columns of two rows, a thread four columns of each, whose loads are
+// under way together. No shared memory. Memory bound: 8 bytes a number forward (12 gated; half of that in
+// bfloat16) for about 20 operations.
 #include <initializer_list>
 
 #include "backends/cuda/rows.h"
@@ -10,23 +11,33 @@ namespace {
 
 constexpr int kColumns = 4 * kThreads, kRows = 2;
 
-struct Value { float y, slope; };
+struct Value {
+  float y, slope;
+};
 
-// y and dy/dx of the pointwise function (silu without its gate). kShort: they are rounded to bfloat16, so the chip's approximations do.
+// y and dy/dx of the pointwise function (silu without its gate). kShort: they are rounded to bfloat16, so the
+// chip's approximations do.
 template <bool kShort>
 HF_DEVICE float sigmoid(float x) {
-  if constexpr (kShort) return reciprocal_approximate(1.0f + exp2_approximate(x * -1.44269504088896340736f));
-  else return 1.0f / (1.0f + expf(-x));
+  if constexpr (kShort)
+    return reciprocal_approximate(1.0f + exp2_approximate(x * -1.44269504088896340736f));
+  else
+    return 1.0f / (1.0f + expf(-x));
 }
 template <ActivationKind kind, bool kShort>
 HF_DEVICE Value evaluate(float x) {
-  if constexpr (kind == ActivationKind::kGelu && kShort) {  // erfc to 1.5e-7 (Abramowitz and Stegun 7.1.26), on the exponential that the slope needs as well
-    const float e = exp2_approximate(x * x * -0.72134752044448170368f), t = reciprocal_approximate(1.0f + 0.23164189f * fabsf(x));
-    const float tail = 0.5f * e * t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  if constexpr (kind == ActivationKind::kGelu && kShort) {  // erfc to 1.5e-7 (Abramowitz and Stegun 7.1.26),
+                                                            // on the exponential that the slope needs as well
+    const float e = exp2_approximate(x * x * -0.72134752044448170368f),
+                t = reciprocal_approximate(1.0f + 0.23164189f * fabsf(x));
+    const float tail =
+        0.5f * e * t *
+        (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
     const float half = x < 0 ? tail : 1.0f - tail;
     return {x * half, half + x * 0.39894228040143267794f * e};
   } else if constexpr (kind == ActivationKind::kGelu) {
-    const float half = 0.5f * erfcf(-x * 0.70710678118654752440f);  // Φ(x) without cancellation in the left tail
+    const float half =
+        0.5f * erfcf(-x * 0.70710678118654752440f);  // Φ(x) without cancellation in the left tail
     return {x * half, half + x * 0.39894228040143267794f * expf(-0.5f * x * x)};
   } else if constexpr (kind == ActivationKind::kGeluNew) {
     // 1 + tanh(u) = 2 σ(2u), which does not cancel in the left tail.
@@ -48,10 +59,12 @@ struct Place {
 };
 HF_DEVICE Place place(int64_t rows, int64_t columns) {
   const int64_t chunks = (columns + kColumns - 1) / kColumns;
-  return {int64_t(blockIdx.x) / chunks * kRows, rows, int64_t(blockIdx.x) % chunks * kColumns + 4 * threadIdx.x, columns};
+  return {int64_t(blockIdx.x) / chunks * kRows, rows,
+          int64_t(blockIdx.x) % chunks * kColumns + 4 * threadIdx.x, columns};
 }
 
-// How all inputs of a kernel are read: of one type, in whole fours, or in any way. Chosen once, so that all loads are under way together (rows.h, with_loads).
+// How all inputs of a kernel are read: of one type, in whole fours, or in any way. Chosen once, so that all
+// loads are under way together (rows.h, with_loads).
 enum class Access { kAny, kFloat, kBf16 };
 
 template <int kCount>
@@ -63,9 +76,12 @@ HF_DEVICE void load(const Rows (&from)[kCount], Access access, const Place& at, 
       for (int r = 0; r < kRows; ++r)
         if (at.has(r)) to[i][r] = load(from[i], at.n + r);
   };
-  if (access == Access::kBf16) all([&](const Rows& x, int64_t n) { return x.load_whole<true>(n, at.c); });
-  else if (access == Access::kFloat) all([&](const Rows& x, int64_t n) { return x.load_whole<false>(n, at.c); });
-  else all([&](const Rows& x, int64_t n) { return x.load(n, at.c, at.columns); });
+  if (access == Access::kBf16)
+    all([&](const Rows& x, int64_t n) { return x.load_whole<true>(n, at.c); });
+  else if (access == Access::kFloat)
+    all([&](const Rows& x, int64_t n) { return x.load_whole<false>(n, at.c); });
+  else
+    all([&](const Rows& x, int64_t n) { return x.load(n, at.c, at.columns); });
 }
 
 // body(row, number of it): for every number that the thread owns.
@@ -87,7 +103,8 @@ template <ActivationKind kind>
 constexpr bool kGated = kind == ActivationKind::kSiluGate;
 
 template <ActivationKind kind, bool kShort>
-__global__ void __launch_bounds__(kThreads) forward_kernel(Access access, Rows x, Rows up, Rows y, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(kThreads)
+    forward_kernel(Access access, Rows x, Rows up, Rows y, int64_t rows, int64_t columns) {
   const Place at = place(rows, columns);
   if (at.c >= columns) return;
   Four out[kRows];
@@ -104,7 +121,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Access access, Rows x
 }
 
 template <ActivationKind kind, bool kShort>
-__global__ void __launch_bounds__(kThreads) backward_kernel(Access access, Rows x, Rows up, Rows d_y, Rows d_x, Rows d_up, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(kThreads)
+    backward_kernel(Access access, Rows x, Rows up, Rows d_y, Rows d_x, Rows d_up, int64_t rows,
+                    int64_t columns) {
   const Place at = place(rows, columns);
   if (at.c >= columns) return;
   Four dx[kRows];
@@ -126,7 +145,8 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Access access, Rows 
 }
 
 template <ActivationKind kind>
-__global__ void __launch_bounds__(kThreads) jvp_kernel(Access access, Rows x, Rows up, Rows t_x, Rows t_up, Rows t_y, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(kThreads)
+    jvp_kernel(Access access, Rows x, Rows up, Rows t_x, Rows t_up, Rows t_y, int64_t rows, int64_t columns) {
   const Place at = place(rows, columns);
   if (at.c >= columns) return;
   Four out[kRows];
@@ -171,7 +191,9 @@ template <class Body>
 void with_kind(ActivationKind kind, const View& result, const Body& body) {
   result.dtype == DType::kBF16 ? with_kind<true>(kind, body) : with_kind<false>(kind, body);
 }
-dim3 grid_of(const View& x) { return dim3(blocks(x.shape[0], kRows) * blocks(x.shape[1], kColumns)); }
+dim3 grid_of(const View& x) {
+  return dim3(blocks(x.shape[0], kRows) * blocks(x.shape[1], kColumns));
+}
 
 }  // namespace
 
@@ -179,7 +201,8 @@ void run(const ActivationArgs& args, Run& r) {
   on_device(args, r, [](const ActivationArgs& a, Stream& stream) {
     const Rows x = rows_of(a.x), up = rows_of(a.up);
     with_kind(a.kind, a.y, [&](auto tag) {
-      launch("activation", forward_kernel<tag.kind, tag.is_short>, grid_of(a.x), kThreads, 0, stream, access_of({x, up}, a.x.shape[1]), x, up, rows_of(a.y), a.x.shape[0], a.x.shape[1]);
+      launch("activation", forward_kernel<tag.kind, tag.is_short>, grid_of(a.x), kThreads, 0, stream,
+             access_of({x, up}, a.x.shape[1]), x, up, rows_of(a.y), a.x.shape[0], a.x.shape[1]);
     });
   });
 }
@@ -187,8 +210,9 @@ void run(const ActivationBackwardArgs& args, Run& r) {
   on_device(args, r, [](const ActivationBackwardArgs& a, Stream& stream) {
     const Rows x = rows_of(a.x), up = rows_of(a.up), d_y = rows_of(a.d_y);
     with_kind(a.kind, a.d_x, [&](auto tag) {
-      launch("activation_backward", backward_kernel<tag.kind, tag.is_short>, grid_of(a.x), kThreads, 0, stream, access_of({x, up, d_y}, a.x.shape[1]), x, up, d_y, rows_of(a.d_x),
-             rows_of(a.d_up), a.x.shape[0], a.x.shape[1]);
+      launch("activation_backward", backward_kernel<tag.kind, tag.is_short>, grid_of(a.x), kThreads, 0,
+             stream, access_of({x, up, d_y}, a.x.shape[1]), x, up, d_y, rows_of(a.d_x), rows_of(a.d_up),
+             a.x.shape[0], a.x.shape[1]);
     });
   });
 }
@@ -196,8 +220,9 @@ void run(const ActivationJvpArgs& args, Run& r) {
   on_device(args, r, [](const ActivationJvpArgs& a, Stream& stream) {
     const Rows x = rows_of(a.x), up = rows_of(a.up), t_x = rows_of(a.t_x), t_up = rows_of(a.t_up);
     with_kind<false>(a.kind, [&](auto tag) {
-      launch("activation_jvp", jvp_kernel<tag.kind>, grid_of(a.x), kThreads, 0, stream, access_of({x, up, t_x, t_up}, a.x.shape[1]), x, up, t_x, t_up, rows_of(a.t_y),
-             a.x.shape[0], a.x.shape[1]);
+      launch("activation_jvp", jvp_kernel<tag.kind>, grid_of(a.x), kThreads, 0, stream,
+             access_of({x, up, t_x, t_up}, a.x.shape[1]), x, up, t_x, t_up, rows_of(a.t_y), a.x.shape[0],
+             a.x.shape[1]);
     });
   });
 }

@@ -6,7 +6,9 @@ namespace hf::reference {
 namespace {
 
 template <class Real>
-struct ValueAndSlope { Real value, slope; };
+struct ValueAndSlope {
+  Real value, slope;
+};
 
 // f(x) and f′(x) of the nonlinearity alone (silu for silu_gate).
 template <class Real>
@@ -26,8 +28,7 @@ ValueAndSlope<Real> evaluate(ActivationKind kind, Real x) {
       const Real sigmoid = 1 / (1 + std::exp(-x));
       return {x * sigmoid, sigmoid * (1 + x * (1 - sigmoid))};
     }
-    case ActivationKind::kRelu:
-      return {x < 0 ? 0 : x, x > 0 ? Real(1) : Real(0)};
+    case ActivationKind::kRelu: return {x < 0 ? 0 : x, x > 0 ? Real(1) : Real(0)};
   }
   return {};
 }
@@ -65,7 +66,9 @@ void run(const ActivationJvpArgs& a, Run&) {
     for (int64_t c = 0; c < C; ++c) {
       const auto f = evaluate(a.kind, a.x.as<Real>()[n * a.x.stride[0] + c]);
       Real t_y = f.slope * a.t_x.as<Real>()[n * a.t_x.stride[0] + c];
-      if (a.up) t_y = t_y * a.up.as<Real>()[n * a.up.stride[0] + c] + f.value * a.t_up.as<Real>()[n * a.t_up.stride[0] + c];
+      if (a.up)
+        t_y = t_y * a.up.as<Real>()[n * a.up.stride[0] + c] +
+              f.value * a.t_up.as<Real>()[n * a.t_up.stride[0] + c];
       a.t_y.as<Real>()[n * a.t_y.stride[0] + c] = t_y;
     }
 }

@@ -1,7 +1,8 @@
-// One task is one row of the batch and one key/value head with its query heads. Keys go by in the tiles of the forward kernel with its
-// online softmax, every sum in its order, so that y has the bits which op attention gives the same row: what is sampled is exactly
-// what is trained on. Each key is read once: kLanes keys are transposed in registers, then one chain per key over the dimensions.
-// Scratch per thread: one tile of scores and one row of Σ p v per query head.
+// One task is one row of the batch and one key/value head with its query heads. Keys go by in the tiles of
+// the forward kernel with its online softmax, every sum in its order, so that y has the bits which op
+// attention gives the same row: what is sampled is exactly what is trained on. Each key is read once: kLanes
+// keys are transposed in registers, then one chain per key over the dimensions. Scratch per thread: one tile
+// of scores and one row of Σ p v per query head.
 #include "ops/attention/cpu/attention_tile.h"
 
 namespace hf::HF_ISA {
@@ -10,9 +11,11 @@ namespace {
 constexpr int64_t kValues = 32;  // values that stay in the first-level cache while the heads go over them
 
 // scores[i, j] = ⟨q_i, key j⟩ for `count` keys, each one chain over ascending d.
-HF_INLINE void tile_scores(const float* q, int64_t q_row, int64_t heads, const float* keys, int64_t key_row, int64_t count, int64_t D, float* scores) {
+HF_INLINE void tile_scores(const float* q, int64_t q_row, int64_t heads, const float* keys, int64_t key_row,
+                           int64_t count, int64_t D, float* scores) {
   for (int64_t j = 0; j < count; j += kLanes) {
-    for (int64_t i = 0; i < heads; ++i) store(scores + i * kKeyTile + j, zero());
+    for (int64_t i = 0; i < heads; ++i)
+      store(scores + i * kKeyTile + j, zero());
     for (int64_t d = 0; d < D; d += kLanes) {
       Floats square[kLanes];
       load_square(keys + j * key_row + d, key_row, count - j, D - d, square);
@@ -22,7 +25,8 @@ HF_INLINE void tile_scores(const float* q, int64_t q_row, int64_t heads, const f
         float* at = scores + i * kKeyTile + j;
         const float* x = q + i * q_row + d;
         Floats sum = load(at);
-        for (int64_t r = 0; r < some; ++r) sum = multiply_add(broadcast(x[r]), square[r], sum);
+        for (int64_t r = 0; r < some; ++r)
+          sum = multiply_add(broadcast(x[r]), square[r], sum);
         store(at, sum);
       }
     }
@@ -31,28 +35,37 @@ HF_INLINE void tile_scores(const float* q, int64_t q_row, int64_t heads, const f
 
 // y += Σ_j p[j] · value j over V vectors; with kPart only `columns` of the numbers exist.
 template <int V, bool kPart>
-HF_NOINLINE void add_values(const float* p, int64_t count, const float* values, int64_t stride, float* y, int64_t columns) {
-  const auto read = [&](const float* from, int v) { return kPart ? load_partial(from + v * kLanes, columns - v * kLanes) : load(from + v * kLanes); };
+HF_NOINLINE void add_values(const float* p, int64_t count, const float* values, int64_t stride, float* y,
+                            int64_t columns) {
+  const auto read = [&](const float* from, int v) {
+    return kPart ? load_partial(from + v * kLanes, columns - v * kLanes) : load(from + v * kLanes);
+  };
   Floats sums[V];
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) sums[v] = read(y, v);
+  for (int v = 0; v < V; ++v)
+    sums[v] = read(y, v);
   for (int64_t j = 0; j < count; ++j, values += stride) {
     const Floats weight = broadcast(p[j]);
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sums[v] = multiply_add(weight, read(values, v), sums[v]);
+    for (int v = 0; v < V; ++v)
+      sums[v] = multiply_add(weight, read(values, v), sums[v]);
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) store_partial(y + v * kLanes, sums[v], kPart ? columns - v * kLanes : kLanes);
+  for (int v = 0; v < V; ++v)
+    store_partial(y + v * kLanes, sums[v], kPart ? columns - v * kLanes : kLanes);
 }
 
 // Running softmax of one query head.
-struct State { float maximum, total, kept; };
+struct State {
+  float maximum, total, kept;
+};
 
 // Turns a tile's scores into e^(score − maximum); `kept` is what earlier sums are to be multiplied by.
 HF_INLINE void tile_softmax(float* s, int64_t count, float scale, bool first, State& state) {
   const int64_t vectors = (count + kLanes - 1) / kLanes;
   Floats highest = broadcast(-__FLT_MAX__), partial = zero();
-  for (int64_t j = 0; j < vectors * kLanes; j += kLanes) store(s + j, broadcast(scale) * load(s + j));
+  for (int64_t j = 0; j < vectors * kLanes; j += kLanes)
+    store(s + j, broadcast(scale) * load(s + j));
   for_scores(s, vectors, count, [&](int64_t, Floats x) { highest = max(x, highest); });
   const float own = max_of(highest), before = state.maximum, top = first || own > before ? own : before;
   for_scores(s, vectors, count, [&](int64_t j, Floats x) {
@@ -63,7 +76,8 @@ HF_INLINE void tile_softmax(float* s, int64_t count, float scale, bool first, St
   float lanes[kLanes];
   store(lanes, partial);
   float sum = lanes[0];
-  for (int i = 1; i < kLanes; ++i) sum += lanes[i];
+  for (int i = 1; i < kLanes; ++i)
+    sum += lanes[i];
   const float kept = first ? 0 : exp(broadcast(before - top))[0];
   state = {top, first ? sum : multiply_add(broadcast(state.total), broadcast(kept), broadcast(sum))[0], kept};
 }
@@ -85,19 +99,22 @@ void run(const AttentionDecodeArgs& a, Run& run) {
   Scratch scratch(run);
 
   for_tasks(run, a.q.shape[0] * G, heads * (kKeyTile + wide + 3), [&](int64_t task, float* memory) {
-    const int64_t b = task / G, g = task % G, slot = a.slots.as<int32_t>()[b], length = a.lengths.as<int32_t>()[b];
+    const int64_t b = task / G, g = task % G, slot = a.slots.as<int32_t>()[b],
+                  length = a.lengths.as<int32_t>()[b];
     const float* keys = a.cache_k.as<float>() + slot * a.cache_k.stride[0] + g * a.cache_k.stride[2];
     const float* values = a.cache_v.as<float>() + slot * a.cache_v.stride[0] + g * a.cache_v.stride[2];
     const float* q = a.q.as<float>() + b * a.q.stride[0] + g * heads * a.q.stride[1];
     float* y = a.y.as<float>() + b * a.y.stride[0] + g * heads * a.y.stride[1];
-    const int64_t key_row = a.cache_k.stride[1], value_row = a.cache_v.stride[1], q_row = a.q.stride[1], y_row = a.y.stride[1];
+    const int64_t key_row = a.cache_k.stride[1], value_row = a.cache_v.stride[1], q_row = a.q.stride[1],
+                  y_row = a.y.stride[1];
     float *scores = memory, *sums = scores + heads * kKeyTile;
     State* states = reinterpret_cast<State*>(sums + heads * wide);
 
     for (int64_t begin = 0; begin < length; begin += kKeyTile) {
       const int64_t count = smaller(kKeyTile, length - begin);
       tile_scores(q, q_row, heads, keys + begin * key_row, key_row, count, D, scores);
-      for (int64_t i = 0; i < heads * wide; ++i) sums[i] = 0;
+      for (int64_t i = 0; i < heads * wide; ++i)
+        sums[i] = 0;
       for (int64_t j = 0; j < count; j += kValues)
         for (int64_t i = 0; i < heads; ++i) {
           float* p = scores + i * kKeyTile;
@@ -106,9 +123,12 @@ void run(const AttentionDecodeArgs& a, Run& run) {
           float* t = sums + i * wide;
           const int64_t some = smaller(kValues, count - j);
           int64_t d = 0;
-          for (; d + 8 * kLanes <= D; d += 8 * kLanes) add_values<8, false>(p + j, some, block + d, value_row, t + d, 8 * kLanes);
-          for (; d + 2 * kLanes <= D; d += 2 * kLanes) add_values<2, false>(p + j, some, block + d, value_row, t + d, 2 * kLanes);
-          for (; d < D; d += kLanes) add_values<1, true>(p + j, some, block + d, value_row, t + d, smaller(kLanes, D - d));
+          for (; d + 8 * kLanes <= D; d += 8 * kLanes)
+            add_values<8, false>(p + j, some, block + d, value_row, t + d, 8 * kLanes);
+          for (; d + 2 * kLanes <= D; d += 2 * kLanes)
+            add_values<2, false>(p + j, some, block + d, value_row, t + d, 2 * kLanes);
+          for (; d < D; d += kLanes)
+            add_values<1, true>(p + j, some, block + d, value_row, t + d, smaller(kLanes, D - d));
         }
       const bool last = begin + kKeyTile >= length;
       for (int64_t i = 0; i < heads; ++i) {

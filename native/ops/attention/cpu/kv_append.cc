@@ -1,5 +1,5 @@
-// Scatter of new keys and values into the cache (ops/attention/kv_append.h): copies, bound by memory. A task owns some heads of k or
-// of v for all entries, so entries with one destination are written in their order.
+// Scatter of new keys and values into the cache (ops/attention/kv_append.h): copies, bound by memory. A task
+// owns some heads of k or of v for all entries, so entries with one destination are written in their order.
 #include "backends/cpu/isa.h"
 
 namespace hf::HF_ISA {
@@ -11,7 +11,8 @@ void copy_heads(const KvAppendArgs& a, const View& from, const View& to, int64_t
   const int64_t D = from.shape[2];
   const bool together = from.stride[1] == D && to.stride[2] == D;  // heads lie one after the other
   for (int64_t m = 0; m < a.rows.shape[0]; ++m) {
-    const int64_t row = a.rows.as<int32_t>()[m], slot = a.slots.as<int32_t>()[m], position = a.positions.as<int32_t>()[m];
+    const int64_t row = a.rows.as<int32_t>()[m], slot = a.slots.as<int32_t>()[m],
+                  position = a.positions.as<int32_t>()[m];
     const float* source = from.as<float>() + row * from.stride[0];
     float* target = to.as<float>() + slot * to.stride[0] + position * to.stride[1];
     if (together) {
@@ -35,8 +36,10 @@ void run(const KvAppendArgs& a, Run& r) {
   }
   parallel_for(r, 2 * parts, [&](int64_t task) {
     const int64_t part = task / 2, begin = part * G / parts, end = (part + 1) * G / parts;
-    if (task % 2) copy_heads(a, a.v, a.cache_v, begin, end);
-    else copy_heads(a, a.k, a.cache_k, begin, end);
+    if (task % 2)
+      copy_heads(a, a.v, a.cache_v, begin, end);
+    else
+      copy_heads(a, a.k, a.cache_k, begin, end);
   });
 }
 

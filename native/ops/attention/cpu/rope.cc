@@ -1,6 +1,7 @@
-// Rotary embedding (ops/attention/rope.h). The sines and cosines are computed in float64 once per distinct position and call, not per
-// head: a table over the range of positions where that is no longer than the rows (packed sequences repeat positions), else one
-// line per row (decoding). complexity: min(N, range) F sines, N H F rotations; memory: the table, 8 F bytes a line.
+// Rotary embedding (ops/attention/rope.h). The sines and cosines are computed in float64 once per distinct
+// position and call, not per head: a table over the range of positions where that is no longer than the rows
+// (packed sequences repeat positions), else one line per row (decoding). complexity: min(N, range) F sines, N
+// H F rotations; memory: the table, 8 F bytes a line.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/math_extra.h"
 #include "backends/cpu/rows.h"
@@ -8,9 +9,9 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kGrain = 1 << 16;          // numbers rotated in about 30 µs
-constexpr int64_t kTableGrain = 1 << 14;     // angles in about 30 µs
-constexpr double kLargestFastAngle = 1e6;    // beyond it libm reduces the angle
+constexpr int64_t kGrain = 1 << 16;        // numbers rotated in about 30 µs
+constexpr int64_t kTableGrain = 1 << 14;   // angles in about 30 µs
+constexpr double kLargestFastAngle = 1e6;  // beyond it libm reduces the angle
 
 }  // namespace
 
@@ -52,7 +53,8 @@ void run(const RopeArgs& a, Run& r) {
       }
       for (int64_t i = 0; i < width; i += kLanes) {
         Doubles sine[2], cosine[2];
-        for (int half = 0; half < 2; ++half) sin_cos(position * load(frequency + i + half * (kLanes / 2)), &sine[half], &cosine[half]);
+        for (int half = 0; half < 2; ++half)
+          sin_cos(position * load(frequency + i + half * (kLanes / 2)), &sine[half], &cosine[half]);
         store(cosines + i, narrow(a.scale * cosine[0], a.scale * cosine[1]));
         store(sines + i, narrow(sign * sine[0], sign * sine[1]));
       }

@@ -1,37 +1,48 @@
-// Causal attention over packed sequences, for any width and math mode; bf16 up to D 128 has kernels of its own (flash_attention.cu). A block owns 64
-// rows of one sequence and head and 64 of the D output columns (attention_tile.h). Shared memory: 54 KiB of stages and 36 KiB for the two 64 × 64
-// operands. Compute bound: a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte, and K and V of one head stay in L2.
-// Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over the query heads that share them): no atomics.
+// Causal attention over packed sequences, for any width and math mode; bf16 up to D 128 has kernels of its
+// own (flash_attention.cu). A block owns 64 rows of one sequence and head and 64 of the D output columns
+// (attention_tile.h). Shared memory: 54 KiB of stages and 36 KiB for the two 64 × 64 operands. Compute bound:
+// a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte, and K and V of one head stay in
+// L2. Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over
+// the query heads that share them): no atomics.
 #include <vector>
 
+#include "backends/cuda/rows.h"
 #include "ops/attention/cuda/attention_tile.h"
 #include "ops/attention/cuda/flash_attention.h"
-#include "backends/cuda/rows.h"
 
 namespace hf::cuda {
 namespace {
 
 constexpr int kTwoSquares = AttentionShape::kSharedBytes + 4 * kSquareWords * 4;
 
-HF_DEVICE RowTile tile_of(const Problem& p) { return p.tiles[blockIdx.x]; }
-HF_DEVICE int64_t head_of_block(const Problem& p) { return int64_t(blockIdx.y) / p.chunks; }
-HF_DEVICE int64_t column_of_block(const Problem& p) { return int64_t(blockIdx.y) % p.chunks * kAttentionTile; }
+HF_DEVICE RowTile tile_of(const Problem& p) {
+  return p.tiles[blockIdx.x];
+}
+HF_DEVICE int64_t head_of_block(const Problem& p) {
+  return int64_t(blockIdx.y) / p.chunks;
+}
+HF_DEVICE int64_t column_of_block(const Problem& p) {
+  return int64_t(blockIdx.y) % p.chunks * kAttentionTile;
+}
 
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Problem p) {
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
-  a.q = head_rows<math>(p.q, tile.first, h), a.k = head_rows<math>(p.k, tile.first, g), a.v = head_rows<math>(p.v, tile.first, g);
+  a.q = head_rows<math>(p.q, tile.first, h), a.k = head_rows<math>(p.k, tile.first, g),
+  a.v = head_rows<math>(p.v, tile.first, g);
   a.row0 = tile.row0 - tile.first, a.rows = tile.end - tile.first, a.dims = p.dims, a.scale = p.scale;
   a.y = rows_of_head<math>(p.out, tile.first, h);
   a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr, a.lse_step = p.lse_step;
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
 
-// mean[n, h] = ⟨d_y, y⟩, a thread a row and head, in the order in which block_product sums ⟨d_y, v⟩: where one key has all the probability y is v, and
-// their difference must be 0, not what rounding leaves. Memory bound: a thread takes 32 bytes of each at a time, whole sectors of memory.
-HF_KERNEL __launch_bounds__(kThreads) mean_kernel(HeadsOf y, HeadsOf d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
+// mean[n, h] = ⟨d_y, y⟩, a thread a row and head, in the order in which block_product sums ⟨d_y, v⟩: where
+// one key has all the probability y is v, and their difference must be 0, not what rounding leaves. Memory
+// bound: a thread takes 32 bytes of each at a time, whole sectors of memory.
+HF_KERNEL __launch_bounds__(kThreads)
+    mean_kernel(HeadsOf y, HeadsOf d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const int64_t n = i / heads, h = i % heads;
@@ -40,15 +51,18 @@ HF_KERNEL __launch_bounds__(kThreads) mean_kernel(HeadsOf y, HeadsOf d_y, float*
   for (int64_t d = 0; d < dims; d += 8) {
     Four x[2], z[2];
 #pragma unroll
-    for (int e = 0; e < 2; ++e) x[e] = a.load(0, d + 4 * e, dims), z[e] = b.load(0, d + 4 * e, dims);
+    for (int e = 0; e < 2; ++e)
+      x[e] = a.load(0, d + 4 * e, dims), z[e] = b.load(0, d + 4 * e, dims);
 #pragma unroll
-    for (int e = 0; e < 8; ++e) sum = fmaf(x[e / 4].v[e % 4], z[e / 4].v[e % 4], sum);
+    for (int e = 0; e < 8; ++e)
+      sum = fmaf(x[e / 4].v[e % 4], z[e / 4].v[e % 4], sum);
   }
   mean[i] = sum;
 }
 
 // Writes the warp's 16 rows of a 64-column output.
-HF_DEVICE void write_rows(const Scores& x, const Rows& out, int64_t row0, int64_t rows, int64_t d0, int64_t dims) {
+HF_DEVICE void write_rows(const Scores& x, const Rows& out, int64_t row0, int64_t rows, int64_t d0,
+                          int64_t dims) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int j = 0; j < 8; ++j)
@@ -66,19 +80,23 @@ HF_DEVICE void each_score(const Body& body) {
 #pragma unroll
   for (int j = 0; j < 8; ++j)
 #pragma unroll
-    for (int r = 0; r < 4; ++r) body(AttentionShape::warp_row() + g + 8 * (r / 2), 8 * j + 2 * t + r % 2, j, r);
+    for (int r = 0; r < 4; ++r)
+      body(AttentionShape::warp_row() + g + 8 * (r / 2), 8 * j + 2 * t + r % 2, j, r);
 }
 
 // d_q = Σ_j dS k,  dS = scale P ∘ (d_y vᵀ − mean)
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Problem p) {
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> stages =
+      memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
+                         turned = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g), d_y = head_rows<math>(p.d_y, tile.first, h);
+  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g),
+                v = head_rows<math>(p.v, tile.first, g), d_y = head_rows<math>(p.d_y, tile.first, h);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   Scores out;
   clear(out);
@@ -92,7 +110,9 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
     each_score([&](int r, int c, int j, int i) {
       const int64_t row = row0 + r, n = tile.first + row;
       float value = 0;
-      if (row < rows && j0 + c <= row) value = p.scale * expf(p.scale * s[0][j][i] - p.lse[n * p.lse_step + h]) * (d_p[0][j][i] - p.mean[n * p.heads + h]);
+      if (row < rows && j0 + c <= row)
+        value = p.scale * expf(p.scale * s[0][j][i] - p.lse[n * p.lse_step + h]) *
+                (d_p[0][j][i] - p.mean[n * p.heads + h]);
       s[0][j][i] = value;
     });
     store_square<math>(square, s);
@@ -107,9 +127,12 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Problem p) {
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), square2 = memory.take<uint32_t>(kSquareWords);
-  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords), turned2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> stages =
+      memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
+                         square2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords),
+                         turned2 = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t g = head_of_block(p), d0 = column_of_block(p), per_group = p.heads / p.groups;
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
@@ -151,14 +174,19 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Problem p) {
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), square2 = memory.take<uint32_t>(kSquareWords);
-  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords), turned2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> stages =
+      memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
+                         square2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords),
+                         turned2 = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g);
-  const Operand t_q = head_rows<math>(p.t_q, tile.first, h), t_k = head_rows<math>(p.t_k, tile.first, g), t_v = head_rows<math>(p.t_v, tile.first, g);
+  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g),
+                v = head_rows<math>(p.v, tile.first, g);
+  const Operand t_q = head_rows<math>(p.t_q, tile.first, h), t_k = head_rows<math>(p.t_k, tile.first, g),
+                t_v = head_rows<math>(p.t_v, tile.first, g);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   float mean[2] = {0, 0};
   Scores out;
@@ -179,7 +207,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
       each_score([&](int r, int c, int j, int i) {
         const int64_t row = row0 + r;
         float probability = 0;
-        if (row < rows && j0 + c <= row) probability = expf(p.scale * s[0][j][i] - p.lse[(tile.first + row) * p.lse_step + h]);
+        if (row < rows && j0 + c <= row)
+          probability = expf(p.scale * s[0][j][i] - p.lse[(tile.first + row) * p.lse_step + h]);
         s[0][j][i] = probability;
         t_s[0][j][i] = probability * (p.scale * t_s[0][j][i] - (pass ? mean[i / 2] : 0.0f));
         part[i / 2] += t_s[0][j][i];
@@ -204,7 +233,8 @@ std::vector<RowTile> tiles_of(const View& offsets) {
   std::vector<RowTile> tiles;
   const int32_t* o = offsets.as<const int32_t>();
   for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s)
-    for (int32_t row = o[s]; row < o[s + 1]; row += kAttentionTile) tiles.push_back({o[s], o[s + 1], row});
+    for (int32_t row = o[s]; row < o[s + 1]; row += kAttentionTile)
+      tiles.push_back({o[s], o[s + 1], row});
   return tiles;
 }
 
@@ -213,14 +243,21 @@ Problem problem_of(const Args& a) {
   Problem p{};
   p.q = heads_of(a.q), p.k = heads_of(a.k), p.v = heads_of(a.v);
   p.lse = a.lse.template as<const float>(), p.lse_step = a.lse ? a.lse.stride[0] : 0;
-  p.heads = a.q.shape[1], p.groups = a.k.shape[1], p.dims = a.q.shape[2], p.chunks = blocks(p.dims, kAttentionTile);
+  p.heads = a.q.shape[1], p.groups = a.k.shape[1], p.dims = a.q.shape[2],
+  p.chunks = blocks(p.dims, kAttentionTile);
   p.scale = float(a.scale);
   return p;
 }
-dim3 grid_of(const std::vector<RowTile>& tiles, int64_t heads, const Problem& p) { return dim3(unsigned(tiles.size()), unsigned(heads * p.chunks)); }
-const RowTile* tiles_on_device(const std::vector<RowTile>& tiles, Run& r) { return device_copy(r, tiles.data(), int64_t(tiles.size())); }
+dim3 grid_of(const std::vector<RowTile>& tiles, int64_t heads, const Problem& p) {
+  return dim3(unsigned(tiles.size()), unsigned(heads * p.chunks));
+}
+const RowTile* tiles_on_device(const std::vector<RowTile>& tiles, Run& r) {
+  return device_copy(r, tiles.data(), int64_t(tiles.size()));
+}
 
-bool takes_flash(const Run& r, const Problem& p) { return r.math == Math::kBf16 && p.dims <= kFlashDims; }
+bool takes_flash(const Run& r, const Problem& p) {
+  return r.math == Math::kBf16 && p.dims <= kFlashDims;
+}
 
 }  // namespace
 
@@ -233,7 +270,8 @@ void run(const AttentionArgs& args, Run& r) {
     p.lse_out = a.lse.as<float>();
     if (takes_flash(r, p)) return flash_forward(p, a.q.shape[0], int64_t(tiles.size()), r);
     with_math(r.math, [&](auto tag) {
-      launch("attention", forward_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kForwardShared, stream, p);
+      launch("attention", forward_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads,
+             kForwardShared, stream, p);
     });
   });
 }
@@ -249,10 +287,13 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
     p.mean = mean;
-    launch("attention_backward", mean_kernel, dim3(blocks(count, kThreads)), kThreads, 0, stream, p.y, p.d_y, mean, count, p.heads, p.dims);
+    launch("attention_backward", mean_kernel, dim3(blocks(count, kThreads)), kThreads, 0, stream, p.y, p.d_y,
+           mean, count, p.heads, p.dims);
     with_math(r.math, [&](auto tag) {
-      launch("attention_backward", d_q_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kForwardShared, stream, p);
-      launch("attention_backward", d_kv_kernel<tag.math>, grid_of(tiles, p.groups, p), AttentionShape::kThreads, kTwoSquares, stream, p);
+      launch("attention_backward", d_q_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads,
+             kForwardShared, stream, p);
+      launch("attention_backward", d_kv_kernel<tag.math>, grid_of(tiles, p.groups, p),
+             AttentionShape::kThreads, kTwoSquares, stream, p);
     });
   });
 }
@@ -265,7 +306,8 @@ void run(const AttentionJvpArgs& args, Run& r) {
     p.t_q = heads_of(a.t_q), p.t_k = heads_of(a.t_k), p.t_v = heads_of(a.t_v);
     p.out = heads_of(a.t_y);
     with_math(r.math, [&](auto tag) {
-      launch("attention_jvp", jvp_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads, kTwoSquares, stream, p);
+      launch("attention_jvp", jvp_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads,
+             kTwoSquares, stream, p);
     });
   });
 }

@@ -1,6 +1,7 @@
-// Pieces of attention that its passes share, and the forward pass, whose order of sums decoding keeps. A block has 64 rows (queries, or keys in the
-// backward pass for keys), a warp 16 of them and all 64 columns of the other side, so a row's maximum and sums stay within four neighbouring lanes.
-// Outputs are 64 of the D columns; larger heads take several blocks, each with the scores anew.
+// Pieces of attention that its passes share, and the forward pass, whose order of sums decoding keeps. A
+// block has 64 rows (queries, or keys in the backward pass for keys), a warp 16 of them and all 64 columns of
+// the other side, so a row's maximum and sums stay within four neighbouring lanes. Outputs are 64 of the D
+// columns; larger heads take several blocks, each with the scores anew.
 #pragma once
 
 #include "backends/cuda/rows.h"
@@ -13,7 +14,8 @@ using AttentionShape = BlockShape<64, 64, 4, 1>;
 constexpr int kAttentionTile = 64;
 template <Math math>
 constexpr int kHalves = kAttentionTile / kTileDepth<math>;  // tiles of words that 64 numbers of depth fill
-constexpr int kSquareWords = 2 * kAttentionTile * kTileStep;  // 64 × 64 numbers as an operand, in either width
+constexpr int kSquareWords =
+    2 * kAttentionTile * kTileStep;  // 64 × 64 numbers as an operand, in either width
 using Scores = float[1][8][4];
 
 // Heads (N, H, D) of which one head's rows are an operand.
@@ -24,14 +26,20 @@ struct HeadsOf {
 
   HF_DEVICE int64_t place(int64_t row, int64_t head) const { return row * step + head * head_step; }
   // One head's rows from `row` on, D numbers each.
-  HF_DEVICE Rows rows(int64_t row, int64_t head) const { return {static_cast<char*>(data) + place(row, head) * (bf16 ? 2 : 4), step, vectors, bf16}; }
+  HF_DEVICE Rows rows(int64_t row, int64_t head) const {
+    return {static_cast<char*>(data) + place(row, head) * (bf16 ? 2 : 4), step, vectors, bf16};
+  }
 };
 inline HeadsOf heads_of(const View& v) {
-  return {v.data, v.stride[0], v.stride[1], reinterpret_cast<uintptr_t>(v.data) % (4 * dtype_bytes(v.dtype)) == 0 && v.stride[0] % 4 == 0 && v.stride[1] % 4 == 0,
+  return {v.data, v.stride[0], v.stride[1],
+          reinterpret_cast<uintptr_t>(v.data) % (4 * dtype_bytes(v.dtype)) == 0 && v.stride[0] % 4 == 0 &&
+              v.stride[1] % 4 == 0,
           v.dtype == DType::kBF16};
 }
 // One block of rows: a sequence's first row and end, and where the block begins.
-struct RowTile { int32_t first, end, row0; };
+struct RowTile {
+  int32_t first, end, row0;
+};
 
 struct Problem {
   HeadsOf q, k, v, y, d_y, t_q, t_k, t_v;
@@ -39,13 +47,14 @@ struct Problem {
   const float* lse;
   float* lse_out;
   int64_t lse_step;
-  const float* mean;       // (N, H) ⟨d_y, y⟩
+  const float* mean;  // (N, H) ⟨d_y, y⟩
   const RowTile* tiles;
   int64_t heads, groups, dims, chunks;
   float scale;
 };
 
-// Rows `first` … of head h. Only bf16 math meets bfloat16 in memory; the compiler is told, since the others have no registers to spare.
+// Rows `first` … of head h. Only bf16 math meets bfloat16 in memory; the compiler is told, since the others
+// have no registers to spare.
 template <Math math>
 HF_DEVICE Rows rows_of_head(const HeadsOf& x, int64_t first, int64_t h) {
   if (math == Math::kBf16) return x.rows(first, h);
@@ -55,7 +64,8 @@ template <Math math>
 HF_DEVICE Operand head_rows(const HeadsOf& x, int64_t first, int64_t h) {
   const Rows rows = rows_of_head<math>(x, first, h);
   Operand o;
-  o.data = rows.data, o.row_step = rows.step, o.depth_step = 1, o.vectors = rows.aligned && !rows.bf16, o.bf16 = rows.bf16;
+  o.data = rows.data, o.row_step = rows.step, o.depth_step = 1, o.vectors = rows.aligned && !rows.bf16,
+  o.bf16 = rows.bf16;
   return o;
 }
 HF_DEVICE Operand transposed(const Operand& o) {
@@ -64,7 +74,8 @@ HF_DEVICE Operand transposed(const Operand& o) {
   return t;
 }
 
-// The warp's 16 × 64 numbers as rows of an operand of depth 64 (kHalves tiles), for its own use after __syncwarp().
+// The warp's 16 × 64 numbers as rows of an operand of depth 64 (kHalves tiles), for its own use after
+// __syncwarp().
 template <Math math>
 HF_DEVICE void store_square(Shared<uint32_t> square, const Scores& x) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -82,11 +93,14 @@ HF_DEVICE void store_square(Shared<uint32_t> square, const Scores& x) {
     }
 }
 
-// Columns d0 … d0 + 63 of rows j0 … j0 + 63 of `o`, turned: an operand of 64 columns and depth 64. Asynchronous, as load_tile.
+// Columns d0 … d0 + 63 of rows j0 … j0 + 63 of `o`, turned: an operand of 64 columns and depth 64.
+// Asynchronous, as load_tile.
 template <Math math>
-HF_DEVICE void load_turned(Shared<uint32_t> square, const Operand& o, int64_t j0, int64_t j_end, int64_t d0, int64_t d_end) {
+HF_DEVICE void load_turned(Shared<uint32_t> square, const Operand& o, int64_t j0, int64_t j_end, int64_t d0,
+                           int64_t d_end) {
   for (int half = 0; half < kHalves<math>; ++half)
-    load_tile<math, kAttentionTile, AttentionShape::kThreads>(square + half * kAttentionTile * kTileStep, transposed(o), d0, d_end,
+    load_tile<math, kAttentionTile, AttentionShape::kThreads>(square + half * kAttentionTile * kTileStep,
+                                                              transposed(o), d0, d_end,
                                                               j0 + half * kTileDepth<math>, j_end);
 }
 
@@ -94,8 +108,8 @@ HF_DEVICE void load_turned(Shared<uint32_t> square, const Operand& o, int64_t j0
 template <Math math>
 HF_DEVICE void square_product(Scores& acc, Shared<uint32_t> square, Shared<uint32_t> turned) {
   for (int half = 0; half < kHalves<math>; ++half)
-    warp_product<math>(acc, square + (half * kAttentionTile + AttentionShape::warp_row()) * kTileStep, turned + half * kAttentionTile * kTileStep, kTileStep,
-                       kTileStep, kTileWords);
+    warp_product<math>(acc, square + (half * kAttentionTile + AttentionShape::warp_row()) * kTileStep,
+                       turned + half * kAttentionTile * kTileStep, kTileStep, kTileStep, kTileWords);
 }
 
 // Over the four lanes that share a row.
@@ -113,19 +127,22 @@ constexpr int kForwardShared = AttentionShape::kSharedBytes + 2 * kSquareWords *
 // Rows of queries against keys and values, all from their own first row.
 struct AttentionTile {
   Operand q, k, v;
-  int64_t row0, rows, dims;        // row r sees keys 0 … r
+  int64_t row0, rows, dims;  // row r sees keys 0 … r
   float scale;
   Rows y;
-  float* lse;                      // may be null
+  float* lse;  // may be null
   int64_t lse_step;
 };
 
-// Online softmax over tiles of 64 keys (Dao et al. 2022). The sums of a row run in the same order whichever rows are beside it.
+// Online softmax over tiles of 64 keys (Dao et al. 2022). The sums of a row run in the same order whichever
+// rows are beside it.
 template <Math math>
 HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords), turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> stages =
+      memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
+                         turned = memory.take<uint32_t>(kSquareWords);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int64_t first = p.row0 + AttentionShape::warp_row();  // of the warp
   const bool active = first < p.rows;

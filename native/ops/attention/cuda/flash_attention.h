@@ -1,4 +1,5 @@
-// Attention in bf16 for heads of at most kFlashDims numbers (flash_attention.cu); attention.cu has the other modes and larger heads.
+// Attention in bf16 for heads of at most kFlashDims numbers (flash_attention.cu); attention.cu has the other
+// modes and larger heads.
 #pragma once
 
 #include "ops/attention/cuda/attention_tile.h"
@@ -7,18 +8,27 @@ namespace hf::cuda {
 
 constexpr int64_t kFlashDims = 128;
 
-struct PackSource { HeadsOf from; uint32_t* to; int64_t heads; float factor; };
-struct PackSources { PackSource source[4]; };
+struct PackSource {
+  HeadsOf from;
+  uint32_t* to;
+  int64_t heads;
+  float factor;
+};
+struct PackSources {
+  PackSource source[4];
+};
 
-// Packs tensors (rows, heads, dims) of one call, all in one kernel: `factor` times the numbers as (heads, rows, padded dims) bfloat16 in scratch memory. What
-// lies so already, up to its strides, is used as it is.
+// Packs tensors (rows, heads, dims) of one call, all in one kernel: `factor` times the numbers as (heads,
+// rows, padded dims) bfloat16 in scratch memory. What lies so already, up to its strides, is used as it is.
 // A head's rows as bfloat16, two a word.
 struct PackedHeads {
   const uint32_t* data;
   int64_t head_step;
   int step;  // words from row to row
 
-  HF_DEVICE const uint32_t* rows(int64_t head, int64_t row) const { return data + head * head_step + row * step; }
+  HF_DEVICE const uint32_t* rows(int64_t head, int64_t row) const {
+    return data + head * head_step + row * step;
+  }
 };
 
 class Packing {

@@ -1,16 +1,20 @@
-// Attention in bf16, backward (flash_tile.h): d_q_kernel, a block per 64 queries, which also leaves log Σ exp and ⟨d_y, y⟩ for d_kv_kernel, a block per 64
-// keys, over the query heads that share them: no atomics. Shared memory: 2 stages × 2 tiles of 64 (D > 64: 32) rows of 2D + 16 bytes, 36 KiB for D 64.
-// Bound: as forward, for 6·64²·D and 8·64²·D operations a tile; memory 44·D bytes a row and head, packing counted in.
+// Attention in bf16, backward (flash_tile.h): d_q_kernel, a block per 64 queries, which also leaves log Σ exp
+// and ⟨d_y, y⟩ for d_kv_kernel, a block per 64 keys, over the query heads that share them: no atomics. Shared
+// memory: 2 stages × 2 tiles of 64 (D > 64: 32) rows of 2D + 16 bytes, 36 KiB for D 64. Bound: as forward,
+// for 6·64²·D and 8·64²·D operations a tile; memory 44·D bytes a row and head, packing counted in.
 #include "ops/attention/cuda/flash_tile.h"
 
 namespace hf::cuda {
 namespace {
 
-// ⟨d_y, y⟩ of the warp's rows, of the rounded d_y that the products see: where one key has all the probability, y is v and the difference is rounding.
+// ⟨d_y, y⟩ of the warp's rows, of the rounded d_y that the products see: where one key has all the
+// probability, y is v and the difference is rounding.
 template <int D>
-HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], const Rows& y, int row0, int row_end, int64_t dims) {
+HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], const Rows& y, int row0,
+                           int row_end, int64_t dims) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const bool pairs = reinterpret_cast<uintptr_t>(y.data) % (y.bf16 ? 4 : 8) == 0 && y.step % 2 == 0 && dims % 2 == 0;
+  const bool pairs =
+      reinterpret_cast<uintptr_t>(y.data) % (y.bf16 ? 4 : 8) == 0 && y.step % 2 == 0 && dims % 2 == 0;
   mean[0] = mean[1] = 0;
 #pragma unroll
   for (int k = 0; k < D / 16; ++k)
@@ -37,7 +41,8 @@ HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], c
 // d_q = scale Σ_j dS k,  dS = P ∘ (d_y vᵀ − mean)
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8, kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8,
+                kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
   const Place at = place_of(f.p, false);
@@ -61,7 +66,9 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
     const int row = at.warp_row + g + 8 * half;
     if (row >= at.length) continue;
     lse[half] = f.p.lse[(at.first + row) * f.p.lse_step + at.head] * kLog2E;
-    if (t == 0) *reinterpret_cast<float2*>(f.statistics + (at.head * f.rows + at.first + row) * 2) = float2{lse[half], mean[half]};
+    if (t == 0)
+      *reinterpret_cast<float2*>(f.statistics + (at.head * f.rows + at.first + row) * 2) =
+          float2{lse[half], mean[half]};
   }
   float out[D / 8][4] = {};
   for (int j0 = 0; j0 < keys; j0 += kTile) {
@@ -92,9 +99,11 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
 // d_k = scale Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries. Queries past the end have q, d_y and statistics 0, and add nothing.
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8, kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8,
+                kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords), statistics = memory.take<uint32_t>(2 * Flash<D>::kStatistics);
+  const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords),
+                         statistics = memory.take<uint32_t>(2 * Flash<D>::kStatistics);
   const Place at = place_of(f.p, true);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int tiles = (at.length - at.row0 + kTile - 1) / kTile, count = tiles * int(f.p.heads / f.p.groups);
@@ -105,7 +114,8 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_
     load_packed<D, kTile>(stage + kWords, f.d_y.rows(head, at.first), f.d_y.step, i0, at.length);
     if (int(threadIdx.x) < Flash<D>::kStatistics) {
       const bool valid = i0 + int(threadIdx.x) / 2 < at.length;
-      cp_async_4(statistics + (n % 2 * Flash<D>::kStatistics + int(threadIdx.x)), f.statistics + (valid ? (head * f.rows + at.first + i0) * 2 + threadIdx.x : 0), valid);
+      cp_async_4(statistics + (n % 2 * Flash<D>::kStatistics + int(threadIdx.x)),
+                 f.statistics + (valid ? (head * f.rows + at.first + i0) * 2 + threadIdx.x : 0), valid);
     }
     cp_async_commit();
   };
@@ -118,7 +128,8 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_
     cp_async_wait<0>();
     __syncthreads();  // as in forward_kernel
     if (n + 1 < count) load(n + 1);
-    const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords, own_statistics = statistics + n % 2 * Flash<D>::kStatistics;
+    const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords,
+                           own_statistics = statistics + n % 2 * Flash<D>::kStatistics;
 #pragma unroll 1
     for (int c = 0; c < kTile; c += kPiece) {
       const int i0 = at.row0 + n % tiles * kTile + c;
@@ -133,7 +144,8 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
           const bool hidden = diagonal && i0 + 8 * j + 2 * t + r % 2 < at.warp_row + g + 8 * (r / 2);
-          const float probability = exp2_approximate(fmaf(s[j][r], f.c, -__uint_as_float(two.v[2 * (r % 2)])));
+          const float probability =
+              exp2_approximate(fmaf(s[j][r], f.c, -__uint_as_float(two.v[2 * (r % 2)])));
           s[j][r] = hidden ? 0.0f : probability;
           d_p[j][r] = s[j][r] * (d_p[j][r] - __uint_as_float(two.v[2 * (r % 2) + 1]));
         }
@@ -152,13 +164,17 @@ void flash_backward(const Problem& p, int64_t rows, int64_t tiles, Run& run) {
   with_dims(p.dims, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;
     FlashProblem f{};
-    f.p = p, f.rows = rows, f.c = p.scale * kLog2E, f.statistics = device_scratch<float>(run, rows * p.heads * 2);
+    f.p = p, f.rows = rows, f.c = p.scale * kLog2E,
+    f.statistics = device_scratch<float>(run, rows * p.heads * 2);
     Packing packing(p.dims, rows, run);
-    f.q = packing.add(p.q, p.heads), f.k = packing.add(p.k, p.groups), f.v = packing.add(p.v, p.groups), f.d_y = packing.add(p.d_y, p.heads);
+    f.q = packing.add(p.q, p.heads), f.k = packing.add(p.k, p.groups), f.v = packing.add(p.v, p.groups),
+    f.d_y = packing.add(p.d_y, p.heads);
     packing.start("attention_backward");
     const dim3 queries(unsigned(tiles), unsigned(p.heads)), keys(unsigned(tiles), unsigned(p.groups));
-    launch("attention_backward", d_q_kernel<D>, queries, kFlashThreads, Flash<D>::kBackwardShared, stream_of(run), f);
-    launch("attention_backward", d_kv_kernel<D>, keys, kFlashThreads, Flash<D>::kBackwardShared + 2 * Flash<D>::kStatistics * 4, stream_of(run), f);
+    launch("attention_backward", d_q_kernel<D>, queries, kFlashThreads, Flash<D>::kBackwardShared,
+           stream_of(run), f);
+    launch("attention_backward", d_kv_kernel<D>, keys, kFlashThreads,
+           Flash<D>::kBackwardShared + 2 * Flash<D>::kStatistics * 4, stream_of(run), f);
   });
 }
 

@@ -1,7 +1,9 @@
-// Pieces of attention in bf16 for heads of at most kFlashDims numbers (Dao 2023, "FlashAttention-2"): flash_attention.cu, flash_attention_backward.cu.
-// Operands are packed first: bfloat16, heads apart, rows of D padded to 32, 64, 96 or 128. A block owns 64 rows of one sequence and head, a warp 16 of
-// them, whose operands stay in registers as fragments. The other side passes through shared memory in tiles, one on its way while one is multiplied.
-// The accumulators of one product are, rounded, the a fragments of the next, so probabilities never leave registers.
+// Pieces of attention in bf16 for heads of at most kFlashDims numbers (Dao 2023, "FlashAttention-2"):
+// flash_attention.cu, flash_attention_backward.cu. Operands are packed first: bfloat16, heads apart, rows of
+// D padded to 32, 64, 96 or 128. A block owns 64 rows of one sequence and head, a warp 16 of them, whose
+// operands stay in registers as fragments. The other side passes through shared memory in tiles, one on its
+// way while one is multiplied. The accumulators of one product are, rounded, the a fragments of the next, so
+// probabilities never leave registers.
 #pragma once
 
 #include "ops/attention/cuda/flash_attention.h"
@@ -13,11 +15,14 @@ constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
 template <int D>
 struct Flash {
-  static constexpr int kStep = D / 2 + 4;  // words from row to row: the 16 bytes of eight rows, as ldmatrix reads them, lie in 32 different banks
+  static constexpr int kStep = D / 2 + 4;  // words from row to row: the 16 bytes of eight rows, as ldmatrix
+                                           // reads them, lie in 32 different banks
   static constexpr int kForwardTile = 64;
   static constexpr int kBackwardTile = D <= 64 ? 64 : 32;
-  static constexpr int kPiece = 16;  // of a backward tile, multiplied at a time: wider, fewer blocks have registers (measured on an H200: 5 % slower)
-  static constexpr int kForwardShared = 4 * kForwardTile * kStep * 4, kBackwardShared = 4 * kBackwardTile * kStep * 4;
+  static constexpr int kPiece = 16;  // of a backward tile, multiplied at a time: wider, fewer blocks have
+                                     // registers (measured on an H200: 5 % slower)
+  static constexpr int kForwardShared = 4 * kForwardTile * kStep * 4,
+                       kBackwardShared = 4 * kBackwardTile * kStep * 4;
   static constexpr int kStatistics = 2 * kBackwardTile;  // words: two numbers a query
   static constexpr int kSmall = D <= 64;
 };
@@ -54,7 +59,8 @@ HF_DEVICE void multiply_rows(float (&s)[NT][4], const uint32_t (&a)[D / 16][4], 
 #pragma unroll
   for (int j = 0; j < NT; ++j)
 #pragma unroll
-    for (int r = 0; r < 4; ++r) s[j][r] = 0;
+    for (int r = 0; r < 4; ++r)
+      s[j][r] = 0;
 #pragma unroll
   for (int k = 0; k < D / 16; ++k)
 #pragma unroll
@@ -72,7 +78,8 @@ HF_DEVICE void multiply_columns(float (&out)[D / 8][4], const float (&p)[NT][4],
   const Shared<uint32_t> mine = tile + (lane % 16 * Flash<D>::kStep + lane / 16 * 4);
 #pragma unroll
   for (int k = 0; k < NT; k += 2) {
-    const uint32_t a[4] = {to_bf16x2(p[k][0], p[k][1]), to_bf16x2(p[k][2], p[k][3]), to_bf16x2(p[k + 1][0], p[k + 1][1]), to_bf16x2(p[k + 1][2], p[k + 1][3])};
+    const uint32_t a[4] = {to_bf16x2(p[k][0], p[k][1]), to_bf16x2(p[k][2], p[k][3]),
+                           to_bf16x2(p[k + 1][0], p[k + 1][1]), to_bf16x2(p[k + 1][2], p[k + 1][3])};
 #pragma unroll
     for (int j = 0; j < D / 8; j += 2) {
       uint32_t b[2][2];
@@ -84,7 +91,8 @@ HF_DEVICE void multiply_columns(float (&out)[D / 8][4], const float (&p)[NT][4],
 
 // factor[row / 8] · x, the warp's 16 rows from row0 on.
 template <int D>
-HF_DEVICE void write_own(const float (&x)[D / 8][4], float factor0, float factor1, const Rows& out, int row0, int row_end, int64_t dims) {
+HF_DEVICE void write_own(const float (&x)[D / 8][4], float factor0, float factor1, const Rows& out, int row0,
+                         int row_end, int64_t dims) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -98,8 +106,10 @@ HF_DEVICE void write_own(const float (&x)[D / 8][4], float factor0, float factor
       const int d = 8 * j + 2 * t;
       const float low = factor * x[j][2 * half], high = factor * x[j][2 * half + 1];
       if (pairs && d + 1 < dims) {
-        if (out.bf16) static_cast<uint32_t*>(to)[d / 2] = to_bf16x2(low, high);
-        else static_cast<float2*>(to)[d / 2] = float2{low, high};
+        if (out.bf16)
+          static_cast<uint32_t*>(to)[d / 2] = to_bf16x2(low, high);
+        else
+          static_cast<float2*>(to)[d / 2] = float2{low, high};
       } else {
         if (d < dims) out.put(row, d, low);
         if (d + 1 < dims) out.put(row, d + 1, high);
@@ -111,9 +121,9 @@ HF_DEVICE void write_own(const float (&x)[D / 8][4], float factor0, float factor
 struct FlashProblem {
   Problem p;
   PackedHeads q, k, v, d_y;
-  float* statistics;                // (H, rows, 2): lse · log₂ e, ⟨d_y, y⟩
+  float* statistics;  // (H, rows, 2): lse · log₂ e, ⟨d_y, y⟩
   int64_t rows;
-  float c;                          // what turns ⟨q, k⟩ into an exponent of 2
+  float c;  // what turns ⟨q, k⟩ into an exponent of 2
 };
 
 // What a block works on: sequence, own rows and those of its warp, head and key head.
@@ -123,11 +133,18 @@ struct Place {
 HF_DEVICE Place place_of(const Problem& p, bool keys) {
   const RowTile tile = p.tiles[blockIdx.x];
   const int per_group = int(p.heads / p.groups), y = int(blockIdx.y), row0 = tile.row0 - tile.first;
-  return {tile.first, tile.end - tile.first, row0, row0 + int(threadIdx.x) / kWarp * 16, keys ? y * per_group : y, keys ? y : y / per_group};
+  return {tile.first,
+          tile.end - tile.first,
+          row0,
+          row0 + int(threadIdx.x) / kWarp * 16,
+          keys ? y * per_group : y,
+          keys ? y : y / per_group};
 }
 
 template <int value>
-struct DimsTag { static constexpr int dims = value; };
+struct DimsTag {
+  static constexpr int dims = value;
+};
 // body(DimsTag<D>) for the padded D.
 template <class Body>
 void with_dims(int64_t dims, const Body& body) {

@@ -1,17 +1,19 @@
-// Rotary embedding in place. A thread owns four pairs (x[i], x[i + F]) of up to 16 heads, so that one angle (float64, as in the contract, about 100 operations)
-// serves them all; of fewer where threads are few. No shared memory. Memory bound: 8 bytes a number for 3 operations and a share of an angle.
+// Rotary embedding in place. A thread owns four pairs (x[i], x[i + F]) of up to 16 heads, so that one angle
+// (float64, as in the contract, about 100 operations) serves them all; of fewer where threads are few. No
+// shared memory. Memory bound: 8 bytes a number for 3 operations and a share of an angle.
 #include "backends/cuda/heads.h"
 #include "backends/cuda/stage.h"
 
 namespace hf::cuda {
 namespace {
 
-constexpr int kFlight = 2;               // heads whose loads are under way together
+constexpr int kFlight = 2;                   // heads whose loads are under way together
 constexpr int64_t kEnoughThreads = 1 << 16;  // for a large chip: half of what it holds
 
 // `each` heads of a thread. Heads are over y of the grid. 2^shift threads share a row.
-HF_KERNEL __launch_bounds__(kThreads, 3) rope_kernel(Heads x, const int32_t* positions, const double* inv_freq, int64_t rows, int heads, int each, int pairs, int shift,
-                                                  double scale, double sign) {
+HF_KERNEL __launch_bounds__(kThreads, 3)
+    rope_kernel(Heads x, const int32_t* positions, const double* inv_freq, int64_t rows, int heads, int each,
+                int pairs, int shift, double scale, double sign) {
   const int64_t n = int64_t(blockIdx.x) * (kThreads >> shift) + (threadIdx.x >> shift);
   if (n >= rows) return;
   const int begin = int(blockIdx.y) * each, end = begin + each < heads ? begin + each : heads;
@@ -28,13 +30,15 @@ HF_KERNEL __launch_bounds__(kThreads, 3) rope_kernel(Heads x, const int32_t* pos
       Four a[kFlight], b[kFlight];
 #pragma unroll
       for (int h = 0; h < kFlight; ++h)
-        if (head + h < end) a[h] = x.load(n, head + h, item, pairs), b[h] = x.load(n, head + h, pairs + item, 2 * pairs);
+        if (head + h < end)
+          a[h] = x.load(n, head + h, item, pairs), b[h] = x.load(n, head + h, pairs + item, 2 * pairs);
 #pragma unroll
       for (int h = 0; h < kFlight; ++h) {
         if (head + h >= end) break;
         Four p, q;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) p.v[i] = a[h].v[i] * c[i] - b[h].v[i] * s[i], q.v[i] = b[h].v[i] * c[i] + a[h].v[i] * s[i];
+        for (int i = 0; i < 4; ++i)
+          p.v[i] = a[h].v[i] * c[i] - b[h].v[i] * s[i], q.v[i] = b[h].v[i] * c[i] + a[h].v[i] * s[i];
         x.store(n, head + h, item, pairs, p), x.store(n, head + h, pairs + item, 2 * pairs, q);
       }
     }
@@ -50,9 +54,11 @@ void run(const RopeArgs& args, Run& r) {
     x.all.aligned = x.all.aligned && pairs % 4 == 0;
     const int shift = share_of_block(pairs);
     int each = 16;
-    while (each > 1 && (rows << shift) * blocks(heads, each) < kEnoughThreads) each /= 2;
-    launch("rope", rope_kernel, dim3(blocks(rows, kThreads >> shift), pairs ? blocks(heads, each) : 0), kThreads, 0, stream, x, a.positions.as<const int32_t>(),
-           a.inv_freq.as<const double>(), rows, int(heads), each, int(pairs), shift, a.scale, a.inverse ? -1.0 : 1.0);
+    while (each > 1 && (rows << shift) * blocks(heads, each) < kEnoughThreads)
+      each /= 2;
+    launch("rope", rope_kernel, dim3(blocks(rows, kThreads >> shift), pairs ? blocks(heads, each) : 0),
+           kThreads, 0, stream, x, a.positions.as<const int32_t>(), a.inv_freq.as<const double>(), rows,
+           int(heads), each, int(pairs), shift, a.scale, a.inverse ? -1.0 : 1.0);
   });
 }
 

@@ -7,12 +7,15 @@ namespace hf::reference {
 namespace {
 
 template <class Real>
-Real* row(const View& v, int64_t n, int64_t head) { return v.as<Real>() + n * v.stride[0] + head * v.stride[1]; }
+Real* row(const View& v, int64_t n, int64_t head) {
+  return v.as<Real>() + n * v.stride[0] + head * v.stride[1];
+}
 
 template <class Real>
 Real dot(const Real* a, const Real* b, int64_t D) {
   Real sum = 0;
-  for (int64_t d = 0; d < D; ++d) sum += a[d] * b[d];
+  for (int64_t d = 0; d < D; ++d)
+    sum += a[d] * b[d];
   return sum;
 }
 
@@ -20,17 +23,20 @@ template <class Real>
 void clear(const View& v) {
   for (int64_t n = 0; n < v.shape[0]; ++n)
     for (int64_t h = 0; h < v.shape[1]; ++h)
-      for (int64_t d = 0; d < v.shape[2]; ++d) row<Real>(v, n, h)[d] = 0;
+      for (int64_t d = 0; d < v.shape[2]; ++d)
+        row<Real>(v, n, h)[d] = 0;
 }
 
-// Calls body(i, h, g, first) for every query row i and head h; g is its key/value head, first the sequence's first row.
+// Calls body(i, h, g, first) for every query row i and head h; g is its key/value head, first the sequence's
+// first row.
 template <class Args, class Body>
 void for_each_query(const Args& a, const Body& body) {
   const int64_t H = a.q.shape[1], per_group = H / a.k.shape[1];
   const int32_t* offsets = a.offsets.template as<int32_t>();
   for (int64_t s = 0; s + 1 < a.offsets.shape[0]; ++s)
     for (int64_t i = offsets[s]; i < offsets[s + 1]; ++i)
-      for (int64_t h = 0; h < H; ++h) body(i, h, h / per_group, int64_t{offsets[s]});
+      for (int64_t h = 0; h < H; ++h)
+        body(i, h, h / per_group, int64_t{offsets[s]});
 }
 
 }  // namespace
@@ -46,11 +52,13 @@ void run(const AttentionArgs& a, Run&) {
       p[j] = scale * dot(row<Real>(a.q, i, h), row<Real>(a.k, j, g), D);
       max = std::fmax(max, p[j]);
     }
-    for (int64_t j = first; j <= i; ++j) sum += p[j] = std::exp(p[j] - max);
+    for (int64_t j = first; j <= i; ++j)
+      sum += p[j] = std::exp(p[j] - max);
     Real* y = row<Real>(a.y, i, h);
     for (int64_t d = 0; d < D; ++d) {
       y[d] = 0;
-      for (int64_t j = first; j <= i; ++j) y[d] += p[j] * row<Real>(a.v, j, g)[d];
+      for (int64_t j = first; j <= i; ++j)
+        y[d] += p[j] * row<Real>(a.v, j, g)[d];
       y[d] /= sum;
     }
     if (a.lse) a.lse.as<Real>()[i * a.lse.stride[0] + h] = max + std::log(sum);

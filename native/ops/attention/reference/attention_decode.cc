@@ -19,15 +19,18 @@ void run(const AttentionDecodeArgs& a, Run&) {
       Real max = -INFINITY, sum = 0;
       for (int64_t j = 0; j < length; ++j) {
         p[j] = 0;
-        for (int64_t d = 0; d < D; ++d) p[j] += q[d] * k[j * a.cache_k.stride[1] + d];
+        for (int64_t d = 0; d < D; ++d)
+          p[j] += q[d] * k[j * a.cache_k.stride[1] + d];
         p[j] *= scale;
         max = std::fmax(max, p[j]);
       }
-      for (int64_t j = 0; j < length; ++j) sum += p[j] = std::exp(p[j] - max);
+      for (int64_t j = 0; j < length; ++j)
+        sum += p[j] = std::exp(p[j] - max);
       Real* y = a.y.as<Real>() + b * a.y.stride[0] + h * a.y.stride[1];
       for (int64_t d = 0; d < D; ++d) {
         y[d] = 0;
-        for (int64_t j = 0; j < length; ++j) y[d] += p[j] * v[j * a.cache_v.stride[1] + d];
+        for (int64_t j = 0; j < length; ++j)
+          y[d] += p[j] * v[j * a.cache_v.stride[1] + d];
         y[d] /= sum;
       }
     }

@@ -9,7 +9,8 @@ void run(const CopyArgs& a, Run& r) {
   parallel_rows(r, a.x.shape[0], H * D, 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n)
       for (int64_t h = 0; h < H; ++h)
-        __builtin_memcpy(a.y.as<float>() + n * a.y.stride[0] + h * a.y.stride[1], a.x.as<float>() + n * a.x.stride[0] + h * a.x.stride[1], D * sizeof(float));
+        __builtin_memcpy(a.y.as<float>() + n * a.y.stride[0] + h * a.y.stride[1],
+                         a.x.as<float>() + n * a.x.stride[0] + h * a.x.stride[1], D * sizeof(float));
   });
 }
 

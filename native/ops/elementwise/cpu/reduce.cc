@@ -1,5 +1,6 @@
-// Column sums (ops/elementwise/reduce.h). A task sums a block of rows, eight at a time as a tree, into a partial row that stays in the
-// cache; rows are read in the order they lie. The partial rows are then added in order. memory: one row a block.
+// Column sums (ops/elementwise/reduce.h). A task sums a block of rows, eight at a time as a tree, into a
+// partial row that stays in the cache; rows are read in the order they lie. The partial rows are then added
+// in order. memory: one row a block.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -49,13 +50,16 @@ void run(const ReduceArgs& a, Run& r) {
   float* partials = scratch.allocate<float>(blocks * C);
   parallel_for(r, blocks, [&](int64_t task) {
     const int64_t begin = task * block, end = begin + block < N ? begin + block : N;
-    if (a.scale_by) sum_rows<true>(a, begin, end, partials + task * C);
-    else sum_rows<false>(a, begin, end, partials + task * C);
+    if (a.scale_by)
+      sum_rows<true>(a, begin, end, partials + task * C);
+    else
+      sum_rows<false>(a, begin, end, partials + task * C);
   });
   float* y = a.y.as<float>();
   each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
     Floats total = zero();
-    for (int64_t i = 0; i < blocks; ++i) total += load_partial(partials + i * C + c, count);
+    for (int64_t i = 0; i < blocks; ++i)
+      total += load_partial(partials + i * C + c, count);
     store_partial(y + c, a.accumulate ? load_partial(y + c, count) + total : total, count);
   });
 }

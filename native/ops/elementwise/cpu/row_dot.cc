@@ -1,4 +1,5 @@
-// Inner products of rows in float64 (ops/elementwise/row_dot.h). Bound by memory: a task owns a block of rows.
+// Inner products of rows in float64 (ops/elementwise/row_dot.h). Bound by memory: a task owns a block of
+// rows.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 

@@ -10,7 +10,8 @@ void run(const ScaleRowsArgs& a, Run& r) {
     for (int64_t n = begin; n < end; ++n) {
       float* x = a.x.as<float>() + n * a.x.stride[0];
       const float scale = a.scale.as<float>()[n];
-      each_vector(C, [&](int64_t c, int64_t count) HF_BODY { store_partial(x + c, scale * load_partial(x + c, count), count); });
+      each_vector(C, [&](int64_t c, int64_t count)
+                         HF_BODY { store_partial(x + c, scale * load_partial(x + c, count), count); });
     }
   });
 }

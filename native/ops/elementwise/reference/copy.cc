@@ -7,7 +7,8 @@ void run(const CopyArgs& a, Run&) {
   for (int64_t n = 0; n < a.x.shape[0]; ++n)
     for (int64_t h = 0; h < a.x.shape[1]; ++h)
       for (int64_t d = 0; d < a.x.shape[2]; ++d)
-        a.y.as<Real>()[n * a.y.stride[0] + h * a.y.stride[1] + d] = a.x.as<Real>()[n * a.x.stride[0] + h * a.x.stride[1] + d];
+        a.y.as<Real>()[n * a.y.stride[0] + h * a.y.stride[1] + d] =
+            a.x.as<Real>()[n * a.x.stride[0] + h * a.x.stride[1] + d];
 }
 
 HF_REFERENCE(CopyArgs)

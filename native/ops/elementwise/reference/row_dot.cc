@@ -6,7 +6,8 @@ template <class Real>
 void run(const RowDotArgs& a, Run&) {
   for (int64_t n = 0; n < a.x.shape[0]; ++n) {
     double sum = 0;
-    for (int64_t c = 0; c < a.x.shape[1]; ++c) sum += double(a.x.as<Real>()[n * a.x.stride[0] + c]) * double(a.w.as<Real>()[n * a.w.stride[0] + c]);
+    for (int64_t c = 0; c < a.x.shape[1]; ++c)
+      sum += double(a.x.as<Real>()[n * a.x.stride[0] + c]) * double(a.w.as<Real>()[n * a.w.stride[0] + c]);
     double& y = a.y.as<double>()[n];
     y = a.accumulate ? y + sum : sum;
   }

@@ -1,5 +1,6 @@
-// Gather and scatter-add of rows (ops/embedding/embedding.h). Bound by memory: a task owns a block of rows to gather, or a block of
-// columns to scatter, so that every sum runs in the order of the rows whatever the number of threads.
+// Gather and scatter-add of rows (ops/embedding/embedding.h). Bound by memory: a task owns a block of rows to
+// gather, or a block of columns to scatter, so that every sum runs in the order of the rows whatever the
+// number of threads.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/pack.h"
 #include "backends/cpu/rows.h"
@@ -7,8 +8,8 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kGrain = 1 << 16;         // numbers gathered in about 30 µs
-constexpr int64_t kScatterColumns = 128;    // 8 cache lines of a row at a time
+constexpr int64_t kGrain = 1 << 16;       // numbers gathered in about 30 µs
+constexpr int64_t kScatterColumns = 128;  // 8 cache lines of a row at a time
 
 // Element: the table's, float or bfloat16 (uint16_t).
 template <class Element>
@@ -26,7 +27,8 @@ void gather(const EmbeddingArgs& a, Run& r) {
           store_partial(y + c, fetch(row + c, count) + load_partial(row2 + c, count), count);
         });
       } else {
-        each_vector(C, [&](int64_t c, int64_t count) HF_BODY { store_partial(y + c, fetch(row + c, count), count); });
+        each_vector(
+            C, [&](int64_t c, int64_t count) HF_BODY { store_partial(y + c, fetch(row + c, count), count); });
       }
     }
   });
@@ -34,7 +36,9 @@ void gather(const EmbeddingArgs& a, Run& r) {
 
 }  // namespace
 
-void run(const EmbeddingArgs& a, Run& r) { a.table.dtype == DType::kBF16 ? gather<uint16_t>(a, r) : gather<float>(a, r); }
+void run(const EmbeddingArgs& a, Run& r) {
+  a.table.dtype == DType::kBF16 ? gather<uint16_t>(a, r) : gather<float>(a, r);
+}
 
 void run(const EmbeddingBackwardArgs& a, Run& r) {
   const int64_t N = a.d_y.shape[0], C = a.d_y.shape[1];

@@ -18,7 +18,8 @@ void run(const EmbeddingBackwardArgs& a, Run&) {
   const int64_t N = a.d_y.shape[0], C = a.d_y.shape[1];
   for (int64_t n = 0; n < N; ++n)
     for (int64_t c = 0; c < C; ++c)
-      a.d_table.as<Real>()[a.ids.as<int32_t>()[n] * a.d_table.stride[0] + c] += a.d_y.as<Real>()[n * a.d_y.stride[0] + c];
+      a.d_table.as<Real>()[a.ids.as<int32_t>()[n] * a.d_table.stride[0] + c] +=
+          a.d_y.as<Real>()[n * a.d_y.stride[0] + c];
 }
 
 HF_REFERENCE(EmbeddingArgs)

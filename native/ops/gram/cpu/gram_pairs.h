@@ -1,4 +1,5 @@
-// What the Gram kernels of the CPU share: rows of two sets as pointers, functions cut into blocks, entries of K.
+// What the Gram kernels of the CPU share: rows of two sets as pointers, functions cut into blocks, entries of
+// K.
 #pragma once
 
 #include "backends/cpu/isa.h"
@@ -14,7 +15,9 @@ struct Rows {
   const int32_t* a_rows;
 
   HF_INLINE const float* gradient(int64_t n) const { return d.as<const float>() + n * d.stride[0]; }
-  HF_INLINE const float* input(int64_t n) const { return a.as<const float>() + (a_rows ? a_rows[n] : n) * a.stride[0]; }
+  HF_INLINE const float* input(int64_t n) const {
+    return a.as<const float>() + (a_rows ? a_rows[n] : n) * a.stride[0];
+  }
   HF_INLINE int64_t begin(int64_t s) const { return offsets[s]; }
   HF_INLINE int64_t end(int64_t s) const { return offsets[s + 1]; }
 };
@@ -23,23 +26,27 @@ HF_INLINE Rows rows_of(const View& d, const View& offsets, const View& a, const 
   return {offsets.as<const int32_t>(), offsets.shape[0] - 1, d, a, a_rows.as<const int32_t>()};
 }
 
-// Consecutive functions with at most kTile rows together (or one longer function), at most kTile of them: block b is functions
-// [starts[b], starts[b + 1]). `starts` holds functions + 1 numbers.
+// Consecutive functions with at most kTile rows together (or one longer function), at most kTile of them:
+// block b is functions [starts[b], starts[b + 1]). `starts` holds functions + 1 numbers.
 HF_INLINE int64_t cut_functions(const Rows& x, int32_t* starts) {
   int64_t blocks = 0;
   starts[0] = 0;
   for (int64_t s = 1; s < x.functions; ++s)
-    if (x.end(s) - x.begin(starts[blocks]) > kTile || s - starts[blocks] == kTile) starts[++blocks] = static_cast<int32_t>(s);
+    if (x.end(s) - x.begin(starts[blocks]) > kTile || s - starts[blocks] == kTile)
+      starts[++blocks] = static_cast<int32_t>(s);
   if (x.functions) starts[++blocks] = static_cast<int32_t>(x.functions);
   return blocks;
 }
 
 // Pair `task` of blocks: all of them, or b1 ≤ b2.
-struct BlockPair { int64_t b1, b2; };
+struct BlockPair {
+  int64_t b1, b2;
+};
 HF_INLINE BlockPair block_pair(int64_t task, int64_t blocks2, bool symmetric) {
   if (!symmetric) return {task / blocks2, task % blocks2};
   int64_t b1 = 0;
-  for (int64_t left = blocks2; task >= left; task -= left, --left) ++b1;
+  for (int64_t left = blocks2; task >= left; task -= left, --left)
+    ++b1;
   return {b1, b1 + task};
 }
 
@@ -60,14 +67,18 @@ struct GramOutput {
 
 // Every entry of a pair of blocks that this pair owns: s ≤ t on the diagonal of a symmetric K.
 template <class Body>
-HF_INLINE void for_entries(const int32_t* starts1, const int32_t* starts2, BlockPair pair, bool symmetric, const Body& body) {
+HF_INLINE void for_entries(const int32_t* starts1, const int32_t* starts2, BlockPair pair, bool symmetric,
+                           const Body& body) {
   for (int64_t s = starts1[pair.b1]; s < starts1[pair.b1 + 1]; ++s)
-    for (int64_t t = symmetric && pair.b1 == pair.b2 ? s : starts2[pair.b2]; t < starts2[pair.b2 + 1]; ++t) body(s, t);
+    for (int64_t t = symmetric && pair.b1 == pair.b2 ? s : starts2[pair.b2]; t < starts2[pair.b2 + 1]; ++t)
+      body(s, t);
 }
 
 // Σ over rows [i0, i1) × [j0, j1) of (p + bias) ∘ q; p null: q alone.
-HF_INLINE double tile_sum(const float* p, const float* q, float bias, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  if (i1 - i0 == 1 && j1 - j0 == 1) return double(q[j0 * kTile + i0]) * (p ? double(p[j0 * kTile + i0] + bias) : 1);
+HF_INLINE double tile_sum(const float* p, const float* q, float bias, int64_t i0, int64_t i1, int64_t j0,
+                          int64_t j1) {
+  if (i1 - i0 == 1 && j1 - j0 == 1)
+    return double(q[j0 * kTile + i0]) * (p ? double(p[j0 * kTile + i0] + bias) : 1);
   double total = 0;
   for (int64_t i = i0; i < i1; i += kLanes) {
     Floats sum_q = zero();

@@ -1,4 +1,5 @@
-// The kernel of an embedding table: gram.h with 1[equal ids] as factor. Where the CPU sorts rows by id, tiles without a common id are skipped.
+// The kernel of an embedding table: gram.h with 1[equal ids] as factor. Where the CPU sorts rows by id, tiles
+// without a common id are skipped.
 #include "ops/gram/cuda/gram.h"
 
 namespace hf::cuda {

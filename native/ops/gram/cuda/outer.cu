@@ -1,7 +1,8 @@
-// Per-function sums of outer products (gram.h). A block owns a 64 × 64 tile of one function's matrix, 4 warps of 32 × 32, 54 KiB of shared memory; the
-// summed index is the function's rows. Compute bound for long functions (16 multiply-adds a byte), for short ones by writing 4 bytes a number.
-#include "ops/gram/cuda/gram.h"
+// Per-function sums of outer products (gram.h). A block owns a 64 × 64 tile of one function's matrix, 4 warps
+// of 32 × 32, 54 KiB of shared memory; the summed index is the function's rows. Compute bound for long
+// functions (16 multiply-adds a byte), for short ones by writing 4 bytes a number.
 #include "backends/cuda/rows.h"
+#include "ops/gram/cuda/gram.h"
 
 namespace hf::cuda {
 namespace {
@@ -29,8 +30,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kern
     const int64_t s = b / p.repeats, r = b % p.repeats;
     float acc[Shape::kMT][Shape::kNT][4];
     clear(acc);
-    block_product<math, Shape>(acc, stages, p.d, r * p.outputs + o0, (r + 1) * p.outputs, p.a, r * p.inputs + i0, (r + 1) * p.inputs, p.offsets[s],
-                               p.offsets[s + 1]);
+    block_product<math, Shape>(acc, stages, p.d, r * p.outputs + o0, (r + 1) * p.outputs, p.a,
+                               r * p.inputs + i0, (r + 1) * p.inputs, p.offsets[s], p.offsets[s + 1]);
     double sum = 0;
     each_entry<Shape>(acc, [&](int row, int column, float value) {
       const int64_t o = o0 + row, i = i0 + column;
@@ -40,7 +41,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kern
       const int64_t at = s * p.function_step + r * p.repeat_step + o * p.output_step + i * p.input_step;
       if (p.bf16) {
         uint16_t* target = static_cast<uint16_t*>(p.out) + at;
-        *target = uint16_t(to_bf16x2(p.accumulate ? from_bf16(*target) + p.scale * value : p.scale * value, 0.0f));
+        *target =
+            uint16_t(to_bf16x2(p.accumulate ? from_bf16(*target) + p.scale * value : p.scale * value, 0.0f));
       } else {
         float* target = static_cast<float*>(p.out) + at;
         *target = p.accumulate ? *target + p.scale * value : p.scale * value;
@@ -54,7 +56,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kern
 
 }  // namespace
 
-int64_t outer_tiles(int64_t outputs, int64_t inputs) { return int64_t{blocks(outputs, Shape::kRows)} * blocks(inputs, Shape::kColumns); }
+int64_t outer_tiles(int64_t outputs, int64_t inputs) {
+  return int64_t{blocks(outputs, Shape::kRows)} * blocks(inputs, Shape::kColumns);
+}
 
 void outer_products(const OuterProblem& problem, Run& run) {
   Outer p{};
@@ -64,12 +68,16 @@ void outer_products(const OuterProblem& problem, Run& run) {
   p.a.depth_index = problem.a_rows.as<const int32_t>();
   p.offsets = problem.offsets.as<const int32_t>(), p.functions = problem.offsets.shape[0] - 1;
   p.outputs = problem.outputs, p.inputs = problem.inputs, p.repeats = problem.repeats;
-  p.out = problem.out, p.bf16 = problem.bf16, p.function_step = problem.function_step, p.repeat_step = problem.repeat_step, p.output_step = problem.output_step, p.input_step = problem.input_step;
+  p.out = problem.out, p.bf16 = problem.bf16, p.function_step = problem.function_step,
+  p.repeat_step = problem.repeat_step, p.output_step = problem.output_step, p.input_step = problem.input_step;
   p.accumulate = problem.accumulate, p.scale = problem.scale, p.squares = problem.squares;
   const int64_t batch = p.functions * p.repeats;
-  const dim3 grid(blocks(p.inputs, Shape::kColumns), blocks(p.outputs, Shape::kRows), unsigned(batch < 65535 ? batch : 65535));
+  const dim3 grid(blocks(p.inputs, Shape::kColumns), blocks(p.outputs, Shape::kRows),
+                  unsigned(batch < 65535 ? batch : 65535));
   constexpr int kShared = Shape::kSharedBytes + Shape::kThreads / kWarp * int(sizeof(double));
-  with_math(run.math, [&](auto tag) { launch("per-sample gradients", outer_kernel<tag.math>, grid, Shape::kThreads, kShared, stream_of(run), p); });
+  with_math(run.math, [&](auto tag) {
+    launch("per-sample gradients", outer_kernel<tag.math>, grid, Shape::kThreads, kShared, stream_of(run), p);
+  });
 }
 
 }  // namespace hf::cuda

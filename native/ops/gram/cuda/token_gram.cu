@@ -1,4 +1,5 @@
-// Ghost form of the kernel of one parameter: gram.h with ⟨a, a'⟩ + b as factor, both products of a tile in one kernel.
+// Ghost form of the kernel of one parameter: gram.h with ⟨a, a'⟩ + b as factor, both products of a tile in
+// one kernel.
 #include "ops/gram/cuda/gram.h"
 
 namespace hf::cuda {

@@ -1,7 +1,8 @@
-// wide_gram.h: a tile of wide.h is 128 × 256 pairs of rows. A warpgroup multiplies its 64 × 256 factors, keeps them as bfloat16 (64 registers a thread),
-// multiplies the other operands over the same accumulators, and sums the products by fragments (a function's rows within its 64 rows, its columns within the
-// tile): along a row in float32 in registers, over rows in float64 through 8 KiB of shared memory. Compute bound: 2 (I + O) operations for every
-// pair of rows.
+// wide_gram.h: a tile of wide.h is 128 × 256 pairs of rows. A warpgroup multiplies its 64 × 256 factors,
+// keeps them as bfloat16 (64 registers a thread), multiplies the other operands over the same accumulators,
+// and sums the products by fragments (a function's rows within its 64 rows, its columns within the tile):
+// along a row in float32 in registers, over rows in float64 through 8 KiB of shared memory. Compute bound: 2
+// (I + O) operations for every pair of rows.
 #include "backends/cuda/pack_rows.h"
 #include "backends/cuda/wide.h"
 #include "ops/gram/cuda/wide_gram.h"
@@ -9,8 +10,8 @@
 namespace hf::cuda {
 namespace {
 
-constexpr int kRowTile = 64;                       // fragments of rows end there
-constexpr int kMostFragments = 32;                 // of columns in a tile
+constexpr int kRowTile = 64;        // fragments of rows end there
+constexpr int kMostFragments = 32;  // of columns in a tile
 
 struct WideGram {
   float bias;
@@ -30,26 +31,37 @@ struct GramEpilogue {
     if (p.factors) {
       product(0, c);
 #pragma unroll
-      for (int j = 0; j < 32; ++j) factors[j][0] = to_bf16x2(c[j][0] + p.bias, c[j][1] + p.bias), factors[j][1] = to_bf16x2(c[j][2] + p.bias, c[j][3] + p.bias);
+      for (int j = 0; j < 32; ++j)
+        factors[j][0] = to_bf16x2(c[j][0] + p.bias, c[j][1] + p.bias),
+        factors[j][1] = to_bf16x2(c[j][2] + p.bias, c[j][3] + p.bias);
     }
     product(p.factors ? 1 : 0, c);
-    const int thread = threadIdx.x % kWarpgroup, lane = thread % kWarp, g = lane / 4, t = lane % 4, warp_row = thread / kWarp * 16;
+    const int thread = threadIdx.x % kWarpgroup, lane = thread % kWarp, g = lane / 4, t = lane % 4,
+              warp_row = thread / kWarp * 16;
     float* sums = reinterpret_cast<float*>(extra) + (group - 1) * kRowTile * kMostFragments;
     const int row_tile = row0 / kRowTile, column_tile = column0 / kWideColumns;
-    const int p0 = row_tile < p.cut1.tiles ? p.cut1.tile_first[row_tile] : 0, np = row_tile < p.cut1.tiles ? p.cut1.tile_first[row_tile + 1] - p0 : 0;
+    const int p0 = row_tile < p.cut1.tiles ? p.cut1.tile_first[row_tile] : 0,
+              np = row_tile < p.cut1.tiles ? p.cut1.tile_first[row_tile + 1] - p0 : 0;
     const int q0 = p.cut2.tile_first[column_tile], nq = p.cut2.tile_first[column_tile + 1] - q0;
     const bool diagonal = p.symmetric && column0 < row0 + kRowTile;  // some columns are not past all rows
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int past = column0 + 2 * t - (row0 + warp_row + g + 8 * half);  // columns of the first entry past the diagonal
+      const int past =
+          column0 + 2 * t - (row0 + warp_row + g + 8 * half);  // columns of the first entry past the diagonal
       float sum = 0;
       int q = 0, end = nq > 0 ? p.cut2.begin[q0 + 1] - column0 : INT32_MAX;
 #pragma unroll
       for (int j = 0; j < 32; ++j) {
         float x = c[j][2 * half], y = c[j][2 * half + 1];
-        if (p.factors) x *= __uint_as_float(factors[j][half] << 16), y *= __uint_as_float(factors[j][half] & 0xffff0000u);
+        if (p.factors)
+          x *= __uint_as_float(factors[j][half] << 16), y *= __uint_as_float(factors[j][half] & 0xffff0000u);
         if (diagonal) {
-          x *= past > -8 * j ? 1.0f : past == -8 * j ? 0.5f : 0.0f, y *= past > -8 * j - 1 ? 1.0f : past == -8 * j - 1 ? 0.5f : 0.0f;
+          x *= past > -8 * j    ? 1.0f
+               : past == -8 * j ? 0.5f
+                                : 0.0f,
+              y *= past > -8 * j - 1    ? 1.0f
+                   : past == -8 * j - 1 ? 0.5f
+                                        : 0.0f;
         }
         while (end <= 8 * j + 8) {  // fragments that end within these eight columns
           if (8 * j < end - 2 * t) sum += x, x = 0;
@@ -68,7 +80,8 @@ struct GramEpilogue {
     for (int i = thread; i < np * nq; i += kWarpgroup) {
       const int fragment = p0 + i / nq;
       double sum = 0;
-      for (int r = p.cut1.begin[fragment] - row0; r < p.cut1.begin[fragment + 1] - row0; ++r) sum += double(sums[r * kMostFragments + i % nq]);
+      for (int r = p.cut1.begin[fragment] - row0; r < p.cut1.begin[fragment + 1] - row0; ++r)
+        sum += double(sums[r * kMostFragments + i % nq]);
       p.sums[int64_t(fragment) * p.cut2.count + q0 + i % nq] = sum;
     }
     warpgroup_sync(group);
@@ -77,16 +90,20 @@ struct GramEpilogue {
 #endif
 
 HF_WIDE_KERNEL
-wide_gram_kernel(const __grid_constant__ WideOperands factors, const __grid_constant__ WideOperands products, const WideTiles tiles, const WideGram p) {
+wide_gram_kernel(const __grid_constant__ WideOperands factors, const __grid_constant__ WideOperands products,
+                 const WideTiles tiles, const WideGram p) {
 #ifdef HF_HOPPER_CODE
-  if (p.factors) wide_kernel<2>({&factors, &products}, tiles, GramEpilogue{p});
-  else wide_kernel<1>({&products}, tiles, GramEpilogue{p});
+  if (p.factors)
+    wide_kernel<2>({&factors, &products}, tiles, GramEpilogue{p});
+  else
+    wide_kernel<1>({&products}, tiles, GramEpilogue{p});
 #endif
 }
 
 // One thread per entry of K, s ≤ u where it is symmetric.
 HF_KERNEL __launch_bounds__(256)
-    add_kernel(const double* sums, Cut cut1, Cut cut2, double* gram, int64_t row_step, int64_t column_step, bool symmetric, bool accumulate) {
+    add_kernel(const double* sums, Cut cut1, Cut cut2, double* gram, int64_t row_step, int64_t column_step,
+               bool symmetric, bool accumulate) {
   const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
   const int64_t s = i / cut2.functions, u = i % cut2.functions;
   if (s >= cut1.functions || (symmetric && u < s)) return;
@@ -94,7 +111,8 @@ HF_KERNEL __launch_bounds__(256)
   for (int32_t p = cut1.function_first[s]; p < cut1.function_first[s + 1]; ++p)
     for (int32_t q = cut2.function_first[u]; q < cut2.function_first[u + 1]; ++q) {
       // Tiles below the diagonal do not exist; on it, pairs (n, m > n) count once and (n, n) half.
-      const int64_t row = cut1.begin[p] / (2 * kWideRows) * (2 * kWideRows), column_end = (cut2.begin[q] / kWideColumns + 1) * kWideColumns;
+      const int64_t row = cut1.begin[p] / (2 * kWideRows) * (2 * kWideRows),
+                    column_end = (cut2.begin[q] / kWideColumns + 1) * kWideColumns;
       if (!symmetric || column_end > row) sum += sums[int64_t(p) * cut2.count + q];
     }
   if (symmetric && s == u) sum *= 2;
@@ -104,9 +122,11 @@ HF_KERNEL __launch_bounds__(256)
   if (symmetric && u != s) gram[u * row_step + s * column_step] = total;
 }
 
-WideOperands operands_of(const Operand& a, int64_t rows1, const Operand& b, int64_t rows2, int64_t depth, bool same, Run& run) {
+WideOperands operands_of(const Operand& a, int64_t rows1, const Operand& b, int64_t rows2, int64_t depth,
+                         bool same, Run& run) {
   WideOperands o;
-  const PackedRows first = pack_rows(a, rows1, depth, run), second = same ? first : pack_rows(b, rows2, depth, run);
+  const PackedRows first = pack_rows(a, rows1, depth, run),
+                   second = same ? first : pack_rows(b, rows2, depth, run);
   o.a = tensor_map(first.data, rows1, depth, first.step, kWideRows);
   o.b = tensor_map(second.data, rows2, depth, second.step, kWideColumns / 2);
   o.depth_boxes = int(blocks(depth, kWideDepth));
@@ -117,8 +137,12 @@ WideOperands operands_of(const Operand& a, int64_t rows1, const Operand& b, int6
 
 bool wide_gram_fits(const GramProblem& p, Run& run) {
   const GramSide& second = p.symmetric ? p.first : p.second;
-  if (run.math != Math::kBf16 || !stream_of(run).hopper() || (p.factor != Factor::kProduct && p.factor != Factor::kOne) || p.symmetrize) return false;
-  if (p.depth == 0 || (p.factor == Factor::kProduct && p.a_depth == 0) || p.first.rows * second.rows < int64_t{1} << 22) return false;
+  if (run.math != Math::kBf16 || !stream_of(run).hopper() ||
+      (p.factor != Factor::kProduct && p.factor != Factor::kOne) || p.symmetrize)
+    return false;
+  if (p.depth == 0 || (p.factor == Factor::kProduct && p.a_depth == 0) ||
+      p.first.rows * second.rows < int64_t{1} << 22)
+    return false;
   return most_fragments(second, kWideColumns) <= kMostFragments;
 }
 
@@ -129,12 +153,18 @@ void wide_gram(const GramProblem& problem, Run& run) {
   p.bias = problem.bias, p.factors = problem.factor == Factor::kProduct, p.symmetric = problem.symmetric;
   p.cut1 = cut(first, kRowTile, run), p.cut2 = cut(second, kWideColumns, run);
   p.sums = device_scratch<double>(run, int64_t{p.cut1.count} * p.cut2.count);
-  const WideOperands products = operands_of(first.d, first.rows, second.d, second.rows, problem.depth, problem.symmetric, run);
-  const WideOperands factors = p.factors ? operands_of(first.a, first.rows, second.a, second.rows, problem.a_depth, problem.symmetric, run) : products;
-  const WideTiles tiles{int(blocks(first.rows, 2 * kWideRows)) * 2, int(blocks(second.rows, kWideColumns)), problem.symmetric};
-  launch("token_gram, wide", wide_gram_kernel, wide_grid(tiles, stream), kWideThreads, kWideSharedBytes, stream, factors, products, tiles, p);
-  launch("gram", add_kernel, dim3(blocks(int64_t{p.cut1.functions} * p.cut2.functions, 256)), 256, 0, stream, static_cast<const double*>(p.sums), p.cut1, p.cut2,
-         problem.gram.as<double>(), problem.gram.stride[0], problem.gram.stride[1], problem.symmetric, problem.accumulate);
+  const WideOperands products =
+      operands_of(first.d, first.rows, second.d, second.rows, problem.depth, problem.symmetric, run);
+  const WideOperands factors = p.factors ? operands_of(first.a, first.rows, second.a, second.rows,
+                                                       problem.a_depth, problem.symmetric, run)
+                                         : products;
+  const WideTiles tiles{int(blocks(first.rows, 2 * kWideRows)) * 2, int(blocks(second.rows, kWideColumns)),
+                        problem.symmetric};
+  launch("token_gram, wide", wide_gram_kernel, wide_grid(tiles, stream), kWideThreads, kWideSharedBytes,
+         stream, factors, products, tiles, p);
+  launch("gram", add_kernel, dim3(blocks(int64_t{p.cut1.functions} * p.cut2.functions, 256)), 256, 0, stream,
+         static_cast<const double*>(p.sums), p.cut1, p.cut2, problem.gram.as<double>(),
+         problem.gram.stride[0], problem.gram.stride[1], problem.symmetric, problem.accumulate);
 }
 
 }  // namespace hf::cuda

@@ -12,7 +12,9 @@ struct Pairs {
 
   int64_t begin(int64_t s) const { return offsets.as<int32_t>()[s]; }
   int64_t end(int64_t s) const { return offsets.as<int32_t>()[s + 1]; }
-  const Real* input(int64_t n) const { return a.as<Real>() + (a_rows ? a_rows.as<int32_t>()[n] : n) * a.stride[0]; }
+  const Real* input(int64_t n) const {
+    return a.as<Real>() + (a_rows ? a_rows.as<int32_t>()[n] : n) * a.stride[0];
+  }
   const Real* gradient(int64_t n) const { return d.as<Real>() + n * d.stride[0]; }
 };
 
@@ -21,16 +23,20 @@ Pairs<Real> make_pairs(const View& a, const View& d, const View& offsets, const 
   return {a, d, offsets, a_rows, offsets.shape[0] - 1, a ? a.shape[1] : 0, d.shape[1]};
 }
 template <class Real, class Args>
-Pairs<Real> first_pairs(const Args& args) { return make_pairs<Real>(args.a, args.d, args.offsets, args.a_rows); }
+Pairs<Real> first_pairs(const Args& args) {
+  return make_pairs<Real>(args.a, args.d, args.offsets, args.a_rows);
+}
 template <class Real, class Args>
 Pairs<Real> second_pairs(const Args& args) {
-  return args.offsets2 ? make_pairs<Real>(args.a2, args.d2, args.offsets2, args.a_rows2) : first_pairs<Real>(args);
+  return args.offsets2 ? make_pairs<Real>(args.a2, args.d2, args.offsets2, args.a_rows2)
+                       : first_pairs<Real>(args);
 }
 
 template <class Real>
 Real dot(const Real* x, const Real* y, int64_t count) {
   Real sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += x[i] * y[i];
+  for (int64_t i = 0; i < count; ++i)
+    sum += x[i] * y[i];
   return sum;
 }
 

@@ -1,5 +1,5 @@
-#include "ops/gram/reference/gradient_pairs.h"
 #include "backends/reference/reference.h"
+#include "ops/gram/reference/gradient_pairs.h"
 
 namespace hf::reference {
 
@@ -16,7 +16,8 @@ void run(const TiedGramArgs& args, Run& r) {
       for (int64_t n = x.begin(s); n < x.end(s); ++n)
         for (int64_t m = y.begin(t); m < y.end(t); ++m) {
           const int64_t column = ids[m] - args.first_id;
-          if (column >= 0 && column < x.outputs) sum += double(x.gradient(n)[column] * dot(x.input(n), y.gradient(m), x.inputs));
+          if (column >= 0 && column < x.outputs)
+            sum += double(x.gradient(n)[column] * dot(x.input(n), y.gradient(m), x.inputs));
         }
       sums[s * y.functions + t] = sum;
     }

@@ -1,5 +1,5 @@
-#include "ops/gram/reference/gradient_pairs.h"
 #include "backends/reference/reference.h"
+#include "ops/gram/reference/gradient_pairs.h"
 
 namespace hf::reference {
 

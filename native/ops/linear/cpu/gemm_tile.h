@@ -1,10 +1,11 @@
-// The register tiles of gemm.cc: R × kTileColumns sums, each one chain of fused multiply-adds in the order of k, whichever way B is read.
+// The register tiles of gemm.cc: R × kTileColumns sums, each one chain of fused multiply-adds in the order of
+// k, whichever way B is read.
 //   kernel           both operands packed, as floats or as pairs of bfloat16 (pack_pairs.h)
 //   kernel_of_a      A as it lies, left packed behind for the panels of B that follow
 //   kernel_along_n   B as it lies, rows along n, left packed behind for the panels of A that follow
 //   kernel_along_k   B as it lies, columns along k (a weight (N,K), used as its transpose): squares are transposed in registers
-// The last three are how operands get packed: under the multiplications of the first tile that needs them, where the time of loads, stores
-// and cache misses is hidden.
+// The last three are how operands get packed: under the multiplications of the first tile that needs them,
+// where the time of loads, stores and cache misses is hidden.
 #pragma once
 
 #include "backends/cpu/pack_pairs.h"
@@ -19,13 +20,15 @@ enum class Leave {
   kResume,  // the chain goes on from c, c = chain
 };
 
-// Memory that a kernel fetches into the L2 cache meanwhile, a line for every k: `rows` pieces of `lines`, `step` bytes apart.
+// Memory that a kernel fetches into the L2 cache meanwhile, a line for every k: `rows` pieces of `lines`,
+// `step` bytes apart.
 struct Ahead {
   const char* at = nullptr;
   int64_t step = 0, lines = 0, rows = 0, line = 0;
 
   HF_INLINE Ahead() = default;
-  HF_INLINE Ahead(const void* begin, int64_t bytes, int64_t between, int64_t count) : at(static_cast<const char*>(begin)), step(between), rows(count) {
+  HF_INLINE Ahead(const void* begin, int64_t bytes, int64_t between, int64_t count)
+      : at(static_cast<const char*>(begin)), step(between), rows(count) {
     const bool aligned = (reinterpret_cast<intptr_t>(begin) | between) % 64 == 0;
     lines = (bytes + 63) / 64 + !aligned;
   }
@@ -48,14 +51,21 @@ struct Tile {
   HF_INLINE void finish(const Floats (&chain)[R][Vectors], int first) const {
     const Floats scale = broadcast(alpha);
     float* const to = c + first * kLanes;
-    if (leave == Leave::kAdd) each<R, Vectors>(to, [&](float* at, int i, int v) { store(at, multiply_add(chain[i][v], scale, load(at))); });
-    else if (leave == Leave::kStore) each<R, Vectors>(to, [&](float* at, int i, int v) { store(at, multiply_add(chain[i][v], scale, zero())); });
-    else each<R, Vectors>(to, [&](float* at, int i, int v) { store(at, chain[i][v]); });
+    if (leave == Leave::kAdd)
+      each<R, Vectors>(
+          to, [&](float* at, int i, int v) { store(at, multiply_add(chain[i][v], scale, load(at))); });
+    else if (leave == Leave::kStore)
+      each<R, Vectors>(to,
+                       [&](float* at, int i, int v) { store(at, multiply_add(chain[i][v], scale, zero())); });
+    else
+      each<R, Vectors>(to, [&](float* at, int i, int v) { store(at, chain[i][v]); });
   }
   template <int R>
   HF_INLINE void begin(Floats (&chain)[R][2]) const {
-    if (leave == Leave::kResume) each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = load(at); });
-    else each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = zero(), __builtin_prefetch(at, 1); });
+    if (leave == Leave::kResume)
+      each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = load(at); });
+    else
+      each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = zero(), __builtin_prefetch(at, 1); });
   }
 
  private:
@@ -64,7 +74,8 @@ struct Tile {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i, to += row)
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) body(to + v * kLanes, i, v);
+      for (int v = 0; v < Vectors; ++v)
+        body(to + v * kLanes, i, v);
   }
 };
 
@@ -87,7 +98,8 @@ HF_INLINE void prefetch_panel(const float* row) {
 
 // a (depth, R), b (depth, kTileColumns).
 template <int R, bool kPairs>
-HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, const Tile& tile, Ahead& ahead) {
+HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b,
+                        const Tile& tile, Ahead& ahead) {
   Floats chain[R][2];
   tile.begin(chain);
   Ahead next = ahead;
@@ -105,13 +117,16 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
 
 // a: R rows along k, `step` apart, or columns along m, `step` apart. packed (depth, R).
 template <int R, bool kAlongK>
-HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t step, float* HF_RESTRICT packed, const float* HF_RESTRICT b, const Tile& tile) {
+HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t step,
+                             float* HF_RESTRICT packed, const float* HF_RESTRICT b, const Tile& tile) {
   Floats chain[R][2];
   tile.begin(chain);
-  constexpr int kReach = 3;  // rows of one base address: + 0, + step, + 2 steps; there are no registers for more bases
+  constexpr int kReach =
+      3;  // rows of one base address: + 0, + step, + 2 steps; there are no registers for more bases
   const float* base[(R + kReach - 1) / kReach];
 #pragma GCC unroll 8
-  for (int i = 0; i < R; i += kReach) base[i / kReach] = a + i * step;
+  for (int i = 0; i < R; i += kReach)
+    base[i / kReach] = a + i * step;
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
     const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
@@ -126,13 +141,15 @@ HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t 
         chain[i][1] = multiply_add(x, b1, chain[i][1]);
       }
 #pragma GCC unroll 8
-      for (int i = 0; i < R; i += kReach) ++base[i / kReach];
+      for (int i = 0; i < R; i += kReach)
+        ++base[i / kReach];
     } else {
       const float* const column = a + k * step;
       __builtin_prefetch(column + 4 * step);
       add_row(chain, column, b0, b1);
 #pragma GCC unroll 16
-      for (int i = 0; i < R; i += kLanes) store_partial(packed + k * R + i, load_partial(column + i, R - i), R - i);
+      for (int i = 0; i < R; i += kLanes)
+        store_partial(packed + k * R + i, load_partial(column + i, R - i), R - i);
     }
   }
   tile.finish(chain, 0);
@@ -142,8 +159,8 @@ constexpr int64_t kRowsAhead = 8;  // of B along n
 
 // b: rows step_k apart. packed (depth, kTileColumns), or null when nobody will read this panel again.
 template <int R>
-HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b, int64_t step_k, float* HF_RESTRICT packed,
-                                const Tile& tile, Ahead& ahead) {
+HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b,
+                                int64_t step_k, float* HF_RESTRICT packed, const Tile& tile, Ahead& ahead) {
   Floats chain[R][2];
   tile.begin(chain);
   // Past the last row comes the next panel's first.
@@ -168,13 +185,15 @@ HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const
 }
 
 // So many rows' chains fit the registers beside a square of B, for both halves of a panel at once.
-constexpr int64_t halves(int64_t rows) { return rows <= (kTileRows < 8 ? 4 : 8) ? 2 : 1; }
+constexpr int64_t halves(int64_t rows) {
+  return rows <= (kTileRows < 8 ? 4 : 8) ? 2 : 1;
+}
 
-// b: columns step_n apart, contiguous along k. packed: as above. What is read after columns at k is what follows them there, after those at the
-// end of this depth what lies `turn` further.
+// b: columns step_n apart, contiguous along k. packed: as above. What is read after columns at k is what
+// follows them there, after those at the end of this depth what lies `turn` further.
 template <int R, class Element>
-HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b, int64_t step_n, float* HF_RESTRICT packed,
-                                const Tile& tile, int64_t turn) {
+HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b,
+                                int64_t step_n, float* HF_RESTRICT packed, const Tile& tile, int64_t turn) {
   constexpr int kHalves = halves(R);
 #pragma GCC unroll 2
   for (int first = 0; first < 2; first += kHalves) {
@@ -182,7 +201,8 @@ HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
-      for (int h = 0; h < kHalves; ++h) chain[i][h] = zero();
+      for (int h = 0; h < kHalves; ++h)
+        chain[i][h] = zero();
     int64_t k = 0;
     for (; k + kLanes <= depth; k += kLanes) {
       const int64_t ahead = kAhead<Element> + (k + kAhead<Element> < depth ? 0 : turn);
@@ -199,11 +219,13 @@ HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const
         transpose(square);
         if (packed)
 #pragma GCC unroll 16
-          for (int j = 0; j < kLanes; ++j) store(packed + (k + j) * kTileColumns + (first + h) * kLanes, square[j]);
+          for (int j = 0; j < kLanes; ++j)
+            store(packed + (k + j) * kTileColumns + (first + h) * kLanes, square[j]);
 #pragma GCC unroll 16
         for (int j = 0; j < kLanes; ++j)
 #pragma GCC unroll 16
-          for (int i = 0; i < R; ++i) chain[i][h] = multiply_add(broadcast(a[(k + j) * R + i]), square[j], chain[i][h]);
+          for (int i = 0; i < R; ++i)
+            chain[i][h] = multiply_add(broadcast(a[(k + j) * R + i]), square[j], chain[i][h]);
       }
     }
     for (; k < depth; ++k)
@@ -211,21 +233,26 @@ HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const
       for (int h = 0; h < kHalves; ++h) {
         const Element* const from = b + (first + h) * kLanes * step_n + k;
         alignas(64) float line[kLanes];
-        for (int j = 0; j < kLanes; ++j) line[j] = fetch_one(from + j * step_n);
+        for (int j = 0; j < kLanes; ++j)
+          line[j] = fetch_one(from + j * step_n);
         const Floats x = load(line);
         if (packed) store(packed + k * kTileColumns + (first + h) * kLanes, x);
 #pragma GCC unroll 16
-        for (int i = 0; i < R; ++i) chain[i][h] = multiply_add(broadcast(a[k * R + i]), x, chain[i][h]);
+        for (int i = 0; i < R; ++i)
+          chain[i][h] = multiply_add(broadcast(a[k * R + i]), x, chain[i][h]);
       }
     tile.finish(chain, first);
   }
 }
 
 using Kernel = void (*)(int64_t depth, const float* a, const float* b, const Tile& tile, Ahead& ahead);
-using OfA = void (*)(int64_t depth, const float* a, int64_t step, float* packed, const float* b, const Tile& tile);
-using AlongN = void (*)(int64_t depth, const float* a, const float* b, int64_t step_k, float* packed, const Tile& tile, Ahead& ahead);
+using OfA = void (*)(int64_t depth, const float* a, int64_t step, float* packed, const float* b,
+                     const Tile& tile);
+using AlongN = void (*)(int64_t depth, const float* a, const float* b, int64_t step_k, float* packed,
+                        const Tile& tile, Ahead& ahead);
 template <class Element>
-using AlongK = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* packed, const Tile& tile, int64_t turn);
+using AlongK = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* packed,
+                        const Tile& tile, int64_t turn);
 
 template <int R = kTileRows>
 HF_INLINE Kernel kernel_of(int64_t rows, bool pairs = false) {

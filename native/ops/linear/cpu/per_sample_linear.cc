@@ -1,5 +1,5 @@
-// A thread takes whole functions. Gradients are made block by block in a scratch of its own, squared there, and copied to where they belong;
-// norms of short functions come from the products of their rows instead.
+// A thread takes whole functions. Gradients are made block by block in a scratch of its own, squared there,
+// and copied to where they belong; norms of short functions come from the products of their rows instead.
 #include "ops/gram/cpu/gradient_blocks.h"
 
 namespace hf::HF_ISA {
@@ -28,12 +28,17 @@ HF_NOINLINE double ghost_norm(const Rows& x, int64_t s, int64_t inputs, int64_t 
   double total = 0;
   for (int64_t n0 = x.begin(s); n0 < x.end(s); n0 += kTile)
     for (int64_t m0 = n0; m0 < x.end(s); m0 += kTile) {
-      const int64_t n = x.end(s) - n0 < kTile ? x.end(s) - n0 : kTile, m = x.end(s) - m0 < kTile ? x.end(s) - m0 : kTile;
-      for (int64_t i = 0; i < n; ++i) rows1[i] = x.gradient(n0 + i);
-      for (int64_t j = 0; j < m; ++j) rows2[j] = x.gradient(m0 + j);
+      const int64_t n = x.end(s) - n0 < kTile ? x.end(s) - n0 : kTile,
+                    m = x.end(s) - m0 < kTile ? x.end(s) - m0 : kTile;
+      for (int64_t i = 0; i < n; ++i)
+        rows1[i] = x.gradient(n0 + i);
+      for (int64_t j = 0; j < m; ++j)
+        rows2[j] = x.gradient(m0 + j);
       row_products(rows1, n, rows2, m, outputs, q);
-      for (int64_t i = 0; i < n; ++i) rows1[i] = x.input(n0 + i);
-      for (int64_t j = 0; j < m; ++j) rows2[j] = x.input(m0 + j);
+      for (int64_t i = 0; i < n; ++i)
+        rows1[i] = x.input(n0 + i);
+      for (int64_t j = 0; j < m; ++j)
+        rows2[j] = x.input(m0 + j);
       row_products(rows1, n, rows2, m, inputs, p);
       total += (n0 == m0 ? 1 : 2) * tile_sum(p, q, bias, 0, n, 0, m);
     }
@@ -62,7 +67,8 @@ void run(const PerSampleLinearArgs& args, Run& r) {
       float* const sums = block + kBlockOutputs * kBlockInputs;
       for (int64_t s = first + thread; s < last; s += threads) {
         double squares = 0;
-        const bool ghost = !g && ghost_norm_wins(double(x.end(s) - x.begin(s)), double(inputs), double(outputs));
+        const bool ghost =
+            !g && ghost_norm_wins(double(x.end(s) - x.begin(s)), double(inputs), double(outputs));
         if (args.bias && (sums_out || (args.squared_norms && !ghost))) {
           gradient_sums(x, s, 0, outputs, sums);
           squares += sum_of_squares(sums, outputs);
@@ -76,11 +82,13 @@ void run(const PerSampleLinearArgs& args, Run& r) {
         } else if (g || args.squared_norms) {
           for (int64_t o0 = 0; o0 < outputs; o0 += kBlockOutputs)
             for (int64_t i0 = 0; i0 < inputs; i0 += kBlockInputs) {
-              const BlockRange range = {o0, outputs - o0 < kBlockOutputs ? outputs - o0 : kBlockOutputs, i0, inputs - i0 < kBlockInputs ? inputs - i0 : kBlockInputs};
+              const BlockRange range = {o0, outputs - o0 < kBlockOutputs ? outputs - o0 : kBlockOutputs, i0,
+                                        inputs - i0 < kBlockInputs ? inputs - i0 : kBlockInputs};
               gradient_of(x, s, range, swapped, packed, block);
               if (args.squared_norms) squares += sum_of_squares(block, range.outputs * range.inputs);
               if (!g) continue;
-              const int64_t rows = swapped ? range.inputs : range.outputs, columns = swapped ? range.outputs : range.inputs;
+              const int64_t rows = swapped ? range.inputs : range.outputs,
+                            columns = swapped ? range.outputs : range.inputs;
               const int64_t row = swapped ? g.stride[2] : g.stride[1];
               float* const to = g.as<float>() + s * g.stride[0] + o0 * g.stride[1] + i0 * g.stride[2];
               for (int64_t i = 0; i < rows; ++i)

@@ -1,21 +1,23 @@
-// Per-sample gradients of a linear layer and their norms, by outer_products: norms alone never write a gradient. A block of the finishing kernel
-// owns one function; shared memory 64 bytes.
-#include "ops/gram/cuda/gram.h"
+// Per-sample gradients of a linear layer and their norms, by outer_products: norms alone never write a
+// gradient. A block of the finishing kernel owns one function; shared memory 64 bytes.
 #include "backends/cuda/rows.h"
+#include "ops/gram/cuda/gram.h"
 
 namespace hf::cuda {
 namespace {
 
 // norms[s] (+)= Σ of its tiles' squares + Σ bias²
-HF_KERNEL __launch_bounds__(kThreads)
-    norms_kernel(const double* squares, int64_t tiles, const float* bias, int64_t outputs, double* norms, bool accumulate) {
+HF_KERNEL __launch_bounds__(kThreads) norms_kernel(const double* squares, int64_t tiles, const float* bias,
+                                                   int64_t outputs, double* norms, bool accumulate) {
   SharedMemory memory;
   const Shared<double> room = memory.take<double>(kThreads / kWarp);
   const int64_t s = blockIdx.x;
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < tiles; i += kThreads) sum += squares[s * tiles + i];
+  for (int64_t i = threadIdx.x; i < tiles; i += kThreads)
+    sum += squares[s * tiles + i];
   if (bias)
-    for (int64_t o = threadIdx.x; o < outputs; o += kThreads) sum += double(bias[s * outputs + o]) * double(bias[s * outputs + o]);
+    for (int64_t o = threadIdx.x; o < outputs; o += kThreads)
+      sum += double(bias[s * outputs + o]) * double(bias[s * outputs + o]);
   sum = block_sum(sum, room);
   if (threadIdx.x == 0) norms[s] = accumulate ? norms[s] + sum : sum;
 }
@@ -30,7 +32,8 @@ void run(const PerSampleLinearArgs& args, Run& r) {
       OuterProblem p;
       p.d = a.d, p.a = a.a, p.a_rows = a.a_rows, p.offsets = a.offsets, p.outputs = O, p.inputs = I;
       p.out = a.gradients.as<float>(), p.accumulate = a.accumulate, p.squares = squares;
-      p.function_step = a.gradients.stride[0], p.output_step = a.gradients.stride[1], p.input_step = a.gradients.stride[2];
+      p.function_step = a.gradients.stride[0], p.output_step = a.gradients.stride[1],
+      p.input_step = a.gradients.stride[2];
       outer_products(p, r);
     }
     SegmentReduceArgs bias;
@@ -46,8 +49,9 @@ void run(const PerSampleLinearArgs& args, Run& r) {
       bias.y = make_view(sums, DType::kF32, S, O), bias.accumulate = false;
       run(bias, r);
     }
-    launch("per_sample_linear", norms_kernel, dim3(unsigned(S)), kThreads, int(kThreads / kWarp * sizeof(double)), stream, static_cast<const double*>(squares),
-           tiles, static_cast<const float*>(sums), O, a.squared_norms.as<double>(), a.accumulate);
+    launch("per_sample_linear", norms_kernel, dim3(unsigned(S)), kThreads,
+           int(kThreads / kWarp * sizeof(double)), stream, static_cast<const double*>(squares), tiles,
+           static_cast<const float*>(sums), O, a.squared_norms.as<double>(), a.accumulate);
   });
 }
 

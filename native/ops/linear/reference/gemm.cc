@@ -2,7 +2,6 @@
 
 namespace hf::reference {
 
-
 template <class Real>
 void run(const GemmArgs& g, Run&) {
   const int64_t M = g.c.shape[0], N = g.c.shape[1], K = g.a.shape[1];

@@ -1,4 +1,5 @@
-// Gradients with respect to logits (ops/loss/classifier_gradient.h). Bound by the exponentials: a task owns a block of rows.
+// Gradients with respect to logits (ops/loss/classifier_gradient.h). Bound by the exponentials: a task owns a
+// block of rows.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -11,7 +12,8 @@ void run(const ClassifierGradientArgs& a, Run& r) {
     for (int64_t n = begin; n < end; ++n) {
       const float* z = a.z.as<float>() + n * a.z.stride[0];
       float* g = out.as<float>() + n * out.stride[0];
-      const float scale = a.scale ? a.scale.as<float>()[n] : 1.0f, shift = a.lse ? a.lse.as<float>()[n] : 0.0f;
+      const float scale = a.scale ? a.scale.as<float>()[n] : 1.0f,
+                  shift = a.lse ? a.lse.as<float>()[n] : 0.0f;
       const bool softmax(a.lse);
       const int64_t target = a.targets.as<int32_t>()[n] - a.first_id;
       const float p = softmax && target >= 0 && target < V ? exp(Floats{} + (z[target] - shift))[0] : 0.0f;

@@ -3,8 +3,9 @@
 //      merged in tile order; what stays in the buffer is e^(z−m_tile) where that is enough for the gradient, else z;
 //   2. per row: logp, entropy, exact KL, and the coefficients (ops/loss/pg_coef.h);
 //   3. tile by tile: the gradient of the logits in place of them, and from it d_bias, d_hidden and d_weight.
-// Sequence-level ratios need every row's logp before the first coefficient: then 1 and 2 run over all rows first.
-// Row sums are float32 in vector lanes within a tile, float64 across tiles. Threads share the GEMMs and the rows of each tile.
+// Sequence-level ratios need every row's logp before the first coefficient: then 1 and 2 run over all rows
+// first. Row sums are float32 in vector lanes within a tile, float64 across tiles. Threads share the GEMMs
+// and the rows of each tile.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/simd.h"
 #include "ops/loss/pg_coef.h"
@@ -51,7 +52,8 @@ HF_INLINE float row_max(const float* z, int64_t count) {
     m0 = max(load(z + v), m0), m1 = max(load(z + v + kLanes), m1);
     m2 = max(load(z + v + 2 * kLanes), m2), m3 = max(load(z + v + 3 * kLanes), m3);
   }
-  for (; v < count; v += kLanes) m0 = max(load_partial(z + v, count - v, -__builtin_inff()), m0);
+  for (; v < count; v += kLanes)
+    m0 = max(load_partial(z + v, count - v, -__builtin_inff()), m0);
   return max_of(max(max(m0, m1), max(m2, m3)));
 }
 
@@ -91,22 +93,29 @@ struct Call {
   const int64_t N, V;
   const float inverse_temperature;
   const bool keep_exponentials;  // the buffer holds e^(z − m_tile) after the first sweep
-  float* logits = nullptr;      // tiles of (rows, stride), then those of the reference
+  float* logits = nullptr;       // tiles of (rows, stride), then those of the reference
   float* ref_logits = nullptr;
-  float* tile_max = nullptr;    // (tiles, rows): what was subtracted before exponentiating
+  float* tile_max = nullptr;                   // (tiles, rows): what was subtracted before exponentiating
   float *bias = nullptr, *ref_bias = nullptr;  // over temperature
   float *target_logit = nullptr, *logp = nullptr, *entropy = nullptr, *kl = nullptr;
   RowStats *stats = nullptr, *ref_stats = nullptr;
-  Coefs* coefs = nullptr;       // of the chunk, or of all rows when they are known beforehand
+  Coefs* coefs = nullptr;  // of the chunk, or of all rows when they are known beforehand
 
   HF_INLINE Call(const LinearPolicyGradientArgs& args, Run& run)
-      : a(args), r(run), plan(args), N(args.hidden.shape[0]), V(args.weight.shape[0]),
+      : a(args),
+        r(run),
+        plan(args),
+        N(args.hidden.shape[0]),
+        V(args.weight.shape[0]),
         inverse_temperature(static_cast<float>(1 / args.temperature)),
-        keep_exponentials(plan.gradients && !plan.exact && !args.entropy_coefficients && args.entropy_coef == 0) {}
+        keep_exponentials(plan.gradients && !plan.exact && !args.entropy_coefficients &&
+                          args.entropy_coef == 0) {}
 
   HF_INLINE int64_t target(int64_t n) const { return a.targets.as<const int32_t>()[n * a.targets.stride[0]]; }
   HF_INLINE int64_t columns(int64_t t) const { return t + 1 < plan.tiles ? plan.tile : V - t * plan.tile; }
-  HF_INLINE float* tile_of(float* base, int64_t t) const { return base + (plan.keep ? t * plan.rows * plan.stride : 0); }
+  HF_INLINE float* tile_of(float* base, int64_t t) const {
+    return base + (plan.keep ? t * plan.rows * plan.stride : 0);
+  }
 
   HF_INLINE View tile_view(float* data, int64_t count, int64_t t) const {
     View v = make_view(data, DType::kF32, count, columns(t));
@@ -117,7 +126,8 @@ struct Call {
   float* scaled_bias(Scratch& scratch, const View& given) {
     if (!given) return nullptr;
     float* out = scratch.allocate<float>(V);
-    for (int64_t v = 0; v < V; ++v) out[v] = given.as<const float>()[v * given.stride[0]] * inverse_temperature;
+    for (int64_t v = 0; v < V; ++v)
+      out[v] = given.as<const float>()[v * given.stride[0]] * inverse_temperature;
     return out;
   }
 
@@ -131,11 +141,13 @@ struct Call {
     stats = scratch.allocate<RowStats>(rows);
     ref_stats = plan.exact ? scratch.allocate<RowStats>(rows) : nullptr;
     const int64_t scalars = a.importance != ImportanceLevel::kToken ? N : rows;
-    logp = scratch.allocate<float>(scalars), entropy = scratch.allocate<float>(scalars), kl = scratch.allocate<float>(scalars);
+    logp = scratch.allocate<float>(scalars), entropy = scratch.allocate<float>(scalars),
+    kl = scratch.allocate<float>(scalars);
     coefs = scratch.allocate<Coefs>(scalars);
   }
 
-  void tile_logits(const View& hidden, const View& weight, const float* tile_bias, int64_t begin, int64_t count, int64_t t, float* out) {
+  void tile_logits(const View& hidden, const View& weight, const float* tile_bias, int64_t begin,
+                   int64_t count, int64_t t, float* out) {
     GemmArgs g;
     g.a = hidden.slice(0, begin, count);
     g.b = weight.slice(0, t * plan.tile, columns(t)).transposed();
@@ -147,7 +159,8 @@ struct Call {
 
   // Step 1.
   void forward(int64_t begin, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) stats[i].clear(), target_logit[i] = 0;
+    for (int64_t i = 0; i < count; ++i)
+      stats[i].clear(), target_logit[i] = 0;
     for (int64_t t = 0; t < plan.tiles; ++t) {
       checkpoint(r);
       float* z = tile_of(logits, t);
@@ -155,7 +168,8 @@ struct Call {
       sweep(z, count, t, stats, begin, true);
     }
     if (!plan.exact) return;
-    for (int64_t i = 0; i < count; ++i) ref_stats[i].clear();
+    for (int64_t i = 0; i < count; ++i)
+      ref_stats[i].clear();
     for (int64_t t = 0; t < plan.tiles; ++t) {
       checkpoint(r);
       float* z = tile_of(ref_logits, t);
@@ -181,8 +195,10 @@ struct Call {
           tile_max[t * count + i] = shift;
         }
         double tile_sum, tile_moment;
-        if (own && keep_exponentials) row_sums<true>(z, width, shift, &tile_sum, &tile_moment);
-        else row_sums<false>(z, width, shift, &tile_sum, &tile_moment);
+        if (own && keep_exponentials)
+          row_sums<true>(z, width, shift, &tile_sum, &tile_moment);
+        else
+          row_sums<false>(z, width, shift, &tile_sum, &tile_moment);
         s.merge(shift, tile_sum, tile_moment);
       }
     });
@@ -193,7 +209,8 @@ struct Call {
   // Σ p (log p − log q), float64 across tiles.
   float row_kl(int64_t i) const {
     const RowStats &p = stats[i], &q = ref_stats[i];
-    const Floats m = broadcast(p.max), log_s = broadcast(log_sum(p)), ref_m = broadcast(q.max), ref_log_s = broadcast(log_sum(q));
+    const Floats m = broadcast(p.max), log_s = broadcast(log_sum(p)), ref_m = broadcast(q.max),
+                 ref_log_s = broadcast(log_sum(q));
     double total = 0;
     for (int64_t t = 0; t < plan.tiles; ++t) {
       const float* z = tile_of(logits, t) + i * plan.stride;
@@ -201,7 +218,8 @@ struct Call {
       const int64_t width = columns(t);
       Floats acc{};
       for (int64_t v = 0; v < width; v += kLanes) {
-        const Floats log_p = max(broadcast(kNegligible), (load_partial(z + v, width - v, -__builtin_inff()) - m) - log_s);
+        const Floats log_p =
+            max(broadcast(kNegligible), (load_partial(z + v, width - v, -__builtin_inff()) - m) - log_s);
         const Floats log_q = max(broadcast(-1e30f), (load_partial(ref + v, width - v) - ref_m) - ref_log_s);
         acc += exp(log_p) * (log_p - log_q);
       }
@@ -218,7 +236,9 @@ struct Call {
         const RowStats& s = stats[i];
         const int64_t n = begin + i;
         const double log_s = ::log(s.sum);
-        logp[offset + i] = target(n) == pg::kIgnored ? 0 : static_cast<float>((static_cast<double>(target_logit[i]) - s.max) - log_s);
+        logp[offset + i] = target(n) == pg::kIgnored
+                               ? 0
+                               : static_cast<float>((static_cast<double>(target_logit[i]) - s.max) - log_s);
         entropy[offset + i] = static_cast<float>(log_s - s.moment / s.sum);
         kl[offset + i] = plan.exact ? row_kl(i) : 0;
         pg::put<float>(a.logps, n, logp[offset + i]);
@@ -237,7 +257,8 @@ struct Call {
       float* tile = tile_of(logits, t);
       parallel_for(r, (count + kRowBlock - 1) / kRowBlock, [&](int64_t block) {
         const int64_t end = (block + 1) * kRowBlock < count ? (block + 1) * kRowBlock : count;
-        for (int64_t i = block * kRowBlock; i < end; ++i) logit_gradient(begin, i, t, count, c[i], row_entropy[i], row_kl[i]);
+        for (int64_t i = block * kRowBlock; i < end; ++i)
+          logit_gradient(begin, i, t, count, c[i], row_entropy[i], row_kl[i]);
       });
       const View g = tile_view(tile, count, t);
       const View hidden = a.hidden.slice(0, begin, count);
@@ -258,7 +279,8 @@ struct Call {
   }
 
   // ∂L/∂(h Wᵀ) of row i in tile t, in place of its logits or exponentials: the temperature's 1/τ is in it.
-  HF_INLINE void logit_gradient(int64_t begin, int64_t i, int64_t t, int64_t count, Coefs c, float row_h, float row_kl) const {
+  HF_INLINE void logit_gradient(int64_t begin, int64_t i, int64_t t, int64_t count, Coefs c, float row_h,
+                                float row_kl) const {
     float* z = tile_of(logits, t) + i * plan.stride;
     const RowStats& s = stats[i];
     const int64_t width = columns(t);
@@ -268,19 +290,25 @@ struct Call {
       return;
     }
     if (keep_exponentials) {
-      const Floats scale = broadcast(static_cast<float>(c.coef * ::exp(static_cast<double>(tile_max[t * count + i]) - s.max) / s.sum));
+      const Floats scale = broadcast(
+          static_cast<float>(c.coef * ::exp(static_cast<double>(tile_max[t * count + i]) - s.max) / s.sum));
       int64_t v = 0;
-      for (; v + kLanes <= width; v += kLanes) store(z + v, load(z + v) * scale);
+      for (; v + kLanes <= width; v += kLanes)
+        store(z + v, load(z + v) * scale);
       if (v < width) store_partial(z + v, load_partial(z + v, width - v) * scale, width - v);
     } else {
-      const float ref_max = plan.exact ? ref_stats[i].max : 0, ref_log_s = plan.exact ? log_sum(ref_stats[i]) : 0;
+      const float ref_max = plan.exact ? ref_stats[i].max : 0,
+                  ref_log_s = plan.exact ? log_sum(ref_stats[i]) : 0;
       const float* ref = plan.exact ? tile_of(ref_logits, t) + i * plan.stride : z;
-      const Floats m = broadcast(s.max), log_s = broadcast(log_sum(s)), coef = broadcast(c.coef), ent = broadcast(c.entropy), kl = broadcast(c.kl);
+      const Floats m = broadcast(s.max), log_s = broadcast(log_sum(s)), coef = broadcast(c.coef),
+                   ent = broadcast(c.entropy), kl = broadcast(c.kl);
       for (int64_t v = 0; v < width; v += kLanes) {
-        const Floats log_p = max(broadcast(kNegligible), (load_partial(z + v, width - v, -__builtin_inff()) - m) - log_s);
+        const Floats log_p =
+            max(broadcast(kNegligible), (load_partial(z + v, width - v, -__builtin_inff()) - m) - log_s);
         Floats factor = coef + ent * (log_p + row_h);
         if (plan.exact) {
-          const Floats log_q = max(broadcast(-1e30f), (load_partial(ref + v, width - v) - ref_max) - ref_log_s);
+          const Floats log_q =
+              max(broadcast(-1e30f), (load_partial(ref + v, width - v) - ref_max) - ref_log_s);
           factor += kl * (log_p - log_q - row_kl);
         }
         store_partial(z + v, exp(log_p) * factor, width - v);
@@ -298,7 +326,8 @@ struct Call {
       const int64_t end = (block + 1) * step < width ? (block + 1) * step : width;
       for (int64_t v = block * step; v < end; v += kLanes) {
         Floats total{};
-        for (int64_t i = 0; i < count; ++i) total += load_partial(tile + i * plan.stride + v, end - v);
+        for (int64_t i = 0; i < count; ++i)
+          total += load_partial(tile + i * plan.stride + v, end - v);
         store_partial(out + v, load_partial(out + v, end - v) + total, end - v);
       }
     });

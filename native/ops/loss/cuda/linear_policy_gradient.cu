@@ -5,15 +5,16 @@
 //   softmax_kernel  a warp a row: tiles together, log-probability, entropy
 //   rows_kernel     a thread a row (or sequence): ops/loss/pg_coef.h, as on the CPU
 //   gradient_kernel z becomes dL/dz in place; then gemm gives d_hidden and adds to d_weight.
-// In bf16 on Hopper large calls take wide_logits for the first of these: z is float16 below its tile's maximum, and its gradient bfloat16 in the same place.
-// Never materialised: [N, V]. A chunk's z is at most 500 MB. Compute bound: 2NVC + 2NVC for each gradient; the epilogues read and write 4 bytes a logit (wide: 2)
-// three times, about a tenth of the products' time at C 4096.
+// In bf16 on Hopper large calls take wide_logits for the first of these: z is float16 below its tile's
+// maximum, and its gradient bfloat16 in the same place. Never materialised: [N, V]. A chunk's z is at most
+// 500 MB. Compute bound: 2NVC + 2NVC for each gradient; the epilogues read and write 4 bytes a logit (wide:
+// 2) three times, about a tenth of the products' time at C 4096.
 #include <algorithm>
 #include <type_traits>
 
-#include "ops/gram/cuda/gram.h"
 #include "backends/cuda/pack_rows.h"
 #include "backends/cuda/rows.h"
+#include "ops/gram/cuda/gram.h"
 #include "ops/loss/cuda/softmax_stats.h"
 #include "ops/loss/cuda/wide_logits.h"
 #include "ops/loss/pg_coef.h"
@@ -29,10 +30,10 @@ struct Logits {
   float temperature;
   const int32_t* targets;
   int64_t target_step;
-  float* z;          // (rows, z_step) or null
+  float* z;  // (rows, z_step) or null
   int64_t z_step;
-  float* target_z;   // (rows)
-  Stats* stats;      // (rows, tiles)
+  float* target_z;  // (rows)
+  Stats* stats;     // (rows, tiles)
   int64_t tiles;
 };
 
@@ -41,12 +42,15 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) logits_ker
   const int64_t row0 = int64_t(blockIdx.x) * Shape::kRows, column0 = int64_t(blockIdx.y) * Shape::kColumns;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(Shape::kStages * Shape::kStageWords);
-  const Shared<float> most = cast<float>(stages), sums = most + Shape::kRows * Shape::kWarpColumns, moments = sums + Shape::kRows * Shape::kWarpColumns;
+  const Shared<float> most = cast<float>(stages), sums = most + Shape::kRows * Shape::kWarpColumns,
+                      moments = sums + Shape::kRows * Shape::kWarpColumns;
   const Shared<int32_t> argmaxes = cast<int32_t>(moments + Shape::kRows * Shape::kWarpColumns);
   float acc[Shape::kMT][Shape::kNT][4];
   clear(acc);
-  block_product<math, Shape>(acc, stages, p.hidden, row0, p.rows, p.weight, column0, p.vocabulary, 0, p.depth);
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, warp_column = int(threadIdx.x) / kWarp % Shape::kWarpColumns;
+  block_product<math, Shape>(acc, stages, p.hidden, row0, p.rows, p.weight, column0, p.vocabulary, 0,
+                             p.depth);
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4,
+            warp_column = int(threadIdx.x) / kWarp % Shape::kWarpColumns;
 #pragma unroll
   for (int i = 0; i < Shape::kMT; ++i)
 #pragma unroll
@@ -109,13 +113,16 @@ struct RowOutputs {
   int32_t* argmax;
 };
 HF_KERNEL __launch_bounds__(kThreads)
-    softmax_kernel(const Stats* stats, int64_t tiles, const float* target_z, const int32_t* targets, int64_t target_step, int64_t rows, RowStats out, RowOutputs o) {
+    softmax_kernel(const Stats* stats, int64_t tiles, const float* target_z, const int32_t* targets,
+                   int64_t target_step, int64_t rows, RowStats out, RowOutputs o) {
   const int64_t n = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
   if (n >= rows) return;
   Stats s = nothing();
-  for (int64_t i = threadIdx.x % kWarp; i < tiles; i += kWarp) s = merge(s, stats[n * tiles + i]);
+  for (int64_t i = threadIdx.x % kWarp; i < tiles; i += kWarp)
+    s = merge(s, stats[n * tiles + i]);
 #pragma unroll
-  for (int flip = 1; flip < kWarp; flip *= 2) s = merge(s, shuffle_stats(s, flip));
+  for (int flip = 1; flip < kWarp; flip *= 2)
+    s = merge(s, shuffle_stats(s, flip));
   if (threadIdx.x % kWarp) return;
   const float log_sum = logf(s.sum), entropy = log_sum - s.moment / s.sum;
   const float logp = targets[n * target_step] == pg::kIgnored ? 0.0f : (target_z[n] - s.most) - log_sum;
@@ -152,7 +159,8 @@ struct TileLogits {
 
 // kl[n] = Σ_v p (log p − log q), a block a row.
 template <class Source>
-__global__ void __launch_bounds__(kThreads) exact_kl_kernel(Source z, Source ref_z, int64_t vocabulary, RowStats p, RowStats q, float* kl) {
+__global__ void __launch_bounds__(kThreads)
+    exact_kl_kernel(Source z, Source ref_z, int64_t vocabulary, RowStats p, RowStats q, float* kl) {
   SharedMemory memory;
   const Shared<float> room = memory.take<float>(kThreads / kWarp);
   const int64_t n = blockIdx.x;
@@ -172,7 +180,8 @@ __global__ void __launch_bounds__(kThreads) exact_kl_kernel(Source z, Source ref
 
 // Loss and coefficients of rows begin … end − 1: a thread a row, or a sequence (offsets from `first` on).
 HF_KERNEL __launch_bounds__(kThreads)
-    rows_kernel(LinearPolicyGradientArgs a, int64_t begin, int64_t count, const float* logp, const float* entropy, const float* kl, pg::RowCoefs<float>* coefs) {
+    rows_kernel(LinearPolicyGradientArgs a, int64_t begin, int64_t count, const float* logp,
+                const float* entropy, const float* kl, pg::RowCoefs<float>* coefs) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   int64_t first = begin + i, last = first + 1;
@@ -221,7 +230,7 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(Gradient<Source> p) 
 }
 
 constexpr int64_t kMostLogitBytes = 500'000'000;  // of z that a chunk keeps
-constexpr int64_t kMostRows = 4096;               // of a chunk: float32 adds up no more of them to d_weight at a time
+constexpr int64_t kMostRows = 4096;  // of a chunk: float32 adds up no more of them to d_weight at a time
 
 class Call {
  public:
@@ -237,7 +246,8 @@ class Call {
     keep_ = gradients_ || exact_;
     const int64_t fit = keep_ ? kMostLogitBytes / (step_ * (wide_ ? 2 : 4) * (exact_ ? 2 : 1)) : kMostRows;
     // Whole thousands keep every multiprocessor busy in the products of the gradients.
-    chunk_ = std::min({N_, kMostRows, std::max<int64_t>(fit >= 1024 ? fit / 1024 * 1024 : fit / 128 * 128, 128)});
+    chunk_ =
+        std::min({N_, kMostRows, std::max<int64_t>(fit >= 1024 ? fit / 1024 * 1024 : fit / 128 * 128, 128)});
   }
 
   void run() {
@@ -249,7 +259,8 @@ class Call {
     z_ = chunk_logits(keep_, a_.weight), ref_z_ = chunk_logits(exact_, a_.ref_weight);
     // A sequence's ratio needs the log-probabilities of all its rows: a pass of its own.
     if (sequence_) {
-      for (int64_t n = 0; n < N_; n += chunk_) forward(n, std::min(chunk_, N_ - n), n, /*keep=*/exact_);
+      for (int64_t n = 0; n < N_; n += chunk_)
+        forward(n, std::min(chunk_, N_ - n), n, /*keep=*/exact_);
       coefficients(0, a_.offsets.shape[0] - 1, 0);
     }
     if (sequence_ && !gradients_) return;
@@ -264,7 +275,8 @@ class Call {
 
  private:
   RowStats row_stats(int64_t rows) {
-    return {device_scratch<float>(run_, rows), device_scratch<float>(run_, rows), device_scratch<float>(run_, rows), device_scratch<float>(run_, rows)};
+    return {device_scratch<float>(run_, rows), device_scratch<float>(run_, rows),
+            device_scratch<float>(run_, rows), device_scratch<float>(run_, rows)};
   }
   // Of the policy or the reference, for the rows of a chunk.
   struct ChunkLogits {
@@ -281,17 +293,22 @@ class Call {
   }
   template <class Source>
   Source source(const ChunkLogits& c) const {
-    if constexpr (std::is_same_v<Source, TileLogits>) return {reinterpret_cast<uint16_t*>(c.z), step_, c.stats, tiles_};
-    else return {{reinterpret_cast<float*>(c.z), step_, true}};
+    if constexpr (std::is_same_v<Source, TileLogits>)
+      return {reinterpret_cast<uint16_t*>(c.z), step_, c.stats, tiles_};
+    else
+      return {{reinterpret_cast<float*>(c.z), step_, true}};
   }
-  static RowStats from(const RowStats& s, int64_t at) { return {s.most + at, s.log_sum + at, s.entropy + at, s.logp + at}; }
+  static RowStats from(const RowStats& s, int64_t at) {
+    return {s.most + at, s.log_sum + at, s.entropy + at, s.logp + at};
+  }
 
   // Rows n … n + rows − 1, whose scalars are kept from place `at` on.
   void forward(int64_t n, int64_t rows, int64_t at, bool keep) {
     checkpoint(run_);
     Scratch scratch(run_);
     const auto output = [&](const View& v) { return v ? v.as<float>() + n : nullptr; };
-    const RowOutputs outputs{output(a_.entropy), output(a_.max_prob), output(a_.lse), output(a_.logps), a_.argmax ? a_.argmax.as<int32_t>() + n : nullptr};
+    const RowOutputs outputs{output(a_.entropy), output(a_.max_prob), output(a_.lse), output(a_.logps),
+                             a_.argmax ? a_.argmax.as<int32_t>() + n : nullptr};
     softmax(a_.hidden, a_.weight, a_.bias, n, rows, z_, keep, from(p_, at), outputs);
     if (!exact_) return;
     softmax(a_.ref_hidden, a_.ref_weight, a_.ref_bias, n, rows, ref_z_, true, q_, RowOutputs{});
@@ -299,20 +316,24 @@ class Call {
   }
   template <class Source>
   void exact_kl(int64_t rows, int64_t at) {
-    launch("linear_policy_gradient", exact_kl_kernel<Source>, dim3(unsigned(rows)), kThreads, int(kThreads / kWarp * sizeof(float)), stream_, source<Source>(z_),
-           source<Source>(ref_z_), V_, from(p_, at), q_, kl_ + at);
+    launch("linear_policy_gradient", exact_kl_kernel<Source>, dim3(unsigned(rows)), kThreads,
+           int(kThreads / kWarp * sizeof(float)), stream_, source<Source>(z_), source<Source>(ref_z_), V_,
+           from(p_, at), q_, kl_ + at);
   }
 
-  void softmax(const View& hidden, const View& weight, const View& bias, int64_t n, int64_t rows, const ChunkLogits& c, bool keep, const RowStats& stats, const RowOutputs& outputs) {
+  void softmax(const View& hidden, const View& weight, const View& bias, int64_t n, int64_t rows,
+               const ChunkLogits& c, bool keep, const RowStats& stats, const RowOutputs& outputs) {
     const int32_t* targets = a_.targets.as<const int32_t>() + n * a_.targets.stride[0];
-    const int64_t target_step = a_.targets.stride[0], bias_step = bias ? bias.stride[0] : 0, depth = hidden.shape[1];
+    const int64_t target_step = a_.targets.stride[0], bias_step = bias ? bias.stride[0] : 0,
+                  depth = hidden.shape[1];
     float* target_z = device_scratch<float>(run_, rows);
     const Operand h = operand_of(hidden.slice(0, n, rows));
     if (wide_) {
       const PackedRows packed = pack_rows(h, rows, depth, run_);
       wide_logits(packed, c.weight, depth,
-                  {int(rows), int(V_), bias.as<const float>(), bias_step, float(1 / a_.temperature), targets, target_step,
-                   keep ? reinterpret_cast<uint16_t*>(c.z) : nullptr, step_, target_z, c.stats, int(tiles_)},
+                  {int(rows), int(V_), bias.as<const float>(), bias_step, float(1 / a_.temperature), targets,
+                   target_step, keep ? reinterpret_cast<uint16_t*>(c.z) : nullptr, step_, target_z, c.stats,
+                   int(tiles_)},
                   stream_);
     } else {
       Logits l{};
@@ -320,21 +341,27 @@ class Call {
       l.rows = rows, l.vocabulary = V_, l.depth = depth;
       l.bias = bias.as<const float>(), l.bias_step = bias_step, l.temperature = float(a_.temperature);
       l.targets = targets, l.target_step = target_step;
-      l.z = keep ? reinterpret_cast<float*>(c.z) : nullptr, l.z_step = step_, l.target_z = target_z, l.stats = c.stats, l.tiles = tiles_;
-      with_math(run_.math, [&](auto tag) { large_ ? logits<tag.math, LargeBlock>(l) : logits<tag.math, SmallBlock>(l); });
+      l.z = keep ? reinterpret_cast<float*>(c.z) : nullptr, l.z_step = step_, l.target_z = target_z,
+      l.stats = c.stats, l.tiles = tiles_;
+      with_math(run_.math, [&](auto tag) {
+        large_ ? logits<tag.math, LargeBlock>(l) : logits<tag.math, SmallBlock>(l);
+      });
     }
-    launch("linear_policy_gradient", softmax_kernel, dim3(blocks(rows, kThreads / kWarp)), kThreads, 0, stream_, static_cast<const Stats*>(c.stats), tiles_,
-           static_cast<const float*>(target_z), targets, target_step, rows, stats, outputs);
+    launch("linear_policy_gradient", softmax_kernel, dim3(blocks(rows, kThreads / kWarp)), kThreads, 0,
+           stream_, static_cast<const Stats*>(c.stats), tiles_, static_cast<const float*>(target_z), targets,
+           target_step, rows, stats, outputs);
   }
   template <Math math, class Shape>
   void logits(const Logits& l) {
     const dim3 grid(blocks(l.rows, Shape::kRows), unsigned(tiles_));
-    launch("linear_policy_gradient", logits_kernel<math, Shape>, grid, Shape::kThreads, Shape::kSharedBytes, stream_, l);
+    launch("linear_policy_gradient", logits_kernel<math, Shape>, grid, Shape::kThreads, Shape::kSharedBytes,
+           stream_, l);
   }
 
   void coefficients(int64_t n, int64_t count, int64_t at) {
-    launch("linear_policy_gradient", rows_kernel, dim3(blocks(count, kThreads)), kThreads, 0, stream_, a_, n, count, static_cast<const float*>(p_.logp + at),
-           static_cast<const float*>(p_.entropy + at), static_cast<const float*>(kl_ ? kl_ + at : nullptr), coefs_ + at);
+    launch("linear_policy_gradient", rows_kernel, dim3(blocks(count, kThreads)), kThreads, 0, stream_, a_, n,
+           count, static_cast<const float*>(p_.logp + at), static_cast<const float*>(p_.entropy + at),
+           static_cast<const float*>(kl_ ? kl_ + at : nullptr), coefs_ + at);
   }
 
   template <class Source>
@@ -343,9 +370,11 @@ class Call {
     Gradient<Source> g{};
     g.z = source<Source>(z_), g.ref_z = source<Source>(ref_z_);
     g.p = from(p_, at), g.q = q_, g.kl = kl_ ? kl_ + at : nullptr, g.coefs = coefs_ + at;
-    g.targets = a_.targets.as<const int32_t>() + n * a_.targets.stride[0], g.target_step = a_.targets.stride[0];
+    g.targets = a_.targets.as<const int32_t>() + n * a_.targets.stride[0],
+    g.target_step = a_.targets.stride[0];
     g.vocabulary = V_, g.chunks = pieces, g.temperature = float(a_.temperature);
-    launch("linear_policy_gradient", gradient_kernel<Source>, dim3(unsigned(rows * pieces)), kThreads, 0, stream_, g);
+    launch("linear_policy_gradient", gradient_kernel<Source>, dim3(unsigned(rows * pieces)), kThreads, 0,
+           stream_, g);
   }
 
   void backward(int64_t n, int64_t rows, int64_t at) {
@@ -360,7 +389,8 @@ class Call {
     }
     if (a_.d_weight) {
       GemmArgs gemm;
-      gemm.a = d_z.transposed(), gemm.b = a_.hidden.slice(0, n, rows), gemm.c = a_.d_weight, gemm.accumulate = true;
+      gemm.a = d_z.transposed(), gemm.b = a_.hidden.slice(0, n, rows), gemm.c = a_.d_weight,
+      gemm.accumulate = true;
       hf::cuda::run(gemm, run_);
     }
     if (a_.d_bias) {
@@ -381,9 +411,11 @@ class Call {
   pg::RowCoefs<float>* coefs_ = nullptr;
 };
 
-// Numbers that the caller gave are checked before anything runs; those that are on the device already are the engine's own.
+// Numbers that the caller gave are checked before anything runs; those that are on the device already are the
+// engine's own.
 void check_host_values(LinearPolicyGradientArgs a, const Stream& stream) {
-  for (View* view : {&a.bias, &a.ref_bias, &a.coefficients, &a.entropy_coefficients, &a.advantages, &a.old_logps, &a.ref_logps, &a.weights})
+  for (View* view : {&a.bias, &a.ref_bias, &a.coefficients, &a.entropy_coefficients, &a.advantages,
+                     &a.old_logps, &a.ref_logps, &a.weights})
     if (view->data && stream.owns(view->data)) *view = View{};
   check_values(a);
 }

@@ -1,5 +1,6 @@
-// wide_logits.h: a tile of wide.h is 128 rows × 256 ids. A warpgroup has 64 rows, a quad of lanes all of a row's ids, so statistics need two shuffles and no
-// shared memory. Compute bound: 2·C operations for each logit, against about ten instructions of the epilogue (7 % of the time at C 4096).
+// wide_logits.h: a tile of wide.h is 128 rows × 256 ids. A warpgroup has 64 rows, a quad of lanes all of a
+// row's ids, so statistics need two shuffles and no shared memory. Compute bound: 2·C operations for each
+// logit, against about ten instructions of the epilogue (7 % of the time at C 4096).
 #include "backends/cuda/wide.h"
 #include "ops/loss/cuda/wide_logits.h"
 
@@ -14,7 +15,8 @@ struct LogitsEpilogue {
   HF_DEVICE void tile(const Product& product, int row0, int column0, int, char*) const {
     WideAccumulators c;
     product(0, c);
-    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, first = row0 + threadIdx.x % kWarpgroup / kWarp * 16 + g;
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4,
+              first = row0 + threadIdx.x % kWarpgroup / kWarp * 16 + g;
     const bool edge = column0 + kWideColumns > p.vocabulary;
     if (p.bias) {
 #pragma unroll
@@ -70,7 +72,8 @@ struct LogitsEpilogue {
       s.argmax = s.argmax == INT32_MAX ? INT32_MAX : column0 + 2 * t + s.argmax;
 #pragma unroll
       for (int flip = 1; flip < 4; flip *= 2) {
-        s.sum += __shfl_xor_sync(kAllLanes, s.sum, flip), s.moment += __shfl_xor_sync(kAllLanes, s.moment, flip);
+        s.sum += __shfl_xor_sync(kAllLanes, s.sum, flip),
+            s.moment += __shfl_xor_sync(kAllLanes, s.moment, flip);
         const int other = __shfl_xor_sync(kAllLanes, s.argmax, flip);
         s.argmax = other < s.argmax ? other : s.argmax;
       }
@@ -81,10 +84,12 @@ struct LogitsEpilogue {
         uint16_t* out = p.z + int64_t(n) * p.z_step + column0 + (t / 2) * 4 + (t % 2) * 8;
 #pragma unroll
         for (int j = 0; j < 32; j += 2) {
-          const uint32_t here = to_f16x2(c[j][2 * half], c[j][2 * half + 1]), next = to_f16x2(c[j + 1][2 * half], c[j + 1][2 * half + 1]);
+          const uint32_t here = to_f16x2(c[j][2 * half], c[j][2 * half + 1]),
+                         next = to_f16x2(c[j + 1][2 * half], c[j + 1][2 * half + 1]);
           const uint32_t other = __shfl_xor_sync(kAllLanes, t % 2 ? here : next, 1);
           const uint2 four = t % 2 ? make_uint2(other, next) : make_uint2(here, other);
-          if (n < p.rows && column0 + (t / 2) * 4 + (t % 2) * 8 + 8 * j < p.z_step) *reinterpret_cast<uint2*>(out + 8 * j) = four;
+          if (n < p.rows && column0 + (t / 2) * 4 + (t % 2) * 8 + 8 * j < p.z_step)
+            *reinterpret_cast<uint2*>(out + 8 * j) = four;
         }
       }
     }
@@ -101,13 +106,16 @@ wide_logits_kernel(const __grid_constant__ WideOperands operands, const WideTile
 
 }  // namespace
 
-void wide_logits(const PackedRows& hidden, const PackedRows& weight, int64_t depth, const WideLogits& problem, Stream& stream) {
+void wide_logits(const PackedRows& hidden, const PackedRows& weight, int64_t depth, const WideLogits& problem,
+                 Stream& stream) {
   WideOperands operands;
   operands.a = tensor_map(hidden.data, problem.rows, depth, hidden.step, kWideRows);
   operands.b = tensor_map(weight.data, problem.vocabulary, depth, weight.step, kWideColumns / 2);
   operands.depth_boxes = int(blocks(depth, kWideDepth));
-  const WideTiles tiles{int(blocks(problem.rows, 2 * kWideRows)) * 2, int(blocks(problem.vocabulary, kWideColumns)), false};
-  launch("wide logits", wide_logits_kernel, wide_grid(tiles, stream), kWideThreads, kWideSharedBytes, stream, operands, tiles, problem);
+  const WideTiles tiles{int(blocks(problem.rows, 2 * kWideRows)) * 2,
+                        int(blocks(problem.vocabulary, kWideColumns)), false};
+  launch("wide logits", wide_logits_kernel, wide_grid(tiles, stream), kWideThreads, kWideSharedBytes, stream,
+         operands, tiles, problem);
 }
 
 }  // namespace hf::cuda

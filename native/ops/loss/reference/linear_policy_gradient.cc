@@ -1,17 +1,19 @@
 #include <cmath>
 
-#include "ops/loss/pg_coef.h"
 #include "backends/reference/reference.h"
+#include "ops/loss/pg_coef.h"
 
 namespace hf::reference {
 namespace {
 
 // z = (h Wᵀ + bias) / temperature, one row.
 template <class Real>
-void row_logits(const View& hidden, const View& weight, const View& bias, double temperature, int64_t n, Real* z) {
+void row_logits(const View& hidden, const View& weight, const View& bias, double temperature, int64_t n,
+                Real* z) {
   for (int64_t v = 0; v < weight.shape[0]; ++v) {
     Real sum = bias ? bias.as<Real>()[v * bias.stride[0]] : Real(0);
-    for (int64_t c = 0; c < weight.shape[1]; ++c) sum += real_at<Real>(hidden, n, c) * real_at<Real>(weight, v, c);
+    for (int64_t c = 0; c < weight.shape[1]; ++c)
+      sum += real_at<Real>(hidden, n, c) * real_at<Real>(weight, v, c);
     z[v] = sum / static_cast<Real>(temperature);
   }
 }
@@ -20,7 +22,9 @@ template <class Real>
 struct Softmax {
   Real max, log_sum, entropy;
   int64_t argmax;
-  Real log_p(Real z) const { return (z - max) - log_sum; }  // never z − lse, which loses digits at large logits
+  Real log_p(Real z) const {
+    return (z - max) - log_sum;
+  }  // never z − lse, which loses digits at large logits
 };
 
 template <class Real>
@@ -91,7 +95,8 @@ void run(const LinearPolicyGradientArgs& a, Run& r) {
 
   for (int64_t n = 0; n < N; ++n) {
     if (a.d_hidden)
-      for (int64_t c = 0; c < C; ++c) a.d_hidden.as<Real>()[n * a.d_hidden.stride[0] + c] = 0;
+      for (int64_t c = 0; c < C; ++c)
+        a.d_hidden.as<Real>()[n * a.d_hidden.stride[0] + c] = 0;
     if (!(a.d_hidden || a.d_weight || a.d_bias) || target(n) == pg::kIgnored) continue;
     row_logits(a.hidden, a.weight, a.bias, a.temperature, n, z);
     const Softmax<Real> p = softmax_of(z, V);
@@ -111,8 +116,10 @@ void run(const LinearPolicyGradientArgs& a, Run& r) {
       g /= static_cast<Real>(a.temperature);
       if (a.d_bias) a.d_bias.as<Real>()[v * a.d_bias.stride[0]] += g;
       for (int64_t c = 0; c < C; ++c) {
-        if (a.d_hidden) a.d_hidden.as<Real>()[n * a.d_hidden.stride[0] + c] += g * real_at<Real>(a.weight, v, c);
-        if (a.d_weight) a.d_weight.as<Real>()[v * a.d_weight.stride[0] + c] += g * real_at<Real>(a.hidden, n, c);
+        if (a.d_hidden)
+          a.d_hidden.as<Real>()[n * a.d_hidden.stride[0] + c] += g * real_at<Real>(a.weight, v, c);
+        if (a.d_weight)
+          a.d_weight.as<Real>()[v * a.d_weight.stride[0] + c] += g * real_at<Real>(a.hidden, n, c);
       }
     }
   }

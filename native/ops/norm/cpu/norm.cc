@@ -1,6 +1,6 @@
-// Layer and RMS norm (ops/norm/norm.h), a row at a time: a row of usual width stays in the first-level cache between its passes,
-// so memory is read once. The variance is that of x − m around a first estimate m of the mean, corrected by what x − m still
-// averages to: exact rows with a mean far from zero keep their digits.
+// Layer and RMS norm (ops/norm/norm.h), a row at a time: a row of usual width stays in the first-level cache
+// between its passes, so memory is read once. The variance is that of x − m around a first estimate m of the
+// mean, corrected by what x − m still averages to: exact rows with a mean far from zero keep their digits.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -9,7 +9,9 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 16;  // numbers normalised in about 30 µs
 
-struct Moments { float first, second; };  // means of v and v²
+struct Moments {
+  float first, second;
+};  // means of v and v²
 
 // Means over a row of load(c, count), which is 0 in lanes beyond count.
 template <class Load>
@@ -30,7 +32,8 @@ HF_INLINE Moments moments(int64_t C, const Load& load) {
   return {sum(first[0] + first[1]) / n, sum(second[0] + second[1]) / n};
 }
 
-// Means over a row of g and g ∘ x̂, from load_g(c, count) and load_x_hat(c, count); g is 0 in lanes beyond count.
+// Means over a row of g and g ∘ x̂, from load_g(c, count) and load_x_hat(c, count); g is 0 in lanes beyond
+// count.
 template <class LoadG, class LoadXHat>
 HF_INLINE Moments products(int64_t C, const LoadG& load_g, const LoadXHat& load_x_hat) {
   Floats first[2] = {}, second[2] = {};
@@ -53,8 +56,10 @@ float mean_of(const float* x, int64_t C) {
   Floats total[4] = {};
   int64_t c = 0;
   for (; c + 4 * kLanes <= C; c += 4 * kLanes)
-    for (int i = 0; i < 4; ++i) total[i] += load(x + c + i * kLanes);
-  for (; c < C; c += kLanes) total[0] += load_partial(x + c, C - c);
+    for (int i = 0; i < 4; ++i)
+      total[i] += load(x + c + i * kLanes);
+  for (; c < C; c += kLanes)
+    total[0] += load_partial(x + c, C - c);
   return sum((total[0] + total[1]) + (total[2] + total[3])) / static_cast<float>(C);
 }
 
@@ -70,7 +75,8 @@ void run(const NormArgs& a, Run& r) {
       const float* x = a.x.as<float>() + n * a.x.stride[0];
       float* y = a.y.as<float>() + n * a.y.stride[0];
       const float m = layer ? mean_of(x, C) : 0;
-      const Moments centred = moments(C, [&](int64_t c, int64_t count) HF_BODY { return load_partial(x + c, count, m) - m; });
+      const Moments centred =
+          moments(C, [&](int64_t c, int64_t count) HF_BODY { return load_partial(x + c, count, m) - m; });
       const float rest = layer ? centred.first : 0, variance = centred.second - rest * rest;
       const float rstd = 1 / __builtin_sqrtf((variance < 0 ? 0 : variance) + static_cast<float>(a.eps));
       if (bias)
@@ -80,7 +86,9 @@ void run(const NormArgs& a, Run& r) {
         });
       else
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
-          store_partial(y + c, load_partial(gain + c, count) * (((load_partial(x + c, count) - m) - rest) * rstd), count);
+          store_partial(y + c,
+                        load_partial(gain + c, count) * (((load_partial(x + c, count) - m) - rest) * rstd),
+                        count);
         });
       if (a.mean) a.mean.as<float>()[n] = m + rest;
       if (a.rstd) a.rstd.as<float>()[n] = rstd;
@@ -96,11 +104,14 @@ void run(const NormBackwardArgs& a, Run& r) {
       const float* x = a.x.as<float>() + n * a.x.stride[0];
       const float* d_y = a.d_y.as<float>() + n * a.d_y.stride[0];
       const float mean = a.mean.as<float>()[n], rstd = a.rstd.as<float>()[n];
-      const auto x_hat = [&](int64_t c, int64_t count) HF_BODY { return (load_partial(x + c, count) - mean) * rstd; };
-      const auto g = [&](int64_t c, int64_t count) HF_BODY { return load_partial(gain + c, count) * load_partial(d_y + c, count); };
+      const auto x_hat = [&](int64_t c, int64_t count)
+                             HF_BODY { return (load_partial(x + c, count) - mean) * rstd; };
+      const auto g = [&](int64_t c, int64_t count)
+                         HF_BODY { return load_partial(gain + c, count) * load_partial(d_y + c, count); };
       if (a.x_hat) {
         float* out = a.x_hat.as<float>() + n * a.x_hat.stride[0];
-        each_vector(C, [&](int64_t c, int64_t count) HF_BODY { store_partial(out + c, x_hat(c, count), count); });
+        each_vector(
+            C, [&](int64_t c, int64_t count) HF_BODY { store_partial(out + c, x_hat(c, count), count); });
       }
       if (!a.d_x) continue;
       float* d_x = a.d_x.as<float>() + n * a.d_x.stride[0];
@@ -108,7 +119,10 @@ void run(const NormBackwardArgs& a, Run& r) {
       const float mean_g = a.kind == NormKind::kLayer ? means.first : 0;
       if (a.add_to_d_x)
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
-          store_partial(d_x + c, load_partial(d_x + c, count) + rstd * (g(c, count) - mean_g - x_hat(c, count) * means.second), count);
+          store_partial(
+              d_x + c,
+              load_partial(d_x + c, count) + rstd * (g(c, count) - mean_g - x_hat(c, count) * means.second),
+              count);
         });
       else
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
@@ -129,14 +143,19 @@ void run(const NormJvpArgs& a, Run& r) {
       const float* t_x = a.t_x ? a.t_x.as<float>() + n * a.t_x.stride[0] : nullptr;
       float* t_y = a.t_y.as<float>() + n * a.t_y.stride[0];
       const float mean = a.mean.as<float>()[n], rstd = a.rstd.as<float>()[n];
-      const auto x_hat = [&](int64_t c, int64_t count) HF_BODY { return (load_partial(x + c, count) - mean) * rstd; };
+      const auto x_hat = [&](int64_t c, int64_t count)
+                             HF_BODY { return (load_partial(x + c, count) - mean) * rstd; };
       Moments means = {};
-      if (t_x) means = products(C, [&](int64_t c, int64_t count) HF_BODY { return load_partial(t_x + c, count); }, x_hat);
+      if (t_x)
+        means = products(C, [&](int64_t c, int64_t count) HF_BODY { return load_partial(t_x + c, count); },
+                         x_hat);
       const float mean_t = a.kind == NormKind::kLayer ? means.first : 0;
       each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
         const Floats normalised = x_hat(c, count);
         Floats y = zero();
-        if (t_x) y = load_partial(gain + c, count) * (rstd * (load_partial(t_x + c, count) - mean_t - normalised * means.second));
+        if (t_x)
+          y = load_partial(gain + c, count) *
+              (rstd * (load_partial(t_x + c, count) - mean_t - normalised * means.second));
         if (t_gain) y += load_partial(t_gain + c, count) * normalised;
         if (t_bias) y += load_partial(t_bias + c, count);
         store_partial(t_y + c, y, count);

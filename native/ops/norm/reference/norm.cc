@@ -8,7 +8,8 @@ namespace {
 // x̂[n,c] from the saved statistics.
 template <class Real, class A>
 Real normalised(const A& a, int64_t n, int64_t c) {
-  return (a.x.template as<Real>()[n * a.x.stride[0] + c] - a.mean.template as<Real>()[n]) * a.rstd.template as<Real>()[n];
+  return (a.x.template as<Real>()[n * a.x.stride[0] + c] - a.mean.template as<Real>()[n]) *
+         a.rstd.template as<Real>()[n];
 }
 
 }  // namespace
@@ -20,10 +21,12 @@ void run(const NormArgs& a, Run&) {
     const Real* x = a.x.as<Real>() + n * a.x.stride[0];
     Real mean = 0, variance = 0;
     if (a.kind == NormKind::kLayer) {
-      for (int64_t c = 0; c < C; ++c) mean += x[c];
+      for (int64_t c = 0; c < C; ++c)
+        mean += x[c];
       mean /= static_cast<Real>(C);
     }
-    for (int64_t c = 0; c < C; ++c) variance += (x[c] - mean) * (x[c] - mean);
+    for (int64_t c = 0; c < C; ++c)
+      variance += (x[c] - mean) * (x[c] - mean);
     variance /= static_cast<Real>(C);
     const Real rstd = 1 / std::sqrt(variance + static_cast<Real>(a.eps));
     for (int64_t c = 0; c < C; ++c) {
@@ -53,7 +56,8 @@ void run(const NormBackwardArgs& a, Run&) {
     mean_g_x_hat /= static_cast<Real>(C);
     if (!a.d_x) continue;
     for (int64_t c = 0; c < C; ++c) {
-      const Real value = a.rstd.as<Real>()[n] * (gain[c] * d_y[c] - mean_g - normalised<Real>(a, n, c) * mean_g_x_hat);
+      const Real value =
+          a.rstd.as<Real>()[n] * (gain[c] * d_y[c] - mean_g - normalised<Real>(a, n, c) * mean_g_x_hat);
       Real& d_x = a.d_x.as<Real>()[n * a.d_x.stride[0] + c];
       d_x = a.add_to_d_x ? d_x + value : value;
     }

@@ -1,5 +1,6 @@
-// AdamW (ops/optimizer/adamw.h) in one pass: 16 bytes read and 12 written a parameter, bound by memory. The scalars are computed in
-// float64; the decay is subtracted together with the step, so that p is rounded once and a decay below its ulp still counts.
+// AdamW (ops/optimizer/adamw.h) in one pass: 16 bytes read and 12 written a parameter, bound by memory. The
+// scalars are computed in float64; the decay is subtracted together with the step, so that p is rounded once
+// and a decay below its ulp still counts.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -13,10 +14,13 @@ constexpr int64_t kBlock = 1 << 15;  // parameters updated in about 30 µs
 void run(const AdamwArgs& a, Run& r) {
   const double correction1 = 1 - __builtin_pow(a.beta1, static_cast<double>(a.step));
   const double correction2 = 1 - __builtin_pow(a.beta2, static_cast<double>(a.step));
-  const float decay = static_cast<float>(a.lr * a.weight_decay), step_size = static_cast<float>(a.lr / correction1);
-  const float inverse_root = static_cast<float>(1 / __builtin_sqrt(correction2)), eps = static_cast<float>(a.eps);
+  const float decay = static_cast<float>(a.lr * a.weight_decay),
+              step_size = static_cast<float>(a.lr / correction1);
+  const float inverse_root = static_cast<float>(1 / __builtin_sqrt(correction2)),
+              eps = static_cast<float>(a.eps);
   const float beta1 = static_cast<float>(a.beta1), rest1 = static_cast<float>((1 - a.beta1) * a.grad_scale);
-  const float beta2 = static_cast<float>(a.beta2), rest2 = static_cast<float>(1 - a.beta2), scale = static_cast<float>(a.grad_scale);
+  const float beta2 = static_cast<float>(a.beta2), rest2 = static_cast<float>(1 - a.beta2),
+              scale = static_cast<float>(a.grad_scale);
   parallel_rows(r, a.param.shape[0], 1, kBlock, [&](int64_t begin, int64_t end) {
     float* param = a.param.as<float>() + begin;
     const float* grad = a.grad.as<float>() + begin;

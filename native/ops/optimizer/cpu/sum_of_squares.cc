@@ -1,4 +1,5 @@
-// Σ x² in float64 (ops/optimizer/sum_of_squares.h): blocks of fixed size in tasks, their sums added in order. Bound by memory.
+// Σ x² in float64 (ops/optimizer/sum_of_squares.h): blocks of fixed size in tasks, their sums added in order.
+// Bound by memory.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -19,7 +20,8 @@ double block_sum(const float* x, int64_t size) {
     add(load(x + i), total[0], total[1]);
     add(load(x + i + kLanes), total[2], total[3]);
   }
-  for (; i < size; i += kLanes) add(load_partial(x + i, size - i), total[0], total[1]);
+  for (; i < size; i += kLanes)
+    add(load_partial(x + i, size - i), total[0], total[1]);
   return sum((total[0] + total[1]) + (total[2] + total[3]));
 }
 
@@ -34,7 +36,8 @@ void run(const SumOfSquaresArgs& a, Run& r) {
     partials[task] = block_sum(a.x.as<float>() + begin, size);
   });
   double total = 0;
-  for (int64_t i = 0; i < blocks; ++i) total += partials[i];
+  for (int64_t i = 0; i < blocks; ++i)
+    total += partials[i];
   double& y = *a.y.as<double>();
   y = a.accumulate ? y + total : total;
 }

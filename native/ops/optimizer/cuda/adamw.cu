@@ -1,5 +1,6 @@
-// AdamW in one pass. A thread owns 4 parameters, a block 1,024. No shared memory. Memory bound: 28 bytes a parameter for 14 operations. The
-// scalars are computed in float64 on the host; the decay is subtracted together with the step, so that p is rounded once.
+// AdamW in one pass. A thread owns 4 parameters, a block 1,024. No shared memory. Memory bound: 28 bytes a
+// parameter for 14 operations. The scalars are computed in float64 on the host; the decay is subtracted
+// together with the step, so that p is rounded once.
 #include <cmath>
 
 #include "backends/cuda/rows.h"
@@ -12,7 +13,8 @@ struct Scalars {
   float decay, step_size, inverse_root, eps, beta1, rest1, beta2, rest2, scale;
 };
 
-HF_KERNEL __launch_bounds__(kThreads) adamw_kernel(Rows param, Rows grad, Rows exp_avg, Rows exp_avg_sq, int64_t count, Scalars s) {
+HF_KERNEL __launch_bounds__(kThreads)
+    adamw_kernel(Rows param, Rows grad, Rows exp_avg, Rows exp_avg_sq, int64_t count, Scalars s) {
   const int64_t c = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * 4;
   if (c >= count) return;
   Four p = param.load(0, c, count), m = exp_avg.load(0, c, count), v = exp_avg_sq.load(0, c, count);
@@ -31,11 +33,19 @@ HF_KERNEL __launch_bounds__(kThreads) adamw_kernel(Rows param, Rows grad, Rows e
 
 void run(const AdamwArgs& args, Run& r) {
   on_device(args, r, [](const AdamwArgs& a, Stream& stream) {
-    const double correction1 = 1 - std::pow(a.beta1, double(a.step)), correction2 = 1 - std::pow(a.beta2, double(a.step));
-    const Scalars s{float(a.lr * a.weight_decay), float(a.lr / correction1), float(1 / std::sqrt(correction2)), float(a.eps), float(a.beta1),
-                    float((1 - a.beta1) * a.grad_scale), float(a.beta2), float(1 - a.beta2), float(a.grad_scale)};
-    launch("adamw", adamw_kernel, dim3(blocks(a.param.shape[0], 4 * kThreads)), kThreads, 0, stream, rows_of(a.param), rows_of(a.grad), rows_of(a.exp_avg),
-           rows_of(a.exp_avg_sq), a.param.shape[0], s);
+    const double correction1 = 1 - std::pow(a.beta1, double(a.step)),
+                 correction2 = 1 - std::pow(a.beta2, double(a.step));
+    const Scalars s{float(a.lr * a.weight_decay),
+                    float(a.lr / correction1),
+                    float(1 / std::sqrt(correction2)),
+                    float(a.eps),
+                    float(a.beta1),
+                    float((1 - a.beta1) * a.grad_scale),
+                    float(a.beta2),
+                    float(1 - a.beta2),
+                    float(a.grad_scale)};
+    launch("adamw", adamw_kernel, dim3(blocks(a.param.shape[0], 4 * kThreads)), kThreads, 0, stream,
+           rows_of(a.param), rows_of(a.grad), rows_of(a.exp_avg), rows_of(a.exp_avg_sq), a.param.shape[0], s);
   });
 }
 

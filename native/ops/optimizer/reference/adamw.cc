@@ -6,8 +6,10 @@ namespace hf::reference {
 
 template <class Real>
 void run(const AdamwArgs& a, Run&) {
-  const double correction1 = 1 - std::pow(a.beta1, double(a.step)), correction2 = 1 - std::pow(a.beta2, double(a.step));
-  const Real decay = static_cast<Real>(1 - a.lr * a.weight_decay), step_size = static_cast<Real>(a.lr / correction1);
+  const double correction1 = 1 - std::pow(a.beta1, double(a.step)),
+               correction2 = 1 - std::pow(a.beta2, double(a.step));
+  const Real decay = static_cast<Real>(1 - a.lr * a.weight_decay),
+             step_size = static_cast<Real>(a.lr / correction1);
   const Real root_correction2 = static_cast<Real>(std::sqrt(correction2)), eps = static_cast<Real>(a.eps);
   const Real beta1 = static_cast<Real>(a.beta1), beta2 = static_cast<Real>(a.beta2);
   const Real rest1 = static_cast<Real>(1 - a.beta1), rest2 = static_cast<Real>(1 - a.beta2);

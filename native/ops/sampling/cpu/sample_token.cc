@@ -1,15 +1,16 @@
-// One token per row of logits (ops/sampling/sample_token.h). Whatever the restrictions keep is a beginning of the order "larger logit
-// first, then lower id", so it is described by its last member, the cut:
+// One token per row of logits (ops/sampling/sample_token.h). Whatever the restrictions keep is a beginning of
+// the order "larger logit first, then lower id", so it is described by its last member, the cut:
 //   top_k  a heap of the k best; most vectors of logits are passed over with one comparison against its worst member
 //   top_p  probabilities summed in bins of equal logit width; only the bin where the sum crosses top_p is sorted
 //   min_p  a bound on log p − log p_max
-// Then one pass sums the kept probabilities in float64 by blocks of kBlock ids, and inversion looks inside one block only.
-// Never stored: the probabilities. complexity: O(V) exponentials, two or three passes over a row that stays in the cache.
-#include "core/fail.h"
-#include "core/philox.h"
+// Then one pass sums the kept probabilities in float64 by blocks of kBlock ids, and inversion looks inside
+// one block only. Never stored: the probabilities. complexity: O(V) exponentials, two or three passes over a
+// row that stays in the cache.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/math_extra.h"
 #include "backends/cpu/rows.h"
+#include "core/fail.h"
+#include "core/philox.h"
 
 namespace hf::HF_ISA {
 namespace {
@@ -18,12 +19,18 @@ constexpr int64_t kGrain = 1 << 14;  // logits in about 30 µs
 constexpr int64_t kMostTasks = 64;   // each has scratch memory of its own
 constexpr int64_t kBlock = 128;
 constexpr int64_t kBins = 512;
-constexpr double kBinnedRange = 32;  // log p_max − log p that the bins resolve; the last bin takes what is less likely
+constexpr double kBinnedRange =
+    32;  // log p_max − log p that the bins resolve; the last bin takes what is less likely
 constexpr float kInfinity = __builtin_inff();
 
-struct Candidate { float logit; int32_t id; };
+struct Candidate {
+  float logit;
+  int32_t id;
+};
 
-HF_INLINE bool before(Candidate a, Candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+HF_INLINE bool before(Candidate a, Candidate b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
 
 // A heap with the last of its members (in the order of before) at the top.
 void sift_down(Candidate* heap, int64_t size, int64_t at) {
@@ -36,7 +43,8 @@ void sift_down(Candidate* heap, int64_t size, int64_t at) {
   heap[at] = moved;
 }
 void make_heap(Candidate* heap, int64_t size) {
-  for (int64_t at = size / 2; at-- > 0;) sift_down(heap, size, at);
+  for (int64_t at = size / 2; at-- > 0;)
+    sift_down(heap, size, at);
 }
 void sort_heap(Candidate* heap, int64_t size) {
   while (--size > 0) {
@@ -61,7 +69,9 @@ struct Row {
   double floor = -__builtin_inf();  // of log p − log p_max
   Candidate cut = {-kInfinity, INT32_MAX};
 
-  HF_INLINE double log_weight(float logit) const { return (static_cast<double>(logit) - largest) * inverse_temperature; }
+  HF_INLINE double log_weight(float logit) const {
+    return (static_cast<double>(logit) - largest) * inverse_temperature;
+  }
   HF_INLINE Doubles log_weights(Doubles logits) const { return (logits - largest) * inverse_temperature; }
   HF_INLINE double weight(float logit) const { return exp(broadcast(log_weight(logit)))[0]; }
   HF_INLINE Ints kept(Floats v, int64_t id) const {
@@ -89,7 +99,8 @@ HF_INLINE void weights(const Row& row, int64_t id, int64_t count, Doubles* low, 
 
 // The top_k best, unordered, as a heap.
 void best_of_row(const Row& row, int64_t k, Candidate* heap) {
-  for (int64_t v = 0; v < k; ++v) heap[v] = {row.logits[v], static_cast<int32_t>(v)};
+  for (int64_t v = 0; v < k; ++v)
+    heap[v] = {row.logits[v], static_cast<int32_t>(v)};
   make_heap(heap, k);
   int64_t v = k;
   while (v < row.V) {
@@ -119,10 +130,12 @@ Candidate nucleus(const Row& row, float smallest, double top_p, Candidate* candi
   const double spread = row.log_weight(smallest), range = spread > -kBinnedRange ? -spread : kBinnedRange;
   // Float32 is enough: what counts is that a larger logit never has a later bin.
   const double wanted = range > 0 ? (kBins - 1) * row.inverse_temperature / range : 0;
-  const float per_logit = static_cast<float>(wanted < 1e37 ? wanted : 1e37), largest = static_cast<float>(row.largest);
+  const float per_logit = static_cast<float>(wanted < 1e37 ? wanted : 1e37),
+              largest = static_cast<float>(row.largest);
   double bins[kBins] = {};
   const auto bin_of = [&](Floats v) HF_BODY {
-    return __builtin_convertvector(min((largest - v) * per_logit, broadcast(static_cast<float>(kBins - 1))), Ints);
+    return __builtin_convertvector(min((largest - v) * per_logit, broadcast(static_cast<float>(kBins - 1))),
+                                   Ints);
   };
   for (int64_t v = 0; v < row.V; v += kLanes) {
     const int64_t count = row.V - v < kLanes ? row.V - v : kLanes;
@@ -132,18 +145,22 @@ Candidate nucleus(const Row& row, float smallest, double top_p, Candidate* candi
     weights<false>(row, v, count, &low, &high);
     store(weight, low);
     store(weight + kLanes / 2, high);
-    for (int i = 0; i < kLanes; ++i) bins[bin[i]] += weight[i];
+    for (int i = 0; i < kLanes; ++i)
+      bins[bin[i]] += weight[i];
   }
   double total = 0;
-  for (double weight : bins) total += weight;
+  for (double weight : bins)
+    total += weight;
   const double enough = top_p * total;
   double sum = 0;
   int64_t crossed = 0;
-  while (crossed < kBins - 1 && sum + bins[crossed] < enough) sum += bins[crossed++];
+  while (crossed < kBins - 1 && sum + bins[crossed] < enough)
+    sum += bins[crossed++];
   int64_t size = 0;
   for (int64_t v = 0; v < row.V; v += kLanes) {
     const int64_t count = row.V - v < kLanes ? row.V - v : kLanes;
-    const Ints inside = bin_of(load_partial(row.logits + v, count, -kInfinity)) == static_cast<int32_t>(crossed);
+    const Ints inside =
+        bin_of(load_partial(row.logits + v, count, -kInfinity)) == static_cast<int32_t>(crossed);
     if (!any(inside)) continue;
     for (int64_t i = 0; i < count; ++i)
       if (inside[i]) candidates[size++] = {row.logits[v + i], static_cast<int32_t>(v + i)};
@@ -179,7 +196,9 @@ int64_t invert(const Row& row, const double* sums, double target) {
   int64_t chosen = 0;
   double before_chosen = 0;
   for (int64_t block = 0; block < blocks; ++block) {
-    if (sums[block] > 0) chosen = block, before_chosen = sum;  // the last possible one should rounding keep the sum below the target
+    if (sums[block] > 0)
+      chosen = block,
+      before_chosen = sum;  // the last possible one should rounding keep the sum below the target
     sum += sums[block];
     if (sum > target) break;
   }
@@ -201,7 +220,10 @@ int64_t invert(const Row& row, const double* sums, double target) {
   return token;
 }
 
-struct Extent { float largest, smallest; bool valid; };
+struct Extent {
+  float largest, smallest;
+  bool valid;
+};
 
 Extent extent_of(const float* logits, int64_t V) {
   Floats largest = broadcast(-kInfinity), smallest = broadcast(kInfinity);
@@ -225,7 +247,8 @@ bool sample_row(const SampleTokenArgs& a, int64_t b, const Work& work) {
   int64_t token = 0;
   double total;
   if (a.temperature == 0) {
-    while (row.logits[token] != extent.largest) ++token;
+    while (row.logits[token] != extent.largest)
+      ++token;
     total = sum_blocks<false>(row, work.sums);
   } else {
     const double inverse = 1 / a.temperature;
@@ -237,14 +260,17 @@ bool sample_row(const SampleTokenArgs& a, int64_t b, const Work& work) {
       if (a.top_p < 1) {
         sort_heap(work.candidates, a.top_k);
         double sum = 0;
-        for (int64_t i = 0; i < a.top_k; ++i) sum += row.weight(work.candidates[i].logit);
+        for (int64_t i = 0; i < a.top_k; ++i)
+          sum += row.weight(work.candidates[i].logit);
         row.cut = crossing(row, work.candidates, a.top_k, 0, a.top_p * sum);
       }
     } else if (a.top_p < 1) {
       row.cut = nucleus(row, extent.smallest, a.top_p, work.candidates);
     }
-    const double u = philox_uniform(static_cast<uint64_t>(a.seed), static_cast<uint64_t>(a.first_stream) + static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
-                                    static_cast<uint32_t>(a.counters.as<int32_t>()[b]));
+    const double u = philox_uniform(
+        static_cast<uint64_t>(a.seed),
+        static_cast<uint64_t>(a.first_stream) + static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
+        static_cast<uint32_t>(a.counters.as<int32_t>()[b]));
     if (row.cut.logit > -kInfinity || a.min_p > 0) {
       total = sum_blocks<true>(row, work.sums);
       token = invert<true>(row, work.sums, u * total);
@@ -261,9 +287,10 @@ bool sample_row(const SampleTokenArgs& a, int64_t b, const Work& work) {
 [[noreturn]] void refuse(const SampleTokenArgs& a, int64_t b) {
   const float* logits = a.logits.as<float>() + b * a.logits.stride[0];
   for (int64_t v = 0; v < a.logits.shape[1]; ++v)
-    if (logits[v] != logits[v]) fail(ErrorCode::kInvalidArg, "sample_token: logits[%lld, %lld] is NaN", (long long)b, (long long)v);
-  fail(ErrorCode::kInvalidArg, "sample_token: the largest logit of row %lld must be finite, got %g", (long long)b,
-       static_cast<double>(extent_of(logits, a.logits.shape[1]).largest));
+    if (logits[v] != logits[v])
+      fail(ErrorCode::kInvalidArg, "sample_token: logits[%lld, %lld] is NaN", (long long)b, (long long)v);
+  fail(ErrorCode::kInvalidArg, "sample_token: the largest logit of row %lld must be finite, got %g",
+       (long long)b, static_cast<double>(extent_of(logits, a.logits.shape[1]).largest));
 }
 
 }  // namespace
@@ -282,7 +309,8 @@ void run(const SampleTokenArgs& a, Run& r) {
     const Work work{sums + task * blocks, memory + task * candidates};
     const int64_t end = (task + 1) * rows < B ? (task + 1) * rows : B;
     int64_t b = task * rows;
-    while (b < end && sample_row(a, b, work)) ++b;
+    while (b < end && sample_row(a, b, work))
+      ++b;
     refused[task] = b < end ? b : -1;
   });
   for (int64_t task = 0; task < tasks; ++task)  // the first such row, whichever thread found it

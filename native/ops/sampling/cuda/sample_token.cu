@@ -1,15 +1,17 @@
-// Draws one token per row of logits, with float64 probabilities and the Philox stream of every other implementation. A block owns a row, a warp a run of
-// consecutive ids, so that every pass reads neighbouring numbers and the runs' sums are in the order of ids. Two passes when unrestricted: the largest logit, and the
-// sums of probabilities; then only the run in which the sum passes u is divided among the warps in its turn, down to one lane an id.
-// Restrictions need no sort: the k-th largest logit, and the one at which the most likely tokens reach top_p, are found bit by bit (32 passes over the
-// row, which is in L2), ties by id. Shared memory: 256 bytes. Memory bound when unrestricted, with about 25 float64 operations a number.
+// Draws one token per row of logits, with float64 probabilities and the Philox stream of every other
+// implementation. A block owns a row, a warp a run of consecutive ids, so that every pass reads neighbouring
+// numbers and the runs' sums are in the order of ids. Two passes when unrestricted: the largest logit, and
+// the sums of probabilities; then only the run in which the sum passes u is divided among the warps in its
+// turn, down to one lane an id. Restrictions need no sort: the k-th largest logit, and the one at which the
+// most likely tokens reach top_p, are found bit by bit (32 passes over the row, which is in L2), ties by id.
+// Shared memory: 256 bytes. Memory bound when unrestricted, with about 25 float64 operations a number.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "core/philox.h"
 #include "backends/cuda/rows.h"
 #include "backends/cuda/stage.h"
+#include "core/philox.h"
 
 namespace hf::cuda {
 namespace {
@@ -23,13 +25,18 @@ HF_DEVICE uint32_t ordered(float x) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-HF_DEVICE int lowest_bit(unsigned bits) { return __ffs(int(bits)) - 1; }
-HF_DEVICE int highest_bit(unsigned bits) { return 31 - __clz(int(bits)); }
+HF_DEVICE int lowest_bit(unsigned bits) {
+  return __ffs(int(bits)) - 1;
+}
+HF_DEVICE int highest_bit(unsigned bits) {
+  return 31 - __clz(int(bits));
+}
 
 struct Sampling {
   Rows logits;
   const int32_t *streams, *counters;
-  int32_t *tokens, *status;  // status: −1 fine, else the column of a NaN, or V when the largest logit is not finite
+  int32_t *tokens,
+      *status;  // status: −1 fine, else the column of a NaN, or V when the largest logit is not finite
   float* logps;
   int64_t vocabulary, top_k;
   uint64_t seed, first_stream;
@@ -42,23 +49,32 @@ struct Kept {
   uint32_t key = 0;
   int32_t last = INT32_MAX;
 
-  HF_DEVICE bool contains(uint32_t other, int32_t id) const { return other > key || (other == key && id <= last); }
+  HF_DEVICE bool contains(uint32_t other, int32_t id) const {
+    return other > key || (other == key && id <= last);
+  }
 };
 
-struct Ids { int32_t begin, end; };
+struct Ids {
+  int32_t begin, end;
+};
 
 class Row {
  public:
-  HF_DEVICE Row(const Sampling& p, Shared<double> sums, Shared<int32_t> ids) : p_(p), sums_(sums), ids_(ids), z_(p.logits.row(blockIdx.x)), all_{0, int32_t(p.vocabulary)} {}
+  HF_DEVICE Row(const Sampling& p, Shared<double> sums, Shared<int32_t> ids)
+      : p_(p), sums_(sums), ids_(ids), z_(p.logits.row(blockIdx.x)), all_{0, int32_t(p.vocabulary)} {}
 
   HF_DEVICE void draw() {
     if (!find_best()) return;
-    const bool some = !p_.greedy && ((p_.top_k > 0 && p_.top_k < p_.vocabulary) || p_.top_p < 1 || p_.has_min_p);
+    const bool some =
+        !p_.greedy && ((p_.top_k > 0 && p_.top_k < p_.vocabulary) || p_.top_p < 1 || p_.has_min_p);
     if (!some) return draw_by([&](int32_t, float z) { return weight(z); });
     Kept kept;
-    if (p_.top_k > 0 && p_.top_k < p_.vocabulary) kept = restrict_to(kept, double(p_.top_k), /*by_count=*/true);
+    if (p_.top_k > 0 && p_.top_k < p_.vocabulary)
+      kept = restrict_to(kept, double(p_.top_k), /*by_count=*/true);
     if (p_.top_p < 1) kept = restrict_to(kept, p_.top_p * measure(kept, 0, false), false);
-    draw_by([&](int32_t v, float z) { return kept.contains(ordered(z), v) && (!p_.has_min_p || scaled(z) >= p_.log_min_p) ? weight(z) : 0.0; });
+    draw_by([&](int32_t v, float z) {
+      return kept.contains(ordered(z), v) && (!p_.has_min_p || scaled(z) >= p_.log_min_p) ? weight(z) : 0.0;
+    });
   }
 
  private:
@@ -70,7 +86,9 @@ class Row {
     const double total = sum(all_, weight_of);
     int32_t token = best_;
     if (!p_.greedy) {
-      const double u = philox_uniform(p_.seed, p_.first_stream + static_cast<uint32_t>(p_.streams[blockIdx.x]), static_cast<uint32_t>(p_.counters[blockIdx.x]));
+      const double u =
+          philox_uniform(p_.seed, p_.first_stream + static_cast<uint32_t>(p_.streams[blockIdx.x]),
+                         static_cast<uint32_t>(p_.counters[blockIdx.x]));
       token = find(u * total, weight_of);
     }
     if (threadIdx.x == 0) {
@@ -81,7 +99,8 @@ class Row {
 
   // A warp's part of some ids.
   HF_DEVICE Ids part(Ids of, int warp) const {
-    const int32_t warps = int32_t(blockDim.x) / kWarp, length = ((of.end - of.begin + warps - 1) / warps + kWarp - 1) / kWarp * kWarp;
+    const int32_t warps = int32_t(blockDim.x) / kWarp,
+                  length = ((of.end - of.begin + warps - 1) / warps + kWarp - 1) / kWarp * kWarp;
     const int64_t begin = of.begin + int64_t(warp) * length, end = begin + length;
     return {begin < of.end ? int32_t(begin) : of.end, end < of.end ? int32_t(end) : of.end};
   }
@@ -93,14 +112,18 @@ class Row {
     for (int64_t first = ids.begin; first < ids.end; first += kFlight * kWarp) {
       const int32_t v = int32_t(first) + lane, count = ids.end - v;
       float z[kFlight];
-      if (first + kFlight * kWarp <= ids.end) {  // without conditions, so that the bodies are under way together as well
+      if (first + kFlight * kWarp <=
+          ids.end) {  // without conditions, so that the bodies are under way together as well
 #pragma unroll
-        for (int i = 0; i < kFlight; ++i) z[i] = z_[v + i * kWarp];
+        for (int i = 0; i < kFlight; ++i)
+          z[i] = z_[v + i * kWarp];
 #pragma unroll
-        for (int i = 0; i < kFlight; ++i) body(v + i * kWarp, z[i]);
+        for (int i = 0; i < kFlight; ++i)
+          body(v + i * kWarp, z[i]);
       } else {
 #pragma unroll
-        for (int i = 0; i < kFlight; ++i) z[i] = i * kWarp < count ? z_[v + i * kWarp] : 0.0f;
+        for (int i = 0; i < kFlight; ++i)
+          z[i] = i * kWarp < count ? z_[v + i * kWarp] : 0.0f;
 #pragma unroll
         for (int i = 0; i < kFlight; ++i)
           if (i * kWarp < count) body(v + i * kWarp, z[i]);
@@ -117,10 +140,12 @@ class Row {
     if (threadIdx.x % kWarp == 0) sums_[int(threadIdx.x) / kWarp] = mine;
     __syncthreads();
     double total = 0;
-    for (int w = 0; w < int(blockDim.x) / kWarp; ++w) total += static_cast<double>(sums_[w]);
+    for (int w = 0; w < int(blockDim.x) / kWarp; ++w)
+      total += static_cast<double>(sums_[w]);
     return total;
   }
-  // The first id with which the running sum of weights passes `target`, or else (rounding) the last one with a weight. After sum(all_, weight_of).
+  // The first id with which the running sum of weights passes `target`, or else (rounding) the last one with
+  // a weight. After sum(all_, weight_of).
   template <class Weight>
   HF_DEVICE int32_t find(double target, const Weight& weight_of) {
     Ids in = all_;
@@ -147,17 +172,21 @@ class Row {
       const double other = __shfl_up_sync(kAllLanes, running, by);
       if (lane >= by) running += other;
     }
-    const unsigned possible = __ballot_sync(kAllLanes, weight > 0), passed = __ballot_sync(kAllLanes, weight > 0 && before + running > target);
+    const unsigned possible = __ballot_sync(kAllLanes, weight > 0),
+                   passed = __ballot_sync(kAllLanes, weight > 0 && before + running > target);
     return in.begin + (passed ? lowest_bit(passed) : possible ? highest_bit(possible) : 0);
   }
 
-  // The largest logit at its lowest id; false, with the row's status written, when the row cannot be drawn from.
+  // The largest logit at its lowest id; false, with the row's status written, when the row cannot be drawn
+  // from.
   HF_DEVICE bool find_best() {
     float most = -INFINITY;
     int32_t at = INT32_MAX, nan = INT32_MAX;
     each<kSearched>(all_, [&](int32_t v, float z) {
-      if (z != z) nan = nan < v ? nan : v;
-      else if (z > most || at == INT32_MAX) most = z, at = v;
+      if (z != z)
+        nan = nan < v ? nan : v;
+      else if (z > most || at == INT32_MAX)
+        most = z, at = v;
     });
     const auto take = [&](float other, int32_t other_at, int32_t other_nan) {
       if (other > most || (other == most && other_at < at)) most = other, at = other_at;
@@ -165,14 +194,17 @@ class Row {
     };
 #pragma unroll
     for (int flip = 1; flip < kWarp; flip *= 2)
-      take(__shfl_xor_sync(kAllLanes, most, flip), __shfl_xor_sync(kAllLanes, at, flip), __shfl_xor_sync(kAllLanes, nan, flip));
+      take(__shfl_xor_sync(kAllLanes, most, flip), __shfl_xor_sync(kAllLanes, at, flip),
+           __shfl_xor_sync(kAllLanes, nan, flip));
     const int warp = int(threadIdx.x) / kWarp;
     if (threadIdx.x % kWarp == 0) sums_[warp] = double(most), ids_[2 * warp] = at, ids_[2 * warp + 1] = nan;
     __syncthreads();
-    for (int w = 0; w < int(blockDim.x) / kWarp; ++w) take(static_cast<float>(static_cast<double>(sums_[w])), ids_[2 * w], ids_[2 * w + 1]);
+    for (int w = 0; w < int(blockDim.x) / kWarp; ++w)
+      take(static_cast<float>(static_cast<double>(sums_[w])), ids_[2 * w], ids_[2 * w + 1]);
     most_ = most, best_ = at;
     const bool finite = most > -INFINITY && most < INFINITY;
-    if (threadIdx.x == 0) p_.status[blockIdx.x] = nan != INT32_MAX ? nan : finite ? -1 : int32_t(p_.vocabulary);
+    if (threadIdx.x == 0)
+      p_.status[blockIdx.x] = nan != INT32_MAX ? nan : finite ? -1 : int32_t(p_.vocabulary);
     return nan == INT32_MAX && finite;
   }
 
@@ -194,12 +226,17 @@ class Row {
     const double all = measure(kept, key, by_count);
     const double one = by_count ? 1.0 : weight_of_key(key);
     int64_t ties = 0;
-    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached))) reached += one, ++ties;
-    const auto tied = [&](int32_t v, float z) { return ordered(z) == key && kept.contains(key, v) ? 1.0 : 0.0; };
+    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached)))
+      reached += one, ++ties;
+    const auto tied = [&](int32_t v, float z) {
+      return ordered(z) == key && kept.contains(key, v) ? 1.0 : 0.0;
+    };
     sum(all_, tied);
     return {key, find(double(ties) - 0.5, tied)};
   }
-  HF_DEVICE double weight_of_key(uint32_t key) const { return weight(__uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key)); }
+  HF_DEVICE double weight_of_key(uint32_t key) const {
+    return weight(__uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key));
+  }
 
   const Sampling& p_;
   Shared<double> sums_;  // one a warp
@@ -210,7 +247,7 @@ class Row {
   int32_t best_ = 0;
 };
 
-HF_KERNEL __launch_bounds__(kMostWarps * kWarp) sample_kernel(Sampling p) {
+HF_KERNEL __launch_bounds__(kMostWarps* kWarp) sample_kernel(Sampling p) {
   SharedMemory memory;
   const Shared<double> sums = memory.take<double>(kMostWarps);
   Row(p, sums, memory.take<int32_t>(2 * kMostWarps)).draw();
@@ -223,19 +260,25 @@ void run(const SampleTokenArgs& args, Run& r) {
   const int64_t B = args.logits.shape[0], V = args.logits.shape[1];
   on_device(args, r, [&](const SampleTokenArgs& a, Stream& stream) {
     Sampling p{};
-    p.logits = rows_of(a.logits), p.streams = a.streams.as<const int32_t>(), p.counters = a.counters.as<const int32_t>();
-    p.tokens = a.tokens.as<int32_t>(), p.status = device_scratch<int32_t>(r, B), p.logps = a.logps.as<float>();
+    p.logits = rows_of(a.logits), p.streams = a.streams.as<const int32_t>(),
+    p.counters = a.counters.as<const int32_t>();
+    p.tokens = a.tokens.as<int32_t>(), p.status = device_scratch<int32_t>(r, B),
+    p.logps = a.logps.as<float>();
     p.vocabulary = V, p.top_k = a.top_k, p.seed = uint64_t(a.seed), p.first_stream = uint64_t(a.first_stream);
     p.greedy = a.temperature == 0, p.top_p = a.top_p;
     p.inverse_temperature = p.greedy ? 1 : std::min(1 / a.temperature, 1e300);  // finite: 0 · ∞ would be NaN
     p.has_min_p = a.min_p > 0, p.log_min_p = p.has_min_p ? std::log(a.min_p) : 0;
-    const int warps = int(std::clamp<int64_t>(blocks(V, kSearched * kWarp), 2, kMostWarps));  // two at least: find divides; of V alone: no batch changes a row's sums
+    const int warps = int(std::clamp<int64_t>(
+        blocks(V, kSearched * kWarp), 2,
+        kMostWarps));  // two at least: find divides; of V alone: no batch changes a row's sums
     launch("sample_token", sample_kernel, dim3(unsigned(B)), warps * kWarp, kShared, stream, p);
     std::vector<int32_t> status(static_cast<size_t>(B));
     stream.copy(status.data(), p.status, B * int64_t(sizeof(int32_t)));
     for (int64_t b = 0; b < B; ++b) {
-      HF_CHECK(status[b] < 0 || status[b] >= V, ErrorCode::kInvalidArg, "sample_token: logits[%lld, %d] is NaN", static_cast<long long>(b), status[b]);
-      HF_CHECK(status[b] < 0, ErrorCode::kInvalidArg, "sample_token: the largest logit of row %lld must be finite", static_cast<long long>(b));
+      HF_CHECK(status[b] < 0 || status[b] >= V, ErrorCode::kInvalidArg,
+               "sample_token: logits[%lld, %d] is NaN", static_cast<long long>(b), status[b]);
+      HF_CHECK(status[b] < 0, ErrorCode::kInvalidArg,
+               "sample_token: the largest logit of row %lld must be finite", static_cast<long long>(b));
     }
   });
 }

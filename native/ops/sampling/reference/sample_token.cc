@@ -3,8 +3,8 @@
 #include <numeric>
 #include <vector>
 
-#include "core/philox.h"
 #include "backends/reference/reference.h"
+#include "core/philox.h"
 
 namespace hf::reference {
 
@@ -16,11 +16,12 @@ void run(const SampleTokenArgs& a, Run&) {
   for (int64_t b = 0; b < B; ++b) {
     const Real* logits = a.logits.as<Real>() + b * a.logits.stride[0];
     const auto not_a_number = std::find_if(logits, logits + V, [](Real z) { return std::isnan(z); });
-    HF_CHECK(not_a_number == logits + V, ErrorCode::kInvalidArg, "sample_token: logits[%lld, %lld] is NaN", (long long)b,
-             (long long)(not_a_number - logits));
+    HF_CHECK(not_a_number == logits + V, ErrorCode::kInvalidArg, "sample_token: logits[%lld, %lld] is NaN",
+             (long long)b, (long long)(not_a_number - logits));
     const int64_t best = std::max_element(logits, logits + V) - logits;  // the lowest id among equals
-    HF_CHECK(std::isfinite(logits[best]), ErrorCode::kInvalidArg, "sample_token: the largest logit of row %lld must be finite, got %g",
-             (long long)b, double(logits[best]));
+    HF_CHECK(std::isfinite(logits[best]), ErrorCode::kInvalidArg,
+             "sample_token: the largest logit of row %lld must be finite, got %g", (long long)b,
+             double(logits[best]));
 
     std::vector<double> z(V), weight(V);  // log and value of p_v / p_max
     for (int64_t v = 0; v < V; ++v) {
@@ -29,7 +30,8 @@ void run(const SampleTokenArgs& a, Run&) {
     }
     const auto total = [&](const std::vector<int64_t>& ids) {
       double sum = 0;
-      for (int64_t v : ids) sum += weight[v];
+      for (int64_t v : ids)
+        sum += weight[v];
       return sum;
     };
 
@@ -44,14 +46,20 @@ void run(const SampleTokenArgs& a, Run&) {
         const double enough = a.top_p * total(kept);
         double sum = 0;
         size_t count = 0;
-        while (count < kept.size() && sum < enough) sum += weight[kept[count++]];
+        while (count < kept.size() && sum < enough)
+          sum += weight[kept[count++]];
         kept.resize(count);
       }
-      if (a.min_p > 0) kept.erase(std::find_if(kept.begin(), kept.end(), [&](int64_t v) { return z[v] < std::log(a.min_p); }), kept.end());
+      if (a.min_p > 0)
+        kept.erase(
+            std::find_if(kept.begin(), kept.end(), [&](int64_t v) { return z[v] < std::log(a.min_p); }),
+            kept.end());
 
       std::sort(kept.begin(), kept.end());
-      const double u = philox_uniform(static_cast<uint64_t>(a.seed), static_cast<uint64_t>(a.first_stream) + static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
-                                      static_cast<uint32_t>(a.counters.as<int32_t>()[b]));
+      const double u = philox_uniform(
+          static_cast<uint64_t>(a.seed),
+          static_cast<uint64_t>(a.first_stream) + static_cast<uint32_t>(a.streams.as<int32_t>()[b]),
+          static_cast<uint32_t>(a.counters.as<int32_t>()[b]));
       const double target = u * total(kept);
       double sum = 0;
       for (int64_t v : kept) {

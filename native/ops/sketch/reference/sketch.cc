@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "ops/sketch/projection.h"
-#include "ops/gram/reference/gradient_pairs.h"
 #include "backends/reference/reference.h"
+#include "ops/gram/reference/gradient_pairs.h"
+#include "ops/sketch/projection.h"
 
 namespace hf::reference {
 namespace {
@@ -20,7 +20,8 @@ template <class Real>
 void run(const SketchArgs& args, Run& r) {
   const Pairs<Real> x = make_pairs<Real>(args.a, args.d ? args.d : args.ids, args.offsets, args.a_rows);
   const View& out = args.sketches;
-  const int64_t repeats = out.shape[1], left = args.left, right = out.shape[2] / left, inputs = args.a ? x.inputs : 0;
+  const int64_t repeats = out.shape[1], left = args.left, right = out.shape[2] / left,
+                inputs = args.a ? x.inputs : 0;
   const uint64_t stream1 = 2 * args.stream, stream2 = 2 * args.stream + 1;
   const bool constant = args.bias || !args.a;
   Scratch scratch(r);
@@ -31,17 +32,22 @@ void run(const SketchArgs& args, Run& r) {
       for (int64_t repeat = 0; repeat < repeats; ++repeat) {
         for (int64_t i = 0; i < left; ++i) {
           p[i] = 0;
-          if (args.ids) p[i] = entry<Real>(args, stream1, args.first_column + args.ids.as<int32_t>()[n], repeat * left + i);
+          if (args.ids)
+            p[i] =
+                entry<Real>(args, stream1, args.first_column + args.ids.as<int32_t>()[n], repeat * left + i);
           else
-            for (int64_t o = 0; o < x.outputs; ++o) p[i] += x.gradient(n)[o] * entry<Real>(args, stream1, args.first_column + o, repeat * left + i);
+            for (int64_t o = 0; o < x.outputs; ++o)
+              p[i] += x.gradient(n)[o] * entry<Real>(args, stream1, args.first_column + o, repeat * left + i);
         }
         for (int64_t j = 0; j < right; ++j) {
           q[j] = constant ? entry<Real>(args, stream2, inputs, repeat * right + j) : Real(0);
-          for (int64_t i = 0; i < inputs; ++i) q[j] += x.input(n)[i] * entry<Real>(args, stream2, i, repeat * right + j);
+          for (int64_t i = 0; i < inputs; ++i)
+            q[j] += x.input(n)[i] * entry<Real>(args, stream2, i, repeat * right + j);
         }
         Real* sketch = out.as<Real>() + s * out.stride[0] + repeat * out.stride[1];
         for (int64_t i = 0; i < left; ++i)
-          for (int64_t j = 0; j < right; ++j) sketch[i * right + j] += p[i] * q[j] / std::sqrt(Real(left * right));
+          for (int64_t j = 0; j < right; ++j)
+            sketch[i * right + j] += p[i] * q[j] / std::sqrt(Real(left * right));
       }
 }
 

@@ -1,7 +1,7 @@
 #include <cmath>
 
-#include "ops/gram/reference/gradient_pairs.h"
 #include "backends/reference/reference.h"
+#include "ops/gram/reference/gradient_pairs.h"
 
 namespace hf::reference {
 
@@ -11,15 +11,19 @@ void run(const SketchGramArgs& args, Run&) {
   const int64_t repeats = x.shape[1];
   const double t = student_t_quantile(args.confidence, double(repeats - 1));
   const auto product = [&](int64_t s1, int64_t s2, int64_t r) {
-    return double(dot(x.as<Real>() + s1 * x.stride[0] + r * x.stride[1], y.as<Real>() + s2 * y.stride[0] + r * y.stride[1], x.shape[2]));
+    return double(dot(x.as<Real>() + s1 * x.stride[0] + r * x.stride[1],
+                      y.as<Real>() + s2 * y.stride[0] + r * y.stride[1], x.shape[2]));
   };
   for (int64_t s1 = 0; s1 < x.shape[0]; ++s1)
     for (int64_t s2 = 0; s2 < y.shape[0]; ++s2) {
       double mean = 0, squares = 0;
-      for (int64_t r = 0; r < repeats; ++r) mean += product(s1, s2, r) / double(repeats);
-      for (int64_t r = 0; r < repeats; ++r) squares += (product(s1, s2, r) - mean) * (product(s1, s2, r) - mean);
+      for (int64_t r = 0; r < repeats; ++r)
+        mean += product(s1, s2, r) / double(repeats);
+      for (int64_t r = 0; r < repeats; ++r)
+        squares += (product(s1, s2, r) - mean) * (product(s1, s2, r) - mean);
       args.estimate.as<double>()[s1 * args.estimate.stride[0] + s2] = mean;
-      args.half_width.as<double>()[s1 * args.half_width.stride[0] + s2] = t * std::sqrt(squares / double(repeats - 1) / double(repeats));
+      args.half_width.as<double>()[s1 * args.half_width.stride[0] + s2] =
+          t * std::sqrt(squares / double(repeats - 1) / double(repeats));
     }
 }
 
