@@ -18,7 +18,7 @@ import {
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail, suggestion } from '../errors.js';
 import { addon } from '../core/addon/addon.js';
-import type { NativeOptimizer, RealArray } from '../core/addon/contract.js';
+import type { NativeAdamStep, NativeOptimizer, RealArray } from '../core/addon/contract.js';
 import { type Model, modelRule } from './model.js';
 
 /** Settings of AdamW, by torch's names; the learning rate is given at each step. */
@@ -138,17 +138,24 @@ export class AdamW {
     options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions,
   ): Promise<{ gradNorm: number; applied: boolean }> {
     checkOptions('AdamW.step', options, STEP);
-    return runJob(options, () =>
-      this.#native.step({
-        lr: options.learningRate,
-        beta1: this.#betas[0],
-        beta2: this.#betas[1],
-        eps: this.#eps,
-        weightDecay: this.#weightDecay,
-        maxGradNorm: options.maxGradNorm ?? 0,
-        lrScale: this.#lrScale,
-      }),
-    );
+    return runJob(options, () => this.#native.step(this.nativeStep(options)));
+  }
+
+  /** @internal */
+  get native(): NativeOptimizer {
+    return this.#native;
+  }
+  /** @internal The settings of step(options). */
+  nativeStep(options: { readonly learningRate: number; readonly maxGradNorm?: number }): NativeAdamStep {
+    return {
+      lr: options.learningRate,
+      beta1: this.#betas[0],
+      beta2: this.#betas[1],
+      eps: this.#eps,
+      weightDecay: this.#weightDecay,
+      maxGradNorm: options.maxGradNorm ?? 0,
+      lrScale: this.#lrScale,
+    };
   }
 
   /**

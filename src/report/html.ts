@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-import type { ChangeOf } from '../analysis/explain.js';
+import type { ChangeOf } from '../analysis/explanation.js';
 import type { Snapshot } from '../analysis/snapshot.js';
 import { CLIENT } from './client.js';
 import {
