@@ -13,7 +13,7 @@ import { decompose } from '../ntk/gram.js';
 import { classifierNorm } from './classifier.js';
 import { confidence } from './confidence.js';
 import { explainStep } from './explain.js';
-import type { ChangeOf, Influence } from './explanation.js';
+import type { ChangeOf, Explanation, Influence, ProbeExplanation } from './explanation.js';
 import { featureDrift, featureSimilarity } from './features.js';
 import { statesOf, weightsOf } from './record.js';
 import { spectrum } from './spectrum.js';
@@ -116,50 +116,82 @@ export async function snapshot(
   check(caller, 'model', model, modelRule);
   checkSamples(caller, given);
   checkOptions(caller, options, OPTIONS);
-  const { after, learningRate = 1e-3, kernelSamples = 32, states: count = 64, signal, onPhase } = options;
-  if (after) checkSameModel(model, after);
+  if (options.after) checkSameModel(model, options.after);
+  const samples = given.filter(({ inputIds }) => inputIds.length <= model.spec.maxPositions);
+  const used = samples.slice(0, options.kernelSamples ?? 32);
+  const problems = problemsOf(model, given.length, samples.length, used.length);
+  if (samples.length === 0) return { samples: [], kernels: [], cosines: [], figures: [], problems };
+  const kernels = used.length > 0 ? await kernelsOf(model, used, options) : [];
+  const features = await featuresOf(model, samples, options);
+  const states = statesOf(samples, options.states ?? 64);
+  const step = states.length > 0 ? await stepOf(model, samples, states, options) : undefined;
+  return {
+    samples: samples.map(
+      (sample, i) => sample.label ?? `#${i} ${oneLine(textOf(model, sample.inputIds)).trim()}`,
+    ),
+    kernels,
+    ...features,
+    ...(step ? { step } : {}),
+    problems,
+  };
+}
+
+const oneLine = (text: string) => text.replace(/\s+/g, ' ');
+const textOf = (model: Model, ids: readonly number[]) =>
+  model.hasTokenizer ? model.tokenizer.decode([...ids]) : ids.join(' ');
+
+/** What of the samples is left out, as sentences. */
+function problemsOf(model: Model, given: number, fitting: number, used: number): string[] {
   const problems: string[] = [];
-  const limit = model.spec.maxPositions;
-  const samples = given.filter(({ inputIds }) => inputIds.length <= limit);
-  const long = given.length - samples.length;
+  const long = given - fitting;
+  const [were, them] = long === 1 ? ['was', 'it'] : ['were', 'them'];
   if (long > 0)
     problems.push(
-      `${plural(long, 'sample')} longer than the model’s context of ${limit} tokens ${long === 1 ? 'was' : 'were'} left out; shorten ${long === 1 ? 'it' : 'them'}.`,
+      `${plural(long, 'sample')} longer than the model’s context of ${model.spec.maxPositions} tokens ` +
+        `${were} left out; shorten ${them}.`,
     );
-  if (samples.length === 0)
+  if (fitting === 0)
     problems.push(
       'There are no samples to analyse: nothing can be drawn. Give a file of samples that fit the model’s context.',
     );
-  const text = (ids: readonly number[]) =>
-    model.hasTokenizer ? model.tokenizer.decode([...ids]) : ids.join(' ');
-  const labels = samples.map(
-    (sample, i) => sample.label ?? `#${i} ${text(sample.inputIds).replace(/\s+/g, ' ').trim()}`,
-  );
-  if (samples.length === 0) return { samples: [], kernels: [], cosines: [], figures: [], problems };
+  if (used > 0 && used < fitting)
+    problems.push(`The kernel is that of the first ${used} of ${fitting} samples.`);
+  return problems;
+}
 
-  const used = samples.slice(0, kernelSamples);
-  if (used.length > 0 && used.length < samples.length)
-    problems.push(`The kernel is that of the first ${used.length} of ${samples.length} samples.`);
+/** The kernel by component, each with its spectrum. */
+async function kernelsOf(
+  model: Model,
+  samples: readonly SnapshotSample[],
+  { signal, onPhase }: SnapshotOptions,
+): Promise<Snapshot['kernels']> {
+  const { shape, ...components } = await decompose(model, samples, null, {
+    signal,
+    onProgress: (done, total) => onPhase?.('kernel', done, total),
+  });
+  const n = shape[0]!;
+  const traceOf = (kernel: Float64Array) => samples.reduce((sum, _, i) => sum + kernel[i * n + i]!, 0);
   const kernels: Snapshot['kernels'][number][] = [];
-  if (used.length > 0) {
-    const { shape, ...components } = await decompose(model, used, null, {
-      signal,
-      onProgress: (done, total) => onPhase?.('kernel', done, total),
+  for (const [name, kernel] of Object.entries(components)) {
+    if (name === 'cross' && kernel.every((x) => x === 0)) continue;
+    const { eigenvalues, effectiveRank } = await spectrum({ kernel, shape }, { signal });
+    kernels.push({
+      name,
+      rows: samples.map((_, i) => [...kernel.subarray(i * n, (i + 1) * n)]),
+      eigenvalues: [...eigenvalues],
+      effectiveRank,
+      share: traceOf(kernel) / traceOf(components.total),
     });
-    const n = shape[0]!;
-    const traceOf = (k: Float64Array) => used.reduce((sum, _, i) => sum + k[i * n + i]!, 0);
-    for (const [name, kernel] of Object.entries(components)) {
-      if (name === 'cross' && kernel.every((x) => x === 0)) continue;
-      const { eigenvalues, effectiveRank } = await spectrum({ kernel, shape }, { signal });
-      kernels.push({
-        name,
-        rows: used.map((_, i) => [...kernel.subarray(i * n, (i + 1) * n)]),
-        eigenvalues: [...eigenvalues],
-        effectiveRank,
-        share: traceOf(kernel) / traceOf(components.total),
-      });
-    }
   }
+  return kernels;
+}
+
+/** How alike features are, how sure the policy is, how large the classifier is, and with a pair what moved. */
+async function featuresOf(
+  model: Model,
+  samples: readonly SnapshotSample[],
+  { after, signal, onPhase }: SnapshotOptions,
+): Promise<Pick<Snapshot, 'cosines' | 'figures'>> {
   const measures = after ? 3 : 2;
   onPhase?.('features', 0, measures);
   const similarity = await featureSimilarity(model, samples, { signal });
@@ -170,93 +202,104 @@ export async function snapshot(
   const moved = after ? await featureDrift(model, after, samples, { signal }) : undefined;
   if (after) onPhase?.('features', 3, measures);
 
-  const states = statesOf(samples, count);
-  let step: Snapshot['step'];
-  if (states.length > 0) {
-    onPhase?.('step', 0, states.length);
-    const update = after ? await moveOf(model, after) : ('gradient' as const);
-    const e = await explainStep(
-      model,
-      after ? [] : samples.map((s) => ({ ...s, advantage: s.advantage ?? 1 })),
-      states,
-      {
-        update,
-        layers: true,
-        signal,
-        onProgress: (done, total) =>
-          onPhase?.('step', Math.floor((states.length * done) / total), states.length),
-        ...(after ? {} : { learningRate, influences: { top: 3 } }),
-      },
-    );
-    const pairs = e.probes.flatMap((p) => Array.from(p.predicted, (x, v) => [x, p.measured[v]!] as const));
-    const size = (pick: (p: (typeof e.probes)[number]) => Float64Array) =>
-      Math.sqrt(e.probes.reduce((sum, p) => sum + pick(p).reduce((s, x) => s + x * x, 0), 0));
-    const whole = size((p) => p.predicted);
-    onPhase?.('step', states.length, states.length);
-    // Completions of one prompt have states in common: each is shown once.
-    const distinct = [...new Map(states.map((ids, i) => [ids.join(), i] as const)).values()];
-    const every = Math.max(1, Math.floor(distinct.length / SHOWN_PROBES));
-    step = {
-      kind: after ? 'pair' : 'ascent',
-      ...(after ? {} : { learningRate }),
-      states: states.length,
-      relativeError: e.relativeError,
-      r2: e.r2,
-      signAgreement: e.signAgreement,
-      entropy: e.entropy,
-      maxProb: e.maxProb,
-      points: Array.from(
-        { length: Math.min(POINTS, pairs.length) },
-        (_, i) => pairs[Math.floor((i * pairs.length) / Math.min(POINTS, pairs.length))]!,
-      ),
-      parts: [
-        ...(['representation', 'gradient', 'cross'] as const)
-          .map((name) => ({ name: name as string, share: size((p) => p[name]) / whole }))
-          .filter(({ share }) => share > 0),
-        ...e.probes[0]!.layers!.map(({ name }, l) => ({
-          name: `gradient: ${name}`,
-          share: size((p) => p.layers![l]!.change) / whole,
-        })),
-      ],
-      probes: distinct
-        .filter((_, i) => i % every === 0)
-        .slice(0, SHOWN_PROBES)
-        .map((i) => {
-          const { target, logp, influences = [] } = e.probes[i]!;
-          return {
-            label: text(states[i]!).replace(/\s+/g, ' ').slice(-32),
-            token: text([target]),
-            predicted: logp.predicted,
-            measured: logp.measured,
-            influences,
-          };
-        }),
-    };
-  }
+  const figures = [
+    { name: 'maxProb', value: sure.maxProb },
+    { name: 'entropy', value: sure.entropy },
+    { name: 'meanCosine', value: similarity.across.meanCosine },
+    { name: 'positiveCosines', value: similarity.across.positive },
+    { name: 'classifierNorm', value: norm.frobenius },
+  ];
+  if (norm.relativeMoved !== undefined) figures.push({ name: 'classifierMoved', value: norm.relativeMoved });
+  if (moved) figures.push({ name: 'featureDrift', value: moved.relative });
+  const cosines = similarity.byPosition
+    .filter((p) => p.pairs > 0)
+    .map(({ position, pairs, meanCosine, positive, histogram }) => ({
+      position,
+      pairs,
+      mean: meanCosine,
+      positive,
+      histogram: [...histogram],
+    }));
+  return { cosines, figures };
+}
+
+type States = readonly (readonly number[])[];
+
+/** Plain ascent on the samples, or the move to the second checkpoint, explained at some states. */
+async function stepOf(
+  model: Model,
+  samples: readonly SnapshotSample[],
+  states: States,
+  { after, learningRate = 1e-3, signal, onPhase }: SnapshotOptions,
+): Promise<Snapshot['step']> {
+  onPhase?.('step', 0, states.length);
+  const batch = after ? [] : samples.map((s) => ({ ...s, advantage: s.advantage ?? 1 }));
+  const update = after ? await moveOf(model, after) : ('gradient' as const);
+  const explained = await explainStep(model, batch, states, {
+    update,
+    layers: true,
+    signal,
+    onProgress: (done, total) => onPhase?.('step', Math.floor((states.length * done) / total), states.length),
+    ...(after ? {} : { learningRate, influences: { top: 3 } }),
+  });
+  onPhase?.('step', states.length, states.length);
+  const { relativeError, r2, signAgreement, entropy, maxProb } = explained;
   return {
-    samples: labels,
-    kernels,
-    cosines: similarity.byPosition
-      .filter((p) => p.pairs > 0)
-      .map(({ position, pairs, meanCosine, positive, histogram }) => ({
-        position,
-        pairs,
-        mean: meanCosine,
-        positive,
-        histogram: [...histogram],
-      })),
-    ...(step ? { step } : {}),
-    figures: [
-      { name: 'maxProb', value: sure.maxProb },
-      { name: 'entropy', value: sure.entropy },
-      { name: 'meanCosine', value: similarity.across.meanCosine },
-      { name: 'positiveCosines', value: similarity.across.positive },
-      { name: 'classifierNorm', value: norm.frobenius },
-      ...(norm.relativeMoved === undefined ? [] : [{ name: 'classifierMoved', value: norm.relativeMoved }]),
-      ...(moved ? [{ name: 'featureDrift', value: moved.relative }] : []),
-    ],
-    problems,
+    kind: after ? 'pair' : 'ascent',
+    ...(after ? {} : { learningRate }),
+    states: states.length,
+    relativeError,
+    r2,
+    signAgreement,
+    entropy,
+    maxProb,
+    points: pointsOf(explained),
+    parts: partsOf(explained),
+    probes: shownProbes(model, states, explained),
   };
+}
+
+type Step = NonNullable<Snapshot['step']>;
+
+/** Predicted and measured changes, thinned out evenly. */
+function pointsOf({ probes }: Explanation): Step['points'] {
+  const pairs = probes.flatMap((p) => Array.from(p.predicted, (x, v) => [x, p.measured[v]!] as const));
+  const count = Math.min(POINTS, pairs.length);
+  return Array.from({ length: count }, (_, i) => pairs[Math.floor((i * pairs.length) / count)]!);
+}
+
+/** How large each part of the predicted change is. */
+function partsOf({ probes }: Explanation): Step['parts'] {
+  const size = (pick: (probe: ProbeExplanation) => Float64Array) =>
+    Math.sqrt(probes.reduce((sum, p) => sum + pick(p).reduce((s, x) => s + x * x, 0), 0));
+  const whole = size((p) => p.predicted);
+  const components = (['representation', 'gradient', 'cross'] as const)
+    .map((name) => ({ name: name as string, share: size((p) => p[name]) / whole }))
+    .filter(({ share }) => share > 0);
+  const layers = probes[0]!.layers!.map(({ name }, l) => ({
+    name: `gradient: ${name}`,
+    share: size((p) => p.layers![l]!.change) / whole,
+  }));
+  return [...components, ...layers];
+}
+
+/** Some states, spread evenly. Completions of one prompt have states in common: each is shown once. */
+function shownProbes(model: Model, states: States, { probes }: Explanation): Step['probes'] {
+  const distinct = [...new Map(states.map((ids, i) => [ids.join(), i] as const)).values()];
+  const every = Math.max(1, Math.floor(distinct.length / SHOWN_PROBES));
+  return distinct
+    .filter((_, i) => i % every === 0)
+    .slice(0, SHOWN_PROBES)
+    .map((i) => {
+      const { target, logp, influences = [] } = probes[i]!;
+      return {
+        label: oneLine(textOf(model, states[i]!)).slice(-32),
+        token: textOf(model, [target]),
+        predicted: logp.predicted,
+        measured: logp.measured,
+        influences,
+      };
+    });
 }
 
 /** @throws ERR_SHAPE */
