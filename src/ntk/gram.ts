@@ -7,7 +7,7 @@ import { runJob } from '../core/job.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import type { NativeFunctions, NativeGramOptions } from '../core/addon/contract.js';
 import { type Level, logitFunctions, targetFunctions } from './functions.js';
 import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './gradientCall.js';

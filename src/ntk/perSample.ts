@@ -5,7 +5,7 @@ import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import type { NativeFunctions } from '../core/addon/contract.js';
 import { lastLogitFunctions, type Level, targetFunctions } from './functions.js';
 import { gram } from './gram.js';

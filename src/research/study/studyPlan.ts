@@ -35,6 +35,9 @@ export interface StudyRun {
   readonly plan: Plan;
 }
 
+/** GRPO or RLOO; the other runs are supervised, or about one question alone. */
+export const isRl = ({ kind }: StudyRun): boolean => kind === 'grpo' || kind === 'rloo';
+
 const TASK_NAMES = { main: 'main task', contrast: 'contrast task' } as const;
 const shared = (task: NoisyAdderVariant, title: string, size: Size) => ({
   title: `Noisy adder, ${TASK_NAMES[task]}: ${title}`,
