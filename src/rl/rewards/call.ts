@@ -3,14 +3,10 @@
  * throws, does not return in time, or returns something that is not one finite number (or null) per
  * completion ends the step with ERR_REWARD, naming the function, the step and the row.
  */
-import { pathToFileURL } from 'node:url';
-import { resolve } from 'node:path';
 import type vm from 'node:vm';
 
-import { check as checkArgument, shown, text } from '../../core/check.js';
-import { codedError, fail, hasCode, suggestion } from '../../errors.js';
-import { statistics } from '../credit/advantages.js';
-import { builtinRewards, httpReward } from './index.js';
+import { shown } from '../../core/check.js';
+import { codedError, fail, hasCode } from '../../errors.js';
 import type { RewardFunc, RewardInput, RewardValues } from '../interfaces.js';
 
 export interface NamedReward {
@@ -147,60 +143,4 @@ function check({ name }: NamedReward, values: RewardValues, rows: number, step: 
       );
     return value;
   });
-}
-
-/** rewards/<name>/mean and std, null where undefined. */
-export function rewardMetrics(
-  rewards: readonly NamedReward[],
-  columns: readonly Float64Array[],
-): Record<string, number> {
-  return Object.fromEntries(
-    rewards.flatMap(({ name }, f) => {
-      const { mean, std } = statistics(columns[f]!);
-      return [
-        [`rewards/${name}/mean`, mean],
-        [`rewards/${name}/std`, std],
-      ];
-    }),
-  );
-}
-
-/**
- * A reward by specification: a built-in's name, with `:argument` where it takes one (`regex:^\\d+$`), the
- * address of a reward server, or a module path, with `#exportName` unless it is the default export or the
- * only one.
- * @throws ERR_INVALID_ARG for an unknown name, ERR_IO for a module that cannot be loaded.
- */
-export async function loadReward(specification: string): Promise<RewardFunc> {
-  checkArgument('loadReward', 'specification', specification, text);
-  const [, name, argument] = /^([a-z]+)(?::(.*))?$/s.exec(specification) ?? [];
-  if (name !== undefined && Object.hasOwn(builtinRewards, name)) return builtinRewards[name]!(argument);
-  if (/^https?:\/\//.test(specification)) return httpReward({ url: specification });
-  if (!/[./\\]/.test(specification)) {
-    const known = Object.keys(builtinRewards);
-    fail(
-      'ERR_INVALID_ARG',
-      `loadReward: '${specification}' is neither a built-in reward (${known.join(', ')}) nor a module path.${suggestion(specification, known)}`,
-    );
-  }
-  const [path, exportName] = specification.split('#') as [string, string?];
-  const module = (await import(pathToFileURL(resolve(path)).href).catch((error: Error) =>
-    fail('ERR_IO', `loadReward: ${path} cannot be loaded (${error.message})`, error),
-  )) as Record<string, unknown>;
-  const functions = Object.entries(module).filter(([, value]) => typeof value === 'function');
-  const found =
-    exportName !== undefined
-      ? module[exportName]
-      : (module['default'] ?? (functions.length === 1 ? functions[0]![1] : undefined));
-  if (typeof found !== 'function')
-    fail(
-      'ERR_INVALID_ARG',
-      exportName !== undefined
-        ? `loadReward: ${path} has no function '${exportName}'; it exports ${functions.map(([key]) => key).join(', ') || 'none'}.${suggestion(
-            exportName,
-            functions.map(([key]) => key),
-          )}`
-        : `loadReward: ${path} must export one function, or a default; it exports ${functions.map(([key]) => key).join(', ') || 'none'}; choose with '${path}#name'`,
-    );
-  return found as RewardFunc;
 }

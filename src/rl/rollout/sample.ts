@@ -1,12 +1,13 @@
-/** Sampling: rows of a data set to completions, and what reward functions and metrics see of them. */
+/** Sampling: rows of a data set to completions. */
 import { fail } from '../../errors.js';
 import { isPrompt, type Sample } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
 import { type Completion, stopIds } from '../../model/generation.js';
 import { encodePrompt, type Tokenizer } from '../../model/tokenizer/tokenizer.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
+import type { PromptRow } from '../interfaces.js';
 import type { RolloutSource } from './remoteRollouts.js';
-import type { PromptRow, RewardInput } from '../interfaces.js';
+import type { ByCompletion } from './spaces.js';
 
 /** temperature 0 is greedy, which a trainer's config does not allow. */
 export type SamplingConfig = Pick<
@@ -28,14 +29,17 @@ export interface RolloutOptions {
   readonly source?: RolloutSource | undefined;
 }
 
-/** Completions of one prompt lie next to each other; every array has one entry per completion. */
+/** Completions of one prompt lie next to each other. */
 export interface Rollout {
-  readonly rows: readonly PromptRow[];
-  readonly completions: readonly Completion[];
-  readonly samples: readonly Sample[];
+  /** The row that each completion belongs to. */
+  readonly rows: ByCompletion<PromptRow>;
+  readonly completions: ByCompletion<Completion>;
+  /** Prompt and completion, scored from the completion's first token. */
+  readonly samples: ByCompletion<Sample>;
   /** Scored tokens of each sample. */
-  readonly lengths: readonly number[];
-  readonly terminated: readonly boolean[];
+  readonly lengths: ByCompletion<number>;
+  /** Ended by a stop token rather than cut off by length. */
+  readonly terminated: ByCompletion<boolean>;
 }
 
 function promptIds(
@@ -68,54 +72,27 @@ function promptIds(
 
 export async function sample(rows: readonly PromptRow[], options: RolloutOptions): Promise<Rollout> {
   const { model, config, numGenerations, firstStream, signal, source = model } = options;
-  const completions = await source.generate(
-    rows.map((row, i) => promptIds(row, i, options)),
-    {
-      maxNewTokens: config.maxCompletionLength,
-      temperature: config.temperature,
-      topP: config.topP,
-      topK: config.topK,
-      minP: config.minP ?? 0,
-      numReturnSequences: numGenerations,
-      seed: config.seed,
-      firstStream,
-      signal,
-      stop: stopIds(model, config.stop),
-    },
-  );
+  const prompts = rows.map((row, index) => promptIds(row, index, options));
+  const completions = await source.generate(prompts, {
+    maxNewTokens: config.maxCompletionLength,
+    temperature: config.temperature,
+    topP: config.topP,
+    topK: config.topK,
+    minP: config.minP ?? 0,
+    numReturnSequences: numGenerations,
+    seed: config.seed,
+    firstStream,
+    signal,
+    stop: stopIds(model, config.stop),
+  });
   return {
-    rows: completions.map((_, i) => rows[Math.floor(i / numGenerations)]!),
+    rows: completions.map((_, completion) => rows[Math.floor(completion / numGenerations)]!),
     completions,
     samples: completions.map(({ inputIds, completionIds }) => ({
       inputIds,
       scoreFrom: inputIds.length - completionIds.length,
     })),
-    lengths: completions.map((completion) => completion.completionIds.length),
-    terminated: completions.map((completion) => completion.finishReason === 'stop'),
-  };
-}
-
-/** TRL's keyword arguments: prompts, completions and the rows' other columns. */
-export function rewardInput(
-  rollout: Rollout,
-  tokenizer: () => Tokenizer,
-  step: number,
-  stage: string,
-  logMetric: RewardInput['logMetric'],
-): Omit<RewardInput, 'signal'> {
-  let texts: string[] | undefined;
-  const columns = new Set(rollout.rows.flatMap((row) => Object.keys(row)));
-  for (const reserved of ['prompt', 'completion', 'completionIds']) columns.delete(reserved);
-  return {
-    ...Object.fromEntries([...columns].map((column) => [column, rollout.rows.map((row) => row[column])])),
-    prompts: rollout.rows.map((row) => row.prompt),
-    // Only a function that reads the text needs a tokenizer.
-    get completions() {
-      return (texts ??= rollout.completions.map(({ completionIds }) => tokenizer().decode(completionIds)));
-    },
-    completionIds: rollout.completions.map((completion) => completion.completionIds),
-    terminated: rollout.terminated,
-    trainerState: { step, stage },
-    logMetric,
+    lengths: completions.map(({ completionIds }) => completionIds.length),
+    terminated: completions.map(({ finishReason }) => finishReason === 'stop'),
   };
 }
