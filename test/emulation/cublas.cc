@@ -68,7 +68,8 @@ void store(void* data, int type, int64_t i, float value) {
 // Sizes of op(A) op(B), or invalid.
 bool shapes(const Desc* desc, const Layout* a, const Layout* b, const Layout* c, const Layout* d, uint64_t& m,
             uint64_t& n, uint64_t& k) {
-  m = desc->transposed[0] ? a->columns : a->rows, k = desc->transposed[0] ? a->rows : a->columns;
+  m = desc->transposed[0] ? a->columns : a->rows;
+  k = desc->transposed[0] ? a->rows : a->columns;
   n = desc->transposed[1] ? b->rows : b->columns;
   const uint64_t other = desc->transposed[1] ? b->columns : b->rows;
   if (other != k || d->rows != m || d->columns != n || c->rows != m || c->columns != n ||
@@ -153,7 +154,8 @@ int cublasLtMatmulAlgoGetHeuristic(void*, Desc* desc, Layout* a, Layout* b, Layo
   results[0] = {};
   for (int i = 0; i < 4; ++i)
     results[0].algorithm.data[0] |= uint64_t(preference->alignment[i] - 1) << 8 * i;
-  results[0].algorithm.data[1] = kMark, results[0].workspace = preference->workspace;
+  results[0].algorithm.data[1] = kMark;
+  results[0].workspace = preference->workspace;
   return *found = 1, kSuccess;
 }
 int cublasLtMatmul(void*, Desc* desc, const float* alpha, const void* a, Layout* la, const void* b,
@@ -174,8 +176,10 @@ int cublasLtMatmul(void*, Desc* desc, const float* alpha, const void* a, Layout*
   if ((desc->epilogue == 4) != (desc->bias != nullptr) || (desc->epilogue != 1 && desc->epilogue != 4))
     return kInvalidValue;
   for (int64_t z = 0; z < ld->batch; ++z) {
-    const int64_t az = z * la->batch_step, bz = z * lb->batch_step, cz = z * lc->batch_step,
-                  dz = z * ld->batch_step;
+    const int64_t az = z * la->batch_step;
+    const int64_t bz = z * lb->batch_step;
+    const int64_t cz = z * lc->batch_step;
+    const int64_t dz = z * ld->batch_step;
     for (uint64_t j = 0; j < n; ++j) {
       for (uint64_t i = 0; i < m; ++i) {
         double sum = 0;

@@ -51,7 +51,8 @@ void switch_fiber(Fiber& from, Fiber& to) {
 Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
   Fiber fiber;
   getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = stack, fiber.context.uc_stack.ss_size = bytes,
+  fiber.context.uc_stack.ss_sp = stack;
+  fiber.context.uc_stack.ss_size = bytes;
   fiber.context.uc_link = nullptr;
   makecontext(&fiber.context, enter, 0);
   return fiber;

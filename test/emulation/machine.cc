@@ -77,7 +77,9 @@ struct Machine {
       munmap(stack, kStackBytes);
   }
   uint64_t next_random() {
-    random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+    random ^= random << 13;
+    random ^= random >> 7;
+    random ^= random << 17;
     return random;
   }
   template <class T>
@@ -132,7 +134,9 @@ void release_barrier(Machine& m) {
     m.barrier_total += m.threads[i]->barrier_value;
   for (int i = 0; i < m.count; ++i) {
     Thread& t = *m.threads[i];
-    t.state = State::kReady, ++t.interval, ++t.warp_interval;
+    t.state = State::kReady;
+    ++t.interval;
+    ++t.warp_interval;
   }
   m.at_barrier = 0;
 }
@@ -145,9 +149,15 @@ void run_block(Machine& m, Dim3 grid, Dim3 block, Dim3 index) {
     warp = WarpMeeting{};
   for (int i = 0; i < m.count; ++i) {
     Thread& t = *m.threads[i];
-    t.state = State::kReady, t.index = i, t.lane = i % kLanes, t.warp = i / kLanes;
-    t.interval = t.warp_interval = 1, t.taken = 0, t.barrier_value = 0;
-    t.open.clear(), t.groups.clear();
+    t.state = State::kReady;
+    t.index = i;
+    t.lane = i % kLanes;
+    t.warp = i / kLanes;
+    t.interval = t.warp_interval = 1;
+    t.taken = 0;
+    t.barrier_value = 0;
+    t.open.clear();
+    t.groups.clear();
     t.position = {
         Dim3(unsigned(i) % block.x, unsigned(i) / block.x % block.y, unsigned(i) / (block.x * block.y)),
         index, block, grid};
@@ -260,7 +270,8 @@ void access_shared(Access access, int64_t offset, int bytes, int piece_begin, in
         stop("race on shared word %lld: read by %s and no barrier comes before this write",
              static_cast<long long>(w), reader);
       }
-      word.writer = int16_t(t.index), word.write_interval = t.interval,
+      word.writer = int16_t(t.index);
+      word.write_interval = t.interval;
       word.write_warp_interval = t.warp_interval;
     }
   }
@@ -295,7 +306,8 @@ void wait_async(int pending) {
       for (int64_t w = copy.offset / 4; w < (copy.offset + copy.bytes) / 4; ++w) {
         Word& word = machine().words[static_cast<size_t>(w)];
         word.in_flight = false;
-        word.writer = int16_t(t.index), word.write_interval = t.interval,
+        word.writer = int16_t(t.index);
+        word.write_interval = t.interval;
         word.write_warp_interval = t.warp_interval;
       }
       std::memcpy(shared_memory() + copy.offset, copy.data.data(), copy.data.size());
@@ -318,11 +330,15 @@ void meet(const char* name, unsigned mask, const void* in, void* out,
   Thread& t = *m.running;
   WarpMeeting& warp = m.warps[static_cast<size_t>(t.warp)];
   if (!(mask >> t.lane & 1)) stop("%s: the mask %08x lacks the calling lane", name, mask);
-  if (warp.arrived == 0) warp.name = name, warp.mask = mask;
+  if (warp.arrived == 0) {
+    warp.name = name;
+    warp.mask = mask;
+  }
   if (warp.mask != mask || std::strcmp(warp.name, name) != 0)
     stop("lanes of one warp meet in different functions: %s (mask %08x) and %s (mask %08x)", warp.name,
          warp.mask, name, mask);
-  warp.in[t.lane] = in, warp.out[t.lane] = out;
+  warp.in[t.lane] = in;
+  warp.out[t.lane] = out;
   warp.arrived |= 1u << t.lane;
   if (warp.arrived != mask) {
     wait_in(State::kInWarp);
@@ -353,7 +369,10 @@ void run_grid(Dim3 grid, Dim3 block, int shared_bytes, const std::function<void(
   if (grid.y > 65535 || grid.z > 65535)
     fail(ErrorCode::kCuda, "emulation: a grid of (%u, %u, %u) blocks; y and z go up to 65535", grid.x, grid.y,
          grid.z);
-  m.count = int(count), m.shared_bytes = shared_bytes, m.body = &body, m.error = nullptr;
+  m.count = int(count);
+  m.shared_bytes = shared_bytes;
+  m.body = &body;
+  m.error = nullptr;
   m.random = 0x9E3779B97F4A7C15u ^ (seed() * 0xD1342543DE82EF95u);
   if (m.shared.size() < static_cast<size_t>(shared_bytes)) m.shared.resize(static_cast<size_t>(shared_bytes));
   if (m.words.size() < static_cast<size_t>((shared_bytes + 3) / 4))

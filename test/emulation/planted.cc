@@ -32,8 +32,8 @@ enum class Mistake {
 // c (16, 8) = a (16, 32) b (8, 32)ᵀ through shared memory, one warp, in tf32; a second warp loads b.
 HF_KERNEL product_kernel(Operand a, Operand b, float* c, Mistake mistake) {
   SharedMemory memory;
-  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep),
-                         tile_b = memory.take<uint32_t>(kColumns * kTileStep);
+  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep);
+  const Shared<uint32_t> tile_b = memory.take<uint32_t>(kColumns * kTileStep);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   if (warp == 0)
     for (int i = lane; i < kRows * kTileWords; i += kWarp)
@@ -93,8 +93,10 @@ HF_KERNEL matrices_kernel(uint32_t* out, Mistake mistake) {
   uint32_t plain[2][2], turned[2][2];
   ldmatrix_x4(plain, row);
   ldmatrix_x4_trans(turned, row);
-  for (int m = 0; m < 4; ++m)
-    out[m * kWarp + lane] = plain[m / 2][m % 2], out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
+  for (int m = 0; m < 4; ++m) {
+    out[m * kWarp + lane] = plain[m / 2][m % 2];
+    out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
+  }
 }
 
 std::string run_matrices(Mistake mistake) {
@@ -131,7 +133,8 @@ std::string run_product(Mistake mistake) {
     return copy;
   };
   Operand left, right;
-  left.data = upload(a), right.data = upload(b);
+  left.data = upload(a);
+  right.data = upload(b);
   void* out = upload(c);
   launch("product", product_kernel, dim3(1), 2 * kWarp, (kRows + kColumns) * kTileStep * 4, stream, left,
          right, static_cast<float*>(out), mistake);

@@ -94,7 +94,9 @@ cudaError_t cudaDriverGetVersion(int* version) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "emulated device");
-  properties->totalGlobalMem = device().total(), properties->major = 8, properties->minor = 0;
+  properties->totalGlobalMem = device().total();
+  properties->major = 8;
+  properties->minor = 0;
   properties->sharedMemPerBlockOptin = device().block_shared();
   return cudaSuccess;
 }
@@ -156,7 +158,8 @@ cudaError_t cudaFreeHost(void* data) {
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *total = device().total(), *free = *total - device().used;
+  *total = device().total();
+  *free = *total - device().used;
   return cudaSuccess;
 }
 

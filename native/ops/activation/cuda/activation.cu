@@ -28,8 +28,8 @@ template <ActivationKind kind, bool kShort>
 HF_DEVICE Value evaluate(float x) {
   if constexpr (kind == ActivationKind::kGelu && kShort) {  // erfc to 1.5e-7 (Abramowitz and Stegun 7.1.26),
                                                             // on the exponential that the slope needs as well
-    const float e = exp2_approximate(x * x * -0.72134752044448170368f),
-                t = reciprocal_approximate(1.0f + 0.23164189f * fabsf(x));
+    const float e = exp2_approximate(x * x * -0.72134752044448170368f);
+    const float t = reciprocal_approximate(1.0f + 0.23164189f * fabsf(x));
     const float tail =
         0.5f * e * t *
         (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
@@ -133,7 +133,8 @@ __global__ void __launch_bounds__(kThreads)
     each(at, [&](int r, int i) {
       const Value f = evaluate<kind, kShort>(in[0][r].v[i]);
       const float d = in[1][r].v[i];
-      dx[r].v[i] = d * in[2][r].v[i] * f.slope, du[r].v[i] = d * f.y;
+      dx[r].v[i] = d * in[2][r].v[i] * f.slope;
+      du[r].v[i] = d * f.y;
     });
     store(d_up, at, du);
   } else {
@@ -168,7 +169,11 @@ __global__ void __launch_bounds__(kThreads)
 Access access_of(std::initializer_list<Rows> inputs, int64_t columns) {
   bool whole = columns % 4 == 0, floats = true, bf16 = true;
   for (const Rows& x : inputs)
-    if (x.data) whole = whole && x.aligned, floats = floats && !x.bf16, bf16 = bf16 && x.bf16;
+    if (x.data) {
+      whole = whole && x.aligned;
+      floats = floats && !x.bf16;
+      bf16 = bf16 && x.bf16;
+    }
   return whole && floats ? Access::kFloat : whole && bf16 ? Access::kBf16 : Access::kAny;
 }
 

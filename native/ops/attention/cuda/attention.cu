@@ -30,11 +30,16 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Pr
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
-  a.q = head_rows<math>(p.q, tile.first, h), a.k = head_rows<math>(p.k, tile.first, g),
+  a.q = head_rows<math>(p.q, tile.first, h);
+  a.k = head_rows<math>(p.k, tile.first, g);
   a.v = head_rows<math>(p.v, tile.first, g);
-  a.row0 = tile.row0 - tile.first, a.rows = tile.end - tile.first, a.dims = p.dims, a.scale = p.scale;
+  a.row0 = tile.row0 - tile.first;
+  a.rows = tile.end - tile.first;
+  a.dims = p.dims;
+  a.scale = p.scale;
   a.y = rows_of_head<math>(p.out, tile.first, h);
-  a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr, a.lse_step = p.lse_step;
+  a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr;
+  a.lse_step = p.lse_step;
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
 
@@ -51,8 +56,10 @@ HF_KERNEL __launch_bounds__(kThreads)
   for (int64_t d = 0; d < dims; d += 8) {
     Four x[2], z[2];
 #pragma unroll
-    for (int e = 0; e < 2; ++e)
-      x[e] = a.load(0, d + 4 * e, dims), z[e] = b.load(0, d + 4 * e, dims);
+    for (int e = 0; e < 2; ++e) {
+      x[e] = a.load(0, d + 4 * e, dims);
+      z[e] = b.load(0, d + 4 * e, dims);
+    }
 #pragma unroll
     for (int e = 0; e < 8; ++e)
       sum = fmaf(x[e / 4].v[e % 4], z[e / 4].v[e % 4], sum);
@@ -90,13 +97,15 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g),
-                v = head_rows<math>(p.v, tile.first, g), d_y = head_rows<math>(p.d_y, tile.first, h);
+  const Operand q = head_rows<math>(p.q, tile.first, h);
+  const Operand k = head_rows<math>(p.k, tile.first, g);
+  const Operand v = head_rows<math>(p.v, tile.first, g);
+  const Operand d_y = head_rows<math>(p.d_y, tile.first, h);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   Scores out;
   clear(out);
@@ -104,7 +113,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
     load_turned<math>(turned, k, j0, keys, d0, p.dims);
     cp_async_commit();
     Scores s, d_p;
-    clear(s), clear(d_p);
+    clear(s);
+    clear(d_p);
     block_product<math, AttentionShape>(s, stages, q, row0, rows, k, j0, keys, 0, p.dims);
     block_product<math, AttentionShape>(d_p, stages, d_y, row0, rows, v, j0, keys, 0, p.dims);
     each_score([&](int r, int c, int j, int i) {
@@ -129,16 +139,17 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         square2 = memory.take<uint32_t>(kSquareWords);
-  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords),
-                         turned2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned2 = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t g = head_of_block(p), d0 = column_of_block(p), per_group = p.heads / p.groups;
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
   const Operand k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g);
   Scores d_k, d_v;
-  clear(d_k), clear(d_v);
+  clear(d_k);
+  clear(d_v);
   for (int64_t h = g * per_group; h < (g + 1) * per_group; ++h) {
     const Operand q = head_rows<math>(p.q, tile.first, h), d_y = head_rows<math>(p.d_y, tile.first, h);
     for (int64_t i0 = row0; i0 < rows; i0 += kAttentionTile) {
@@ -146,7 +157,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
       load_turned<math>(turned2, d_y, i0, rows, d0, p.dims);
       cp_async_commit();
       Scores s, d_p;
-      clear(s), clear(d_p);
+      clear(s);
+      clear(d_p);
       block_product<math, AttentionShape>(s, stages, k, row0, rows, q, i0, rows, 0, p.dims);
       block_product<math, AttentionShape>(d_p, stages, v, row0, rows, d_y, i0, rows, 0, p.dims);
       each_score([&](int r, int c, int j, int i) {
@@ -156,7 +168,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
           probability = expf(p.scale * s[0][j][i] - p.lse[n * p.lse_step + h]);
           slope = p.scale * probability * (d_p[0][j][i] - p.mean[n * p.heads + h]);
         }
-        s[0][j][i] = probability, d_p[0][j][i] = slope;
+        s[0][j][i] = probability;
+        d_p[0][j][i] = slope;
       });
       store_square<math>(square, d_p);
       store_square<math>(square2, s);
@@ -176,17 +189,19 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         square2 = memory.take<uint32_t>(kSquareWords);
-  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords),
-                         turned2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned2 = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g),
-                v = head_rows<math>(p.v, tile.first, g);
-  const Operand t_q = head_rows<math>(p.t_q, tile.first, h), t_k = head_rows<math>(p.t_k, tile.first, g),
-                t_v = head_rows<math>(p.t_v, tile.first, g);
+  const Operand q = head_rows<math>(p.q, tile.first, h);
+  const Operand k = head_rows<math>(p.k, tile.first, g);
+  const Operand v = head_rows<math>(p.v, tile.first, g);
+  const Operand t_q = head_rows<math>(p.t_q, tile.first, h);
+  const Operand t_k = head_rows<math>(p.t_k, tile.first, g);
+  const Operand t_v = head_rows<math>(p.t_v, tile.first, g);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   float mean[2] = {0, 0};
   Scores out;
@@ -199,7 +214,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
         cp_async_commit();
       }
       Scores s, t_s;
-      clear(s), clear(t_s);
+      clear(s);
+      clear(t_s);
       block_product<math, AttentionShape>(s, stages, q, row0, rows, k, j0, keys, 0, p.dims);
       block_product<math, AttentionShape>(t_s, stages, t_q, row0, rows, k, j0, keys, 0, p.dims);
       block_product<math, AttentionShape>(t_s, stages, q, row0, rows, t_k, j0, keys, 0, p.dims);
@@ -214,7 +230,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
         part[i / 2] += t_s[0][j][i];
       });
       if (pass == 0) {
-        mean[0] += quad_sum(part[0]), mean[1] += quad_sum(part[1]);
+        mean[0] += quad_sum(part[0]);
+        mean[1] += quad_sum(part[1]);
         continue;
       }
       store_square<math>(square, t_s);
@@ -241,9 +258,14 @@ std::vector<RowTile> tiles_of(const View& offsets) {
 template <class Args>
 Problem problem_of(const Args& a) {
   Problem p{};
-  p.q = heads_of(a.q), p.k = heads_of(a.k), p.v = heads_of(a.v);
-  p.lse = a.lse.template as<const float>(), p.lse_step = a.lse ? a.lse.stride[0] : 0;
-  p.heads = a.q.shape[1], p.groups = a.k.shape[1], p.dims = a.q.shape[2],
+  p.q = heads_of(a.q);
+  p.k = heads_of(a.k);
+  p.v = heads_of(a.v);
+  p.lse = a.lse.template as<const float>();
+  p.lse_step = a.lse ? a.lse.stride[0] : 0;
+  p.heads = a.q.shape[1];
+  p.groups = a.k.shape[1];
+  p.dims = a.q.shape[2];
   p.chunks = blocks(p.dims, kAttentionTile);
   p.scale = float(a.scale);
   return p;
@@ -281,8 +303,11 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.y = heads_of(a.y), p.d_y = heads_of(a.d_y);
-    p.out = heads_of(a.d_q), p.d_k = heads_of(a.d_k), p.d_v = heads_of(a.d_v);
+    p.y = heads_of(a.y);
+    p.d_y = heads_of(a.d_y);
+    p.out = heads_of(a.d_q);
+    p.d_k = heads_of(a.d_k);
+    p.d_v = heads_of(a.d_v);
     if (takes_flash(r, p)) return flash_backward(p, a.q.shape[0], int64_t(tiles.size()), r);
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
@@ -303,7 +328,9 @@ void run(const AttentionJvpArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.t_q = heads_of(a.t_q), p.t_k = heads_of(a.t_k), p.t_v = heads_of(a.t_v);
+    p.t_q = heads_of(a.t_q);
+    p.t_k = heads_of(a.t_k);
+    p.t_v = heads_of(a.t_v);
     p.out = heads_of(a.t_y);
     with_math(r.math, [&](auto tag) {
       launch("attention_jvp", jvp_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads,

@@ -54,12 +54,14 @@ HF_DEVICE void load_positions(Shared<uint32_t> tile, const Cache& cache, const f
 HF_KERNEL __launch_bounds__(kDecodeThreads) decode_kernel(Decode p) {
   SharedMemory memory;
   const int depth = p.depth, step = depth + 4;
-  const Shared<uint32_t> k = memory.take<uint32_t>(kAttentionTile * step),
-                         v = memory.take<uint32_t>(kAttentionTile * step),
-                         q = memory.take<uint32_t>(p.rows * depth);
+  const Shared<uint32_t> k = memory.take<uint32_t>(kAttentionTile * step);
+  const Shared<uint32_t> v = memory.take<uint32_t>(kAttentionTile * step);
+  const Shared<uint32_t> q = memory.take<uint32_t>(p.rows * depth);
   const Shared<uint32_t> probability = memory.take<uint32_t>(p.rows * kAttentionTile);
-  const Shared<float> out = memory.take<float>(p.rows * depth), most = memory.take<float>(p.rows),
-                      total = memory.take<float>(p.rows), shrink = memory.take<float>(p.rows);
+  const Shared<float> out = memory.take<float>(p.rows * depth);
+  const Shared<float> most = memory.take<float>(p.rows);
+  const Shared<float> total = memory.take<float>(p.rows);
+  const Shared<float> shrink = memory.take<float>(p.rows);
   const int64_t b = blockIdx.x, g = blockIdx.y, h = g * p.rows;
   const float* k_head = p.k.data + p.slots[b] * p.k.slot_step + g * p.k.head_step;
   const float* v_head = p.v.data + p.slots[b] * p.v.slot_step + g * p.v.head_step;
@@ -71,8 +73,10 @@ HF_KERNEL __launch_bounds__(kDecodeThreads) decode_kernel(Decode p) {
     q[i] = d < p.dims ? __float_as_uint(p.q.rows(b, h + r).at(0, d)) : 0;
     out[i] = 0;
   }
-  for (int r = threadIdx.x; r < p.rows; r += kDecodeThreads)
-    most[r] = -INFINITY, total[r] = 0;
+  for (int r = threadIdx.x; r < p.rows; r += kDecodeThreads) {
+    most[r] = -INFINITY;
+    total[r] = 0;
+  }
   for (int j0 = 0; j0 < keys; j0 += kAttentionTile) {
     const int count = keys - j0 < kAttentionTile ? keys - j0 : kAttentionTile;
     const bool more = j0 + kAttentionTile < keys;
@@ -102,8 +106,10 @@ HF_KERNEL __launch_bounds__(kDecodeThreads) decode_kernel(Decode p) {
       float best = most[r], sum = 0;
       float x[2];
 #pragma unroll
-      for (int e = 0; e < 2; ++e)
-        x[e] = __uint_as_float(probability[r * kAttentionTile + lane + e * kWarp]), best = fmaxf(best, x[e]);
+      for (int e = 0; e < 2; ++e) {
+        x[e] = __uint_as_float(probability[r * kAttentionTile + lane + e * kWarp]);
+        best = fmaxf(best, x[e]);
+      }
 #pragma unroll
       for (int flip = 1; flip < kWarp; flip *= 2)
         best = fmaxf(best, __shfl_xor_sync(kAllLanes, best, flip));
@@ -119,7 +125,11 @@ HF_KERNEL __launch_bounds__(kDecodeThreads) decode_kernel(Decode p) {
         for (int e = 0; e < 2; ++e)
           sum += __uint_as_float(probability[r * kAttentionTile + 8 * j + 2 * (lane % 4) + e]);
       sum = quad_sum(sum);
-      if (lane == 0) total[r] = before * factor + sum, most[r] = best, shrink[r] = factor;
+      if (lane == 0) {
+        total[r] = before * factor + sum;
+        most[r] = best;
+        shrink[r] = factor;
+      }
     }
     cp_async_wait<1>();
     __syncthreads();  // the values have arrived, and the probabilities are there
@@ -154,11 +164,16 @@ void run(const AttentionDecodeArgs& args, Run& r) {
                        x.stride[1] % 4 == 0 && x.stride[2] % 4 == 0};
     };
     Decode p{};
-    p.q = heads_of(a.q), p.k = cache(a.cache_k), p.v = cache(a.cache_v);
-    p.slots = a.slots.as<const int32_t>(), p.lengths = a.lengths.as<const int32_t>();
+    p.q = heads_of(a.q);
+    p.k = cache(a.cache_k);
+    p.v = cache(a.cache_v);
+    p.slots = a.slots.as<const int32_t>();
+    p.lengths = a.lengths.as<const int32_t>();
     p.y = heads_of(a.y);
-    p.rows = int(a.q.shape[1] / a.cache_k.shape[2]), p.dims = int(a.q.shape[2]),
-    p.depth = (p.dims + 3) / 4 * 4, p.scale = float(a.scale);
+    p.rows = int(a.q.shape[1] / a.cache_k.shape[2]);
+    p.dims = int(a.q.shape[2]);
+    p.depth = (p.dims + 3) / 4 * 4;
+    p.scale = float(a.scale);
     const int shared = 4 * decode_shared(p.rows, p.depth) + 64;  // pieces begin at multiples of 16 bytes
     HF_CHECK(
         shared <= kBlockShared, ErrorCode::kUnsupported,

@@ -64,13 +64,18 @@ template <Math math>
 HF_DEVICE Operand head_rows(const HeadsOf& x, int64_t first, int64_t h) {
   const Rows rows = rows_of_head<math>(x, first, h);
   Operand o;
-  o.data = rows.data, o.row_step = rows.step, o.depth_step = 1, o.vectors = rows.aligned && !rows.bf16,
+  o.data = rows.data;
+  o.row_step = rows.step;
+  o.depth_step = 1;
+  o.vectors = rows.aligned && !rows.bf16;
   o.bf16 = rows.bf16;
   return o;
 }
 HF_DEVICE Operand transposed(const Operand& o) {
   Operand t = o;
-  t.row_step = o.depth_step, t.depth_step = o.row_step, t.vectors = false;
+  t.row_step = o.depth_step;
+  t.depth_step = o.row_step;
+  t.vectors = false;
   return t;
 }
 
@@ -88,7 +93,8 @@ HF_DEVICE void store_square(Shared<uint32_t> square, const Scores& x) {
         square[row * kTileStep + number / 2] = to_bf16x2(x[0][j][r], x[0][j][r + 1]);
       } else {
         const int at = (number / kTileWords * kAttentionTile + row) * kTileStep + number % kTileWords;
-        square[at] = __float_as_uint(x[0][j][r]), square[at + 1] = __float_as_uint(x[0][j][r + 1]);
+        square[at] = __float_as_uint(x[0][j][r]);
+        square[at + 1] = __float_as_uint(x[0][j][r + 1]);
       }
     }
 }
@@ -141,8 +147,8 @@ HF_DEVICE void attend(const AttentionTile& p, int64_t d0, bool write_lse) {
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int64_t first = p.row0 + AttentionShape::warp_row();  // of the warp
   const bool active = first < p.rows;

@@ -43,8 +43,9 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
   load(0);
   uint32_t q[D / 16][4];
   load_own<D>(q, f.q.rows(at.head, at.first), f.q.step, at.warp_row, at.length);
-  float out[D / 8][4] = {}, most[2] = {-INFINITY, -INFINITY},
-                total[2] = {0, 0};  // total: of the thread's own columns
+  float out[D / 8][4] = {};
+  float most[2] = {-INFINITY, -INFINITY};
+  float total[2] = {0, 0};  // total: of the thread's own columns
   for (int j0 = 0; j0 < keys; j0 += kTile) {
     cp_async_wait<0>();
     __syncthreads();  // this tile has arrived, and the one before it is not needed any more
@@ -74,13 +75,17 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
         for (int r = 2 * half; r < 2 * half + 2; ++r)
           sum += s[j][r] = exp2_approximate(fmaf(s[j][r], f.c, -offset));
 #pragma unroll
-      for (int j = 0; j < D / 8; ++j)
-        out[j][2 * half] *= shrink, out[j][2 * half + 1] *= shrink;
-      total[half] = fmaf(total[half], shrink, sum), most[half] = best;
+      for (int j = 0; j < D / 8; ++j) {
+        out[j][2 * half] *= shrink;
+        out[j][2 * half + 1] *= shrink;
+      }
+      total[half] = fmaf(total[half], shrink, sum);
+      most[half] = best;
     }
     multiply_columns<D, NT>(out, s, stage + kWords);
   }
-  total[0] = quad_sum(total[0]), total[1] = quad_sum(total[1]);
+  total[0] = quad_sum(total[0]);
+  total[1] = quad_sum(total[1]);
   write_own<D>(out, 1 / total[0], 1 / total[1], f.p.out.rows(at.first, at.head), at.warp_row, at.length,
                f.p.dims);
 #pragma unroll
@@ -123,13 +128,13 @@ void flash_forward(const Problem& p, int64_t rows, int64_t tiles, Run& run) {
   with_dims(p.dims, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;
     FlashProblem f{};
-    f.p = p, f.rows = rows, f.c = p.scale == 0 ? 1.0f : fabsf(p.scale) * kLog2E;
+    f.p = p;
+    f.rows = rows;
+    f.c = p.scale == 0 ? 1.0f : fabsf(p.scale) * kLog2E;
     Packing packing(p.dims, rows, run);
-    f.q = packing.add(p.q, p.heads,
-                      p.scale == 0  ? 0.0f
-                      : p.scale < 0 ? -1.0f
-                                    : 1.0f),
-    f.k = packing.add(p.k, p.groups), f.v = packing.add(p.v, p.groups);
+    f.q = packing.add(p.q, p.heads, p.scale == 0 ? 0.0f : p.scale < 0 ? -1.0f : 1.0f);
+    f.k = packing.add(p.k, p.groups);
+    f.v = packing.add(p.v, p.groups);
     packing.start("attention");
     launch("attention", forward_kernel<D>, dim3(unsigned(tiles), unsigned(p.heads)), kFlashThreads,
            Flash<D>::kForwardShared, stream_of(run), f);

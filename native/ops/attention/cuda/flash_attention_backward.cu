@@ -35,14 +35,17 @@ HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], c
       mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] << 16), pair.x, mean[r % 2]);
       mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] & 0xffff0000u), pair.y, mean[r % 2]);
     }
-  mean[0] = quad_sum(mean[0]), mean[1] = quad_sum(mean[1]);
+  mean[0] = quad_sum(mean[0]);
+  mean[1] = quad_sum(mean[1]);
 }
 
 // d_q = scale Σ_j dS k,  dS = P ∘ (d_y vᵀ − mean)
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8,
-                kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kBackwardTile;
+  constexpr int kPiece = Flash<D>::kPiece;
+  constexpr int NT = kPiece / 8;
+  constexpr int kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
   const Place at = place_of(f.p, false);
@@ -99,11 +102,13 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
 // d_k = scale Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries. Queries past the end have q, d_y and statistics 0, and add nothing.
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8,
-                kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kBackwardTile;
+  constexpr int kPiece = Flash<D>::kPiece;
+  constexpr int NT = kPiece / 8;
+  constexpr int kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords),
-                         statistics = memory.take<uint32_t>(2 * Flash<D>::kStatistics);
+  const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
+  const Shared<uint32_t> statistics = memory.take<uint32_t>(2 * Flash<D>::kStatistics);
   const Place at = place_of(f.p, true);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int tiles = (at.length - at.row0 + kTile - 1) / kTile, count = tiles * int(f.p.heads / f.p.groups);
@@ -128,8 +133,8 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_
     cp_async_wait<0>();
     __syncthreads();  // as in forward_kernel
     if (n + 1 < count) load(n + 1);
-    const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords,
-                           own_statistics = statistics + n % 2 * Flash<D>::kStatistics;
+    const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords;
+    const Shared<uint32_t> own_statistics = statistics + n % 2 * Flash<D>::kStatistics;
 #pragma unroll 1
     for (int c = 0; c < kTile; c += kPiece) {
       const int i0 = at.row0 + n % tiles * kTile + c;
@@ -164,10 +169,14 @@ void flash_backward(const Problem& p, int64_t rows, int64_t tiles, Run& run) {
   with_dims(p.dims, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;
     FlashProblem f{};
-    f.p = p, f.rows = rows, f.c = p.scale * kLog2E,
+    f.p = p;
+    f.rows = rows;
+    f.c = p.scale * kLog2E;
     f.statistics = device_scratch<float>(run, rows * p.heads * 2);
     Packing packing(p.dims, rows, run);
-    f.q = packing.add(p.q, p.heads), f.k = packing.add(p.k, p.groups), f.v = packing.add(p.v, p.groups),
+    f.q = packing.add(p.q, p.heads);
+    f.k = packing.add(p.k, p.groups);
+    f.v = packing.add(p.v, p.groups);
     f.d_y = packing.add(p.d_y, p.heads);
     packing.start("attention_backward");
     const dim3 queries(unsigned(tiles), unsigned(p.heads)), keys(unsigned(tiles), unsigned(p.groups));

@@ -21,8 +21,8 @@ struct Flash {
   static constexpr int kBackwardTile = D <= 64 ? 64 : 32;
   static constexpr int kPiece = 16;  // of a backward tile, multiplied at a time: wider, fewer blocks have
                                      // registers (measured on an H200: 5 % slower)
-  static constexpr int kForwardShared = 4 * kForwardTile * kStep * 4,
-                       kBackwardShared = 4 * kBackwardTile * kStep * 4;
+  static constexpr int kForwardShared = 4 * kForwardTile * kStep * 4;
+  static constexpr int kBackwardShared = 4 * kBackwardTile * kStep * 4;
   static constexpr int kStatistics = 2 * kBackwardTile;  // words: two numbers a query
   static constexpr int kSmall = D <= 64;
 };
@@ -67,7 +67,8 @@ HF_DEVICE void multiply_rows(float (&s)[NT][4], const uint32_t (&a)[D / 16][4], 
     for (int j = 0; j < NT; j += 2) {
       uint32_t b[2][2];
       ldmatrix_x4(b, mine + (8 * j * Flash<D>::kStep + 8 * k));
-      mma_bf16(s[j], a[k], b[0]), mma_bf16(s[j + 1], a[k], b[1]);
+      mma_bf16(s[j], a[k], b[0]);
+      mma_bf16(s[j + 1], a[k], b[1]);
     }
 }
 
@@ -84,7 +85,8 @@ HF_DEVICE void multiply_columns(float (&out)[D / 8][4], const float (&p)[NT][4],
     for (int j = 0; j < D / 8; j += 2) {
       uint32_t b[2][2];
       ldmatrix_x4_trans(b, mine + (8 * k * Flash<D>::kStep + 4 * j));
-      mma_bf16(out[j], a, b[0]), mma_bf16(out[j + 1], a, b[1]);
+      mma_bf16(out[j], a, b[0]);
+      mma_bf16(out[j + 1], a, b[1]);
     }
   }
 }

@@ -30,8 +30,13 @@ HF_KERNEL __launch_bounds__(kThreads)
                   int64_t chunks) {
   const int64_t i = int64_t(blockIdx.x) % chunks * kThreads + threadIdx.x;
   if (i >= numbers) return;
-  const int64_t entry = blockIdx.x / chunks, m = kept ? kept[entry] : entry, row = rows[m], slot = slots[m],
-                position = positions[m], g = i / dims, d = i % dims;
+  const int64_t entry = blockIdx.x / chunks;
+  const int64_t m = kept ? kept[entry] : entry;
+  const int64_t row = rows[m];
+  const int64_t slot = slots[m];
+  const int64_t position = positions[m];
+  const int64_t g = i / dims;
+  const int64_t d = i % dims;
   cache_k.data[slot * cache_k.slot_step + position * cache_k.step + g * cache_k.head_step + d] =
       k.at(row, g, d);
   cache_v.data[slot * cache_v.slot_step + position * cache_v.step + g * cache_v.head_step + d] =
@@ -42,8 +47,10 @@ HF_KERNEL __launch_bounds__(kThreads)
 
 void run(const KvAppendArgs& args, Run& r) {
   on_device(args, r, [&](const KvAppendArgs& a, Stream& stream) {
-    const int64_t entries = a.rows.shape[0], dims = a.k.shape[2], numbers = a.k.shape[1] * dims,
-                  chunks = blocks(numbers, kThreads);
+    const int64_t entries = a.rows.shape[0];
+    const int64_t dims = a.k.shape[2];
+    const int64_t numbers = a.k.shape[1] * dims;
+    const int64_t chunks = blocks(numbers, kThreads);
     const auto destination = [&](int64_t m) {
       return args.slots.as<int32_t>()[m] * a.cache_k.shape[1] + args.positions.as<int32_t>()[m];
     };

@@ -24,22 +24,28 @@ HF_KERNEL __launch_bounds__(kThreads, 3)
     for (int i = 0; i < 4; ++i) {
       double sine, cosine;
       sincos(item + i < pairs ? position * inv_freq[item + i] : 0.0, &sine, &cosine);
-      c[i] = static_cast<float>(scale * cosine), s[i] = static_cast<float>(scale * sine);
+      c[i] = static_cast<float>(scale * cosine);
+      s[i] = static_cast<float>(scale * sine);
     }
     for (int head = begin; head < end; head += kFlight) {
       Four a[kFlight], b[kFlight];
 #pragma unroll
       for (int h = 0; h < kFlight; ++h)
-        if (head + h < end)
-          a[h] = x.load(n, head + h, item, pairs), b[h] = x.load(n, head + h, pairs + item, 2 * pairs);
+        if (head + h < end) {
+          a[h] = x.load(n, head + h, item, pairs);
+          b[h] = x.load(n, head + h, pairs + item, 2 * pairs);
+        }
 #pragma unroll
       for (int h = 0; h < kFlight; ++h) {
         if (head + h >= end) break;
         Four p, q;
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-          p.v[i] = a[h].v[i] * c[i] - b[h].v[i] * s[i], q.v[i] = b[h].v[i] * c[i] + a[h].v[i] * s[i];
-        x.store(n, head + h, item, pairs, p), x.store(n, head + h, pairs + item, 2 * pairs, q);
+        for (int i = 0; i < 4; ++i) {
+          p.v[i] = a[h].v[i] * c[i] - b[h].v[i] * s[i];
+          q.v[i] = b[h].v[i] * c[i] + a[h].v[i] * s[i];
+        }
+        x.store(n, head + h, item, pairs, p);
+        x.store(n, head + h, pairs + item, 2 * pairs, q);
       }
     }
   }

@@ -32,8 +32,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const Shared<float> room = memory.take<float>(4 * kThreads);
   const int64_t piece = blockIdx.y + int64_t(blockIdx.z) * gridDim.y;
   if (piece >= pieces) return;
-  const int lane = int(threadIdx.x) & ((1 << shift) - 1), group = int(threadIdx.x) >> shift,
-            groups = kThreads >> shift;
+  const int lane = int(threadIdx.x) & ((1 << shift) - 1);
+  const int group = int(threadIdx.x) >> shift;
+  const int groups = kThreads >> shift;
   const int64_t first_column = int64_t(blockIdx.x) * (4ll << shift), c = first_column + 4 * lane;
   const int64_t begin = offsets ? offsets[piece] : piece * length;
   const int64_t end = offsets ? offsets[piece + 1] : (begin + length < rows ? begin + length : rows);
@@ -94,10 +95,10 @@ void run(const ReduceArgs& args, Run& r) {
     // As many pieces as a large chip has blocks at a time, 64 if that is more: whatever the chip, for the
     // same bits.
     const int64_t rows = a.x.shape[0], columns = a.x.shape[1], shift = lanes_of_row(columns);
-    const int64_t most = std::max<int64_t>(64, 384 / std::max<int64_t>(1, blocks(columns, 4ll << shift))),
-                  least = kFlight<false> * (kThreads >> shift);
-    const int64_t length = std::max<int64_t>(least, blocks(rows, most)),
-                  pieces = std::max<int64_t>(1, blocks(rows, length));
+    const int64_t most = std::max<int64_t>(64, 384 / std::max<int64_t>(1, blocks(columns, 4ll << shift)));
+    const int64_t least = kFlight<false> * (kThreads >> shift);
+    const int64_t length = std::max<int64_t>(least, blocks(rows, most));
+    const int64_t pieces = std::max<int64_t>(1, blocks(rows, length));
     const Rows y = rows_of(a.y);
     if (pieces == 1)
       return sum("reduce", rows_of(a.x), rows, columns, rows_of(a.scale_by), nullptr, nullptr, rows, 1, y,

@@ -86,8 +86,14 @@ void run(const CopyArgs& args, Run& r) {
   on_device(args, r, [](const CopyArgs& a, Stream& stream) {
     // Dimensions that follow each other without a gap are one.
     int64_t rows = a.x.shape[0], heads = a.x.shape[1], columns = a.x.shape[2];
-    if (heads == 1 || (a.x.stride[1] == columns && a.y.stride[1] == columns)) columns *= heads, heads = 1;
-    if (heads == 1 && a.x.stride[0] == columns && a.y.stride[0] == columns) columns *= rows, rows = 1;
+    if (heads == 1 || (a.x.stride[1] == columns && a.y.stride[1] == columns)) {
+      columns *= heads;
+      heads = 1;
+    }
+    if (heads == 1 && a.x.stride[0] == columns && a.y.stride[0] == columns) {
+      columns *= rows;
+      rows = 1;
+    }
     const int shift = share_of_block((columns + kFlight - 1) / kFlight);
     const unsigned chunks = blocks(columns, int64_t(4 * kFlight) << shift);
     launch("copy", copy_kernel,

@@ -7,8 +7,8 @@
 // numbers (12 bytes a number, 4 KiB of shared memory).
 #include <utility>
 
-#include "backends/cuda/cast.h"
 #include "backends/cuda/cublas.h"
+#include "backends/cuda/pack_rows.h"
 #include "backends/cuda/rows.h"
 #include "backends/cuda/stage.h"
 #include "backends/cuda/tile.h"
@@ -31,8 +31,8 @@ struct Epilogue {
 template <Math math, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks)
     gemm_kernel(Operand a, Operand b, int64_t M, int64_t N, int64_t K, Epilogue e) {
-  const int64_t row0 = int64_t(blockIdx.y + blockIdx.z * gridDim.y) * Shape::kRows,
-                column0 = int64_t(blockIdx.x) * Shape::kColumns;
+  const int64_t row0 = int64_t(blockIdx.y + blockIdx.z * gridDim.y) * Shape::kRows;
+  const int64_t column0 = int64_t(blockIdx.x) * Shape::kColumns;
   if (row0 >= M || (e.upper && column0 + Shape::kColumns <= row0)) return;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(Shape::kStages * Shape::kStageWords);
@@ -60,10 +60,16 @@ template <Math math, class Shape>
 void start(const GemmArgs& a, Stream& stream) {
   const int64_t M = a.c.shape[0], N = a.c.shape[1], K = a.a.shape[1];
   Epilogue e{};
-  e.c = a.c.data, e.c_step = a.c.stride[0], e.bf16 = a.c.dtype == DType::kBF16;
-  e.bias = a.bias.as<const float>(), e.bias_step = a.bias ? a.bias.stride[0] : 0;
-  e.residual = a.residual.as<const float>(), e.residual_step = a.residual ? a.residual.stride[0] : 0;
-  e.alpha = float(a.alpha), e.accumulate = a.accumulate, e.upper = a.triangle == Triangle::kUpper;
+  e.c = a.c.data;
+  e.c_step = a.c.stride[0];
+  e.bf16 = a.c.dtype == DType::kBF16;
+  e.bias = a.bias.as<const float>();
+  e.bias_step = a.bias ? a.bias.stride[0] : 0;
+  e.residual = a.residual.as<const float>();
+  e.residual_step = a.residual ? a.residual.stride[0] : 0;
+  e.alpha = float(a.alpha);
+  e.accumulate = a.accumulate;
+  e.upper = a.triangle == Triangle::kUpper;
   const unsigned rows = blocks(M, Shape::kRows), y = rows < 32768 ? rows : 32768;
   launch("gemm", gemm_kernel<math, Shape>, dim3(blocks(N, Shape::kColumns), y, y ? blocks(rows, y) : 0),
          Shape::kThreads, Shape::kSharedBytes, stream, operand_of(a.a), operand_of(a.b.transposed()), M, N, K,
@@ -83,8 +89,10 @@ constexpr int64_t kFew = 64;
 // C += bias + residual.
 HF_KERNEL __launch_bounds__(kThreads) add_residual_kernel(Rows c, Rows residual, const float* bias,
                                                           int64_t bias_step, int64_t rows, int64_t columns) {
-  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x, per_row = (columns + 3) / 4,
-                row = i / per_row, column = i % per_row * 4;
+  const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t per_row = (columns + 3) / 4;
+  const int64_t row = i / per_row;
+  const int64_t column = i % per_row * 4;
   if (row >= rows) return;
   Four sum = c.load(row, column, columns);
   const Four add = residual.load(row, column, columns);
@@ -101,8 +109,9 @@ HF_KERNEL __launch_bounds__(kThreads) add_transposed_kernel(Rows c, const float*
   SharedMemory memory;
   const Shared<float> tile =
       memory.take<float>(kSide * (kSide + 1));  // by its rows and by its columns without bank conflicts
-  const int64_t tiles = (N + kSide - 1) / kSide, m0 = blockIdx.x / tiles * kSide,
-                n0 = blockIdx.x % tiles * kSide;
+  const int64_t tiles = (N + kSide - 1) / kSide;
+  const int64_t m0 = blockIdx.x / tiles * kSide;
+  const int64_t n0 = blockIdx.x % tiles * kSide;
   const int lane = int(threadIdx.x) % kSide, first = int(threadIdx.x) / kSide;
   for (int r = first; r < kSide; r += kThreads / kSide)
     if (n0 + r < N && m0 + lane < M) tile[r * (kSide + 1) + lane] = x[(n0 + r) * M + m0 + lane];
@@ -146,7 +155,9 @@ bool by_detour(Detour detour, const GemmArgs& a, Product p, Run& run, Stream& st
     return true;
   }
   std::swap(p.a, p.b);
-  p.a = p.a.transposed(), p.b = p.b.transposed(), p.c = View{},
+  p.a = p.a.transposed();
+  p.b = p.b.transposed();
+  p.c = View{};
   p.d = make_view(device_scratch<float>(run, M * N), DType::kF32, N, M);
   if (!blas_product("gemm (cuBLAS)", stream, p)) return false;
   launch("add transposed", add_transposed_kernel, dim3(blocks(M, kSide) * blocks(N, kSide)), kThreads,
@@ -162,14 +173,22 @@ bool by_cublas(const GemmArgs& a, Run& run, Stream& stream) {
     return false;
   if (!plain_matrix(a.a) || !plain_matrix(a.b)) return false;
   Product p;
-  p.a = a.a, p.b = a.b, p.d = a.c, p.c = a.accumulate ? a.c : a.residual, p.bias = a.bias,
-  p.alpha = float(a.alpha), p.tf32 = run.math == Math::kTf32;
+  p.a = a.a;
+  p.b = a.b;
+  p.d = a.c;
+  p.c = a.accumulate ? a.c : a.residual;
+  p.bias = a.bias;
+  p.alpha = float(a.alpha);
+  p.tf32 = run.math == Math::kTf32;
   const bool rounded_a = a.a.dtype == DType::kBF16, rounded_b = a.b.dtype == DType::kBF16;
   if (run.math == Math::kBf16 ? (M <= kFew && !rounded_b) || (N <= kFew && !rounded_a)
                               : rounded_a || rounded_b)
     return false;
   try {
-    if (run.math == Math::kBf16) p.a = bf16_copy(a.a, run), p.b = bf16_copy(a.b, run);
+    if (run.math == Math::kBf16) {
+      p.a = bf16_copy(a.a, run);
+      p.b = bf16_copy(a.b, run);
+    }
     if (const Detour detour = detour_of(a, run.math); detour != Detour::kNone)
       return by_detour(detour, a, p, run, stream);
     if (a.bias && a.c.dtype == DType::kBF16 && a.bias.stride[0] == 1)  // the library wants a bias of c's type

@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(kThreads)
   RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), gains(columns, row.room);
   if (row.n >= rows) return;
   const float count = static_cast<float>(columns);
-  row.hold(x), gains.hold(gain, 0);
+  row.hold(x);
+  gains.hold(gain, 0);
   float mean = 0;
   if (kind == NormKind::kLayer) {
     float sum = 0;
@@ -86,7 +87,10 @@ __global__ void __launch_bounds__(kThreads)
     const Four a = row.get(x, c, k);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (c + i < columns) squares += (a.v[i] - mean) * (a.v[i] - mean), rest += a.v[i] - mean;
+      if (c + i < columns) {
+        squares += (a.v[i] - mean) * (a.v[i] - mean);
+        rest += a.v[i] - mean;
+      }
   });
   rest = kind == NormKind::kLayer ? row.sum(rest) / count : 0.0f;
   const float rstd = 1.0f / sqrtf(row.sum(squares) / count - rest * rest + eps);
@@ -125,11 +129,14 @@ __global__ void __launch_bounds__(kThreads)
     backward_kernel(NormKind kind, Rows x, Rows gain, const float* mean_in, const float* rstd_in, Rows d_y,
                     Rows d_x, Rows x_hat, bool add, int64_t rows, int64_t columns) {
   SharedMemory memory;
-  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), slope(columns, row.room),
-      gains(columns, row.room);
+  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp));
+  RowOf<kLanes, kItems> slope(columns, row.room);
+  RowOf<kLanes, kItems> gains(columns, row.room);
   if (row.n >= rows) return;
   const float mean = mean_in[row.n], rstd = rstd_in[row.n], count = static_cast<float>(columns);
-  row.hold(x), slope.hold(d_y), gains.hold(gain, 0);
+  row.hold(x);
+  slope.hold(d_y);
+  gains.hold(gain, 0);
   float sum = 0, product = 0;
   row.each([&](int64_t c, int k) {
     const Four a = row.get(x, c, k), d = slope.get(d_y, c, k), g = gains.get(gain, 0, c, k);
@@ -137,7 +144,10 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       hat.v[i] = (a.v[i] - mean) * rstd;
-      if (c + i < columns) sum += g.v[i] * d.v[i], product += g.v[i] * d.v[i] * hat.v[i];
+      if (c + i < columns) {
+        sum += g.v[i] * d.v[i];
+        product += g.v[i] * d.v[i] * hat.v[i];
+      }
     }
     if (x_hat.data) x_hat.store(row.n, c, columns, hat);
   });
@@ -183,17 +193,20 @@ HF_KERNEL __launch_bounds__(kThreads)
     for (int64_t c = 4 * threadIdx.x; c < columns; c += kStep) {
       const Four a = x.load(n, c, columns), t = t_x.load(n, c, columns);
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        sum += t.v[i], product += t.v[i] * (a.v[i] - mean) * rstd;  // t is 0 beyond the last column
+      for (int i = 0; i < 4; ++i) {
+        sum += t.v[i];
+        product += t.v[i] * (a.v[i] - mean) * rstd;
+      }  // t is 0 beyond the last column
     }
   const float mean_t = kind == NormKind::kLayer ? block_sum(sum, room) / count : 0.0f;
   const float mean_product = block_sum(product, room) / count;
   const Four none = {{0, 0, 0, 0}};
   for (int64_t c = 4 * threadIdx.x; c < columns; c += kStep) {
-    const Four a = x.load(n, c, columns), g = gain.load(0, c, columns),
-               t = t_x.data ? t_x.load(n, c, columns) : none;
-    const Four tg = t_gain.data ? t_gain.load(0, c, columns) : none,
-               tb = t_bias.data ? t_bias.load(0, c, columns) : none;
+    const Four a = x.load(n, c, columns);
+    const Four g = gain.load(0, c, columns);
+    const Four t = t_x.data ? t_x.load(n, c, columns) : none;
+    const Four tg = t_gain.data ? t_gain.load(0, c, columns) : none;
+    const Four tb = t_bias.data ? t_bias.load(0, c, columns) : none;
     Four out;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

@@ -26,15 +26,17 @@ HF_KERNEL __launch_bounds__(kThreads)
     v.v[i] = s.beta2 * v.v[i] + s.rest2 * (scaled * scaled);
     p.v[i] -= s.decay * p.v[i] + s.step_size * m.v[i] / (sqrtf(v.v[i]) * s.inverse_root + s.eps);
   }
-  param.store(0, c, count, p), exp_avg.store(0, c, count, m), exp_avg_sq.store(0, c, count, v);
+  param.store(0, c, count, p);
+  exp_avg.store(0, c, count, m);
+  exp_avg_sq.store(0, c, count, v);
 }
 
 }  // namespace
 
 void run(const AdamwArgs& args, Run& r) {
   on_device(args, r, [](const AdamwArgs& a, Stream& stream) {
-    const double correction1 = 1 - std::pow(a.beta1, double(a.step)),
-                 correction2 = 1 - std::pow(a.beta2, double(a.step));
+    const double correction1 = 1 - std::pow(a.beta1, double(a.step));
+    const double correction2 = 1 - std::pow(a.beta2, double(a.step));
     const Scalars s{float(a.lr * a.weight_decay),
                     float(a.lr / correction1),
                     float(1 / std::sqrt(correction2)),

@@ -35,8 +35,8 @@ HF_DEVICE int highest_bit(unsigned bits) {
 struct Sampling {
   Rows logits;
   const int32_t *streams, *counters;
-  int32_t *tokens,
-      *status;  // status: −1 fine, else the column of a NaN, or V when the largest logit is not finite
+  int32_t* tokens;
+  int32_t* status;  // status: −1 fine, else the column of a NaN, or V when the largest logit is not finite
   float* logps;
   int64_t vocabulary, top_k;
   uint64_t seed, first_stream;
@@ -99,8 +99,8 @@ class Row {
 
   // A warp's part of some ids.
   HF_DEVICE Ids part(Ids of, int warp) const {
-    const int32_t warps = int32_t(blockDim.x) / kWarp,
-                  length = ((of.end - of.begin + warps - 1) / warps + kWarp - 1) / kWarp * kWarp;
+    const int32_t warps = int32_t(blockDim.x) / kWarp;
+    const int32_t length = ((of.end - of.begin + warps - 1) / warps + kWarp - 1) / kWarp * kWarp;
     const int64_t begin = of.begin + int64_t(warp) * length, end = begin + length;
     return {begin < of.end ? int32_t(begin) : of.end, end < of.end ? int32_t(end) : of.end};
   }
@@ -155,7 +155,10 @@ class Row {
       double running = before;
       for (int w = 0; w < int(blockDim.x) / kWarp; ++w) {
         const double next = static_cast<double>(sums_[w]);
-        if (next > 0) chosen = w, before = running;
+        if (next > 0) {
+          chosen = w;
+          before = running;
+        }
         running += next;
         if (running > target) break;
       }
@@ -172,8 +175,8 @@ class Row {
       const double other = __shfl_up_sync(kAllLanes, running, by);
       if (lane >= by) running += other;
     }
-    const unsigned possible = __ballot_sync(kAllLanes, weight > 0),
-                   passed = __ballot_sync(kAllLanes, weight > 0 && before + running > target);
+    const unsigned possible = __ballot_sync(kAllLanes, weight > 0);
+    const unsigned passed = __ballot_sync(kAllLanes, weight > 0 && before + running > target);
     return in.begin + (passed ? lowest_bit(passed) : possible ? highest_bit(possible) : 0);
   }
 
@@ -185,11 +188,16 @@ class Row {
     each<kSearched>(all_, [&](int32_t v, float z) {
       if (z != z)
         nan = nan < v ? nan : v;
-      else if (z > most || at == INT32_MAX)
-        most = z, at = v;
+      else if (z > most || at == INT32_MAX) {
+        most = z;
+        at = v;
+      }
     });
     const auto take = [&](float other, int32_t other_at, int32_t other_nan) {
-      if (other > most || (other == most && other_at < at)) most = other, at = other_at;
+      if (other > most || (other == most && other_at < at)) {
+        most = other;
+        at = other_at;
+      }
       nan = nan < other_nan ? nan : other_nan;
     };
 #pragma unroll
@@ -197,11 +205,16 @@ class Row {
       take(__shfl_xor_sync(kAllLanes, most, flip), __shfl_xor_sync(kAllLanes, at, flip),
            __shfl_xor_sync(kAllLanes, nan, flip));
     const int warp = int(threadIdx.x) / kWarp;
-    if (threadIdx.x % kWarp == 0) sums_[warp] = double(most), ids_[2 * warp] = at, ids_[2 * warp + 1] = nan;
+    if (threadIdx.x % kWarp == 0) {
+      sums_[warp] = double(most);
+      ids_[2 * warp] = at;
+      ids_[2 * warp + 1] = nan;
+    }
     __syncthreads();
     for (int w = 0; w < int(blockDim.x) / kWarp; ++w)
       take(static_cast<float>(static_cast<double>(sums_[w])), ids_[2 * w], ids_[2 * w + 1]);
-    most_ = most, best_ = at;
+    most_ = most;
+    best_ = at;
     const bool finite = most > -INFINITY && most < INFINITY;
     if (threadIdx.x == 0)
       p_.status[blockIdx.x] = nan != INT32_MAX ? nan : finite ? -1 : int32_t(p_.vocabulary);
@@ -226,8 +239,10 @@ class Row {
     const double all = measure(kept, key, by_count);
     const double one = by_count ? 1.0 : weight_of_key(key);
     int64_t ties = 0;
-    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached)))
-      reached += one, ++ties;
+    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached))) {
+      reached += one;
+      ++ties;
+    }
     const auto tied = [&](int32_t v, float z) {
       return ordered(z) == key && kept.contains(key, v) ? 1.0 : 0.0;
     };
@@ -260,14 +275,21 @@ void run(const SampleTokenArgs& args, Run& r) {
   const int64_t B = args.logits.shape[0], V = args.logits.shape[1];
   on_device(args, r, [&](const SampleTokenArgs& a, Stream& stream) {
     Sampling p{};
-    p.logits = rows_of(a.logits), p.streams = a.streams.as<const int32_t>(),
+    p.logits = rows_of(a.logits);
+    p.streams = a.streams.as<const int32_t>();
     p.counters = a.counters.as<const int32_t>();
-    p.tokens = a.tokens.as<int32_t>(), p.status = device_scratch<int32_t>(r, B),
+    p.tokens = a.tokens.as<int32_t>();
+    p.status = device_scratch<int32_t>(r, B);
     p.logps = a.logps.as<float>();
-    p.vocabulary = V, p.top_k = a.top_k, p.seed = uint64_t(a.seed), p.first_stream = uint64_t(a.first_stream);
-    p.greedy = a.temperature == 0, p.top_p = a.top_p;
+    p.vocabulary = V;
+    p.top_k = a.top_k;
+    p.seed = uint64_t(a.seed);
+    p.first_stream = uint64_t(a.first_stream);
+    p.greedy = a.temperature == 0;
+    p.top_p = a.top_p;
     p.inverse_temperature = p.greedy ? 1 : std::min(1 / a.temperature, 1e300);  // finite: 0 · ∞ would be NaN
-    p.has_min_p = a.min_p > 0, p.log_min_p = p.has_min_p ? std::log(a.min_p) : 0;
+    p.has_min_p = a.min_p > 0;
+    p.log_min_p = p.has_min_p ? std::log(a.min_p) : 0;
     const int warps = int(std::clamp<int64_t>(
         blocks(V, kSearched * kWarp), 2,
         kMostWarps));  // two at least: find divides; of V alone: no batch changes a row's sums

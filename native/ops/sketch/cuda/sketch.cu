@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "backends/cuda/rows.h"
-#include "ops/gram/cuda/gram.h"
+#include "backends/cuda/outer_products.h"
 #include "ops/gram/gram_blocks.h"
 #include "ops/sketch/projection.h"
 
@@ -68,8 +68,10 @@ void project(const View& x, const Random& random, int64_t first, bool constant, 
     const int64_t width = std::min(kSketchColumns, columns - c);
     make_columns(random, first + c, nullptr, width, count, block, stream);
     GemmArgs g;
-    g.a = x.slice(1, c, width), g.b = make_view(block, DType::kF32, width, count),
-    g.c = make_view(out, DType::kF32, rows, count), g.accumulate = true;
+    g.a = x.slice(1, c, width);
+    g.b = make_view(block, DType::kF32, width, count);
+    g.c = make_view(out, DType::kF32, rows, count);
+    g.accumulate = true;
     run(g, r);
   }
 }
@@ -81,30 +83,39 @@ void run(const SketchArgs& args, Run& r) {
   if (rows == 0 || functions == 0) return;
   on_device(args, r, [&](const SketchArgs& a, Stream& stream) {
     const View& out = a.sketches;
-    const int64_t repeats = out.shape[1], left = a.left, right = out.shape[2] / left,
-                  inputs = a.a ? a.a.shape[0] : 1;
+    const int64_t repeats = out.shape[1];
+    const int64_t left = a.left;
+    const int64_t right = out.shape[2] / left;
+    const int64_t inputs = a.a ? a.a.shape[0] : 1;
     const bool gaussian = a.projection == Projection::kGaussian;
-    const Random random1{uint64_t(a.seed), 2 * uint64_t(a.stream), gaussian},
-        random2{uint64_t(a.seed), 2 * uint64_t(a.stream) + 1, gaussian};
-    float *p = device_scratch<float>(r, rows * repeats * left),
-          *q = device_scratch<float>(r, inputs * repeats * right);
+    const Random random1{uint64_t(a.seed), 2 * uint64_t(a.stream), gaussian};
+    const Random random2{uint64_t(a.seed), 2 * uint64_t(a.stream) + 1, gaussian};
+    float* p = device_scratch<float>(r, rows * repeats * left);
+    float* q = device_scratch<float>(r, inputs * repeats * right);
     if (a.ids)
       make_columns(random1, a.first_column, a.ids.as<const int32_t>(), rows, repeats * left, p, stream);
     else
       project(a.d, random1, a.first_column, false, p, rows, repeats * left, r);
     project(a.a, random2, 0, a.bias || !a.a, q, inputs, repeats * right, r);
     OuterProblem o;
-    o.d = make_view(p, DType::kF32, rows, repeats * left),
+    o.d = make_view(p, DType::kF32, rows, repeats * left);
     o.a = make_view(q, DType::kF32, inputs, repeats * right);
-    o.a_rows = a.a_rows, o.offsets = a.offsets;
+    o.a_rows = a.a_rows;
+    o.offsets = a.offsets;
     if (!a.a) {  // every row has the one constant input
       const std::vector<int32_t> zeros(static_cast<size_t>(rows), 0);
       o.a_rows = make_view(const_cast<int32_t*>(device_copy(r, zeros.data(), rows)), DType::kI32, rows);
     }
-    o.outputs = left, o.inputs = right, o.repeats = repeats;
-    o.out = out.as<float>(), o.function_step = out.stride[0], o.repeat_step = out.stride[1],
-    o.output_step = right, o.input_step = 1;
-    o.accumulate = true, o.scale = float(1 / std::sqrt(double(left * right)));
+    o.outputs = left;
+    o.inputs = right;
+    o.repeats = repeats;
+    o.out = out.as<float>();
+    o.function_step = out.stride[0];
+    o.repeat_step = out.stride[1];
+    o.output_step = right;
+    o.input_step = 1;
+    o.accumulate = true;
+    o.scale = float(1 / std::sqrt(double(left * right)));
     outer_products(o, r);
   });
 }

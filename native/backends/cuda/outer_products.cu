@@ -1,8 +1,10 @@
-// Per-function sums of outer products (gram.h). A block owns a 64 × 64 tile of one function's matrix, 4 warps
-// of 32 × 32, 54 KiB of shared memory; the summed index is the function's rows. Compute bound for long
-// functions (16 multiply-adds a byte), for short ones by writing 4 bytes a number.
+// Sums of outer products (outer_products.h). A block owns a 64 × 64 tile of one function's matrix at a time,
+// each of its 4 warps 32 × 32 of it; the summed index is the function's rows. Shared memory: 54 KiB of stages
+// and 32 bytes. Compute bound for long functions (16 multiply-adds a byte); short ones are bound by writing 4
+// bytes a number.
+#include "backends/cuda/outer_products.h"
+
 #include "backends/cuda/rows.h"
-#include "ops/gram/cuda/gram.h"
 
 namespace hf::cuda {
 namespace {
@@ -20,12 +22,24 @@ struct Outer {
   double* squares;
 };
 
+// out[at] (+)= value
+HF_DEVICE void put(const Outer& p, int64_t at, float value) {
+  if (p.bf16) {
+    uint16_t* target = static_cast<uint16_t*>(p.out) + at;
+    *target = uint16_t(to_bf16x2(p.accumulate ? from_bf16(*target) + value : value, 0.0f));
+  } else {
+    float* target = static_cast<float*>(p.out) + at;
+    *target = p.accumulate ? *target + value : value;
+  }
+}
+
 template <Math math>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kernel(Outer p) {
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(Shape::kStages * Shape::kStageWords);
   const Shared<double> room = memory.take<double>(Shape::kThreads / kWarp);
-  const int64_t o0 = int64_t(blockIdx.y) * Shape::kRows, i0 = int64_t(blockIdx.x) * Shape::kColumns;
+  const int64_t o0 = int64_t(blockIdx.y) * Shape::kRows;
+  const int64_t i0 = int64_t(blockIdx.x) * Shape::kColumns;
   for (int64_t b = blockIdx.z; b < p.functions * p.repeats; b += gridDim.z) {
     const int64_t s = b / p.repeats, r = b % p.repeats;
     float acc[Shape::kMT][Shape::kNT][4];
@@ -39,14 +53,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) outer_kern
       sum += double(value) * double(value);
       if (!p.out) return;
       const int64_t at = s * p.function_step + r * p.repeat_step + o * p.output_step + i * p.input_step;
-      if (p.bf16) {
-        uint16_t* target = static_cast<uint16_t*>(p.out) + at;
-        *target =
-            uint16_t(to_bf16x2(p.accumulate ? from_bf16(*target) + p.scale * value : p.scale * value, 0.0f));
-      } else {
-        float* target = static_cast<float*>(p.out) + at;
-        *target = p.accumulate ? *target + p.scale * value : p.scale * value;
-      }
+      put(p, at, p.scale * value);
     });
     if (!p.squares) continue;
     sum = block_sum(sum, room);
@@ -63,14 +70,24 @@ int64_t outer_tiles(int64_t outputs, int64_t inputs) {
 void outer_products(const OuterProblem& problem, Run& run) {
   Outer p{};
   // (outputs, rows) and (inputs, rows): the index of shared rows of a runs along the depth.
-  p.d = operand_of(problem.d.transposed()), p.a = operand_of(problem.a.transposed());
+  p.d = operand_of(problem.d.transposed());
+  p.a = operand_of(problem.a.transposed());
   p.d.vectors = p.a.vectors = false;
   p.a.depth_index = problem.a_rows.as<const int32_t>();
-  p.offsets = problem.offsets.as<const int32_t>(), p.functions = problem.offsets.shape[0] - 1;
-  p.outputs = problem.outputs, p.inputs = problem.inputs, p.repeats = problem.repeats;
-  p.out = problem.out, p.bf16 = problem.bf16, p.function_step = problem.function_step,
-  p.repeat_step = problem.repeat_step, p.output_step = problem.output_step, p.input_step = problem.input_step;
-  p.accumulate = problem.accumulate, p.scale = problem.scale, p.squares = problem.squares;
+  p.offsets = problem.offsets.as<const int32_t>();
+  p.functions = problem.offsets.shape[0] - 1;
+  p.outputs = problem.outputs;
+  p.inputs = problem.inputs;
+  p.repeats = problem.repeats;
+  p.out = problem.out;
+  p.bf16 = problem.bf16;
+  p.function_step = problem.function_step;
+  p.repeat_step = problem.repeat_step;
+  p.output_step = problem.output_step;
+  p.input_step = problem.input_step;
+  p.accumulate = problem.accumulate;
+  p.scale = problem.scale;
+  p.squares = problem.squares;
   const int64_t batch = p.functions * p.repeats;
   const dim3 grid(blocks(p.inputs, Shape::kColumns), blocks(p.outputs, Shape::kRows),
                   unsigned(batch < 65535 ? batch : 65535));
