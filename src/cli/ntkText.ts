@@ -27,7 +27,10 @@ export function analysisText({ shape, parts, spectrum, seconds }: Facts): string
     ),
     ...(spectrum
       ? [
-          `effective rank ${spectrum.effectiveRank.toFixed(2)} of ${shape[0]} (exp of the entropy of the normalised eigenvalues) · participation ratio ${spectrum.participationRatio.toFixed(2)} · rank ${spectrum.rank} · condition ${spectrum.condition === null ? '∞' : spectrum.condition.toPrecision(3)}`,
+          `effective rank ${spectrum.effectiveRank.toFixed(2)} of ${shape[0]} (exp of the entropy of the ` +
+            `normalised eigenvalues) · participation ratio ${spectrum.participationRatio.toFixed(2)} · rank ` +
+            `${spectrum.rank} · condition ` +
+            `${spectrum.condition === null ? '∞' : spectrum.condition.toPrecision(3)}`,
           `eigenvalues ${spectrum.eigenvalues
             .slice(0, 8)
             .map((x) => x.toPrecision(4))

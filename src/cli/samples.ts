@@ -54,7 +54,8 @@ export async function readSamples(
     }
     if (!('prompt' in row && 'completion' in row))
       return bad(
-        `must have "prompt" and "completion", or "inputIds" and "scoreFrom"; it has ${Object.keys(row).join(', ') || 'nothing'}`,
+        'must have "prompt" and "completion", or "inputIds" and "scoreFrom"; it has ' +
+          `${Object.keys(row).join(', ') || 'nothing'}`,
       );
     const prompt = tokens('prompt', true);
     const completion = tokens('completion', false);

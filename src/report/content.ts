@@ -292,7 +292,9 @@ function armVerdict(
   if (h && h.last < 0.05 * h.first && gained <= 0)
     return {
       tone: 'bad',
-      text: `${label} collapsed: entropy is nearly gone (${h.first.toFixed(2)} → ${h.last.toFixed(2)}) and reward did not rise (${change}).`,
+      text:
+        `${label} collapsed: entropy is nearly gone (${h.first.toFixed(2)} → ${h.last.toFixed(2)}) and ` +
+        `reward did not rise (${change}).`,
     };
   const variety =
     final?.cells[3] && start?.cells[3]

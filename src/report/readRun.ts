@@ -137,7 +137,8 @@ function parseMetrics(text: string, file: string, problems: string[]): MetricsLi
   });
   if (corrupt.length > 0)
     problems.push(
-      `${file}: ${plural(corrupt.length, 'line')} could not be read and ${corrupt.length === 1 ? 'was' : 'were'} left out (line ${list(corrupt)}).`,
+      `${file}: ${plural(corrupt.length, 'line')} could not be read and ${corrupt.length === 1 ? 'was' : 'were'} ` +
+        `left out (line ${list(corrupt)}).`,
     );
   for (const [key, count] of notNumbers)
     problems.push(
@@ -324,7 +325,8 @@ export function loadRun(directory: string): Run {
   const waiting = summary.seeds.filter((seed) => !begun.has(seed));
   if (waiting.length > 0)
     problems.push(
-      `The run is not finished: nothing is known of ${waiting.length === 1 ? 'seed' : 'seeds'} ${list(waiting)} yet. The command that began it goes on from here.`,
+      `The run is not finished: nothing is known of ${waiting.length === 1 ? 'seed' : 'seeds'} ${list(waiting)} ` +
+        'yet. The command that began it goes on from here.',
     );
   return { directory, metrics, watched, ...(snapshot ? { snapshot } : {}), summary, problems };
 }

@@ -10,17 +10,21 @@ const signed = (x: number) => `${x < 0 ? '−' : '+'}${Math.abs(x).toPrecision(3
 
 function snapshotLines({ kernels, step, figures }: Snapshot): string[] {
   const change = (name: string, c: ChangeOf) =>
-    `  ${name.padEnd(9)} ${c.before.toPrecision(4)}  R ${signed(c.representation)}  G ${signed(c.gradient)}${c.cross === 0 ? '' : `  cross ${signed(c.cross)}`}  predicted ${signed(c.predicted)}  measured ${signed(c.measured)}`;
+    `  ${name.padEnd(9)} ${c.before.toPrecision(4)}  R ${signed(c.representation)}  G ` +
+    `${signed(c.gradient)}${c.cross === 0 ? '' : `  cross ${signed(c.cross)}`}  predicted ` +
+    `${signed(c.predicted)}  measured ${signed(c.measured)}`;
   return [
     figures.map(({ name, value }) => `${name} ${value.toPrecision(3)}`).join(' · '),
     ...(kernels.length > 0
       ? [
-          `kernel    ${kernels.map(({ name, share, effectiveRank }) => `${name} ${(100 * share).toFixed(1)} % (effective rank ${effectiveRank.toFixed(1)})`).join(' · ')}`,
+          'kernel    ' +
+            `${kernels.map(({ name, share, effectiveRank }) => `${name} ${(100 * share).toFixed(1)} % (effective rank ${effectiveRank.toFixed(1)})`).join(' · ')}`,
         ]
       : []),
     ...(step
       ? [
-          `step      predicted to ${twoDigits(100 * step.relativeError)} % of the measured change · R² ${step.r2.toFixed(4)} · same sign ${(100 * step.signAgreement).toFixed(1)} %`,
+          `step      predicted to ${twoDigits(100 * step.relativeError)} % of the measured change · R² ` +
+            `${step.r2.toFixed(4)} · same sign ${(100 * step.signAgreement).toFixed(1)} %`,
           change('entropy', step.entropy),
           change('max-prob', step.maxProb),
         ]
@@ -59,7 +63,8 @@ export function terminalSummary(run: Run): string {
     );
     lines.push(
       '',
-      `fixed = ${DEFINITIONS.fixed.name}, the base model's samples, frozen; own = on what the model writes itself${several ? '; ± one standard deviation over seeds' : ''}`,
+      `fixed = ${DEFINITIONS.fixed.name}, the base model's samples, frozen; own = on what the model writes ` +
+        `itself${several ? '; ± one standard deviation over seeds' : ''}`,
     );
   }
   if (analysed.length > 0) lines.push('', ...analysed);

@@ -26,12 +26,14 @@ interface Options {
 export const analyze = (): Command =>
   new Command('analyze')
     .description(
-      'one checkpoint, or a pair: kernel by component, spectra, features, and a step predicted and measured; writes a report',
+      'one checkpoint, or a pair: kernel by component, spectra, features, and a step predicted and measured; ' +
+        'writes a report',
     )
     .argument('<model>', 'Hugging Face directory')
     .requiredOption(
       '--data <file>',
-      'samples.jsonl: rows {"prompt", "completion"} or {"inputIds", "scoreFrom"}, and "advantage" and "label" if there are any',
+      'samples.jsonl: rows {"prompt", "completion"} or {"inputIds", "scoreFrom"}, and "advantage" and "label" if ' +
+        'there are any',
     )
     .option(
       '--after <dir>',

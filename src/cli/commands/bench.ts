@@ -14,7 +14,8 @@ import { root } from '../../core/addon/locate.js';
 export const bench = (): Command =>
   new Command('bench')
     .description(
-      'time ops and whole jobs (in a source checkout) against the measured limit of this machine (see headfirst bench --help)',
+      'time ops and whole jobs (in a source checkout) against the measured limit of this machine (see headfirst ' +
+        'bench --help)',
     )
     .argument('[arguments...]')
     .allowUnknownOption()

@@ -80,7 +80,8 @@ export const demo = (): Command =>
         if (options.json) printJson(summary);
         else
           process.stdout.write(
-            `\n${report.terminal(out)}\n\n${summary.notes.map((note) => `· ${note}`).join('\n')}\n\nReport: ${join(out, 'report.html')}\n`,
+            `\n${report.terminal(out)}\n\n${summary.notes.map((note) => `· ${note}`).join('\n')}\n\nReport: ` +
+              `${join(out, 'report.html')}\n`,
           );
       } finally {
         context.dispose();

@@ -45,14 +45,16 @@ export const info = (): Command =>
         ...probes
           .filter((probe) => !probe.loads && probe.path !== undefined)
           .map((probe) => `broken     ${probe.source}: ${probe.problem}`),
-        `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads${addon.cpu.bf16Dot ? ', math bf16 by AVX512_BF16' : ''}`,
+        `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} ` +
+          `threads${addon.cpu.bf16Dot ? ', math bf16 by AVX512_BF16' : ''}`,
         `blas       ${blas}`,
         ...facts.backends.map(
           (b) => `${b.name.padEnd(10)} ${b.available ? 'available' : 'not available'}: ${b.reason}`,
         ),
         ...(addon.cuda.built
           ? [
-              `cuda       kernels for ${addon.cuda.architectures}; ${runs.length > 0 ? `passed on ${[...new Set(runs.map((run) => run.gpu))].join(', ')}` : 'not yet run on hardware'}`,
+              `cuda       kernels for ${addon.cuda.architectures}; ` +
+                `${runs.length > 0 ? `passed on ${[...new Set(runs.map((run) => run.gpu))].join(', ')}` : 'not yet run on hardware'}`,
             ]
           : []),
         ...(addon.cuda.devices.length > 0 ? [`cublas     ${cublas}`] : []),

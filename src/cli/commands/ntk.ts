@@ -67,7 +67,8 @@ export const ntk = (): Command =>
     .addOption(threadsOption())
     .option(
       '--out <file.npy>',
-      'write the kernel ([n, n]; with --parts or decompose [parts, n, n]) for numpy.load, and names and figures beside it as .json',
+      'write the kernel ([n, n]; with --parts or decompose [parts, n, n]) for numpy.load, and names and figures ' +
+        'beside it as .json',
     )
     .option('--json', 'print everything as JSON')
     .action(async (what: What, options: Options) => {
@@ -106,7 +107,9 @@ export const ntk = (): Command =>
       const forms = (form: string) => estimate.choices.filter((c) => c.form === form).length;
       process.stderr.write(
         `${estimate.shape[0]} functions of ${samples.length} samples · ${estimate.implementation}${estimate.choices.length ? ` (${forms('ghost')} matrices in ghost form, ${forms('blocked')} in blocked form)` : ''}\n` +
-          `estimate · ${flopsText(estimate.flops)}, ${bytesText(estimate.bytes)} working memory in ${estimate.blocks} block${estimate.blocks === 1 ? '' : 's'}, ${bytesText(estimate.resultBytes)} result, about ${secondsText(estimate.seconds)} at ${flopsText(estimate.flopsPerSecond)}/s\n`,
+          `estimate · ${flopsText(estimate.flops)}, ${bytesText(estimate.bytes)} working memory in ` +
+          `${estimate.blocks} block${estimate.blocks === 1 ? '' : 's'}, ${bytesText(estimate.resultBytes)} ` +
+          `result, about ${secondsText(estimate.seconds)} at ${flopsText(estimate.flopsPerSecond)}/s\n`,
       );
       const progress = new Progress();
       const began = performance.now();

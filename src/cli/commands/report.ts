@@ -26,6 +26,7 @@ export const report = (): Command =>
         });
       else
         process.stdout.write(
-          `${reports.terminal(run)}\n\nReport: ${file}\n${options.svg ? `Figures: ${figures.length} in ${options.svg}\n` : ''}`,
+          `${reports.terminal(run)}\n\nReport: ` +
+            `${file}\n${options.svg ? `Figures: ${figures.length} in ${options.svg}\n` : ''}`,
         );
     });

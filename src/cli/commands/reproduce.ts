@@ -59,6 +59,7 @@ export const reproduce = (): Command =>
       ).finally(() => progress.end());
       if (options.json) return printJson(claims);
       process.stdout.write(
-        `${claims.map(({ claim, verdict }, i) => `${i + 1}. ${verdict.padEnd(14)}  ${claim}`).join('\n')}\n\nTables and figures: ${join(out, 'README.md')}\n`,
+        `${claims.map(({ claim, verdict }, i) => `${i + 1}. ${verdict.padEnd(14)}  ${claim}`).join('\n')}\n\nTables ` +
+          `and figures: ${join(out, 'README.md')}\n`,
       );
     });

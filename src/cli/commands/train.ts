@@ -58,7 +58,8 @@ export const train = (): Command =>
     .requiredOption('--model <dir>', 'Hugging Face directory to start from')
     .requiredOption(
       '--data <file>',
-      'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns the reward reads; for sft "prompt" and "completion", "messages" or "text"',
+      'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns the ' +
+        'reward reads; for sft "prompt" and "completion", "messages" or "text"',
     )
     .option(
       '--eval-data <file>',
@@ -71,7 +72,8 @@ export const train = (): Command =>
     )
     .option(
       '--reward <what>',
-      'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, the address of a reward server, or a module (.js, .mjs) that exports a reward function; may be repeated',
+      'math, regex:PATTERN, think, repetition, overlong:MAX,CACHE, length:TOKENS, the address of a reward ' +
+        'server, or a module (.js, .mjs) that exports a reward function; may be repeated',
       collect,
     )
     .addOption(
@@ -90,7 +92,8 @@ export const train = (): Command =>
     )
     .option(
       '--config <file>',
-      'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, target_modules } trains LoRA adapters, bf16 true multiplies in bfloat16',
+      'trainer options as JSON, TRL’s names in camelCase or snake_case; peft_config { r, lora_alpha, ' +
+        'target_modules } trains LoRA adapters, bf16 true multiplies in bfloat16',
     )
     .option('--set <key=value>', 'one trainer option, over --config; may be repeated', collect)
     .option(

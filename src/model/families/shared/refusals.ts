@@ -66,6 +66,7 @@ export function refuseSlidingWindow(config: HfConfig, maxPositions: number): voi
     refuse(
       config,
       'sliding_window',
-      'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to use the model within it',
+      'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to ' +
+        'use the model within it',
     );
 }
