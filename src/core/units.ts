@@ -23,3 +23,6 @@ export function secondsText(seconds: number): string {
   if (seconds < 120) return `${twoDigits(seconds)} s`;
   return `${twoDigits(seconds / 60)} min`;
 }
+
+/** −0.0123, +4.50: three digits and the sign. */
+export const signed = (value: number): string => `${value < 0 ? '−' : '+'}${Math.abs(value).toPrecision(3)}`;
