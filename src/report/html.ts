@@ -6,17 +6,7 @@ import { createRequire } from 'node:module';
 
 import type { Snapshot } from '../analysis/snapshot.js';
 import { CLIENT } from './client.js';
-import {
-  type Cell,
-  type Column,
-  type Content,
-  contentOf,
-  type Figure,
-  type Row,
-  shortLabel,
-  type Tone,
-  type Verdict,
-} from './content.js';
+import { contentOf, shortLabel } from './content.js';
 import { type DefinitionKey, DEFINITIONS } from './definitions.js';
 import { chartOption } from './figures.js';
 import {
@@ -37,6 +27,7 @@ import { panelsOf } from './panels.js';
 import type { ClaimSummary, Run } from './readRun.js';
 import { snapshotHtml } from './snapshotHtml.js';
 import { STYLE } from './style.js';
+import type { Cell, Column, Content, Figure, Row, Tone, Verdict } from './types.js';
 
 const MARK = { good: '✓', warn: '!', bad: '✗', none: '–' } as const;
 

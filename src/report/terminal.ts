@@ -2,9 +2,10 @@
 import type { ChangeOf } from '../analysis/explain.js';
 import type { Snapshot } from '../analysis/snapshot.js';
 import { signed, twoDigits } from '../core/units.js';
-import { type Cell, type Content, contentOf, shortLabel } from './content.js';
+import { contentOf, shortLabel } from './content.js';
 import { DEFINITIONS } from './definitions.js';
 import type { Run } from './readRun.js';
+import type { Cell, Content } from './types.js';
 
 export function terminalSummary(run: Run): string {
   const problems = run.problems.map((problem) => `note: ${problem}`);
