@@ -2,9 +2,10 @@
  * From a run to what a reader should see: curves with seed bands, the evaluation table, a verdict. Pages and
  * terminals only lay it out.
  */
+import { groupBy } from '../core/groupBy.js';
 import { mean, standardDeviation } from '../evaluation/estimators.js';
 import type { DefinitionKey } from './definitions.js';
-import { type Arm, type EvaluationRecord, groupBy, type MetricsLine, type Run } from './readRun.js';
+import type { Arm, EvaluationRecord, MetricsLine, Run } from './run.js';
 import type { Cell, Column, Content, Curve, Figure, Row } from './types.js';
 import { verdictOn } from './verdict.js';
 

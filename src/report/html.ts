@@ -24,7 +24,7 @@ import {
 } from './markup.js';
 import { panelHtml } from './panelHtml.js';
 import { panelsOf } from './panels.js';
-import type { ClaimSummary, Run } from './readRun.js';
+import type { ClaimSummary, Run } from './run.js';
 import { snapshotHtml } from './snapshotHtml.js';
 import { STYLE } from './style.js';
 import type { Cell, Column, Content, Figure, Row, Tone, Verdict } from './types.js';

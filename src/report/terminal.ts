@@ -4,7 +4,7 @@ import type { Snapshot } from '../analysis/snapshot.js';
 import { signed, twoDigits } from '../core/units.js';
 import { contentOf, shortLabel } from './content.js';
 import { DEFINITIONS } from './definitions.js';
-import type { Run } from './readRun.js';
+import type { Run } from './run.js';
 import type { Cell, Content } from './types.js';
 
 export function terminalSummary(run: Run): string {

@@ -1,6 +1,6 @@
 /** What a report shows of a run, before anybody lays it out. */
 import type { DefinitionKey } from './definitions.js';
-import type { Arm } from './readRun.js';
+import type { Arm } from './run.js';
 
 export interface Point {
   readonly x: number;
