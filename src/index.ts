@@ -22,7 +22,7 @@ export type { SaveOptions } from './model/saving.js';
 export type { ChatMessage, ChatOptions } from './model/chat/chat.js';
 export type { Prompt, Tokenizer } from './model/tokenizer/tokenizer.js';
 export { kernels } from './kernels/index.js';
-export type { KernelOptions, KernelSyncOptions } from './kernels/options.js';
+export type { KernelOptions, KernelSyncOptions } from './kernels/kernelOptions.js';
 export type * from './kernels/generated.js';
 export type { ArrayView, BackendName } from './core/addon/contract.js';
 export * as ntk from './ntk/index.js';

@@ -9,7 +9,7 @@ import { checkNames, checkOptions, choice, count, JOB, type Rules } from '../cor
 import { contextRule, defaultContext } from '../core/context.js';
 import { runJob } from '../core/job.js';
 import type { Kernels } from './generated.js';
-import type { KernelOptions, KernelSyncOptions } from './options.js';
+import type { KernelOptions, KernelSyncOptions } from './kernelOptions.js';
 import { packedCall } from './pack.js';
 
 const ASYNC: Rules = { ...JOB, context: contextRule };

@@ -51,7 +51,8 @@ async function rows(caller: string, model: Model, functions: NativeFunctions, op
     caller,
     byteBudget(caller, options.maxBytes),
     result,
-    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ntk.gram for their products instead`,
+    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ` +
+      'ntk.gram for their products instead',
   );
   const tensor = new Tensor(
     await runJob(options, (onProgress) =>

@@ -46,7 +46,8 @@ export async function readAdapterConfig(
     if (!values.includes(config[key]))
       fail(
         'ERR_UNSUPPORTED',
-        `${caller}: ${path}: ${key} ${JSON.stringify(config[key])} is not supported; supported: ${JSON.stringify(values[0])}`,
+        `${caller}: ${path}: ${key} ${JSON.stringify(config[key])} is not supported; supported: ` +
+          `${JSON.stringify(values[0])}`,
       );
   for (const key of ['rank_pattern', 'alpha_pattern'])
     if (Object.keys((config[key] as object | undefined) ?? {}).length > 0)
@@ -79,12 +80,14 @@ export async function findAdapterTensors(
       tensors.get(fileName) ??
       fail(
         'ERR_IO',
-        `${caller}: ${directory}: tensor '${fileName}' is missing from ${WEIGHTS}; the adapter is incomplete or belongs to another model`,
+        `${caller}: ${directory}: tensor '${fileName}' is missing from ${WEIGHTS}; the adapter is incomplete or ` +
+          'belongs to another model',
       );
     if (entry.shape.join() !== shape.join())
       fail(
         'ERR_SHAPE',
-        `${caller}: ${entry.path}: tensor '${fileName}' must have shape [${shape.join(', ')}], got [${entry.shape.join(', ')}]`,
+        `${caller}: ${entry.path}: tensor '${fileName}' must have shape [${shape.join(', ')}], got ` +
+          `[${entry.shape.join(', ')}]`,
       );
     return { index, entry };
   });

@@ -97,7 +97,8 @@ export function resolvePeftConfig(caller: string, family: Family, given: PeftCon
   if (loraDropout !== 0)
     fail(
       'ERR_UNSUPPORTED',
-      `${caller}: peftConfig.loraDropout ${loraDropout} is not implemented: the log-probs that are sampled and those that are trained must be the same; use 0`,
+      `${caller}: peftConfig.loraDropout ${loraDropout} is not implemented: the log-probs that are sampled and ` +
+        'those that are trained must be the same; use 0',
     );
   return { r, loraAlpha, useRslora, targetModules, modulesToSave };
 }
@@ -123,12 +124,14 @@ export function withAdapters(
   if (other)
     fail(
       'ERR_UNSUPPORTED',
-      `${caller}: peftConfig.targetModules names ${moduleOf(other)}, which is no linear layer of the body; linear are ${ends.join(', ')}; name it in modulesToSave to train it in full`,
+      `${caller}: peftConfig.targetModules names ${moduleOf(other)}, which is no linear layer of the body; ` +
+        `linear are ${ends.join(', ')}; name it in modulesToSave to train it in full`,
     );
   if (matched.length === 0)
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: peftConfig.targetModules ${JSON.stringify(targetModules)} matches no module; linear layers are ${ends.join(', ')}`,
+      `${caller}: peftConfig.targetModules ${JSON.stringify(targetModules)} matches no module; linear layers are ` +
+        `${ends.join(', ')}`,
     );
   const adapters = matched.flatMap((p): ParameterSpec[] => {
     const [out, input] = spec.transposedLinears ? [p.shape[1]!, p.shape[0]!] : [p.shape[0]!, p.shape[1]!];
@@ -143,7 +146,8 @@ export function withAdapters(
     if (!spec.parameters.some((p) => endsWith(moduleOf(p), [end])))
       fail(
         'ERR_INVALID_ARG',
-        `${caller}: peftConfig.modulesToSave '${end}' matches no module; names look like '${moduleOf(spec.parameters[0]!)}'`,
+        `${caller}: peftConfig.modulesToSave '${end}' matches no module; names look like ` +
+          `'${moduleOf(spec.parameters[0]!)}'`,
       );
   return {
     ...spec,

@@ -4,7 +4,7 @@
  */
 import { fail } from '../../errors.js';
 import type { Family, HfConfig } from './family.js';
-import { size } from './shared/config.js';
+import { size } from './shared/configValues.js';
 import { ParameterList } from './shared/parameterList.js';
 
 const SIZES = [

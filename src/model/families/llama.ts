@@ -3,7 +3,7 @@
  * scaling.
  */
 import type { Family } from './family.js';
-import { flag } from './shared/config.js';
+import { flag } from './shared/configValues.js';
 import { completeGatedDecoder, gatedDecoder } from './shared/gatedDecoder.js';
 import { initializerRange } from './shared/parameterList.js';
 

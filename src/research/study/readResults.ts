@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { MarkRecord } from '../experiment/arms.js';
 import { recordsOf } from '../experiment/runExperiment.js';
 import { Results } from './compare.js';
-import type { WriteOptions } from './options.js';
+import type { WriteOptions } from './studyOptions.js';
 import { type StudyRun, studyRuns } from './studyPlan.js';
 
 export const recordsOfRun = (

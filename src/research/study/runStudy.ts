@@ -9,7 +9,7 @@ import type { RunOptions } from '../experiment/arms.js';
 import { claimDirectory, recordsOf, runSeed, writeRun } from '../experiment/runExperiment.js';
 import type { ClaimSummary } from '../../report/index.js';
 import { allMet, type Claim, mark } from './claims.js';
-import type { StudyOptions } from './options.js';
+import type { StudyOptions } from './studyOptions.js';
 import { studyRuns } from './studyPlan.js';
 import { writeStudy } from './write.js';
 

@@ -74,7 +74,9 @@ function rlPlan(task: NoisyAdderVariant, estimator: Estimator, size: Size): Plan
         label: `CF ×${m}`,
         trainer: 'cfrl',
         config: { ...rl, maxSteps: fullSteps, classifierSteps, classifierLearningRate: m * LEARNING_RATE },
-        description: `The classifier alone for ${classifierSteps} steps at ${m} × the learning rate, then all parameters for ${fullSteps}.`,
+        description:
+          `The classifier alone for ${classifierSteps} steps at ${m} × the learning rate, then all ` +
+          `parameters for ${fullSteps}.`,
         marks: [
           { step: classifierSteps, row: `CF ×${m}, stage 1` },
           { step: total, row: `CF ×${m}, ${classifierSteps} + ${fullSteps}` },
@@ -218,7 +220,9 @@ function switchPlan(task: NoisyAdderVariant, size: Size): Plan {
       label: 'rule',
       trainer: 'cfrl',
       config: { ...cf, classifierSteps: lengths.at(-1)!, maxSteps: total, switchRatio: SWITCH_RATIO },
-      description: `Stage 1 ends once the body has ${SWITCH_RATIO} times as much to gain as the classifier, after ${lengths.at(-1)} steps at the latest.`,
+      description:
+        `Stage 1 ends once the body has ${SWITCH_RATIO} times as much to gain as the classifier, ` +
+        `after ${lengths.at(-1)} steps at the latest.`,
       marks: [{ step: total, row: `rule, ${total} steps in all` }],
     },
   ];

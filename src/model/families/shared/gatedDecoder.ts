@@ -1,7 +1,7 @@
 /** The Llama line: what llama, qwen2 and qwen3 have in common. */
 import type { ModelSpec } from '../../../core/addon/contract.js';
 import type { HfConfig } from '../family.js';
-import { choice, flag, multiple, positive, size, withDefaults } from './config.js';
+import { choice, flag, multiple, positive, size, withDefaults } from './configValues.js';
 import { ParameterList } from './parameterList.js';
 import { refuseSlidingWindow, refuseUnsupported } from './refusals.js';
 import { rotary } from './rotary.js';

@@ -1,7 +1,7 @@
 /** The list of a model's parameters, and how fresh ones are drawn. */
 import type { ParameterRole, ParameterSpec } from '../../../core/addon/contract.js';
 import type { HfConfig } from '../family.js';
-import { positive } from './config.js';
+import { positive } from './configValues.js';
 
 /** Collects a model's parameters; names begin with the prefix set by at(). */
 export class ParameterList {

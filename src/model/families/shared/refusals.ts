@@ -1,7 +1,7 @@
 /** Refusing configs that ask for maths which no family here computes. */
 import { fail } from '../../../errors.js';
 import type { HfConfig } from '../family.js';
-import { show } from './config.js';
+import { show } from './configValues.js';
 
 /** @throws ERR_UNSUPPORTED naming the key, its value and why it is refused. */
 export function refuse(config: HfConfig, key: string, why: string): never {
@@ -66,6 +66,7 @@ export function refuseSlidingWindow(config: HfConfig, maxPositions: number): voi
     refuse(
       config,
       'sliding_window',
-      'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to use the model within it',
+      'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to ' +
+        'use the model within it',
     );
 }

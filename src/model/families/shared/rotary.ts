@@ -2,7 +2,7 @@
 import type { ModelSpec } from '../../../core/addon/contract.js';
 import { fail } from '../../../errors.js';
 import type { HfConfig } from '../family.js';
-import { positive, show } from './config.js';
+import { positive, show } from './configValues.js';
 
 const ROPE_TYPES = ['default', 'linear', 'llama3'];
 const ROPE_KEYS = [

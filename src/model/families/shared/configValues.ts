@@ -35,7 +35,8 @@ export function choice<T>(config: HfConfig, key: string, known: Readonly<Record<
   if (typeof value !== 'string' || !Object.hasOwn(known, value))
     fail(
       'ERR_UNSUPPORTED',
-      `config: ${key} ${show(value)} is not supported for model_type ${show(config['model_type'])}; supported: ${Object.keys(known).join(', ')}`,
+      `config: ${key} ${show(value)} is not supported for model_type ${show(config['model_type'])}; supported: ` +
+        `${Object.keys(known).join(', ')}`,
     );
   return known[value]!;
 }
