@@ -108,8 +108,7 @@ export function sameMath(a: MathValue, b: MathValue): boolean {
 function sameNumber(a: NumberValue, b: NumberValue): boolean {
   if (a.unit && b.unit) {
     if (a.unit.dimensions !== b.unit.dimensions) return false;
-    if (a.unit.factor !== b.unit.factor)
-      return isClose(a.value * a.unit.factor, b.value * b.unit.factor);
+    if (a.unit.factor !== b.unit.factor) return isClose(a.value * a.unit.factor, b.value * b.unit.factor);
   }
   if (equals(a, b)) return true;
   if (a.percent && !b.percent) return equals(b, a, 0.01);

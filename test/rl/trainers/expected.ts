@@ -244,7 +244,9 @@ export class ExpectedValueHead {
     this.#returns = returns;
   }
 
-  /** ½ mean of the larger of (V − R)² and (V clipped to V_old ± cliprangeValue − R)², and its gradient by V. */
+  /**
+   * ½ mean of the larger of (V − R)² and (V clipped to V_old ± cliprangeValue − R)², and its gradient by V.
+   */
   loss(features: readonly (readonly number[])[], c: ResolvedGRPOConfig) {
     const terms = this.values(features).map((v, n) => {
       const target = this.#returns[n]!;
