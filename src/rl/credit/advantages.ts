@@ -2,7 +2,8 @@
  * Rewards to advantages, as TRL does at f2cd577. Rewards come group by group (the completions of one prompt
  * next to each other); NaN = unscorable (every reward function said null): left out of all statistics,
  * advantage 0.
- *   grpo       A = (r − group mean) / (std + 1e-4); std of the group or the batch, ddof 1; scaleRewards 'none': no division
+ *   grpo       A = (r − group mean) / (std + 1e-4); std of the group or the batch, ddof 1;
+ *              scaleRewards 'none': no division
  *   rloo       A = r − mean of the group's others (2402.14740)
  *   reinforce  A = r − batch mean, or r
  * normalizeAdvantages (rloo, reinforce): A ← (A − batch mean of A) / (batch std + 1e-4).

@@ -1,8 +1,9 @@
 /**
  * Advantages of single tokens, in double. `lengths` says how many active tokens each completion has.
- *   tokenRewards    r_t = −beta · kl_t, and the completion's score on its last token        (TRL's PPOTrainer)
- *   discounted      A_t = Σ_{u ≥ t} gamma^(u − t) r_u                                        (REINFORCE++, 2501.03262)
- *   generalized     δ_t = r_t + gamma V_{t+1} − V_t, A_t = δ_t + gamma lam A_{t+1}; V = 0 past the end; returns A + V  (GAE, 1506.02438)
+ *   tokenRewards   r_t = −beta · kl_t, and the completion's score on its last token   (TRL's PPOTrainer)
+ *   discounted     A_t = Σ_{u ≥ t} gamma^(u − t) r_u                                   (REINFORCE++, 2501.03262)
+ *   generalized    δ_t = r_t + gamma V_{t+1} − V_t, with V = 0 past the end            (GAE, 1506.02438)
+ *                  A_t = δ_t + gamma lam A_{t+1}; returns A + V
  */
 import {
   type ByCompletion,

@@ -25,26 +25,30 @@ export function nameRewards(
   if (!Array.isArray(funcs) || funcs.length === 0)
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: rewardFuncs must be a function or an array of functions that is not empty, got ${shown(rewardFuncs)}`,
+      `${caller}: rewardFuncs must be a function or an array of functions that is not empty, ` +
+        `got ${shown(rewardFuncs)}`,
     );
   if (weights && weights.length !== funcs.length)
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: rewardWeights must have one number per reward function (${funcs.length}), got ${weights.length}`,
+      `${caller}: rewardWeights must have one number per reward function (${funcs.length}), ` +
+        `got ${weights.length}`,
     );
-  const seen = new Map<string, number>();
+  const uses = new Map<string, number>();
   return funcs.map((func, i) => {
     if (typeof func !== 'function')
       fail('ERR_INVALID_ARG', `${caller}: rewardFuncs[${i}] must be a function, got ${shown(func)}`);
-    const base = func.rewardName || func.name || `reward_${i}`;
-    const times = (seen.get(base) ?? 0) + 1;
-    seen.set(base, times);
-    return { name: times === 1 ? base : `${base}_${times}`, func, weight: weights?.[i] ?? 1 };
+    const own = func.rewardName || func.name || `reward_${i}`;
+    const use = (uses.get(own) ?? 0) + 1;
+    uses.set(own, use);
+    const name = use === 1 ? own : `${own}_${use}`;
+    return { name, func, weight: weights?.[i] ?? 1 };
   });
 }
 
 export interface RewardCall {
   readonly timeoutMs: number;
+  /** For messages. */
   readonly step: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -61,27 +65,33 @@ export async function callRewards(
 ): Promise<Float64Array[]> {
   const stop = new AbortController();
   const signal = call.signal ? AbortSignal.any([call.signal, stop.signal]) : stop.signal;
-  // Descriptors, not a spread: `completions` may be a getter that refuses (a model without a tokenizer).
-  const withSignal = Object.defineProperty(
-    Object.defineProperties({}, Object.getOwnPropertyDescriptors(input)),
-    'signal',
-    { value: signal, enumerable: true },
-  ) as RewardInput;
+  const inputWithSignal = withSignal(input, signal);
+  const judge = async (reward: NamedReward): Promise<Float64Array> => {
+    const values = await callOne(reward, inputWithSignal, call);
+    return checkValues(reward, values, rows, call.step);
+  };
   try {
-    return await Promise.all(
-      rewards.map(async (reward) => check(reward, await callOne(reward, withSignal, call), rows, call.step)),
-    );
+    return await Promise.all(rewards.map(judge));
   } finally {
     stop.abort();
   }
 }
 
+/** Copies descriptors, not values: `completions` may be a getter that refuses (no tokenizer). */
+function withSignal(input: Omit<RewardInput, 'signal'>, signal: AbortSignal): RewardInput {
+  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(input));
+  Object.defineProperty(copy, 'signal', { value: signal, enumerable: true });
+  return copy as RewardInput;
+}
+
+const placeOf = ({ name }: NamedReward, step: number): string => `reward function '${name}' (step ${step})`;
+
 async function callOne(
-  { name, func }: NamedReward,
+  reward: NamedReward,
   input: RewardInput,
   { timeoutMs, step, signal }: RewardCall,
 ): Promise<RewardValues> {
-  const where = `reward function '${name}' (step ${step})`;
+  const where = placeOf(reward, step);
   const late = () =>
     codedError(
       'ERR_REWARD',
@@ -95,17 +105,16 @@ async function callOne(
       onAbort = () => reject(signal!.reason);
       signal?.addEventListener('abort', onAbort, { once: true });
     });
+    // It may be rejected when nobody waits for it any more.
     ended.catch(() => {});
-    return await Promise.race([runInterruptibly(() => func(input), timeoutMs), ended]);
+    const values = runInterruptibly(() => reward.func(input), timeoutMs);
+    return await Promise.race([values, ended]);
   } catch (error) {
     signal?.throwIfAborted();
     if (hasCode(error, 'ERR_REWARD') || hasCode(error, 'ERR_UNSUPPORTED')) throw error;
     if ((error as NodeJS.ErrnoException)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw late();
-    return fail(
-      'ERR_REWARD',
-      `${where} threw ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`,
-      error,
-    );
+    const thrown = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    return fail('ERR_REWARD', `${where} threw ${thrown}`, error);
   } finally {
     clearTimeout(timer);
     if (onAbort) signal?.removeEventListener('abort', onAbort);
@@ -127,8 +136,9 @@ function runInterruptibly<T>(call: () => T, timeoutMs: number): T {
   return interruptible.script.runInContext(interruptible.context, { timeout: Math.ceil(timeoutMs) }) as T;
 }
 
-function check({ name }: NamedReward, values: RewardValues, rows: number, step: number): Float64Array {
-  const where = `reward function '${name}' (step ${step})`;
+/** NaN for null. */
+function checkValues(reward: NamedReward, values: RewardValues, rows: number, step: number): Float64Array {
+  const where = placeOf(reward, step);
   if (values === null || typeof values !== 'object' || typeof values.length !== 'number')
     fail('ERR_REWARD', `${where} must return an array of numbers or nulls, got ${typeof values}`);
   if (values.length !== rows)
@@ -139,7 +149,8 @@ function check({ name }: NamedReward, values: RewardValues, rows: number, step: 
     if (typeof value !== 'number' || !Number.isFinite(value))
       fail(
         'ERR_REWARD',
-        `${where} must return finite numbers, got ${String(value)} for row ${row}; return null for a completion it cannot judge`,
+        `${where} must return finite numbers, got ${String(value)} for row ${row}; ` +
+          'return null for a completion it cannot judge',
       );
     return value;
   });

@@ -48,12 +48,11 @@ function promptIds(
   { caller, model, tokenizer, config }: RolloutOptions,
 ): readonly number[] {
   const { prompt } = row ?? {};
-  const shown = () =>
-    typeof prompt === 'string' ? `'${prompt.slice(0, 60)}'` : JSON.stringify(prompt)?.slice(0, 60);
   if (!isPrompt(prompt))
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: row ${index} of the batch must have a prompt of text, token ids or messages { role, content }, got ${shown()}`,
+      `${caller}: row ${index} of the batch must have a prompt of text, token ids ` +
+        `or messages { role, content }, got ${shown(prompt)}`,
     );
   const ids = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
   const context = model.spec.maxPositions;
@@ -65,10 +64,16 @@ function promptIds(
   if (ids.length >= context)
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: the prompt ${shown()} has ${ids.length} tokens, but the model's context is ${context} and a completion needs at least one; shorten the prompt or leave the row out`,
+      `${caller}: the prompt ${shown(prompt)} has ${ids.length} tokens, ` +
+        `but the model's context is ${context} and a completion needs at least one; ` +
+        'shorten the prompt or leave the row out',
     );
   return ids;
 }
+
+const SHOWN = 60;
+const shown = (prompt: unknown): string | undefined =>
+  typeof prompt === 'string' ? `'${prompt.slice(0, SHOWN)}'` : JSON.stringify(prompt)?.slice(0, SHOWN);
 
 export async function sample(rows: readonly PromptRow[], options: RolloutOptions): Promise<Rollout> {
   const { model, config, numGenerations, firstStream, signal, source = model } = options;
