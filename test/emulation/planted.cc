@@ -1,6 +1,7 @@
-// Kernels with planted mistakes, each beside its correct form: `planted <name>` runs one on the emulated
+// Kernels with planted mistakes, each beside its correct form. `planted <name>` runs one on the emulated
 // machine and prints 'ok', or what the emulation (or the comparison with plain loops) found.
-// test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads.
+// test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads. The list of
+// names is at the end.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -16,17 +17,18 @@ namespace {
 
 constexpr int kRows = 16, kColumns = 8;
 
+// What a kernel does wrong.
 enum class Mistake {
   kNone,
-  kNoBarrier,
-  kNoWarpBarrier,
-  kNoWait,
-  kOutOfBounds,
-  kUnwritten,
-  kDivergent,
-  kSplitWarp,
-  kLane,
-  kUnrounded
+  kNoBarrier,      // reads what other warps loaded without a barrier of the block
+  kNoWarpBarrier,  // reads what other lanes wrote without a barrier of the warp
+  kNoWait,         // reads what an asynchronous copy brings without waiting for it
+  kOutOfBounds,    // reads past the end of a piece of shared memory
+  kUnwritten,      // reads a word that nothing wrote
+  kDivergent,      // only one of two warps comes to a barrier of the block
+  kSplitWarp,      // only half a warp comes to an mma
+  kLane,           // lanes read the fragments (or name the rows) of others
+  kUnrounded,      // an operand of the tf32 product is not rounded
 };
 
 // c (16, 8) = a (16, 32) b (8, 32)ᵀ through shared memory, one warp, in tf32; a second warp loads b.
@@ -193,13 +195,14 @@ std::string run_uploads() {
 }
 
 std::string run(const std::string& name) {
+  // The correct forms.
   if (name == "product") return run_product(Mistake::kNone);
   if (name == "exchange") return run_exchange(Mistake::kNone);
   if (name == "uploads") return run_uploads();
   if (name == "matrices") return run_matrices(Mistake::kNone);
+  // The mistakes.
   if (name == "matrices without a warp barrier") return run_matrices(Mistake::kNoWarpBarrier);
   if (name == "matrix row not aligned") return run_matrices(Mistake::kLane);
-  if (name == "uploads") return run_uploads();
   if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
   if (name == "missing wait") return run_product(Mistake::kNoWait);
   if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);

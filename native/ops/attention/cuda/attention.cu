@@ -1,9 +1,10 @@
-// Causal attention over packed sequences, for any width and math mode; bf16 up to D 128 has kernels of its
-// own (flash_attention.cu). A block owns 64 rows of one sequence and head and 64 of the D output columns
-// (attention_tile.h). Shared memory: 54 KiB of stages and 36 KiB for the two 64 × 64 operands. Compute bound:
-// a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte, and K and V of one head stay in
-// L2. Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over
-// the query heads that share them): no atomics.
+// Causal attention over packed sequences, for any width and math mode. (bf16 up to D 128 has kernels of its
+// own, flash_attention.cu.) A block owns 64 rows of one sequence and head and 64 of the D output columns, a
+// warp 16 of the rows (attention_tile.h). Shared memory: 54 KiB of stages, and 36 KiB for the two 64 × 64
+// operands (72 KiB for the four that d_kv and jvp have). Compute bound: a tile of 64 keys brings 8·64·D bytes
+// for 4·64²·D operations, 32 a byte, and K and V of one head stay in L2. The backward pass is one kernel for
+// d_q (a block for 64 queries), and one for d_k and d_v (a block for 64 keys, over the query heads that share
+// them), so that it needs no atomics.
 #include <vector>
 
 #include "backends/cuda/rows.h"
@@ -13,6 +14,7 @@
 namespace hf::cuda {
 namespace {
 
+// Shared memory of the kernels with two products after the scores, whose operands are two squares each.
 constexpr int kTwoSquares = AttentionShape::kSharedBytes + 4 * kSquareWords * 4;
 
 HF_DEVICE RowTile tile_of(const Problem& p) {
@@ -43,11 +45,12 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Pr
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
 
-// mean[n, h] = ⟨d_y, y⟩, a thread a row and head, in the order in which block_product sums ⟨d_y, v⟩: where
-// one key has all the probability y is v, and their difference must be 0, not what rounding leaves. Memory
-// bound: a thread takes 32 bytes of each at a time, whole sectors of memory.
+// mean[n, h] = ⟨d_y, y⟩. A thread owns a row and head. It sums in the order in which block_product sums ⟨d_y,
+// v⟩: where one key has all the probability, y is v, and the difference of the two sums must be 0, not what
+// rounding leaves. No shared memory. Memory bound: a thread takes 32 bytes of each at a time, whole sectors
+// of memory.
 HF_KERNEL __launch_bounds__(kThreads)
-    mean_kernel(HeadsOf y, HeadsOf d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
+    mean_kernel(HeadMatrices y, HeadMatrices d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const int64_t n = i / heads, h = i % heads;
@@ -80,7 +83,7 @@ HF_DEVICE void write_rows(const Scores& x, const Rows& out, int64_t row0, int64_
     }
 }
 
-// body(row, column, s, other, r, j) over the warp's entries.
+// body(row, column, j, r) for every entry [0][j][r] that the calling lane holds of a square of scores.
 template <class Body>
 HF_DEVICE void each_score(const Body& body) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -91,7 +94,7 @@ HF_DEVICE void each_score(const Body& body) {
       body(AttentionShape::warp_row() + g + 8 * (r / 2), 8 * j + 2 * t + r % 2, j, r);
 }
 
-// d_q = Σ_j dS k,  dS = scale P ∘ (d_y vᵀ − mean)
+// d_q = Σ_j dS k,  dS = scale P ∘ (d_y vᵀ − mean). A block owns 64 queries.
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Problem p) {
   SharedMemory memory;
@@ -133,7 +136,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
   write_rows(out, rows_of_head<math>(p.out, tile.first, h), row0, rows, d0, p.dims);
 }
 
-// d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries.
+// d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y. A block owns 64 keys: rows are keys here, columns queries.
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Problem p) {
   SharedMemory memory;
@@ -183,7 +186,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
   write_rows(d_v, rows_of_head<math>(p.d_v, tile.first, g), row0, rows, d0, p.dims);
 }
 
-// t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean needs a pass of its own: P t_s v − mean y would cancel.
+// t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean Σ P t_s needs a pass of its
+// own, because P t_s v − mean y would cancel.
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Problem p) {
   SharedMemory memory;
@@ -245,7 +249,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
   write_rows(out, rows_of_head<math>(p.out, tile.first, h), row0, rows, d0, p.dims);
 }
 
-// Blocks of rows of every sequence.
+// The blocks of rows of every sequence.
 std::vector<RowTile> tiles_of(const View& offsets) {
   std::vector<RowTile> tiles;
   const int32_t* o = offsets.as<const int32_t>();
@@ -258,9 +262,9 @@ std::vector<RowTile> tiles_of(const View& offsets) {
 template <class Args>
 Problem problem_of(const Args& a) {
   Problem p{};
-  p.q = heads_of(a.q);
-  p.k = heads_of(a.k);
-  p.v = heads_of(a.v);
+  p.q = head_matrices_of(a.q);
+  p.k = head_matrices_of(a.k);
+  p.v = head_matrices_of(a.v);
   p.lse = a.lse.template as<const float>();
   p.lse_step = a.lse ? a.lse.stride[0] : 0;
   p.heads = a.q.shape[1];
@@ -288,7 +292,7 @@ void run(const AttentionArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.out = heads_of(a.y);
+    p.out = head_matrices_of(a.y);
     p.lse_out = a.lse.as<float>();
     if (takes_flash(r, p)) return flash_forward(p, a.q.shape[0], int64_t(tiles.size()), r);
     with_math(r.math, [&](auto tag) {
@@ -303,11 +307,11 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.y = heads_of(a.y);
-    p.d_y = heads_of(a.d_y);
-    p.out = heads_of(a.d_q);
-    p.d_k = heads_of(a.d_k);
-    p.d_v = heads_of(a.d_v);
+    p.y = head_matrices_of(a.y);
+    p.d_y = head_matrices_of(a.d_y);
+    p.out = head_matrices_of(a.d_q);
+    p.d_k = head_matrices_of(a.d_k);
+    p.d_v = head_matrices_of(a.d_v);
     if (takes_flash(r, p)) return flash_backward(p, a.q.shape[0], int64_t(tiles.size()), r);
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
@@ -328,10 +332,10 @@ void run(const AttentionJvpArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.t_q = heads_of(a.t_q);
-    p.t_k = heads_of(a.t_k);
-    p.t_v = heads_of(a.t_v);
-    p.out = heads_of(a.t_y);
+    p.t_q = head_matrices_of(a.t_q);
+    p.t_k = head_matrices_of(a.t_k);
+    p.t_v = head_matrices_of(a.t_v);
+    p.out = head_matrices_of(a.t_y);
     with_math(r.math, [&](auto tag) {
       launch("attention_jvp", jvp_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads,
              kTwoSquares, stream, p);

@@ -1,8 +1,9 @@
 // Attention in bf16: packing and the forward pass (flash_tile.h). A block owns 64 queries of one sequence and
-// head. Shared memory: 2 stages × 64 keys and values of 2D + 16 bytes, 36 KiB for D 64 and 68 KiB for D 128.
-// Bound: a tile of 64 keys is 256·D bytes from L2 for 4·64²·D operations, 64 a byte. Each 16 × 8 × 16 mma
-// needs 256 bytes of shared memory, which at 128 bytes a cycle is 2048 operations a cycle, half of what
-// Hopper's tensor cores have. At T 512 memory weighs as much: 24·D bytes a row and head, packing counted in.
+// head, a warp 16 of them. Shared memory: 2 stages × 64 keys and values of 2D + 16 bytes, 36 KiB for D 64 and
+// 68 KiB for D 128. Bound by shared memory: a tile of 64 keys is 256·D bytes from L2 for 4·64²·D operations,
+// 64 a byte, which is enough. But each 16 × 8 × 16 mma needs 256 bytes of shared memory, and at 128 bytes a
+// cycle that is 2048 operations a cycle, half of what Hopper's tensor cores have. At T 512 memory weighs as
+// much: 24·D bytes a row and head, packing counted in.
 #include "backends/cuda/rows.h"
 #include "ops/attention/cuda/flash_tile.h"
 
@@ -24,10 +25,41 @@ __global__ void __launch_bounds__(kThreads) pack_kernel(PackSources sources, int
               make_uint4(pair(low, 0), pair(low, 2), pair(high, 0), pair(high, 2)));
 }
 
-// Online softmax: p.c > 0 here, the sign of the scale is in the packed q.
+// Online softmax in exponents of 2: f.c > 0 here, since the sign of the scale is in the packed q.
+template <int D, int NT>
+HF_DEVICE void weigh_scores(float (&s)[NT][4], float (&out)[D / 8][4], float (&most)[2], float (&total)[2],
+                            float c) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float best = most[half];  // finite from the first tile on: every row sees key 0
+#pragma unroll
+    for (int j = 0; j < NT; ++j)
+      best = fmaxf(best, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
+    best = quad_max(best);
+    const float shrink = exp2_approximate((most[half] - best) * c), offset = best * c;
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < NT; ++j)
+#pragma unroll
+      for (int r = 2 * half; r < 2 * half + 2; ++r) {
+        s[j][r] = exp2_approximate(fmaf(s[j][r], c, -offset));
+        sum += s[j][r];
+      }
+#pragma unroll
+    for (int j = 0; j < D / 8; ++j) {
+      out[j][2 * half] *= shrink;
+      out[j][2 * half + 1] *= shrink;
+    }
+    total[half] = fmaf(total[half], shrink, sum);
+    most[half] = best;
+  }
+}
+
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forward_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kForwardTile, NT = kTile / 8, kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kForwardTile;
+  constexpr int NT = kTile / 8;
+  constexpr int kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
   const Place at = place_of(f.p, false);
@@ -60,28 +92,7 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
         for (int r = 0; r < 4; ++r)
           if (j0 + 8 * j + 2 * t + r % 2 > at.warp_row + g + 8 * (r / 2)) s[j][r] = -INFINITY;
     }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float best = most[half];  // finite from the first tile on: every row sees key 0
-#pragma unroll
-      for (int j = 0; j < NT; ++j)
-        best = fmaxf(best, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
-      best = quad_max(best);
-      const float shrink = exp2_approximate((most[half] - best) * f.c), offset = best * f.c;
-      float sum = 0;
-#pragma unroll
-      for (int j = 0; j < NT; ++j)
-#pragma unroll
-        for (int r = 2 * half; r < 2 * half + 2; ++r)
-          sum += s[j][r] = exp2_approximate(fmaf(s[j][r], f.c, -offset));
-#pragma unroll
-      for (int j = 0; j < D / 8; ++j) {
-        out[j][2 * half] *= shrink;
-        out[j][2 * half + 1] *= shrink;
-      }
-      total[half] = fmaf(total[half], shrink, sum);
-      most[half] = best;
-    }
+    weigh_scores<D, NT>(s, out, most, total, f.c);
     multiply_columns<D, NT>(out, s, stage + kWords);
   }
   total[0] = quad_sum(total[0]);
@@ -98,7 +109,7 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
 
 }  // namespace
 
-PackedHeads Packing::add(const HeadsOf& from, int64_t heads, float factor) {
+PackedHeads Packing::add(const HeadMatrices& from, int64_t heads, float factor) {
   PackedHeads out{};
   with_dims(dims_, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;

@@ -1,14 +1,15 @@
-// Attention in bf16, backward (flash_tile.h): d_q_kernel, a block per 64 queries, which also leaves log Σ exp
-// and ⟨d_y, y⟩ for d_kv_kernel, a block per 64 keys, over the query heads that share them: no atomics. Shared
-// memory: 2 stages × 2 tiles of 64 (D > 64: 32) rows of 2D + 16 bytes, 36 KiB for D 64. Bound: as forward,
-// for 6·64²·D and 8·64²·D operations a tile; memory 44·D bytes a row and head, packing counted in.
+// Attention in bf16, backward (flash_tile.h). In d_q_kernel a block owns 64 queries; it also leaves log Σ exp
+// and ⟨d_y, y⟩ for d_kv_kernel. There a block owns 64 keys, over the query heads that share them, so that no
+// atomics are needed. A warp has 16 of the block's rows. Shared memory: 2 stages × 2 tiles of 64 (D > 64: 32)
+// rows of 2D + 16 bytes, 36 KiB for D 64. Bound as the forward pass is, for 6·64²·D and 8·64²·D operations a
+// tile; memory takes 44·D bytes a row and head, packing counted in.
 #include "ops/attention/cuda/flash_tile.h"
 
 namespace hf::cuda {
 namespace {
 
-// ⟨d_y, y⟩ of the warp's rows, of the rounded d_y that the products see: where one key has all the
-// probability, y is v and the difference is rounding.
+// ⟨d_y, y⟩ of the warp's rows, with the rounded d_y that the products see: where one key has all the
+// probability, y is v, and the difference of the two products is nothing but rounding.
 template <int D>
 HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], const Rows& y, int row0,
                            int row_end, int64_t dims) {
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
   float out[D / 8][4] = {};
   for (int j0 = 0; j0 < keys; j0 += kTile) {
     cp_async_wait<0>();
-    __syncthreads();  // as in forward_kernel
+    __syncthreads();  // this tile has arrived, and the one before it is not needed any more
     if (j0 + kTile < keys) load(j0 + kTile);
     const Shared<uint32_t> stage = stages + j0 / kTile % 2 * 2 * kWords;
 #pragma unroll 1
@@ -99,7 +100,8 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
   write_own<D>(out, f.p.scale, f.p.scale, f.p.out.rows(at.first, at.head), at.warp_row, at.length, f.p.dims);
 }
 
-// d_k = scale Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries. Queries past the end have q, d_y and statistics 0, and add nothing.
+// d_k = scale Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y. Rows are keys here, columns queries. Queries past the end have q, d_y
+// and statistics 0, and add nothing.
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_kernel(FlashProblem f) {
   constexpr int kTile = Flash<D>::kBackwardTile;
@@ -131,7 +133,7 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_
   float d_k[D / 8][4] = {}, d_v[D / 8][4] = {};
   for (int n = 0; n < count; ++n) {
     cp_async_wait<0>();
-    __syncthreads();  // as in forward_kernel
+    __syncthreads();  // this tile has arrived, and the one before it is not needed any more
     if (n + 1 < count) load(n + 1);
     const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords;
     const Shared<uint32_t> own_statistics = statistics + n % 2 * Flash<D>::kStatistics;

@@ -1,7 +1,8 @@
-// Per-sample gradients of a linear layer and their norms, by outer_products: norms alone never write a
-// gradient. A block of the finishing kernel owns one function; shared memory 64 bytes.
-#include "backends/cuda/rows.h"
+// Per-sample gradients of a linear layer and their norms, by outer_products. Where only norms are wanted, no
+// gradient is ever written. A block of the finishing kernel owns one function. Shared memory: 64 bytes.
+// Memory bound: 8 bytes a tile.
 #include "backends/cuda/outer_products.h"
+#include "backends/cuda/rows.h"
 
 namespace hf::cuda {
 namespace {

@@ -1,12 +1,13 @@
-// Random projections of per-sample gradients. R is made 512 columns at a time (a warp makes 128 signs from
-// one Philox number, a thread a pair of normal numbers) and multiplied by gemm; outer_products adds p qᵀ up
-// for every function and repeat. Compute bound: 2 N R (A O + B I + K) operations.
+// Random projections of per-sample gradients. The random matrix R is made 512 columns at a time, a block 256
+// threads of it: a warp makes 128 signs from one Philox number, or a thread a pair of normal numbers. gemm
+// multiplies by it, and outer_products adds p qᵀ up for every function and repeat. No shared memory here.
+// Compute bound: 2 N R (A O + B I + K) operations.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "backends/cuda/rows.h"
 #include "backends/cuda/outer_products.h"
+#include "backends/cuda/rows.h"
 #include "ops/gram/gram_blocks.h"
 #include "ops/sketch/projection.h"
 
@@ -46,14 +47,15 @@ void make_columns(const Random& random, int64_t first, const int32_t* ids, int64
          columns, count, out);
 }
 
+// The row, or zeros where it is null, `rows` times. A thread owns a number.
 HF_KERNEL __launch_bounds__(kThreads)
     repeat_row_kernel(const float* row, int64_t rows, int64_t count, float* out) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i < rows * count) out[i] = row ? row[i % count] : 0.0f;
 }
 
-// out (rows, count) = x (rows, columns) Rᵀ, R's columns from `first` on; `constant`: plus column `columns` of
-// R. x may be absent.
+// out (rows, count) = x (rows, columns) Rᵀ with R's columns from `first` on; with `constant`, plus column
+// `columns` of R. x may be absent.
 void project(const View& x, const Random& random, int64_t first, bool constant, float* out, int64_t rows,
              int64_t count, Run& r) {
   Stream& stream = stream_of(r);

@@ -1,6 +1,6 @@
-// The kernel that sketches estimate, with its error bar. A block owns one entry of K, a warp every eighth
-// repeat of it: lanes read K numbers of both sketches. Shared memory: 128 bytes. Bound by L2: 8 bytes a
-// multiply-add, S² R K of them.
+// The kernel matrix that sketches estimate, with its error bar. A block owns one entry of it, a warp every
+// eighth repeat of that; its lanes read K numbers of both sketches. Shared memory: 64 bytes. Bound by L2: 8
+// bytes a multiply-add, S² R K of them.
 #include <cmath>
 
 #include "backends/cuda/rows.h"
