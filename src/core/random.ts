@@ -22,7 +22,7 @@ const low = (x: number) => x >>> 0;
 const high = (x: number) => Math.floor(x / 4294967296) >>> 0;
 
 /** Uniform in (0, 1), 53 bits. */
-export function philoxUniform(seed: number, stream: number, counter: number): number {
+function philoxUniform(seed: number, stream: number, counter: number): number {
   let c0 = low(counter);
   let c1 = high(counter);
   let c2 = low(stream);

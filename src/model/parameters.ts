@@ -47,7 +47,7 @@ const TRAINABLE = rule(
   (value) => value instanceof RegExp || ['all', 'classifier', 'body'].includes(value as string),
 );
 
-export const sizeOf = ({ shape }: Pick<ParameterSpec, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
+const sizeOf = ({ shape }: Pick<ParameterSpec, 'shape'>): number => shape.reduce((a, b) => a * b, 1);
 
 /** True when the classifier is the embedding matrix itself. */
 export const isTied = (spec: ModelSpec): boolean => !spec.parameters.some((p) => p.role === 'classifier');

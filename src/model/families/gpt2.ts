@@ -3,7 +3,15 @@
  * (Conv1D), fused qkv in blocks, tied.
  */
 import type { Family } from './family.js';
-import { choice, flag, multiple, PLAIN_ACTIVATIONS, positive, size, withDefaults } from './shared/configValues.js';
+import {
+  choice,
+  flag,
+  multiple,
+  PLAIN_ACTIVATIONS,
+  positive,
+  size,
+  withDefaults,
+} from './shared/configValues.js';
 import { initializerRange, ParameterList } from './shared/parameterList.js';
 import { refuse, refuseUnsupported } from './shared/refusals.js';
 

@@ -4,7 +4,15 @@
  * attention(norm₁ x) + mlp(norm₂ x)) or one after the other.
  */
 import type { Family } from './family.js';
-import { choice, flag, multiple, PLAIN_ACTIVATIONS, positive, size, withDefaults } from './shared/configValues.js';
+import {
+  choice,
+  flag,
+  multiple,
+  PLAIN_ACTIVATIONS,
+  positive,
+  size,
+  withDefaults,
+} from './shared/configValues.js';
 import { initializerRange, ParameterList } from './shared/parameterList.js';
 import { refuseSlidingWindow, refuseUnsupported } from './shared/refusals.js';
 import { rotary } from './shared/rotary.js';

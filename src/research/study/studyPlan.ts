@@ -16,8 +16,8 @@ import {
 import type { GRPOConfig, SFTConfig } from '../../rl/config/options.js';
 import type { NoisyAdderVariant } from '../tasks/noisyAdder.js';
 
-export const TASKS: readonly NoisyAdderVariant[] = ['main', 'contrast'];
-export const ESTIMATORS = ['grpo', 'rloo'] as const;
+const TASKS: readonly NoisyAdderVariant[] = ['main', 'contrast'];
+const ESTIMATORS = ['grpo', 'rloo'] as const;
 export type Estimator = (typeof ESTIMATORS)[number];
 export const CF_MULTIPLIERS = [1, 3, 10, 30] as const;
 const ONE_STAGE_MULTIPLIERS = [10, 30] as const;
