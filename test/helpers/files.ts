@@ -1,21 +1,17 @@
 /** Directories and hand-made safetensors files for tests. */
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
-export const goldenFamilies = [
-  'gpt',
-  'llama',
-  'llama_linear',
-  'gpt_neox',
-  'gpt_neox_sequential',
-  'gpt2',
-  'qwen2',
-  'qwen3',
-] as const;
-export const golden = (name: string) => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
+const goldenRoot = fileURLToPath(new URL('../golden', import.meta.url));
+
+/** The directories that test/golden/generate.py has made: one per family and variant. */
+export const goldenFamilies = readdirSync(goldenRoot).filter((name) =>
+  existsSync(join(goldenRoot, name, 'golden.json')),
+);
+export const golden = (name: string) => join(goldenRoot, name);
 
 /** Material that is not in the repository: tests that use it skip, and say why, where it is absent. */
 const sharedRoot = fileURLToPath(new URL('../../../shared/data', import.meta.url));
