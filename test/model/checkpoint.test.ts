@@ -43,7 +43,9 @@ describe('directories', () => {
     expect((await loadCheckpoint(directory, {})).spec.parameters.some((p) => p.role === 'classifier')).toBe(
       false,
     );
-    editRaw(weights(directory), (t) => void (t['lm_head.weight']!.data[3900]! ^= 1));
+    editRaw(weights(directory), (t) => {
+      t['lm_head.weight']!.data[3900]! ^= 1;
+    });
     await refused(
       loadCheckpoint(directory, {}),
       'ERR_UNSUPPORTED',
@@ -138,7 +140,10 @@ describe('directories', () => {
     ],
     [
       'integers',
-      (d) => editRaw(weights(d), (t) => void (t['lm_head.weight']!.dtype = 'I32')),
+      (d) =>
+        editRaw(weights(d), (t) => {
+          t['lm_head.weight']!.dtype = 'I32';
+        }),
       'ERR_DTYPE',
       ["'lm_head.weight'", 'I32'],
     ],
