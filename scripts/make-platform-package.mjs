@@ -1,7 +1,9 @@
 // Makes npm/<platform>/, the package @headfirst/<platform> that carries one prebuilt addon (docs/linking.md,
 // "Publishing").
-//   node scripts/make-platform-package.mjs [<addon> [<platform>]]      default: build/Release/headfirst.node, this machine
-//   node scripts/make-platform-package.mjs --list                      the optionalDependencies of the published main package, as JSON
+//   node scripts/make-platform-package.mjs [<addon> [<platform>]]
+//     default: build/Release/headfirst.node, this machine
+//   node scripts/make-platform-package.mjs --list
+//     the optionalDependencies of the published main package, as JSON
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -92,7 +92,7 @@ export const url: Rule = rule(
  * What sampling takes, in the ranges of the trainers' options; a distribution that is only read has no greedy
  * limit.
  */
-export const TEMPERATURE: Rule = positive;
+export const TEMPERATURE: Rule = { ...positive };
 export const SAMPLING: Rules = {
   temperature: rule('a number ≥ 0 (0 = greedy)', nonNegative.accepts),
   topP: number('a number in (0, 1]', (value) => value > 0 && value <= 1),

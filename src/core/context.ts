@@ -216,5 +216,6 @@ function cpuReason(device: string, math: Math): string {
 let shared: Context | undefined;
 /** The context of calls that are given none: device 'auto', all threads, made on first use. */
 export function defaultContext(): Context {
-  return (shared ??= makeContext({}));
+  shared ??= makeContext({});
+  return shared;
 }

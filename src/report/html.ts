@@ -13,7 +13,7 @@ import {
   cell,
   columnHead,
   dot,
-  escape,
+  escapeHtml,
   hint,
   list,
   rowHead,
@@ -54,7 +54,7 @@ export function pageOf(run: Run): string {
 <html lang="en"><head><meta charset="utf-8">\
 <meta name="viewport" content="width=device-width, initial-scale=1">\
 <meta name="color-scheme" content="light dark">
-<title>${escape(summary.title)} · headfirst</title><link rel="icon" href="data:,"><style>${STYLE}</style></head>\
+<title>${escapeHtml(summary.title)} · headfirst</title><link rel="icon" href="data:,"><style>${STYLE}</style></head>\
 <body><main>
 ${parts.join('\n')}
 </main><div id="tip" role="tooltip" hidden></div>
@@ -64,22 +64,23 @@ ${parts.join('\n')}
 
 function headerHtml({ summary: { title, created } }: Run): string {
   const minute = created.slice(0, 16).replace('T', ' ');
-  return `<header><h1>${escape(title)}</h1><span>${escape(minute)}</span></header>`;
+  return `<header><h1>${escapeHtml(title)}</h1><span>${escapeHtml(minute)}</span></header>`;
 }
 
 function verdictHtml({ tone, headline, sentences }: Verdict): string {
   const items = sentences.map(
-    ({ tone: own, text }) => `<span class="${own}"><b class="tone">${MARK[own]}</b></span>${escape(text)}`,
+    ({ tone: own, text }) =>
+      `<span class="${own}"><b class="tone">${MARK[own]}</b></span>${escapeHtml(text)}`,
   );
   return `<section class="card verdict ${tone}">
-<p class="headline">${escape(headline)}</p>
+<p class="headline">${escapeHtml(headline)}</p>
 ${list(items)}</section>`;
 }
 
 function problemsHtml(problems: readonly string[]): string {
   if (problems.length === 0) return '';
   return `<section class="card problems" role="note">
-<b>What this report could not read or show</b>${list(problems.map(escape))}</section>`;
+<b>What this report could not read or show</b>${list(problems.map(escapeHtml))}</section>`;
 }
 
 // ---- evaluations ------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ function rowHtml({ label, armIndex, cells }: Row, columns: readonly Column[], be
       isBest ? 'best' : undefined,
     );
   });
-  return `<tr>${rowHead(`${dot(armIndex)}${escape(label)}`)}${values.join('')}</tr>`;
+  return `<tr>${rowHead(`${dot(armIndex)}${escapeHtml(label)}`)}${values.join('')}</tr>`;
 }
 
 function valueHtml(value: Cell | undefined, { digits }: Column): string {
@@ -134,7 +135,7 @@ function figuresHtml({ figures, seeds }: Content): string {
   const legend = [...arms]
     .sort(([a], [b]) => a - b)
     .map(([index, { label, description }]) => {
-      const html = `${dot(index)}${escape(label)}`;
+      const html = `${dot(index)}${escapeHtml(label)}`;
       return description ? hint(html, description) : `<span>${html}</span>`;
     });
   const bands =
@@ -172,12 +173,13 @@ function claimsHtml(claims: readonly ClaimSummary[]): string {
 
 function claimHtml({ claim, verdict, evidence, care }: ClaimSummary): string {
   const items = evidence.map(
-    ({ criterion, met, text }) => `${evidenceMark(met)} ${escape(criterion)}<small>${escape(text)}</small>`,
+    ({ criterion, met, text }) =>
+      `${evidenceMark(met)} ${escapeHtml(criterion)}<small>${escapeHtml(text)}</small>`,
   );
   const tone = VERDICT_TONE[verdict] ?? 'none';
-  const verdictCell = cell('verdict', `<b class="tone">${escape(verdict)}</b>`);
-  const evidenceCell = cell('evidence', `${list(items)}<small>${escape(care)}</small>`);
-  return `<tr class="${tone}">${rowHead(escape(claim))}${verdictCell}\n${evidenceCell}</tr>`;
+  const verdictCell = cell('verdict', `<b class="tone">${escapeHtml(verdict)}</b>`);
+  const evidenceCell = cell('evidence', `${list(items)}<small>${escapeHtml(care)}</small>`);
+  return `<tr class="${tone}">${rowHead(escapeHtml(claim))}${verdictCell}\n${evidenceCell}</tr>`;
 }
 
 function evidenceMark(met: boolean | undefined): string {
@@ -194,13 +196,13 @@ function notesHtml(notes: readonly string[]): string {
 }
 
 /** Command-line options in a sentence are not broken over lines. */
-const noteHtml = (note: string): string => escape(note).replace(/--[a-z-]+/g, '<code>$&</code>');
+const noteHtml = (note: string): string => escapeHtml(note).replace(/--[a-z-]+/g, '<code>$&</code>');
 
 /** Of what this page shows. */
 function definitionsHtml(content: Content, snapshot: Snapshot | undefined): string {
   const items = [...shownDefinitions(content, snapshot)].map((key) => {
     const { name, text } = DEFINITIONS[key];
-    return `<dt>${escape(name)}</dt><dd>${escape(text)}</dd>`;
+    return `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`;
   });
   return `<h2>Definitions</h2><dl>${items.join('')}</dl>`;
 }
@@ -223,12 +225,12 @@ function shownDefinitions(
 
 function footerHtml({ summary: { command, config, environment } }: Run): string {
   const machine = Object.entries(environment).map(([key, value]) => `${key} ${value}`);
-  const made = command ? `<p>Made by <code>${escape(command)}</code></p>` : '';
+  const made = command ? `<p>Made by <code>${escapeHtml(command)}</code></p>` : '';
   const configuration =
     config === undefined
       ? ''
       : '<details><summary>Configuration</summary>' +
-        `<pre class="card">${escape(JSON.stringify(config, null, 2))}</pre></details>`;
-  return `<footer>${made}<p>${escape(machine.join(' · '))}</p>
+        `<pre class="card">${escapeHtml(JSON.stringify(config, null, 2))}</pre></details>`;
+  return `<footer>${made}<p>${escapeHtml(machine.join(' · '))}</p>
 ${configuration}</footer>`;
 }

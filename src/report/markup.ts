@@ -2,7 +2,7 @@
 import { type DefinitionKey, DEFINITIONS } from './definitions.js';
 import { armColor } from './figures.js';
 
-export const escape = (text: unknown): string =>
+export const escapeHtml = (text: unknown): string =>
   String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 /** For text inside <script>: nothing in it may close the element. */
@@ -10,10 +10,11 @@ export const scriptSafe = (source: string): string => source.replace(/<(?=\/scri
 
 /** A word that explains itself on hover or focus. */
 export const hint = (html: string, text: string): string =>
-  `<span class="term" tabindex="0" data-tip="${escape(text)}">${html}</span>`;
+  `<span class="term" tabindex="0" data-tip="${escapeHtml(text)}">${html}</span>`;
 
 /** A word with its definition. */
-export const term = (label: string, key: DefinitionKey): string => hint(escape(label), DEFINITIONS[key].text);
+export const term = (label: string, key: DefinitionKey): string =>
+  hint(escapeHtml(label), DEFINITIONS[key].text);
 
 /** The coloured dot of an arm; nothing for what belongs to none. */
 export const dot = (index: number): string =>
@@ -41,5 +42,5 @@ export const rowHead = (html: string): string => `<th scope="row">${html}</th>`;
 /** A cell. On narrow screens a row is a list: `label` then stands before the value. */
 export const cell = (label: string, html: string, className?: string): string => {
   const attribute = className === undefined ? '' : ` class="${className}"`;
-  return `<td data-label="${escape(label)}"${attribute}>${html}</td>`;
+  return `<td data-label="${escapeHtml(label)}"${attribute}>${html}</td>`;
 };

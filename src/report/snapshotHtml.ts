@@ -3,7 +3,7 @@ import type { ChangeOf } from '../analysis/explain.js';
 import type { Snapshot } from '../analysis/snapshot.js';
 import { signed } from '../core/units.js';
 import { type DefinitionKey, DEFINITIONS } from './definitions.js';
-import { cell, columnHead, escape, rowHead, section, table, term } from './markup.js';
+import { cell, columnHead, escapeHtml, rowHead, section, table, term } from './markup.js';
 import { panelHtml } from './panelHtml.js';
 import { panelsOf } from './panels.js';
 
@@ -76,9 +76,9 @@ function probeHtml(
 ): string {
   const movers = influences.map(
     ({ sample, total }) =>
-      `<span title="${escape(samples[sample] ?? '')}">#${sample} ${signed(total)}</span>`,
+      `<span title="${escapeHtml(samples[sample] ?? '')}">#${sample} ${signed(total)}</span>`,
   );
-  const state = `${escape(JSON.stringify(label))} → ${escape(JSON.stringify(token))}`;
+  const state = `${escapeHtml(JSON.stringify(label))} → ${escapeHtml(JSON.stringify(token))}`;
   const cells = [
     cell('predicted', signed(predicted)),
     `\n${cell('measured', signed(measured))}`,

@@ -52,7 +52,11 @@ it('measures the peak between the samples, outside of what it tells of the body'
     'peak',
     () => wait(2),
     LIMITS,
-    () => (wait(20), ++peaks),
+    () => {
+      wait(20);
+      peaks += 1;
+      return peaks;
+    },
   );
   expect(peaks).toBeGreaterThanOrEqual(samples);
   expect(peak).toBeGreaterThanOrEqual(peaks / 2);

@@ -29,7 +29,7 @@ describe('ntk.estimate', async () => {
     { context },
   );
 
-  it('counts the passes’ and the contractions’ matrix products, and names the cheaper form of each matrix', async () => {
+  it('counts matrix products of passes and contractions, and names the cheaper form of each matrix', async () => {
     const T = 200;
     for (const [count, length, form] of [
       [40, 3, 'ghost'],
@@ -113,8 +113,14 @@ describe('headfirst ntk', () => {
   afterEach(() => vi.restoreAllMocks());
   async function run(...argv: string[]): Promise<{ out: string; log: string }> {
     const texts = { out: '', log: '' };
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((texts.out += String(text)), true));
-    vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((texts.log += String(text)), true));
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      texts.out += String(text);
+      return true;
+    });
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      texts.log += String(text);
+      return true;
+    });
     try {
       await command()
         .exitOverride()

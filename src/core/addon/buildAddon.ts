@@ -57,7 +57,7 @@ function configure(build: string, cuda: boolean): void {
   const output = `${stdout ?? ''}${stderr ?? ''}`;
   if (NO_COMPILER.test(output))
     fail('ERR_UNSUPPORTED', `headfirst build: no working C++ compiler or make was found; ${INSTALL}`);
-  const firstError = /CMake Error[^]*/.exec(output)?.[0].slice(0, 800) ?? output.slice(-800);
+  const firstError = /CMake Error[\s\S]*/.exec(output)?.[0].slice(0, 800) ?? output.slice(-800);
   fail('ERR_IO', `headfirst build: cmake could not configure ${build}: ${firstError.trim()}`);
 }
 
