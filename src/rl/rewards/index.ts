@@ -15,7 +15,6 @@ export {
   softOverlongPunishment,
   type SoftOverlongOptions,
 } from './length.js';
-export { answerKeys } from './answerKeys.js';
 export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
 export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repetition.js';

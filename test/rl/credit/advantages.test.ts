@@ -31,7 +31,7 @@ const run = (
 };
 const close = (ours: readonly number[], theirs: readonly number[]) => {
   expect(ours).toHaveLength(theirs.length);
-  ours.forEach((a, i) => expect(a).toBeCloseTo(theirs[i]!, 12));
+  for (const [i, a] of ours.entries()) expect(a).toBeCloseTo(theirs[i]!, 12);
 };
 
 describe('advantages', () => {

@@ -24,7 +24,7 @@ const numbers = (n = N) => Float64Array.from({ length: n }, () => 2 * random.uni
 const close = (ours: Iterable<number>, theirs: readonly number[]) => {
   const all = [...ours];
   expect(all).toHaveLength(theirs.length);
-  all.forEach((x, i) => expect(x).toBeCloseTo(theirs[i]!, 12));
+  for (const [i, x] of all.entries()) expect(x).toBeCloseTo(theirs[i]!, 12);
 };
 const starts = [0, 3, 3, 4];
 

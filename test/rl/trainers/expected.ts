@@ -126,7 +126,8 @@ export function expectedUpdate(given: Given, c: ResolvedGRPOConfig): Expected {
     const slopes = row.map(() => 0);
     sides[s] = [];
     for (const [t, logp] of row.entries()) {
-      const A = advantages[s]![t]! * (mask?.[s]![t] ?? 1);
+      const kept = mask ? mask[s]![t]! : 1;
+      const A = advantages[s]![t]! * kept;
       const ratio = ratios[t]!;
       // d ratio of t → every token of the completion, or t itself.
       const addThroughRatio = (slope: number) => {

@@ -91,8 +91,8 @@ describe('GRPOTrainer', () => {
   });
 
   it('trains on completions that fill the context', async () => {
-    const model = await tinyModel(),
-      { maxPositions } = model.spec;
+    const model = await tinyModel();
+    const { maxPositions } = model.spec;
     const rows = await metricsOf(
       grpo(model, { maxSteps: 2, maxCompletionLength: 10 * maxPositions, stop: [] }),
     );
@@ -248,9 +248,8 @@ describe('stages', () => {
       expect(classifier).not.toEqual(first);
     }
     expect(rows.map((row) => row.stage)).toEqual(['classifier', 'classifier', 'classifier', 'full', 'full']);
-    [0.1, 0.1 * (2 / 3), 0.1 / 3, 0.01, 0.005].forEach((rate, i) =>
-      expect(rows[i]!['learning_rate']).toBeCloseTo(rate, 10),
-    );
+    for (const [i, rate] of [0.1, 0.1 * (2 / 3), 0.1 / 3, 0.01, 0.005].entries())
+      expect(rows[i]!['learning_rate']).toBeCloseTo(rate, 10);
     expect((await weights(model))['embed.weight']).not.toEqual(before['embed.weight']);
   });
   it('cached features give the classifier the gradient of the full pass', async () => {
@@ -279,7 +278,10 @@ describe('stages', () => {
     const model = await tinyModel();
     let calls = 0;
     const features = model.features.bind(model);
-    model.features = (...args) => (++calls, features(...args));
+    model.features = (...args) => {
+      ++calls;
+      return features(...args);
+    };
     await metricsOf(grpo(model, { maxSteps: 6, numIterations: 3, trainable: 'classifier' }));
     expect(calls).toBe(2);
   });
