@@ -58,6 +58,17 @@ struct LayerWeights {
   Linear mlp_down;
 };
 
+// Calls visit(linear) for a layer's matrices, in the order in which the forward pass meets them.
+template <class Weights, class Visit>
+void for_each_linear(Weights& layer, const Visit& visit) {
+  for (auto& linear : layer.qkv)
+    visit(linear);
+  visit(layer.attention_out);
+  for (auto& linear : layer.mlp_in)
+    visit(linear);
+  visit(layer.mlp_down);
+}
+
 class Model {
  public:
   // Checks the description: every role where it belongs, once, with the right shape. Weights are zero.
@@ -78,6 +89,8 @@ class Model {
     return weights_.view.bytes() + (rounded_.buffer ? rounded_.view.bytes() : 0);
   }  // with the rounded copies
   View weight(int parameter) const { return view_in(weights_.view, parameter); }
+  // The same, absent for parameter −1.
+  View weight_or_none(int parameter) const { return parameter >= 0 ? weight(parameter) : View{}; }
   // What matrix products multiply by: the weight itself, or its copy rounded to bfloat16 (a bfloat16 model,
   // or what a device's products would round at every call), which refresh() renews after a change.
   View operand(int parameter) const {
@@ -88,7 +101,6 @@ class Model {
   // Gradients, in the same layout; made (zero) on first use. A caller may write those of trainable
   // parameters.
   View gradients();
-  bool has_gradients() const { return bool(gradients_.buffer); }
   void zero_gradients();
   // `parameter` of any flat vector in this layout.
   View view_in(const View& flat, int parameter) const;

@@ -1,5 +1,5 @@
 // The op table: for every args type, one function per backend. Engine code calls dispatch(args, run) and
-// knows no backend.
+// knows no backend. Which ops there are: op_list.inc.
 #pragma once
 
 #include "core/fail.h"
@@ -21,6 +21,26 @@ OpFn<Args>* op_row() {
   return row;
 }
 
+// Bytes of scratch memory that an op takes from its run's arena while it runs.
+template <class Args>
+using ScratchFn = int64_t (*)(const Args&, const Run&);
+
+// The row of Args; entries are null where a backend takes none, and for backends whose kernels are not
+// planned with (the reference, a device). Filled by register_all(), too.
+template <class Args>
+ScratchFn<Args>* scratch_row() {
+  static ScratchFn<Args> row[kBackendCount] = {};
+  return row;
+}
+
+// For planners: what a call would take. Shapes are read, and the index arrays that decide on sizes (offsets,
+// positions); no real numbers.
+template <class Args>
+int64_t scratch_bytes(const Args& args, const Run& run) {
+  const ScratchFn<Args> fn = scratch_row<Args>()[static_cast<int>(run.backend)];
+  return fn ? fn(args, run) : 0;
+}
+
 // Fills the table; idempotent, called by whoever creates a context. Plain calls, no static initialisers:
 // linkers drop those.
 void register_all();
@@ -39,13 +59,16 @@ inline bool is_small(const Cost& c) {
 }
 
 // One thread for as long as this lives, if asked for.
-struct OneThread {
-  Run& run;
-  const int32_t threads;
-  OneThread(Run& r, bool wanted) : run(r), threads(r.threads) {
-    if (wanted) run.threads = 1;
+class OneThread {
+ public:
+  OneThread(Run& run, bool wanted) : run_(run), threads_(run.threads) {
+    if (wanted) run_.threads = 1;
   }
-  ~OneThread() { run.threads = threads; }
+  ~OneThread() { run_.threads = threads_; }
+
+ private:
+  Run& run_;
+  const int32_t threads_;
 };
 
 template <class Args>

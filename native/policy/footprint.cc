@@ -3,9 +3,22 @@
 #include <algorithm>
 
 #include "model/footprint.h"
+#include "ops/op_table.h"
+#include "policy/decoder.h"
 
 namespace hf {
 namespace {
+bool packs_weights(const Model& model, const GenerateOptions& options) {
+  return !model.context()->device() && options.max_new_tokens >= 8 &&
+         model.size() * dtype_bytes(model.context()->real()) <= int64_t{512} << 20;
+}
+int64_t model_packed_bytes(const Model& model) {
+  int64_t sum = gemm_packed_bytes(model.spec().hidden_size, model.spec().vocab_size);
+  for (int l = 0; l < model.spec().layers; ++l)
+    for_each_linear(model.layer(l),
+                    [&](const Linear& linear) { sum += gemm_packed_bytes(linear.in(), linear.out()); });
+  return sum;
+}
 
 // workspace_bytes() reads shapes; a view that is there must have an address.
 View shaped(DType real, int64_t rows, int64_t columns) {
@@ -106,7 +119,7 @@ int64_t generate_bytes(const Model& model, int64_t prompts, int64_t length, cons
       product_bytes(s, block.rows, false);
   const int64_t step =
       real * completions * (s.vocab_size + 2 * C + layer_numbers(s)) + product_bytes(s, completions, false);
-  return cache + std::max(prefill, (packs_weights(model, o) ? packed_bytes(model) : 0) + step);
+  return cache + std::max(prefill, (packs_weights(model, o) ? model_packed_bytes(model) : 0) + step);
 }
 
 }  // namespace hf
