@@ -151,7 +151,8 @@ def gram(options):
         K = torch.zeros(32, 32)
         parts = []
         for begin in range(0, 32, 16):
-            grads = functorch.vmap(functorch.grad(one_sequence), in_dims=(None, 0))(parameters, ids[begin:begin + 16])
+            gradients = functorch.vmap(functorch.grad(one_sequence), in_dims=(None, 0))
+            grads = gradients(parameters, ids[begin:begin + 16])
             parts.append([g.reshape(16, -1).detach() for g in grads])
         for pieces in zip(*parts):
             G = torch.cat(pieces)

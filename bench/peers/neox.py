@@ -50,8 +50,8 @@ class Layer(torch.nn.Module):
     def forward(self, x, cos, sin, attend, index):
         B, T, C = x.shape
         # Head by head: the query, key and value of one head lie side by side.
-        fused = self.query_key_value(self.input_layernorm(x)).reshape(B, T, self.heads, -1)
-        q, k, v = fused.transpose(1, 2).chunk(3, -1)
+        qkv = self.query_key_value(self.input_layernorm(x)).reshape(B, T, self.heads, -1)
+        q, k, v = qkv.transpose(1, 2).chunk(3, -1)
         cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         y = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, index).transpose(1, 2).reshape(B, T, C)
         up = self.dense_h_to_4h(self.post_attention_layernorm(x))

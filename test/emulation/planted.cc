@@ -194,26 +194,38 @@ std::string run_uploads() {
   return "ok";
 }
 
+// The list: what is planted, in words, and how it is run. The first four are the correct forms.
+struct Planted {
+  const char* name;
+  std::string (*run)();
+};
+constexpr Planted kPlanted[] = {
+    {"product", [] { return run_product(Mistake::kNone); }},
+    {"exchange", [] { return run_exchange(Mistake::kNone); }},
+    {"matrices", [] { return run_matrices(Mistake::kNone); }},
+    {"uploads", [] { return run_uploads(); }},
+
+    {"a read of what another warp loads, without a barrier of the block",
+     [] { return run_product(Mistake::kNoBarrier); }},
+    {"a read of what another lane writes, without a barrier of the warp",
+     [] { return run_exchange(Mistake::kNoWarpBarrier); }},
+    {"fragments of what other lanes write, without a barrier of the warp",
+     [] { return run_matrices(Mistake::kNoWarpBarrier); }},
+    {"a read of an asynchronous copy that was not waited for", [] { return run_product(Mistake::kNoWait); }},
+    {"a read of a word that nothing wrote", [] { return run_exchange(Mistake::kUnwritten); }},
+    {"an index past the end of a piece of shared memory", [] { return run_product(Mistake::kOutOfBounds); }},
+    {"a matrix row that is not at a multiple of 16 bytes", [] { return run_matrices(Mistake::kLane); }},
+    {"a barrier that only one of two warps reaches", [] { return run_product(Mistake::kDivergent); }},
+    {"an mma that only half a warp reaches", [] { return run_product(Mistake::kSplitWarp); }},
+    {"fragments that belong to other lanes", [] { return run_product(Mistake::kLane); }},
+    {"an operand of the tf32 product that is not rounded", [] { return run_product(Mistake::kUnrounded); }},
+    {"host code that writes to device memory", [] { return run_memory(true); }},
+    {"an index past the end of device memory", [] { return run_memory(false); }},
+};
+
 std::string run(const std::string& name) {
-  // The correct forms.
-  if (name == "product") return run_product(Mistake::kNone);
-  if (name == "exchange") return run_exchange(Mistake::kNone);
-  if (name == "uploads") return run_uploads();
-  if (name == "matrices") return run_matrices(Mistake::kNone);
-  // The mistakes.
-  if (name == "matrices without a warp barrier") return run_matrices(Mistake::kNoWarpBarrier);
-  if (name == "matrix row not aligned") return run_matrices(Mistake::kLane);
-  if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
-  if (name == "missing wait") return run_product(Mistake::kNoWait);
-  if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);
-  if (name == "divergent barrier") return run_product(Mistake::kDivergent);
-  if (name == "half a warp in mma") return run_product(Mistake::kSplitWarp);
-  if (name == "wrong fragment lane") return run_product(Mistake::kLane);
-  if (name == "operand not rounded") return run_product(Mistake::kUnrounded);
-  if (name == "missing warp barrier") return run_exchange(Mistake::kNoWarpBarrier);
-  if (name == "unwritten word") return run_exchange(Mistake::kUnwritten);
-  if (name == "device memory on the host") return run_memory(true);
-  if (name == "global index out of bounds") return run_memory(false);
+  for (const Planted& planted : kPlanted)
+    if (name == planted.name) return planted.run();
   return "there is no such case";
 }
 
