@@ -48,8 +48,25 @@ struct OneThread {
   ~OneThread() { run.threads = threads; }
 };
 
+// An op whose kernels on the CPU take scratch memory says so (kTakesScratch). On a counting run such a kernel
+// takes that memory and returns. A device's kernels are counted as those of the CPU; the reference takes
+// none.
+template <class Args>
+void count_scratch(const Args& args, const Run& run) {
+  if constexpr (requires { Args::kTakesScratch; }) {
+    const bool reference = run.backend == Backend::kReference32 || run.backend == Backend::kReference64;
+    if (reference) return;
+    const Backend column = run.backend == Backend::kCuda ? Backend::kCpuBase : run.backend;
+    Run kernel = run;
+    kernel.arena = run.counting;
+    if (is_small(cost(args))) kernel.threads = 1;
+    op_row<Args>()[static_cast<int>(column)](args, kernel);
+  }
+}
+
 template <class Args>
 void dispatch(const Args& args, Run& run) {
+  if (run.counting) return count_scratch(args, run);
   OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
   HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName,
            backend_name(run.backend));

@@ -85,8 +85,11 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
     reference = false,
     sampling,
   } = shape;
-  const mask = shape.trainable === undefined ? undefined : model.trainableMask(shape.trainable);
-  const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
+  const mask =
+    shape.trainable === undefined
+      ? Uint8Array.from(model.parameters(), (p) => Number(p.trainable))
+      : model.trainableMask(shape.trainable);
+  const trainable = model.parameters().filter((_, i) => mask[i] === 1);
   const classifierOnly = trainable.every((p) => p.role === 'classifier');
   const real = model.context.math === 'fp64' ? 8 : 4;
   const gradients = real * trainable.reduce((sum, p) => sum + p.size, 0);
@@ -97,13 +100,7 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
     ...(maxTokens ? { maxTokens } : {}),
     gradientCheckpointing,
     exactKl: reference === 'exact',
-    classifier: trainable.some((p) => p.role === (model.tied ? 'embedding' : 'classifier')),
-    body: !classifierOnly,
-    lowestLayer: trainable.reduce(
-      (lowest, p) =>
-        /^(final_norm|classifier)/.test(p.role) ? lowest : Math.min(lowest, Math.max(p.layer, 0)),
-      model.spec.layers,
-    ),
+    trainable: mask,
     ...(sampling ?? { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 }),
   });
   const { weights, accumulate: activations, score: scoring, generate: sampled } = phases;

@@ -17,6 +17,7 @@ struct AttentionArgs {
   double scale = 1;
 
   static constexpr const char* kName = "attention";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("q", s.q, "N H D", kStored);
@@ -34,6 +35,7 @@ struct AttentionBackwardArgs {
   double scale = 1;
 
   static constexpr const char* kName = "attention_backward";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("q", s.q, "N H D", kStored);
@@ -55,6 +57,7 @@ struct AttentionJvpArgs {
   double scale = 1;
 
   static constexpr const char* kName = "attention_jvp";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("q", s.q, "N H D", kStored);

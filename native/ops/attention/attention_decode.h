@@ -13,6 +13,7 @@ struct AttentionDecodeArgs {
   double scale = 1;
 
   static constexpr const char* kName = "attention_decode";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("q", s.q, "B H D", kStored);

@@ -17,6 +17,7 @@ struct RopeArgs {
   bool inverse = false;
 
   static constexpr const char* kName = "rope";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.inout("x", s.x, "N H D", kStored);

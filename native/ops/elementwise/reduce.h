@@ -11,6 +11,7 @@ struct ReduceArgs {
   bool accumulate = false;
 
   static constexpr const char* kName = "reduce";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("x", s.x, "N C", kStored);

@@ -18,6 +18,7 @@ struct EmbeddingGramArgs {
   bool accumulate = false;
 
   static constexpr const char* kName = "embedding_gram";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("ids", s.ids, "N", kIndices);

@@ -20,6 +20,7 @@ struct JacobianGramArgs {
   int64_t max_bytes = 16 << 20;
 
   static constexpr const char* kName = "jacobian_gram";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("a", s.a, "M I", kStored);

@@ -21,6 +21,7 @@ struct TiedGramArgs {
   bool symmetrize = false, accumulate = false;
 
   static constexpr const char* kName = "tied_gram";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("phi", s.phi, "M C");

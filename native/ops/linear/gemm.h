@@ -25,6 +25,7 @@ struct GemmArgs {
   Triangle triangle = Triangle::kFull;
 
   static constexpr const char* kName = "gemm";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     static constexpr const char* kTriangles[] = {"full", "upper"};

@@ -17,6 +17,7 @@ struct PerSampleLinearArgs {
   bool bias = false, accumulate = false;
 
   static constexpr const char* kName = "per_sample_linear";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("a", s.a, "M I", kStored);

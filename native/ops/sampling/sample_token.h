@@ -19,6 +19,7 @@ struct SampleTokenArgs {
   int64_t top_k = 0, seed = 0, first_stream = 0;
 
   static constexpr const char* kName = "sample_token";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     f.in("logits", s.logits, "B V");

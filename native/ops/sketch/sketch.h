@@ -34,6 +34,7 @@ struct SketchArgs {
   Projection projection = Projection::kRademacher;
 
   static constexpr const char* kName = "sketch";
+  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     static constexpr const char* kProjections[] = {"rademacher", "gaussian"};

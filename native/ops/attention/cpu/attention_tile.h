@@ -238,6 +238,7 @@ HF_INLINE void for_tasks(Run& run, int64_t tasks, int64_t floats, const Body& bo
   if (workers <= 0) return;
   float* memory =
       static_cast<float*>(arena_allocate(run, workers * room * static_cast<int64_t>(sizeof(float))));
+  if (run.counting) return;
   int64_t next = 0;
   parallel_for(run, workers, [&](int64_t worker) {
     for (;;) {
@@ -256,6 +257,7 @@ HF_INLINE int64_t list_tiles(Run& run, const View& offsets, int64_t size, Sequen
   for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s)
     count += (offset[s + 1] - offset[s] + size - 1) / size;
   tiles = static_cast<SequenceTile*>(arena_allocate(run, count * static_cast<int64_t>(sizeof(SequenceTile))));
+  if (run.counting) return count;
   int64_t at = 0;
   for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s)
     for (int64_t i = 0; i < offset[s + 1] - offset[s]; i += size)

@@ -20,15 +20,6 @@ void run(const RopeArgs& a, Run& r) {
   if (N == 0 || F == 0) return;
   const int32_t* positions = a.positions.as<int32_t>();
   const int64_t width = (F + kLanes - 1) / kLanes * kLanes;
-  Scratch scratch(r);
-
-  double* frequency = scratch.allocate<double>(width);
-  double largest = 0;
-  for (int64_t i = 0; i < width; ++i) {
-    frequency[i] = i < F ? a.inv_freq.as<double>()[i] : 0;
-    const double magnitude = frequency[i] < 0 ? -frequency[i] : frequency[i];
-    if (magnitude > largest) largest = magnitude;
-  }
   int64_t first = positions[0], last = positions[0];
   for (int64_t n = 1; n < N; ++n) {
     if (positions[n] < first) first = positions[n];
@@ -37,7 +28,16 @@ void run(const RopeArgs& a, Run& r) {
   const bool by_position = last - first < N;
   const int64_t lines = by_position ? last - first + 1 : N;
 
+  Scratch scratch(r);
+  double* frequency = scratch.allocate<double>(width);
   float* table = scratch.allocate<float>(lines * 2 * width);  // per line: cosines, then sines
+  if (r.counting) return;
+  double largest = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    frequency[i] = i < F ? a.inv_freq.as<double>()[i] : 0;
+    const double magnitude = frequency[i] < 0 ? -frequency[i] : frequency[i];
+    if (magnitude > largest) largest = magnitude;
+  }
   const double sign = a.inverse ? -a.scale : a.scale;
   parallel_rows(r, lines, width, kTableGrain, [&](int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; ++line) {

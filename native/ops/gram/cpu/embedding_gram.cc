@@ -21,6 +21,8 @@ HF_INLINE Uses find_uses(const View& ids, const Rows& x, Scratch& scratch) {
   int32_t* const order = scratch.allocate<int32_t>(rows);
   EmbeddingUse* const use = scratch.allocate<EmbeddingUse>(rows);
   int32_t* const function = scratch.allocate<int32_t>(rows);
+  const float** const sum = scratch.allocate<const float*>(rows);
+  if (scratch.run.counting) return {x, order, use, 0, sum};
   for (int64_t s = 0; s < x.functions; ++s)
     for (int64_t n = x.begin(s); n < x.end(s); ++n)
       function[n] = static_cast<int32_t>(s);
@@ -33,7 +35,7 @@ HF_INLINE Uses find_uses(const View& ids, const Rows& x, Scratch& scratch) {
     else
       use[count++] = {id, s, static_cast<int32_t>(i), 1};
   }
-  return {x, order, use, count, scratch.allocate<const float*>(rows)};
+  return {x, order, use, count, sum};
 }
 
 // The first use from `from` on whose id is not below `id`.

@@ -25,6 +25,7 @@ void run(const JacobianGramArgs& args, Run& r) {
   float* const gradients = scratch.allocate<float>(functions * width);
   const int64_t buffer = pack_floats(block.outputs, block.inputs);
   float* const buffers = scratch.allocate<float>(threads * buffer);
+  if (r.counting) return;
   const int64_t blocks1 = divide_up(x.functions, kTile), blocks2 = divide_up(y.functions, kTile);
   const int64_t pairs = symmetric ? blocks1 * (blocks1 + 1) / 2 : blocks1 * blocks2;
 

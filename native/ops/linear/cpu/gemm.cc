@@ -405,6 +405,7 @@ struct Product {
                              k,
                              block,
                              height};
+        if (r.counting) return;  // the first part is the largest
         __builtin_memset(shelf.states, Shelf::kMissing, static_cast<size_t>(states));
         const int64_t slice = panels_a > 1
                                   ? kSlicePanels / (pairs ? 2 : 1)

@@ -305,6 +305,7 @@ void run(const SampleTokenArgs& a, Run& r) {
   double* sums = scratch.allocate<double>(tasks * blocks);
   Candidate* memory = scratch.allocate<Candidate>(tasks * candidates);
   int64_t* refused = scratch.allocate<int64_t>(tasks);
+  if (r.counting) return;
   parallel_for(r, tasks, [&](int64_t task) {
     const Work work{sums + task * blocks, memory + task * candidates};
     const int64_t end = (task + 1) * rows < B ? (task + 1) * rows : B;

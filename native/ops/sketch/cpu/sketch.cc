@@ -65,6 +65,7 @@ void run(const SketchArgs& args, Run& r) {
   float* const block = scratch.allocate<float>(kSketchColumns * (entries1 > entries2 ? entries1 : entries2));
   float* const q = scratch.allocate<float>(rows2 * entries2);
   float* const p = scratch.allocate<float>(at_once * entries1);
+  if (r.counting) return;
   project(args.a, random2, 0, args.bias || !args.a, q, rows2, entries2, block, r);
   const float scale = static_cast<float>(1 / __builtin_sqrt(double(left * right)));
 
