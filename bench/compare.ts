@@ -68,7 +68,8 @@ export function compare(
     return Math.abs(change) <= noise
       ? []
       : [
-          `${label(line)}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % (${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`,
+          `${label(line)}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % ` +
+            `(${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`,
         ];
   });
   const missing = old.lines

@@ -108,7 +108,8 @@ function text(line: Line): string {
   );
   const peers = (line.peers ?? []).map(
     (p) =>
-      `    ${p.name}: median ${time(p.median)} against ${time(line.median)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`,
+      `    ${p.name}: median ${time(p.median)} against ${time(line.median)}: ×${p.ratio.toFixed(2)} (processor ` +
+      `time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`,
   );
   return [...(label.length > COLUMNS[0] ? [label] : []), figures, ...peers].join('\n');
 }
@@ -128,7 +129,12 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const load = [loadavg()[0]!];
   const rates = measureRates(backend, threads);
   say(
-    `headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s${rates.bf16Flops ? ` (bfloat16 dot products ${(rates.bf16Flops / 1e9).toFixed(1)})` : ''}, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`,
+    `headfirst ${version} · ${backend}, ${threads} ` +
+      `${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ` +
+      `${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} ` +
+      `GFLOP/s${rates.bf16Flops ? ` (bfloat16 dot products ${(rates.bf16Flops / 1e9).toFixed(1)})` : ''}, reads ` +
+      `${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ` +
+      `${load[0]!.toFixed(1)} of ${cpus().length}`,
   );
   say(HEADER);
   const lines: Line[] = [];

@@ -35,7 +35,8 @@ export function verify(op: NativeOp, args: CaseArgs, backend: BackendName, math:
       field.dtype === 'int32' ? 0 : 2 * relativeError(naive[field.name]!, expected[field.name]!) + 1e-6;
     if (!(error <= allowed))
       throw new Error(
-        `${op.name}: ${field.name} is wrong on ${backend}: relative error ${error.toExponential(1)}, allowed ${allowed.toExponential(1)}; nothing was timed`,
+        `${op.name}: ${field.name} is wrong on ${backend}: relative error ${error.toExponential(1)}, allowed ` +
+          `${allowed.toExponential(1)}; nothing was timed`,
       );
   }
 }

@@ -24,7 +24,8 @@ const name = process.argv[3] ?? `${process.platform}-${process.arch}${musl ? '-m
 const platform = platforms[name];
 if (!platform) {
   process.stderr.write(
-    `make-platform-package: there is no platform '${name}' in npm/platforms.json; it has ${Object.keys(platforms).join(', ')}\n`,
+    `make-platform-package: there is no platform '${name}' in npm/platforms.json; it has ` +
+      `${Object.keys(platforms).join(', ')}\n`,
   );
   process.exit(1);
 }

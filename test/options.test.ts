@@ -272,7 +272,8 @@ const cases: Case[] = [
   ],
   [
     'gram options in third place',
-    'ntk.gram: x2 must be an array of samples, or null for those of x1; options are the fourth argument, got an object { level }',
+    'ntk.gram: x2 must be an array of samples, or null for those of x1; options are the fourth argument, got an ' +
+      'object { level }',
     () => ntk.gram(model, samples, any({ level: 'token' })),
   ],
   [
@@ -433,7 +434,8 @@ const cases: Case[] = [
   ],
   [
     'SFT prompt of a number',
-    'SFTTrainer: row 0 of the batch must have prompt and completion (text, token ids or messages), messages, text, or inputIds and scoreFrom, got prompt 5 and completion [1,2]',
+    'SFTTrainer: row 0 of the batch must have prompt and completion (text, token ids or messages), messages, ' +
+      'text, or inputIds and scoreFrom, got prompt 5 and completion [1,2]',
     () => new SFTTrainer({ model, trainDataset: [{ prompt: any(5), completion: [1, 2] }] }).train(),
   ],
   [

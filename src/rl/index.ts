@@ -24,7 +24,7 @@ export {
   type RewardEvaluation,
   type RewardEvaluationOptions,
 } from './rewards/evaluateRewards.js';
-export { GRPOTrainer, type GRPOTrainerArguments } from './trainers/grpo.js';
+export { GRPOTrainer } from './trainers/grpo.js';
 export {
   openAIRollouts,
   type RemoteRolloutOptions,
@@ -34,7 +34,7 @@ export {
   sglangWeightSync,
 } from './rollout/remoteRollouts.js';
 export { PPOTrainer, RLOOTrainer } from './trainers/ppo.js';
-export { loadReward } from './rewards/call.js';
+export { loadReward } from './rewards/loadReward.js';
 export {
   builtinRewards,
   httpReward,
@@ -52,7 +52,8 @@ export {
   type SoftOverlongOptions,
   thinkFormatReward,
 } from './rewards/index.js';
-export { type SFTRow, SFTTrainer, type SFTTrainerArguments } from './trainers/sft.js';
+export { SFTTrainer, type SFTTrainerArguments } from './trainers/sft.js';
+export type { SFTRow } from './trainers/sftRows.js';
 export type { Stage } from './config/stages.js';
-export type { TrainerArguments } from './trainers/trainer.js';
+export type { GRPOTrainerArguments, TrainerArguments } from './trainers/arguments.js';
 export type * from './interfaces.js';

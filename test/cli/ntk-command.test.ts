@@ -129,7 +129,8 @@ describe('headfirst ntk', () => {
   const data = join(temporaryDirectory(), 'samples.jsonl');
   writeFileSync(
     data,
-    '{"inputIds": [1, 2, 3, 4], "scoreFrom": 2}\n\n{"prompt": [5, 6], "completion": [7]}\n{"inputIds": [3, 1, 2], "scoreFrom": 1}\n',
+    '{"inputIds": [1, 2, 3, 4], "scoreFrom": 2}\n\n{"prompt": [5, 6], "completion": [7]}\n{"inputIds": [3, 1, ' +
+      '2], "scoreFrom": 1}\n',
   );
   const x = [
     { inputIds: [1, 2, 3, 4], scoreFrom: 2 },

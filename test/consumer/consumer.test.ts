@@ -162,7 +162,8 @@ describe('the tarball', () => {
 
 describe('a consumer', () => {
   const GEMM =
-    'const r = kernels.gemmSync({ a: { data: Float32Array.of(1, 2), shape: [1, 2] }, b: { data: Float32Array.of(3, 4), shape: [2, 1] } }); console.log(r.c.data[0]);';
+    'const r = kernels.gemmSync({ a: { data: Float32Array.of(1, 2), shape: [1, 2] }, b: { data: ' +
+    'Float32Array.of(3, 4), shape: [2, 1] } }); console.log(r.c.data[0]);';
   it('imports', () => expect(script(`import { kernels } from 'headfirst'; ${GEMM}`)).toBe('11'));
   it('requires', () => {
     expect(script(`const { kernels } = require('headfirst'); ${GEMM}`, { name: 'script.cjs' })).toContain(
@@ -183,7 +184,8 @@ describe('a consumer', () => {
   });
   it('computes a large spectrum in a thread of its own, whatever the entry is', () => {
     const body =
-      'const n = 70; analysis.spectrum({ data: Float64Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0)), shape: [n, n] }).then((s) => console.log(s.rank, s.trace));';
+      'const n = 70; analysis.spectrum({ data: Float64Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) ' +
+      '=== 0)), shape: [n, n] }).then((s) => console.log(s.rank, s.trace));';
     expect(script(`import { analysis } from 'headfirst'; ${body}`)).toBe('70 70');
     expect(script(`const { analysis } = require('headfirst'); ${body}`, { name: 'script.cjs' })).toContain(
       '70 70',

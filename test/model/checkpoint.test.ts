@@ -6,7 +6,8 @@ import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-import { familyOf, type HfConfig } from '../../src/model/families/index.js';
+import type { HfConfig } from '../../src/model/families/family.js';
+import { familyOf } from '../../src/model/families/index.js';
 import { loadCheckpoint } from '../../src/model/pretrained.js';
 import {
   readCheckpointTensors,

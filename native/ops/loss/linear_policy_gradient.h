@@ -57,7 +57,6 @@ struct LinearPolicyGradientArgs {
   bool kl_bias_correction = false;
 
   static constexpr const char* kName = "linear_policy_gradient";
-  static constexpr bool kTakesScratch = true;
   template <class Self, class F>
   static void visit(Self& s, F&& f) {
     static constexpr const char* kLosses[] = {"coefficients", "clip", "cispo"};

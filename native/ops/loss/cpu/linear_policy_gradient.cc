@@ -260,34 +260,22 @@ struct Call {
         for (int64_t i = block * kRowBlock; i < end; ++i)
           logit_gradient(begin, i, t, count, c[i], row_entropy[i], row_kl[i]);
       });
+      const View g = tile_view(tile, count, t);
+      const View hidden = a.hidden.slice(0, begin, count);
       if (a.d_bias) add_columns(tile, count, t);
-      multiply_gradient(begin, count, t);
+      if (a.d_hidden) {
+        GemmArgs d;
+        d.a = g, d.b = a.weight.slice(0, t * plan.tile, columns(t)), d.c = a.d_hidden.slice(0, begin, count);
+        d.accumulate = t > 0;
+        HF_ISA::run(d, r);
+      }
+      if (a.d_weight) {
+        GemmArgs d;
+        d.a = g.transposed(), d.b = hidden, d.c = a.d_weight.slice(0, t * plan.tile, columns(t));
+        d.accumulate = true;
+        HF_ISA::run(d, r);
+      }
     }
-  }
-
-  // What tile t of the logits' gradient adds to those of hidden and weight.
-  void multiply_gradient(int64_t begin, int64_t count, int64_t t) {
-    const View g = tile_view(tile_of(logits, t), count, t);
-    const View hidden = a.hidden.slice(0, begin, count);
-    if (a.d_hidden) {
-      GemmArgs d;
-      d.a = g, d.b = a.weight.slice(0, t * plan.tile, columns(t)), d.c = a.d_hidden.slice(0, begin, count);
-      d.accumulate = t > 0;
-      HF_ISA::run(d, r);
-    }
-    if (a.d_weight) {
-      GemmArgs d;
-      d.a = g.transposed(), d.b = hidden, d.c = a.d_weight.slice(0, t * plan.tile, columns(t));
-      d.accumulate = true;
-      HF_ISA::run(d, r);
-    }
-  }
-
-  // On a counting run: the products of one tile of a chunk, which take scratch memory of their own.
-  void count_products(int64_t count) {
-    tile_logits(a.hidden, a.weight, nullptr, 0, count, 0, logits);
-    if (plan.exact) tile_logits(a.ref_hidden, a.ref_weight, nullptr, 0, count, 0, ref_logits);
-    multiply_gradient(0, count, 0);
   }
 
   // ∂L/∂(h Wᵀ) of row i in tile t, in place of its logits or exponentials: the temperature's 1/τ is in it.
@@ -349,13 +337,12 @@ struct Call {
 }  // namespace
 
 void run(const LinearPolicyGradientArgs& a, Run& r) {
-  if (!r.counting) check_values(a);
+  check_values(a);
   if (a.hidden.shape[0] == 0) return;
   Scratch scratch(r);
   Call call(a, r);
   call.allocate(scratch);
   const int64_t N = call.N, rows = call.plan.keep ? call.plan.rows : call.plan.forward_rows;
-  if (r.counting) return call.count_products(rows < N ? rows : N);
   const bool by_sequence = a.importance != ImportanceLevel::kToken;
   if (by_sequence) {
     for (int64_t begin = 0; begin < N; begin += rows) {
