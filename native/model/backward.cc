@@ -38,7 +38,7 @@ class Backward {
  private:
   View tensor(int64_t columns) { return arena_tensor(run_, run_.stored(), ids_.shape[0], columns); }
 
-  // ---- activations as the rows of gradients see them -----------------------------------------------------
+  // ---- activations as the rows of gradients see them ----
 
   // x itself, or its rows gathered when functions share the forward pass.
   View pick(const View& x) {
@@ -79,7 +79,7 @@ class Backward {
     return copy;
   }
 
-  // ---- the operations of a layer -------------------------------------------------------------------------
+  // ---- the operations of a layer ----
 
   // Gives the pairs to the sink and writes d_a = d W.
   void linears(std::span<const Linear> linears, const View& a, const View& d, const View& d_a) {

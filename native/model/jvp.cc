@@ -51,7 +51,7 @@ class Jvp {
     return tangent_of(linear.weight, linear.parts.front().weight);
   }
 
-  // ---- the operations of a layer -------------------------------------------------------------------------
+  // ---- the operations of a layer ----
 
   // t_y = t_a Wᵀ + a t_Wᵀ + t_b (+ residual)
   void linears(std::span<const Linear> linears, const View& a, const View& t_a, const View& t_y,

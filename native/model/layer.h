@@ -18,8 +18,7 @@
 
 namespace hf {
 
-// ---- views of a layer's tensors
-// ----------------------------------------------------------------------------
+// ---- views of a layer's tensors ----
 
 // The heads of a fused (N, (H + 2G) D) tensor as (N, H, D), (N, G, D), (N, G, D).
 struct HeadViews {
@@ -35,8 +34,7 @@ struct MlpViews {
 MlpViews mlp_views(const ModelSpec& spec, const View& mlp_in);
 int64_t mlp_in_width(const ModelSpec& spec);  // F or 2F
 
-// ---- what a layer leaves behind
-// ----------------------------------------------------------------------------
+// ---- what a layer leaves behind ----
 
 // How much of a forward pass stays in memory for what comes after it.
 enum class Keep {
@@ -80,8 +78,7 @@ struct LayerActivations {
 // parallel.
 const View& mlp_norm_input(const ModelSpec& spec, const LayerActivations& activations);
 
-// ---- the layer
-// ---------------------------------------------------------------------------------------------
+// ---- the layer ----
 
 // How the rows of a layer see each other.
 class AttentionStep {
@@ -114,8 +111,7 @@ LayerActivations forward_layer(const Model& model, const LayerWeights& weights, 
 void layer_output(const Model& model, const LayerWeights& weights, const LayerActivations& activations,
                   const View& y, Run& run);
 
-// ---- the layer's operations, for its backward and its forward mode
-// -----------------------------------------
+// ---- the layer's operations, for its backward and its forward mode ----
 
 // A list of one.
 inline std::span<const Linear> one(const Linear& linear) {

@@ -26,18 +26,19 @@ template <class Args>
 using ScratchFn = int64_t (*)(const Args&, const Run&);
 
 // The row of Args; entries are null where a backend takes none, and for backends whose kernels are not
-// planned with (the reference, a device). Filled by register_all(), too.
+// counted (the reference, a device). Filled by register_all(), too.
 template <class Args>
 ScratchFn<Args>* scratch_row() {
   static ScratchFn<Args> row[kBackendCount] = {};
   return row;
 }
 
-// For planners: what a call would take. Shapes are read, and the index arrays that decide on sizes (offsets,
-// positions); no real numbers.
+// What a call would take. Shapes are read, and the index arrays that decide on sizes (offsets, positions); no
+// real numbers. A device's kernels are taken to need as much as the CPU's.
 template <class Args>
 int64_t scratch_bytes(const Args& args, const Run& run) {
-  const ScratchFn<Args> fn = scratch_row<Args>()[static_cast<int>(run.backend)];
+  const Backend counted = run.backend == Backend::kCuda ? Backend::kCpuBase : run.backend;
+  const ScratchFn<Args> fn = scratch_row<Args>()[static_cast<int>(counted)];
   return fn ? fn(args, run) : 0;
 }
 
@@ -71,8 +72,18 @@ class OneThread {
   const int32_t threads_;
 };
 
+// A counting run's dispatch: the op takes the scratch memory that it would take, and does nothing else.
+template <class Args>
+void count(const Args& args, Run& run) {
+  Scratch scratch(run);
+  const OneThread small(run, run.threads > 1 && is_small(cost(args)));
+  const int64_t bytes = scratch_bytes(args, run);
+  if (bytes > 0) arena_allocate_numbers(run, bytes);
+}
+
 template <class Args>
 void dispatch(const Args& args, Run& run) {
+  if (run.counting) return count(args, run);
   OpFn<Args> fn = op_row<Args>()[static_cast<int>(run.backend)];
   HF_CHECK(fn, ErrorCode::kUnsupported, "%s: not implemented for backend '%s'", Args::kName,
            backend_name(run.backend));

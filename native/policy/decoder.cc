@@ -121,8 +121,7 @@ void Decoder::pack_weights() {
   pack(classifier_);
 }
 
-// ---- prompts
-// -----------------------------------------------------------------------------------------------
+// ---- prompts ----
 
 void Decoder::prefill() {
   const int32_t* offsets = prompts_.offsets;
@@ -172,8 +171,7 @@ void Decoder::prefill_block(int64_t begin, int64_t end) {
   sample(z, completions, 0);
 }
 
-// ---- steps
-// -------------------------------------------------------------------------------------------------
+// ---- steps ----
 
 void Decoder::decode() {
   std::vector<int32_t> active(count_);

@@ -7,6 +7,7 @@
 #include "ops/elementwise/cpu/scratch.h"
 #include "ops/gram/cpu/scratch.h"
 #include "ops/linear/cpu/scratch.h"
+#include "ops/loss/cpu/scratch.h"
 #include "ops/op_table.h"
 #include "ops/optimizer/cpu/scratch.h"
 #include "ops/rates.h"

@@ -1,4 +1,5 @@
-// How much of the arena the calls of score.h and generate.h will take, before they run.
+// How much of the arena the calls of score.h and generate.h will take at their peak, before they run: the
+// calls' own code on a counting run (runtime/counting_run.h), for their largest block.
 #pragma once
 
 #include "policy/generate.h"
@@ -11,17 +12,13 @@ struct SampleSizes {
   int64_t sequences = 1, length = 1, scored = 1;
 };
 
-// With gradients of the classifier, of the body, or of both. `options.reference` may be null; its weights are
-// not counted.
-struct Trains {
-  bool classifier = true, body = true;
-  int lowest_layer = 0;  // of the body's trainable parameters
-};
+// accumulate() when the parameters of `trainable` are those that train. Of options.reference, which may be
+// null, the weights are not counted.
 int64_t accumulate_bytes(const Model& model, const SampleSizes& samples, const AccumulateOptions& options,
-                         Trains trains);
+                         const std::vector<bool>& trainable);
 // score() and scored_features(), whose result is not counted.
 int64_t score_bytes(const Model& model, const SampleSizes& samples);
-// Prompts of at most `length` tokens.
+// generate() for prompts of at most `length` tokens.
 int64_t generate_bytes(const Model& model, int64_t prompts, int64_t length, const GenerateOptions& options);
 
 }  // namespace hf
