@@ -9,7 +9,6 @@ import {
   flag,
   instance,
   JOB,
-  LOSS_RULES,
   natural,
   object,
   reals,
@@ -28,7 +27,6 @@ import { addon } from '../core/addon/addon.js';
 import type {
   ModelSpec,
   NativeHead,
-  NativeLoss,
   NativeModel,
   NativeScores,
   ParameterRole,
@@ -48,6 +46,7 @@ import {
 import { type Batch, checkBatch, packBatch, packPrompts, packSamples, type Sample } from './batch.js';
 import { jvp, type ParameterVectors, vjp } from './derivatives.js';
 import { type Family, familyOf, initialise } from './families/index.js';
+import { LOSS_RULES, type TokenLoss } from '../policy/losses.js';
 import { estimateTraining, type TrainingEstimate, type TrainingShape } from './trainingEstimate.js';
 import { type Completion, type GenerateOptions, generate } from './generation.js';
 import {
@@ -120,7 +119,7 @@ export interface ScoreOptions extends JobOptions {
  * What accumulateGradients() minimises; arrays have one entry per scored token. See
  * native/ops/loss/linear_policy_gradient.h.
  */
-export interface GradientOptions extends ScoreOptions, NativeLoss, NativeHead {
+export interface GradientOptions extends ScoreOptions, TokenLoss, NativeHead {
   /** For kl 'exact': the reference policy. */
   readonly reference?: Model;
   /** Tokens held at a time; the result does not depend on it beyond rounding. */

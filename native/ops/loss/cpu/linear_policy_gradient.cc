@@ -1,15 +1,15 @@
-// The fused policy gradient on the CPU: for every chunk of rows (ops/loss/pg_plan.h)
+// The fused policy gradient on the CPU: for every chunk of rows (ops/loss/row_chunks.h)
 //   1. logits, tile by tile of the vocabulary, and while a tile is in the cache its maximum, Σe^(z−m) and Σe^(z−m)(z−m) per row,
 //      merged in tile order; what stays in the buffer is e^(z−m_tile) where that is enough for the gradient, else z;
-//   2. per row: logp, entropy, exact KL, and the coefficients (ops/loss/pg_coef.h);
+//   2. per row: logp, entropy, exact KL, and the coefficients (ops/loss/token_loss.h);
 //   3. tile by tile: the gradient of the logits in place of them, and from it d_bias, d_hidden and d_weight.
 // Sequence-level ratios need every row's logp before the first coefficient: then 1 and 2 run over all rows
 // first. Row sums are float32 in vector lanes within a tile, float64 across tiles. Threads share the GEMMs
 // and the rows of each tile.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/simd.h"
-#include "ops/loss/pg_coef.h"
-#include "ops/loss/pg_plan.h"
+#include "ops/loss/token_loss.h"
+#include "ops/loss/row_chunks.h"
 
 namespace hf::HF_ISA {
 namespace {
@@ -89,7 +89,7 @@ HF_INLINE void row_sums(float* z, int64_t count, float m, double* sum_out, doubl
 struct Call {
   const LinearPolicyGradientArgs& a;
   Run& r;
-  const pg::Plan plan;
+  const pg::RowChunks plan;
   const int64_t N, V;
   const float inverse_temperature;
   const bool keep_exponentials;  // the buffer holds e^(z − m_tile) after the first sweep

@@ -3,7 +3,7 @@
 //                   accumulators. A block owns 128 × 128 of z (8 warps of 64 × 32, 108 KiB of shared memory; 64 × 64 when there is little). Without
 //                   gradients z is not written: forward-only calls hold the tiles' statistics alone.
 //   softmax_kernel  a warp a row: tiles together, log-probability, entropy
-//   rows_kernel     a thread a row (or sequence): ops/loss/pg_coef.h, as on the CPU
+//   rows_kernel     a thread a row (or sequence): ops/loss/token_loss.h, as on the CPU
 //   gradient_kernel z becomes dL/dz in place; then gemm gives d_hidden and adds to d_weight.
 // In bf16 on Hopper large calls take wide_logits for the first of these: z is float16 below its tile's
 // maximum, and its gradient bfloat16 in the same place. Never materialised: [N, V]. A chunk's z is at most
@@ -17,7 +17,7 @@
 #include "ops/gram/cuda/gram.h"
 #include "ops/loss/cuda/softmax_stats.h"
 #include "ops/loss/cuda/wide_logits.h"
-#include "ops/loss/pg_coef.h"
+#include "ops/loss/token_loss.h"
 
 namespace hf::cuda {
 namespace {
