@@ -89,8 +89,7 @@ std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType 
 
   if (options.flag("argmax")) arrays->result("argmax", batch.argmax, DType::kI32);
   arrays->result("losses", batch.losses, real);
-  const bool has_reference =
-      options.has("refLogps") || options.has("reference") || options.has("refHidden");
+  const bool has_reference = options.has("refLogps") || options.has("reference") || options.has("refHidden");
   if (has_reference) arrays->result("kl", batch.kl, real);
   if (batch.loss.loss != PgLoss::kCoefficients) {
     arrays->result("ratio", batch.ratio, real);

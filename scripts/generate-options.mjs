@@ -1,6 +1,6 @@
 // Writes docs/options.md: `npm run build:options` after building. Texts are the docstrings of
-// src/rl/config/options.ts and src/policy/losses.ts, defaults those of src/rl/config/config.ts, and the losses the
-// tables of src/policy/losses.ts. A test compares the checked-in file with optionsPage().
+// src/rl/config/options.ts and src/policy/losses.ts, defaults those of src/rl/config/config.ts, and the
+// losses the tables of src/policy/losses.ts. A test compares the checked-in file with optionsPage().
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -68,7 +68,12 @@ const types = (type) => cell(type).replaceAll(' \\| ', ', ');
 
 /** A Markdown table; every row has one text per column. */
 const tableRow = (texts) => `|${texts.map((text) => (text === '' ? ' |' : ` ${text} |`)).join('')}`;
-const table = (columns, rows) => [tableRow(columns), tableRow(columns.map(() => '---')), ...rows.map(tableRow), ''];
+const table = (columns, rows) => [
+  tableRow(columns),
+  tableRow(columns.map(() => '---')),
+  ...rows.map(tableRow),
+  '',
+];
 
 /** Options with their defaults. */
 const optionTable = (options, defaultOf) =>
@@ -95,7 +100,12 @@ function lossSection({ LOSS_TYPES, POLICY_LOSSES, KL_ESTIMATORS, IMPORTANCE_LEVE
     '',
     ...table(
       ['lossType', 'loss', 'average', 'source'],
-      Object.entries(LOSS_TYPES).map(([name, row]) => [code(name), code(row.loss), cell(row.meaning), row.source]),
+      Object.entries(LOSS_TYPES).map(([name, row]) => [
+        code(name),
+        code(row.loss),
+        cell(row.meaning),
+        row.source,
+      ]),
     ),
     ...table(
       ['loss', 'of a token', 'reads', 'source'],

@@ -1,11 +1,11 @@
 /**
- * The policy-gradient losses, the options that they read, the KL estimators and the importance levels: the only
- * place on the TypeScript side that knows one loss from another. Types, option checks, defaults, the trainers'
- * weights, docs/options.md and the tests are derived from these tables.
+ * The policy-gradient losses, the options that they read, the KL estimators and the importance levels: the
+ * only place on the TypeScript side that knows one loss from another. Types, option checks, defaults, the
+ * trainers' weights, docs/options.md and the tests are derived from these tables.
  *
- * The kernel has its own table, native/ops/loss/losses.h, which says how a loss and its derivative are computed;
- * test/policy/losses.test.ts compares the two. Any loss goes with any KL estimator and any importance level: all
- * that a loss sees of a token is its ratio, its advantage and its log-probability.
+ * The kernel has its own table, native/ops/loss/losses.h, which says how a loss and its derivative are
+ * computed; test/policy/losses.test.ts compares the two. Any loss goes with any KL estimator and any
+ * importance level: all that a loss sees of a token is its ratio, its advantage and its log-probability.
  */
 import type { NativeLoss } from '../core/addon/contract.js';
 import { choice, finite, flag, nonNegative, rule, type Rule } from '../core/check.js';
@@ -18,7 +18,10 @@ interface LossOption {
   readonly least: number;
   /** Infinity: any finite number. */
   readonly most: number;
-  /** A trainer's option that may be null, and is unless it is given: what that stands for, another option's value or a number. */
+  /**
+   * A trainer's option that may be null, and is unless it is given: what that stands for, another option's
+   * value or a number.
+   */
   readonly nullMeans?: string | number;
 }
 
@@ -27,7 +30,8 @@ export const LOSS_OPTIONS = {
   /** The ratio is clipped below 1 − epsilon. */
   epsilon: { parameter: 'epsilonLow', default: 0.2, least: 0, most: 1 },
   /**
-   * And above 1 + epsilonHigh. null: epsilon. For cispo the cap itself, as in TRL (the paper's 1 + ε is 5 there).
+   * And above 1 + epsilonHigh. null: epsilon. For cispo the cap itself, as in TRL (the paper's 1 + ε is 5
+   * there).
    */
   epsilonHigh: { parameter: 'epsilonHigh', default: 0.2, least: 0, most: Infinity, nullMeans: 'epsilon' },
   /** Caps the ratio for bad tokens too (two-sided clipping); at least 1 + epsilonHigh. */
@@ -68,8 +72,7 @@ interface PolicyLossRow {
 /** The losses of the kernel. ρ is the ratio, A the advantage. */
 export const POLICY_LOSSES = {
   clip: {
-    meaning:
-      '−min(ρ A, clip(ρ, 1 − epsilon, 1 + epsilonHigh) A); with delta the first ρ is at most delta',
+    meaning: '−min(ρ A, clip(ρ, 1 − epsilon, 1 + epsilonHigh) A); with delta the first ρ is at most delta',
     source: 'PPO 1707.06347, delta 2505.07291',
     reads: ['epsilon', 'epsilonHigh', 'delta'],
     throughRatio: true,
@@ -80,8 +83,16 @@ export const POLICY_LOSSES = {
     metrics: {
       'clip_ratio/low_mean': { side: 'low', of: 'mean', meaning: 'tokens with A < 0 below 1 − epsilon' },
       'clip_ratio/low_min': { side: 'low', of: 'least', meaning: 'the same, in the completion with fewest' },
-      'clip_ratio/high_mean': { side: 'high', of: 'mean', meaning: 'tokens with A > 0 above 1 + epsilonHigh' },
-      'clip_ratio/high_max': { side: 'high', of: 'greatest', meaning: 'the same, in the completion with most' },
+      'clip_ratio/high_mean': {
+        side: 'high',
+        of: 'mean',
+        meaning: 'tokens with A > 0 above 1 + epsilonHigh',
+      },
+      'clip_ratio/high_max': {
+        side: 'high',
+        of: 'greatest',
+        meaning: 'the same, in the completion with most',
+      },
       'clip_ratio/region_mean': { side: 'any', of: 'mean', meaning: 'both together' },
     },
   },
@@ -116,21 +127,22 @@ export type TokenAverage = 'step' | 'completion' | 'microBatch' | 'maxLength';
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 /**
- * How the tokens' losses are averaged: the weight of each token of completion `c` (trl/trainer/grpo_trainer.py at
- * f2cd577, _compute_loss, accumulation included). Micro-batches change nothing but the average that is named after
- * them.
+ * How the tokens' losses are averaged: the weight of each token of completion `c`
+ * (trl/trainer/grpo_trainer.py at f2cd577, _compute_loss, accumulation included). Micro-batches change
+ * nothing but the average that is named after them.
  */
-export const TOKEN_AVERAGES: Readonly<Record<TokenAverage, (completions: Completions, c: number) => number>> = {
-  completion: ({ lengths }, c) => 1 / (lengths.length * Math.max(lengths[c]!, 1)),
-  maxLength: ({ lengths, maxCompletionLength }) => 1 / (lengths.length * maxCompletionLength),
-  microBatch: ({ lengths, perDeviceTrainBatchSize }, c) => {
-    const microBatches = Math.ceil(lengths.length / perDeviceTrainBatchSize);
-    const begin = c - (c % perDeviceTrainBatchSize);
-    const tokens = sum(lengths.slice(begin, begin + perDeviceTrainBatchSize));
-    return 1 / (microBatches * Math.max(tokens, 1));
-  },
-  step: ({ lengths }) => 1 / Math.max(sum(lengths), 1),
-};
+export const TOKEN_AVERAGES: Readonly<Record<TokenAverage, (completions: Completions, c: number) => number>> =
+  {
+    completion: ({ lengths }, c) => 1 / (lengths.length * Math.max(lengths[c]!, 1)),
+    maxLength: ({ lengths, maxCompletionLength }) => 1 / (lengths.length * maxCompletionLength),
+    microBatch: ({ lengths, perDeviceTrainBatchSize }, c) => {
+      const microBatches = Math.ceil(lengths.length / perDeviceTrainBatchSize);
+      const begin = c - (c % perDeviceTrainBatchSize);
+      const tokens = sum(lengths.slice(begin, begin + perDeviceTrainBatchSize));
+      return 1 / (microBatches * Math.max(tokens, 1));
+    },
+    step: ({ lengths }) => 1 / Math.max(sum(lengths), 1),
+  };
 
 /** What a trainer's lossType is: a loss of the kernel, and an average over tokens. */
 interface LossTypeRow {
@@ -189,7 +201,7 @@ export const IMPORTANCE_LEVELS = {
   product: "that of its sequence: the product of the tokens' ratios (RLOO 2402.14740)",
 } as const;
 
-// ---- types --------------------------------------------------------------------------------------------------
+// ---- types ------------------------------------------------------------------------------------------------
 
 /** A loss that is computed from ratio and advantage. */
 export type PolicyLossName = keyof typeof POLICY_LOSSES;
@@ -217,8 +229,8 @@ export type LossParameters = {
 /** A loss of native/ops/loss/linear_policy_gradient.h: the equations are there. */
 export interface TokenLoss extends NativeLoss, LossParameters {
   /**
-   * 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. Otherwise the loss of that name, of ratio
-   * and advantage.
+   * 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. Otherwise the loss of that name, of
+   * ratio and advantage.
    */
   readonly loss: 'coefficients' | PolicyLossName;
   /** Estimator of the penalty that beta weighs. Default 'k3'. */
@@ -227,7 +239,7 @@ export interface TokenLoss extends NativeLoss, LossParameters {
   readonly importance?: ImportanceLevel;
 }
 
-// ---- rules and conversions ----------------------------------------------------------------------------------
+// ---- rules and conversions --------------------------------------------------------------------------------
 
 const keysOf = <Name extends string>(table: Readonly<Record<Name, unknown>>) => Object.keys(table) as Name[];
 
@@ -244,7 +256,8 @@ export const lossDefaults = Object.fromEntries(
 
 function within({ least, most }: LossOption): Rule {
   const bounds = most === Infinity ? `≥ ${least}` : `in [${least}, ${most}]`;
-  const accepts = (value: unknown) => finite.accepts(value) && least <= (value as number) && (value as number) <= most;
+  const accepts = (value: unknown) =>
+    finite.accepts(value) && least <= (value as number) && (value as number) <= most;
   return rule(`a number ${bounds}`, accepts);
 }
 

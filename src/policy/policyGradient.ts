@@ -64,8 +64,8 @@ export interface GivenCoefficients {
 
 /**
  * L = Σ weights · (ℓ + beta·KL − entropyCoef·H). ℓ is the loss of that name, a function of the ratio
- * ρ = exp(logp − oldLogps) (absent: 1, on policy) and the advantage; docs/options.md has the losses and the numbers
- * that they read.
+ * ρ = exp(logp − oldLogps) (absent: 1, on policy) and the advantage; docs/options.md has the losses and the
+ * numbers that they read.
  */
 export interface PolicyLoss extends LossParameters {
   readonly loss: PolicyLossName;

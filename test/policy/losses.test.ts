@@ -1,6 +1,6 @@
 /**
- * The table of losses on the TypeScript side and that of the kernel say the same, and every loss has the values and
- * derivatives that were worked out by hand.
+ * The table of losses on the TypeScript side and that of the kernel say the same, and every loss has the
+ * values and derivatives that were worked out by hand.
  */
 import { describe, expect, it } from 'vitest';
 

@@ -34,7 +34,7 @@ std::string policy_losses(const char* conjunction = " or ") {
   return loss_names([](PgLoss) { return true; }, conjunction);
 }
 
-// ---- what shapes and options say ---------------------------------------------------------------------------
+// ---- what shapes and options say --------------------------------------------------------------------------
 
 void check_sizes(const LinearPolicyGradientArgs& a) {
   const int64_t N = a.hidden.shape[0], V = a.weight.shape[0];
@@ -126,7 +126,7 @@ void check_reference(const LinearPolicyGradientArgs& a) {
            "%s: beta and kl_out need ref_logps (or kl 'exact' with ref_hidden and ref_weight)", kOp);
 }
 
-// ---- what the numbers say ----------------------------------------------------------------------------------
+// ---- what the numbers say ---------------------------------------------------------------------------------
 
 // Of the rows that are not ignored.
 template <class Real>
@@ -166,10 +166,9 @@ template <class Real>
 void check_reference_mask(const LinearPolicyGradientArgs& a) {
   if (!a.ref_bias) return;
   for (int64_t v = 0; v < a.weight.shape[0]; ++v)
-    HF_CHECK(
-        !masked<Real>(a.ref_bias, v) || masked<Real>(a.bias, v), ErrorCode::kInvalidArg,
-        "%s: ref_bias masks token %lld but bias does not, so the exact KL is infinite; mask it in both", kOp,
-        static_cast<long long>(v));
+    HF_CHECK(!masked<Real>(a.ref_bias, v) || masked<Real>(a.bias, v), ErrorCode::kInvalidArg,
+             "%s: ref_bias masks token %lld but bias does not, so the exact KL is infinite; mask it in both",
+             kOp, static_cast<long long>(v));
 }
 
 template <class Real>

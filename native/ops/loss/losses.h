@@ -1,7 +1,7 @@
 // The losses of linear_policy_gradient, its KL estimators and its importance levels. This file is the only
 // place on the native side that knows one from another: the reference, the CPU kernels and CUDA call the same
-// inline functions, and the choices of the op's fields, the checks of its arguments and the binding are derived
-// from the lists below.
+// inline functions, and the choices of the op's fields, the checks of its arguments and the binding are
+// derived from the lists below.
 //
 // To add a loss: write a struct like those in namespace losses, add its line to HF_POLICY_LOSSES, and if it
 // reads a number that no other loss reads, add that to HF_LOSS_PARAMETERS. The TypeScript side has a table of
@@ -40,9 +40,9 @@ namespace hf {
   X(K3, "k3")               \
   X(Exact, "exact")
 
-// Which tokens share a ratio ρ. 'token': none, each has its own. Otherwise all scored tokens of a sequence have
-// one, the exponential of the mean ('sequence', GSPO 2507.18071) or of the sum ('product', RLOO 2402.14740: the
-// probability ratio of the whole sequence) of their log-ratios: ratio_shares().
+// Which tokens share a ratio ρ. 'token': none, each has its own. Otherwise all scored tokens of a sequence
+// have one, the exponential of the mean ('sequence', GSPO 2507.18071) or of the sum ('product', RLOO
+// 2402.14740: the probability ratio of the whole sequence) of their log-ratios: ratio_shares().
 #define HF_IMPORTANCE_LEVELS(X) \
   X(Token, "token")             \
   X(Sequence, "sequence")       \
@@ -89,8 +89,8 @@ struct Token {
   Real ratio, advantage, logp;
 };
 
-// The value of a loss or of a KL estimator at one token, and its partial derivatives: by the token's own logp,
-// and by log ρ. The two are kept apart because tokens of one sequence may share ρ.
+// The value of a loss or of a KL estimator at one token, and its partial derivatives: by the token's own
+// logp, and by log ρ. The two are kept apart because tokens of one sequence may share ρ.
 template <class Real>
 struct Term {
   Real value, d_logp, d_log_ratio;
@@ -100,10 +100,10 @@ struct Term {
 namespace losses {
 
 // ℓ = −min(ρ A, clip(ρ, 1 − epsilon_low, 1 + epsilon_high) A): PPO (1707.06347), GRPO (2402.03300), and with
-// epsilon_high above epsilon_low DAPO's clip-higher (2503.14476). With delta ≥ 1 + epsilon_high the first ρ is
-// min(ρ, delta), which bounds the loss of bad tokens too (two-sided clipping, 2505.07291).
-// A token counts as clipped where ρ lies strictly beyond the bound on the side where clipping lowers the
-// objective: below the lower one and A < 0, or above the upper one and A > 0. At a tie the gradient flows.
+// epsilon_high above epsilon_low DAPO's clip-higher (2503.14476). With delta ≥ 1 + epsilon_high the first ρ
+// is min(ρ, delta), which bounds the loss of bad tokens too (two-sided clipping, 2505.07291). A token counts
+// as clipped where ρ lies strictly beyond the bound on the side where clipping lowers the objective: below
+// the lower one and A < 0, or above the upper one and A > 0. At a tie the gradient flows.
 struct Clip {
   static constexpr std::initializer_list<LossParameter> kParameters = {
       &LossParameters::epsilon_low,
@@ -131,9 +131,9 @@ struct Clip {
   }
 };
 
-// ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp: MiniMax-M1 (2506.13585). epsilon_high is the cap itself, as in
-// TRL and in ScaleRL (2510.13786), which recommends 5.
-// A token counts as clipped only where A > 0, though the weight is capped whatever the sign of A.
+// ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp: MiniMax-M1 (2506.13585). epsilon_high is the cap itself,
+// as in TRL and in ScaleRL (2510.13786), which recommends 5. A token counts as clipped only where A > 0,
+// though the weight is capped whatever the sign of A.
 struct Cispo {
   static constexpr std::initializer_list<LossParameter> kParameters = {&LossParameters::epsilon_high};
 
@@ -160,8 +160,8 @@ HF_INLINE Term<Real> policy_term(PgLoss loss, const LossParameters& parameters, 
   return {};
 }
 
-// Exponents saturate at e^80 = 5.5e34, so that a runaway ratio or a k3 spike stays finite in float32; below that
-// they are exact.
+// Exponents saturate at e^80 = 5.5e34, so that a runaway ratio or a k3 spike stays finite in float32; below
+// that they are exact.
 HF_INLINE float saturated_exp(float x) {
   return expf(x < 80.0f ? x : 80.0f);
 }
@@ -175,8 +175,8 @@ HF_INLINE double saturated_expm1(double x) {
   return expm1(x < 80.0 ? x : 80.0);
 }
 
-// The estimator at a token with d = logp − ref_logp. 'exact' is no function of logp: its value is a sum over the
-// vocabulary, which the caller has, and its gradient goes to every logit.
+// The estimator at a token with d = logp − ref_logp. 'exact' is no function of logp: its value is a sum over
+// the vocabulary, which the caller has, and its gradient goes to every logit.
 template <class Real>
 HF_INLINE Term<Real> kl_term(KlEstimator kl, Real d) {
   switch (kl) {
@@ -202,10 +202,8 @@ HF_HOST_INLINE bool reads(PgLoss loss, LossParameter parameter) {
   std::initializer_list<LossParameter> parameters = {};
   switch (loss) {
     case PgLoss::kCoefficients: break;
-#define HF_CASE(Name, text)                      \
-  case PgLoss::k##Name:                          \
-    parameters = losses::Name::kParameters;      \
-    break;
+#define HF_CASE(Name, text) \
+  case PgLoss::k##Name: parameters = losses::Name::kParameters; break;
       HF_POLICY_LOSSES(HF_CASE)
 #undef HF_CASE
   }

@@ -1,11 +1,11 @@
-// How linear_policy_gradient cuts its work on the CPU: rows into chunks, the vocabulary into tiles. The cuts follow
-// from shapes and arguments only, never from the thread count, so that any number of threads gives the same bits,
-// and a row's results do not depend on the rows that it is called with.
+// How linear_policy_gradient cuts its work on the CPU: rows into chunks, the vocabulary into tiles. The cuts
+// follow from shapes and arguments only, never from the thread count, so that any number of threads gives the
+// same bits, and a row's results do not depend on the rows that it is called with.
 //
-// With gradients a chunk of rows keeps its logits for the whole vocabulary. The other way, tiles of both and logits
-// computed a second time once the row's sum is known, costs 8NVC instead of 6NVC. Every chunk reads W twice and
-// d_weight once more, and copies W into GEMM panels, so a chunk must be tall: 256 rows hide that, and at V 50304
-// they are the 52 MB that are allowed.
+// With gradients a chunk of rows keeps its logits for the whole vocabulary. The other way, tiles of both and
+// logits computed a second time once the row's sum is known, costs 8NVC instead of 6NVC. Every chunk reads W
+// twice and d_weight once more, and copies W into GEMM panels, so a chunk must be tall: 256 rows hide that,
+// and at V 50304 they are the 52 MB that are allowed.
 #pragma once
 
 #include "ops/loss/linear_policy_gradient.h"

@@ -1,7 +1,7 @@
-// From the log-probabilities of rows to their losses, and to the coefficients that multiply the gradient of the
-// softmax. One set of inline functions for the reference, the CPU kernels and CUDA, so that ratios and clipping
-// cannot differ between them. The equations are in ops/loss/linear_policy_gradient.h; what is particular to a loss
-// or to a KL estimator is in ops/loss/losses.h.
+// From the log-probabilities of rows to their losses, and to the coefficients that multiply the gradient of
+// the softmax. One set of inline functions for the reference, the CPU kernels and CUDA, so that ratios and
+// clipping cannot differ between them. The equations are in ops/loss/linear_policy_gradient.h; what is
+// particular to a loss or to a KL estimator is in ops/loss/losses.h.
 #pragma once
 
 #include <stdint.h>
@@ -35,8 +35,8 @@ HF_INLINE bool ignored(const LinearPolicyGradientArgs& a, int64_t n) {
   return a.targets.as<const int32_t>()[n * a.targets.stride[0]] == kIgnored;
 }
 
-// The ratio that the rows of a sequence share: log ratio = Σ (logp − old_logp) / shares over the `scored` rows
-// that are not ignored.
+// The ratio that the rows of a sequence share: log ratio = Σ (logp − old_logp) / shares over the `scored`
+// rows that are not ignored.
 template <class Real>
 struct SequenceRatio {
   Real ratio = 1, scored = 0, shares = 1;
@@ -58,35 +58,26 @@ HF_INLINE SequenceRatio<Real> sequence_ratio(const LinearPolicyGradientArgs& a, 
   return sequence;
 }
 
-// A row's share of L, and what follows from it.
+// −coefficient · logp − entropy_coefficient · H of row n: writes it to `losses` and returns what it makes of
+// the gradient.
 template <class Real>
-struct RowLoss {
-  Real value = 0;
-  RowCoefs<Real> coefs{0, 0, 0};
-  Real weight = 0, d_log_ratio = 0;  // ∂value/∂log ρ = weight · d_log_ratio
-  int32_t clipped = 0;
-};
-
-// −coefficient · logp − entropy_coefficient · H
-template <class Real>
-HF_INLINE RowLoss<Real> given_loss(const LinearPolicyGradientArgs& a, int64_t n, Real logp, Real entropy) {
-  RowLoss<Real> row;
-  row.coefs.coef = at<Real>(a.coefficients, n, 0);
-  row.coefs.entropy = at<Real>(a.entropy_coefficients, n, 0);
+HF_INLINE RowCoefs<Real> given_loss(const LinearPolicyGradientArgs& a, int64_t n, Real logp, Real entropy) {
+  const Real coef = at<Real>(a.coefficients, n, 0);
+  const Real entropy_coef = at<Real>(a.entropy_coefficients, n, 0);
   // 0 · (−∞) is 0 here: a masked target without a coefficient costs nothing.
-  const Real by_logp = row.coefs.coef == 0 ? Real(0) : -row.coefs.coef * logp;
-  row.value = by_logp - row.coefs.entropy * entropy;
-  return row;
+  put<Real>(a.losses, n, (coef == 0 ? Real(0) : -coef * logp) - entropy_coef * entropy);
+  return {coef, entropy_coef, 0};
 }
 
-// weight · (policy loss + beta · KL − entropy_coef · H) − entropy_coefficient · H. `kl` is kl_term's result, or
-// {exact KL, 0, 0}.
+// weight · (policy loss + beta · KL − entropy_coef · H) − entropy_coefficient · H of row n: writes it to
+// `losses`, and returns what it makes of the gradient. `kl` is kl_term's result, or {exact KL, 0, 0}. Where
+// rows share a ratio, the derivative by its logarithm is added to *d_shared instead.
 template <class Real>
-HF_INLINE RowLoss<Real> computed_loss(const LinearPolicyGradientArgs& a, int64_t n, Real ratio, Real logp,
-                                      Real entropy, const Term<Real>& kl) {
+HF_INLINE RowCoefs<Real> computed_loss(const LinearPolicyGradientArgs& a, int64_t n, Real ratio, Real logp,
+                                       Real entropy, const Term<Real>& kl, Real* d_shared) {
   const bool penalty = a.beta != 0, shared_ratio = a.importance != ImportanceLevel::kToken;
   const Real beta = static_cast<Real>(a.beta), entropy_coef = static_cast<Real>(a.entropy_coef);
-  const Real advantage = at<Real>(a.advantages, n, 0);
+  const Real advantage = at<Real>(a.advantages, n, 0), weight = at<Real>(a.weights, n, 1);
   Term<Real> term = policy_term(a.loss, a.parameters, Token<Real>{ratio, advantage, logp});
   if (penalty) {
     const Real factor = a.kl_bias_correction ? beta * ratio : beta;
@@ -96,26 +87,15 @@ HF_INLINE RowLoss<Real> computed_loss(const LinearPolicyGradientArgs& a, int64_t
   }
   if (entropy_coef != 0) term.value -= entropy_coef * entropy;
 
-  const Real weight = at<Real>(a.weights, n, 1);
   const Real bonus = at<Real>(a.entropy_coefficients, n, 0);
-  RowLoss<Real> row;
-  row.value = weight * term.value - bonus * entropy;
-  row.coefs.coef = -weight * (shared_ratio ? term.d_logp : term.d_logp + term.d_log_ratio);
-  row.coefs.entropy = weight * entropy_coef + bonus;
-  row.coefs.kl = a.kl == KlEstimator::kExact && penalty ? weight * beta : Real(0);
-  row.weight = weight;
-  row.d_log_ratio = term.d_log_ratio;
-  row.clipped = term.clipped;
-  return row;
-}
-
-template <class Real>
-HF_INLINE void put_row(const LinearPolicyGradientArgs& a, int64_t n, Real ratio, Real kl,
-                       const RowLoss<Real>& row) {
-  put<Real>(a.ratio, n, ratio);
-  put<Real>(a.kl_out, n, kl);
-  put<Real>(a.losses, n, row.value);
-  put<int32_t>(a.clipped, n, row.clipped);
+  *d_shared += weight * term.d_log_ratio;
+  put<Real>(a.losses, n, weight * term.value - bonus * entropy);
+  put<int32_t>(a.clipped, n, term.clipped);
+  return {
+      .coef = -weight * (shared_ratio ? term.d_logp : term.d_logp + term.d_log_ratio),
+      .entropy = weight * entropy_coef + bonus,
+      .kl = a.kl == KlEstimator::kExact && penalty ? weight * beta : Real(0),
+  };
 }
 
 // The coefficients of rows [begin, end), which are one sequence where tokens share ρ, and unrelated tokens
@@ -133,22 +113,23 @@ HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t en
   for (int64_t n = begin; n < end; ++n) {
     const int64_t i = n - begin;
     Term<Real> kl = {exact && exact_kl ? exact_kl[i] : Real(0), 0, 0};
+    Real ratio = 1;
     if (ignored(a, n)) {
-      const RowLoss<Real> nothing;
-      coefs[i] = nothing.coefs;
-      put_row(a, n, Real(1), kl.value, nothing);
-      continue;
+      coefs[i] = {0, 0, 0};
+      put<Real>(a.losses, n, 0);
+      put<int32_t>(a.clipped, n, 0);
+    } else {
+      if (!exact && a.ref_logps) kl = kl_term(a.kl, logp[i] - at<Real>(a.ref_logps, n, 0));
+      if (shared_ratio)
+        ratio = sequence.ratio;
+      else if (a.old_logps)
+        ratio = saturated_exp(logp[i] - at<Real>(a.old_logps, n, 0));
+      coefs[i] = a.loss == PgLoss::kCoefficients
+                     ? given_loss(a, n, logp[i], entropy[i])
+                     : computed_loss(a, n, ratio, logp[i], entropy[i], kl, &d_shared);
     }
-    if (!exact && a.ref_logps) kl = kl_term(a.kl, logp[i] - at<Real>(a.ref_logps, n, 0));
-    const Real ratio = shared_ratio  ? sequence.ratio
-                       : a.old_logps ? saturated_exp(logp[i] - at<Real>(a.old_logps, n, 0))
-                                     : Real(1);
-    const RowLoss<Real> row = a.loss == PgLoss::kCoefficients
-                                  ? given_loss(a, n, logp[i], entropy[i])
-                                  : computed_loss(a, n, ratio, logp[i], entropy[i], kl);
-    coefs[i] = row.coefs;
-    d_shared += row.weight * row.d_log_ratio;
-    put_row(a, n, ratio, kl.value, row);
+    put<Real>(a.ratio, n, ratio);
+    put<Real>(a.kl_out, n, kl.value);
   }
   if (!shared_ratio || sequence.scored == 0) return;
   for (int64_t n = begin; n < end; ++n)

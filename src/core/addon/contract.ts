@@ -220,7 +220,10 @@ export interface NativeLossRow {
  * number per scored row in each array. The numbers that it reads are fields as well (src/policy/losses.ts).
  */
 export interface NativeLoss {
-  /** 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. Otherwise the name of a NativeLossRow. */
+  /**
+   * 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. Otherwise the name of a
+   * NativeLossRow.
+   */
   readonly loss: string;
   /** −∂L/∂logp. Absent: 0. */
   readonly coefficients?: RealArray;

@@ -38,7 +38,8 @@ function makeSchemas() {
   const lossSchemas = Object.fromEntries(
     lossOptions.map(([name, option]) => {
       const number = z.number().min(option.least).max(option.most);
-      const schema = option.nullMeans === undefined ? number.default(option.default) : number.nullable().default(null);
+      const schema =
+        option.nullMeans === undefined ? number.default(option.default) : number.nullable().default(null);
       return [name, schema];
     }),
   ) as unknown as LossSchemas;

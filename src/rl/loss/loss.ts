@@ -1,6 +1,6 @@
 /**
- * From options and advantages to the arrays of one fused pass. L = Σ_n weight_n · ℓ_n over the step's active tokens.
- * What ℓ is, and how its weights average the tokens, are rows of src/policy/losses.ts.
+ * From options and advantages to the arrays of one fused pass. L = Σ_n weight_n · ℓ_n over the step's active
+ * tokens. What ℓ is, and how its weights average the tokens, are rows of src/policy/losses.ts.
  *
  * A masked completion has no active tokens but counts as a completion, as in TRL.
  */
@@ -88,7 +88,10 @@ function maskedLengths(lengths: readonly number[], mask: Float64Array): number[]
   });
 }
 
-/** −∂L/∂H per active token. A mask takes tokens out of the mean; where TRL counts the step's tokens, it counts all. */
+/**
+ * −∂L/∂H per active token. A mask takes tokens out of the mean; where TRL counts the step's tokens, it counts
+ * all.
+ */
 function entropyCoefficients(
   { lengths, entropyCoef, entropyMask }: PolicyBatch,
   config: ResolvedGRPOConfig,
