@@ -18,6 +18,15 @@ Napi::Error to_js_error(Napi::Env env, ErrorCode code, const std::string& messag
   return error;
 }
 
+Napi::Value undefined(Napi::Env env) {
+  return env.Undefined();
+}
+
+void adjust_memory(Napi::Env env, int64_t bytes) {
+  int64_t total;
+  napi_adjust_external_memory(env, bytes, &total);
+}
+
 namespace {
 
 Napi::Error rejection(Napi::Env env, std::exception_ptr error) {
@@ -88,31 +97,38 @@ Napi::Value EnvData::submit(const std::shared_ptr<Context>& context, Napi::Value
                             std::shared_ptr<Lease> lease) {
   const uint64_t id = next_id_++;
   const auto control = std::make_shared<JobControl>();
-  Pending pending{Napi::Promise::Deferred::New(env_), {}, control, lease, context};
+  Pending pending{
+      .deferred = Napi::Promise::Deferred::New(env_),
+      .progress = {},
+      .control = control,
+      .lease = lease,
+      .context = context,
+  };
   if (progress.IsFunction()) {
     pending.progress = Napi::Persistent(progress.As<Napi::Function>());
     const auto latest = std::make_shared<Progress>();
     control->on_progress = [this, id, latest](int64_t done, int64_t total) {
-      latest->done.store(done, std::memory_order_relaxed),
-          latest->total.store(total, std::memory_order_relaxed);
+      latest->done.store(done, std::memory_order_relaxed);
+      latest->total.store(total, std::memory_order_relaxed);
       if (!latest->queued.exchange(true)) post([this, id, latest] { report(id, *latest); });
     };
   }
   const auto convert = std::make_shared<Convert>();
-  Job job;
-  job.control = control;
-  job.work = [work = std::move(work), convert](Run& run) { *convert = work(run); };
-  job.done = [this, id, convert](std::exception_ptr error) {
+  context->submit(Job{
+      .control = control,
+      .work = [work = std::move(work), convert](Run& run) { *convert = work(run); },
+      .done =
+          [this, id, convert](std::exception_ptr error) {
     post([this, id, convert, error] { settle(id, error, *convert); });
-  };
-  context->submit(std::move(job));
+  },
+  });
 
-  if (pending_.empty())
-    napi_ref_threadsafe_function(env_, deliver_);  // the process stays alive while a job is pending
+  // The process stays alive while a job is pending.
+  if (pending_.empty()) napi_ref_threadsafe_function(env_, deliver_);
+  const auto cancel = [control](const Napi::CallbackInfo&) { control->cancel(); };
   Napi::Object result = Napi::Object::New(env_);
   result.Set("promise", pending.deferred.Promise());
-  result.Set("cancel",
-             Napi::Function::New(env_, [control](const Napi::CallbackInfo&) { control->cancel(); }));
+  result.Set("cancel", Napi::Function::New(env_, cancel));
   leases_ += bool(lease);
   pending_.emplace(id, std::move(pending));
   return result;
@@ -122,8 +138,8 @@ void EnvData::report(uint64_t id, Progress& progress) {
   progress.queued.store(false);
   const auto found = pending_.find(id);
   if (found == pending_.end()) return;
-  const double done = double(progress.done.load(std::memory_order_relaxed)),
-               total = double(progress.total.load(std::memory_order_relaxed));
+  const double done = double(progress.done.load(std::memory_order_relaxed));
+  const double total = double(progress.total.load(std::memory_order_relaxed));
   try {
     found->second.progress.Call({Napi::Number::New(env_, done), Napi::Number::New(env_, total)});
   } catch (const Napi::Error&) {

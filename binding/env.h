@@ -35,6 +35,10 @@ auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
 using Convert = std::function<Napi::Value(Napi::Env)>;
 // A job's work, on its context's thread.
 using Work = std::function<Convert(Run&)>;
+// The conversion of jobs that have no result.
+Napi::Value undefined(Napi::Env env);
+// Tells the collector how much native memory a handle holds.
+void adjust_memory(Napi::Env env, int64_t bytes);
 
 // Memory of typed arrays that a pending job reads or writes. While it is pending nobody else may write what
 // it reads, or touch what it writes; the arrays stay alive with it. Lives and dies on the JavaScript thread.
@@ -64,7 +68,8 @@ class EnvData {
   void check_free(const char* op, const std::vector<Lease::Range>& ranges) const;
   void add(const std::shared_ptr<Context>& context);
 
-  Napi::FunctionReference tensor, model;  // constructors
+  // The constructors of handles that jobs make.
+  Napi::FunctionReference tensor, model;
 
  private:
   struct Pending {
@@ -72,8 +77,8 @@ class EnvData {
     Napi::FunctionReference progress;
     std::shared_ptr<JobControl> control;
     std::shared_ptr<Lease> lease;
-    std::shared_ptr<Context>
-        context;  // so that its last owner is never its own thread, which could not join itself
+    // Held so that a context's last owner is never its own thread, which could not join itself.
+    std::shared_ptr<Context> context;
   };
   // The latest progress of a job; the context's thread writes, the JavaScript thread reads.
   struct Progress {

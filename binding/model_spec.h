@@ -1,4 +1,4 @@
-// The ModelSpec of src/core/addon/contract.ts as the engine's.
+// The ModelSpec of src/core/addon/contract as the engine's.
 #pragma once
 
 #include <napi.h>

@@ -1,5 +1,4 @@
-#include <cstring>
-
+// The JavaScript class Optimizer.
 #include "env.h"
 #include "objects.h"
 #include "options.h"
@@ -15,92 +14,91 @@ View state_view(const Napi::CallbackInfo& info, Optimizer& optimizer) {
   const std::string which = info[1].ToString();
   HF_CHECK(which == "exp_avg" || which == "exp_avg_sq", ErrorCode::kInvalidArg,
            "Optimizer: the states are 'exp_avg' and 'exp_avg_sq', got '%s'", which.c_str());
-  return optimizer.model().view_in(which == "exp_avg" ? optimizer.exp_avg() : optimizer.exp_avg_sq(),
-                                   int(index));
+  const View moments = which == "exp_avg" ? optimizer.exp_avg() : optimizer.exp_avg_sq();
+  return optimizer.model().view_in(moments, int(index));
 }
 
 }  // namespace
 
+OptimizerStep optimizer_step_of(const Options& options, const Model& model) {
+  OptimizerStep step;
+  step.lr = options.number("lr");
+  step.beta1 = options.number("beta1", step.beta1);
+  step.beta2 = options.number("beta2", step.beta2);
+  step.eps = options.number("eps", step.eps);
+  step.weight_decay = options.number("weightDecay", step.weight_decay);
+  step.max_grad_norm = options.number("maxGradNorm", step.max_grad_norm);
+  if (options.has("lrScale"))
+    step.lr_scale = copy_doubles(options.function(), "lrScale", options.get("lrScale"),
+                                 int64_t(model.parameters().size()));
+  return step;
+}
+
 Napi::Function OptimizerHandle::define(Napi::Env env) {
   using O = OptimizerHandle;
-  return DefineClass(
-      env, "Optimizer",
-      {InstanceMethod<&O::step>("step"), InstanceAccessor<&O::step_count, &O::set_step_count>("stepCount"),
-       InstanceMethod<&O::read_state>("readState"), InstanceMethod<&O::write_state>("writeState"),
-       InstanceMethod<&O::load_state>("loadState"), InstanceMethod<&O::dispose>("dispose")});
+  return DefineClass(env, "Optimizer",
+                     {
+                         InstanceMethod<&O::checked<&O::step>>("step"),
+                         InstanceAccessor<&O::checked<&O::step_count>, &O::set_step_count>("stepCount"),
+                         InstanceMethod<&O::checked<&O::read_state>>("readState"),
+                         InstanceMethod<&O::checked<&O::write_state>>("writeState"),
+                         InstanceMethod<&O::checked<&O::load_state>>("loadState"),
+                         InstanceMethod<&O::dispose>("dispose"),
+                     });
 }
 
+// new Optimizer(model)
 OptimizerHandle::OptimizerHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<OptimizerHandle>(info) {
-  guarded(info.Env(), [&] {
-    object_ = std::make_shared<Optimizer>(ModelHandle::Unwrap(info[0].As<Napi::Object>())->get("model"));
-  });
+  guarded(info.Env(), [&] { object_ = std::make_shared<Optimizer>(ModelHandle::of(info[0])); });
 }
 
+// ({ lr, beta1, … }) → { gradNorm, applied }
 Napi::Value OptimizerHandle::step(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Options options("AdamW.step", info[0]);
-    const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
-    OptimizerStep step;
-    step.lr = options.number("lr"), step.beta1 = options.number("beta1"),
-    step.beta2 = options.number("beta2"), step.eps = options.number("eps");
-    step.weight_decay = options.number("weightDecay"), step.max_grad_norm = options.number("maxGradNorm");
-    if (options.has("lrScale")) {
-      const int64_t count = int64_t(optimizer->model().parameters().size());
-      const std::vector<char> scale =
-          copy_numbers("AdamW.step", "lrScale", options.get("lrScale"), DType::kF64, count);
-      step.lr_scale.resize(static_cast<size_t>(count));
-      std::memcpy(step.lr_scale.data(), scale.data(), scale.size());
-    }
-    return EnvData::of(info.Env())
-        .submit(optimizer->model().context(), info.Env().Undefined(), [optimizer, step](Run& run) -> Convert {
-      const Optimizer::Result result = optimizer->step(step, run);
-      return [result](Napi::Env env) -> Napi::Value {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("gradNorm", result.grad_norm);
-        object.Set("applied", result.applied);
-        return object;
-      };
-    });
-  });
+  const std::shared_ptr<Optimizer> optimizer = get("optimizer");
+  const OptimizerStep step = optimizer_step_of(Options("AdamW.step", info[0]), optimizer->model());
+  const Work work = [optimizer, step](Run& run) -> Convert {
+    const Optimizer::Result result = optimizer->step(step, run);
+    return [result](Napi::Env env) -> Napi::Value {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("gradNorm", result.grad_norm);
+      object.Set("applied", result.applied);
+      return object;
+    };
+  };
+  return EnvData::of(info.Env()).submit(optimizer->model().context(), info.Env().Undefined(), work);
 }
 
 Napi::Value OptimizerHandle::step_count(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), double(get("optimizer")->steps));
-  });
+  return Napi::Number::New(info.Env(), double(get("optimizer")->steps));
 }
+
 void OptimizerHandle::set_step_count(const Napi::CallbackInfo& info, const Napi::Value& value) {
   guarded(info.Env(), [&] { get("optimizer")->steps = value.ToNumber().Int64Value(); });
 }
 
+// (index, which) → its numbers
 Napi::Value OptimizerHandle::read_state(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
-    return read_view(info.Env(), optimizer->model().context(), optimizer, state_view(info, *optimizer));
-  });
+  const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
+  return read_view(info.Env(), optimizer->model().context(), optimizer, state_view(info, *optimizer));
 }
 
+// (index, which, numbers)
 Napi::Value OptimizerHandle::write_state(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
-    const View target = state_view(info, *optimizer);
-    auto numbers = std::make_shared<std::vector<char>>(
-        copy_numbers("AdamW.loadState", "state", info[2], target.dtype, target.size()));
-    return EnvData::of(info.Env())
-        .submit(optimizer->model().context(), info.Env().Undefined(),
-                [optimizer, target, numbers](Run& run) -> Convert {
-      copy_memory(run.device, target.data, numbers->data(), int64_t(numbers->size()));
-      return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
-    });
-  });
+  const std::shared_ptr<Optimizer> optimizer = get("optimizer");
+  const View target = state_view(info, *optimizer);
+  const auto numbers = host_numbers("AdamW.loadState", "state", info[2], target.dtype, target.size());
+  const Work work = [optimizer, target, numbers](Run& run) -> Convert {
+    copy_memory(run.device, target.data, numbers->bytes.data(), target.bytes());
+    return undefined;
+  };
+  return EnvData::of(info.Env()).submit(optimizer->model().context(), info.Env().Undefined(), work);
 }
 
+// (index, which, path, offset, dtype)
 Napi::Value OptimizerHandle::load_state(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
-    return load_view("loadState", info, 2, optimizer->model().context(), optimizer,
-                     state_view(info, *optimizer));
-  });
+  const std::shared_ptr<Optimizer>& optimizer = get("optimizer");
+  return load_view("loadState", info, 2, optimizer->model().context(), optimizer,
+                   state_view(info, *optimizer));
 }
 
 void OptimizerHandle::dispose(const Napi::CallbackInfo&) {

@@ -57,13 +57,11 @@ class Options {
   E choice(const char* name, const char* const* names, int count) const {
     return choice_of<E>(function_, name, text(name), names, count);
   }
-  std::vector<int32_t> indices(const char* name) const {
-    const Napi::Value value = get(name);
-    HF_CHECK(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_int32_array,
-             ErrorCode::kInvalidArg, "%s: %s must be an Int32Array", function_, name);
-    const Napi::Int32Array array = value.As<Napi::Int32Array>();
-    return {array.Data(), array.Data() + array.ElementLength()};
-  }
+  // Copies of an Int32Array and of a Float64Array.
+  std::vector<int32_t> indices(const char* name) const;
+  std::vector<double> doubles(const char* name) const;
+  // A Uint8Array with one entry per parameter of a model.
+  std::vector<bool> mask(const char* name, size_t parameters) const;
   const char* function() const { return function_; }
 
  private:

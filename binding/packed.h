@@ -1,4 +1,4 @@
-// Packed token lists from JavaScript (PackedSequences and PackedSamples of src/core/addon/contract.ts).
+// Packed token lists from JavaScript (PackedSequences and PackedSamples of src/core/addon/contract).
 #pragma once
 
 #include <napi.h>
@@ -6,7 +6,9 @@
 #include <memory>
 #include <vector>
 
+#include "analysis/tangents.h"
 #include "model/model.h"
+#include "ntk/derivatives.h"
 #include "policy/score.h"
 
 namespace hf::binding {
@@ -15,13 +17,30 @@ namespace hf::binding {
 struct Packed {
   std::vector<int32_t> ids, offsets, rows, targets, row_offsets;
 
-  Samples samples() const {
-    return {ids.data(), offsets.data(), sequences(), rows.data(), targets.data(), row_offsets.data()};
-  }
   int64_t sequences() const { return int64_t(offsets.size()) - 1; }
+  Sequences list() const { return {.ids = ids.data(), .offsets = offsets.data(), .count = sequences()}; }
+  Samples samples() const {
+    return {
+        .ids = ids.data(),
+        .offsets = offsets.data(),
+        .sequences = sequences(),
+        .rows = rows.data(),
+        .targets = targets.data(),
+        .row_offsets = row_offsets.data(),
+    };
+  }
 };
 
 std::shared_ptr<Packed> packed_sequences(const char* function, Napi::Value value, const Model& model);
 std::shared_ptr<Packed> packed_samples(const char* function, Napi::Value value, const Model& model);
+
+// Prefixes of texts: packed sequences, and the row of each prefix's last token.
+struct PackedPrefixes {
+  std::shared_ptr<Packed> packed;
+  std::vector<int32_t> rows;
+
+  Prefixes prefixes() const { return {.sequences = packed->list(), .rows = rows}; }
+};
+std::shared_ptr<PackedPrefixes> packed_prefixes(const char* function, Napi::Value value, const Model& model);
 
 }  // namespace hf::binding

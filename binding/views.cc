@@ -45,34 +45,12 @@ void check_extent(const char* function, const char* name, const View& view, int6
            (long long)length);
 }
 
-View view_of(const char* function, const char* name, Napi::Value value, Napi::TypedArray* given) {
-  Napi::Value data = value;
-  Napi::Object object;
-  if (!value.IsTypedArray() && value.IsObject()) {
-    object = value.As<Napi::Object>();
-    data = object.Get("data");
-  }
-  HF_CHECK(data.IsTypedArray(), ErrorCode::kInvalidArg,
-           "%s: %s must be a typed array or { data: typed array, shape: number[] }", function, name);
-  Napi::TypedArray array = data.As<Napi::TypedArray>();
-  if (given) *given = array;
-  HF_CHECK(array.ArrayBuffer().IsArrayBuffer(), ErrorCode::kInvalidArg,
-           "%s: %s must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer", function, name);
-  HF_CHECK(!array.ArrayBuffer().IsDetached(), ErrorCode::kInvalidArg,
-           "%s: the buffer of %s is detached (it was transferred away)", function, name);
-  View view;
-  view.dtype = dtype_of(function, name, array.TypedArrayType());
-  char* begin = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  const int64_t length = static_cast<int64_t>(array.ElementLength());
-  static char nothing[64];  // an empty array has no address, but a view needs one
-  view.data = length ? begin : nothing;
-  if (object.IsEmpty()) {
-    view.rank = 1, view.shape[0] = length, view.stride[0] = 1;
-    return view;
-  }
-  Napi::Value shape = object.Get("shape");
-  HF_CHECK(shape.IsArray(), ErrorCode::kShape, "%s: %s.shape must be an array of sizes", function, name);
-  Napi::Array sizes = shape.As<Napi::Array>();
+namespace {
+
+// The sizes of a described array, and strides of one that lies row by row without gaps.
+void read_shape(const char* function, const char* name, Napi::Value given, View& view) {
+  HF_CHECK(given.IsArray(), ErrorCode::kShape, "%s: %s.shape must be an array of sizes", function, name);
+  const Napi::Array sizes = given.As<Napi::Array>();
   HF_CHECK(sizes.Length() >= 1 && sizes.Length() <= kMaxRank, ErrorCode::kShape,
            "%s: %s.shape must have 1 to %d entries, got %u", function, name, kMaxRank, sizes.Length());
   view.rank = static_cast<int32_t>(sizes.Length());
@@ -83,40 +61,94 @@ View view_of(const char* function, const char* name, Napi::Value value, Napi::Ty
     HF_CHECK(!__builtin_mul_overflow(step, view.shape[i], &step), ErrorCode::kShape,
              "%s: %s.shape is too large", function, name);
   }
-  if (Napi::Value strides = object.Get("strides"); !strides.IsUndefined()) {
-    HF_CHECK(strides.IsArray() && strides.As<Napi::Array>().Length() == sizes.Length(), ErrorCode::kShape,
-             "%s: %s.strides must have one entry per dimension", function, name);
-    for (int i = 0; i < view.rank; ++i)
-      view.stride[i] = integer_at(function, name, "strides", strides.As<Napi::Array>(), i);
-  }
-  int64_t first = 0;
-  if (Napi::Value offset = object.Get("offset"); !offset.IsUndefined()) {
-    HF_CHECK(offset.IsNumber() && offset.As<Napi::Number>().Int64Value() >= 0, ErrorCode::kShape,
-             "%s: %s.offset must be a non-negative integer", function, name);
-    first = offset.As<Napi::Number>().Int64Value();
-    view.data = static_cast<char*>(view.data) + first * dtype_bytes(view.dtype);
-  }
+}
+
+void read_strides(const char* function, const char* name, Napi::Value given, View& view) {
+  if (given.IsUndefined()) return;
+  HF_CHECK(given.IsArray() && given.As<Napi::Array>().Length() == uint32_t(view.rank), ErrorCode::kShape,
+           "%s: %s.strides must have one entry per dimension", function, name);
+  for (int i = 0; i < view.rank; ++i)
+    view.stride[i] = integer_at(function, name, "strides", given.As<Napi::Array>(), i);
+}
+
+int64_t read_offset(const char* function, const char* name, Napi::Value given) {
+  if (given.IsUndefined()) return 0;
+  HF_CHECK(given.IsNumber() && given.As<Napi::Number>().Int64Value() >= 0, ErrorCode::kShape,
+           "%s: %s.offset must be a non-negative integer", function, name);
+  return given.As<Napi::Number>().Int64Value();
+}
+
+// The whole of an array that can be read in place.
+View whole_view(const char* function, const char* name, Napi::TypedArray array) {
+  const Napi::ArrayBuffer buffer = array.ArrayBuffer();
+  HF_CHECK(buffer.IsArrayBuffer(), ErrorCode::kInvalidArg,
+           "%s: %s must not lie in a SharedArrayBuffer; copy it into an ArrayBuffer", function, name);
+  HF_CHECK(!array.ArrayBuffer().IsDetached(), ErrorCode::kInvalidArg,
+           "%s: the buffer of %s is detached (it was transferred away)", function, name);
+  static char nothing[64];  // an empty array has no address, but a view needs one
+  const int64_t length = static_cast<int64_t>(array.ElementLength());
+  char* begin = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  return make_view(length ? begin : nothing, dtype_of(function, name, array.TypedArrayType()), length);
+}
+
+}  // namespace
+
+View view_of(const char* function, const char* name, Napi::Value value, Napi::TypedArray* given) {
+  const bool described = !value.IsTypedArray() && value.IsObject();
+  const Napi::Value data = described ? value.As<Napi::Object>().Get("data") : value;
+  HF_CHECK(data.IsTypedArray(), ErrorCode::kInvalidArg,
+           "%s: %s must be a typed array or { data: typed array, shape: number[] }", function, name);
+  const Napi::TypedArray array = data.As<Napi::TypedArray>();
+  if (given) *given = array;
+  View view = whole_view(function, name, array);
+  if (!described) return view;
+
+  const Napi::Object object = value.As<Napi::Object>();
+  const int64_t length = view.shape[0];
+  read_shape(function, name, object.Get("shape"), view);
+  read_strides(function, name, object.Get("strides"), view);
+  const int64_t first = read_offset(function, name, object.Get("offset"));
+  view.data = static_cast<char*>(view.data) + first * dtype_bytes(view.dtype);
   check_extent(function, name, view, first, length);
   return view;
 }
 
+namespace {
+
+napi_typedarray_type array_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF64: return napi_float64_array;
+    case DType::kI32: return napi_int32_array;
+    case DType::kU8: return napi_uint8_array;
+    default: return napi_float32_array;
+  }
+}
+
+}  // namespace
+
 Napi::Object new_array(Napi::Env env, DType dtype, const int64_t* shape, int rank) {
   int64_t size = 1;
-  Napi::Array sizes = Napi::Array::New(env, rank);
-  for (int i = 0; i < rank; ++i)
-    size *= shape[i], sizes[static_cast<uint32_t>(i)] = Napi::Number::New(env, double(shape[i]));
-  const napi_typedarray_type type = dtype == DType::kF64   ? napi_float64_array
-                                    : dtype == DType::kI32 ? napi_int32_array
-                                    : dtype == DType::kU8  ? napi_uint8_array
-                                                           : napi_float32_array;
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, static_cast<size_t>(size * dtype_bytes(dtype)));
+  Napi::Array sizes = Napi::Array::New(env, static_cast<size_t>(rank));
+  for (int i = 0; i < rank; ++i) {
+    size *= shape[i];
+    sizes.Set(static_cast<uint32_t>(i), Napi::Number::New(env, double(shape[i])));
+  }
+  const size_t count = static_cast<size_t>(size);
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, count * static_cast<size_t>(dtype_bytes(dtype)));
   napi_value array;
-  NAPI_THROW_IF_FAILED(env, napi_create_typedarray(env, type, static_cast<size_t>(size), buffer, 0, &array),
+  NAPI_THROW_IF_FAILED(env, napi_create_typedarray(env, array_type(dtype), count, buffer, 0, &array),
                        Napi::Object());
   Napi::Object result = Napi::Object::New(env);
   result.Set("data", array);
   result.Set("shape", sizes);
   return result;
+}
+
+Napi::Array shape_to_js(Napi::Env env, const View& view) {
+  Napi::Array shape = Napi::Array::New(env, static_cast<size_t>(view.rank));
+  for (int i = 0; i < view.rank; ++i)
+    shape.Set(static_cast<uint32_t>(i), Napi::Number::New(env, double(view.shape[i])));
+  return shape;
 }
 
 }  // namespace hf::binding

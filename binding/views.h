@@ -17,5 +17,7 @@ DType dtype_of(const char* function, const char* name, napi_typedarray_type type
 
 // A new zero-filled { data, shape } of the given type.
 Napi::Object new_array(Napi::Env env, DType dtype, const int64_t* shape, int rank);
+// Its sizes, outermost first.
+Napi::Array shape_to_js(Napi::Env env, const View& view);
 
 }  // namespace hf::binding

@@ -2,16 +2,9 @@
 export { classifierNorm, type ClassifierNorm } from './classifier.js';
 export { confidence, type ConfidenceFigures, type ConfidenceResult } from './confidence.js';
 export { type CompletionLike, diversity, type Diversity } from './diversity.js';
-export {
-  type Accuracy,
-  type AdvantageSample,
-  type ChangeOf,
-  explainStep,
-  type ExplainOptions,
-  type Explanation,
-  type Influence,
-  type ProbeExplanation,
-} from './explain.js';
+export { explainStep } from './explain.js';
+export type { AdvantageSample, ExplainOptions } from './explainOptions.js';
+export type { Accuracy, ChangeOf, Explanation, Influence, ProbeExplanation } from './explanation.js';
 export { bestOfN, majorityAtK, passAtK } from '../evaluation/estimators.js';
 export {
   type EntropyPoint,

@@ -34,7 +34,8 @@ import type { StepMetrics, TrainOptions } from '../rl/interfaces.js';
 import { classifierNorm } from './classifier.js';
 import { confidence } from './confidence.js';
 import { diversity } from './diversity.js';
-import { type ChangeOf, explainStep } from './explain.js';
+import { explainStep } from './explain.js';
+import type { ChangeOf } from './explanation.js';
 import { featureDrift, featureSimilarity } from './features.js';
 import { kernelAlignment, spectrum } from './spectrum.js';
 

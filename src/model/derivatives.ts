@@ -53,6 +53,38 @@ export async function jvp(
   return { logits: wrap(result.logits), hiddenStates: wrap(result.hiddenStates) };
 }
 
+/** @throws ERR_SHAPE, ERR_INVALID_ARG unless there is one tensor [k, T, V] per sequence. */
+function checkCotangents(
+  caller: string,
+  model: Model,
+  sequences: readonly (readonly number[])[],
+  cotangents: readonly Tensor[],
+): void {
+  check(caller, 'cotangents', cotangents, list);
+  if (cotangents.length !== sequences.length)
+    fail(
+      'ERR_SHAPE',
+      `${caller}: cotangents must have one tensor per sequence (${sequences.length}), got ${cotangents.length}`,
+    );
+  const k = cotangents[0] instanceof Tensor ? (cotangents[0].shape[0] ?? 0) : 0;
+  cotangents.forEach((cotangent, s) => {
+    if (!(cotangent instanceof Tensor))
+      fail(
+        'ERR_INVALID_ARG',
+        `${caller}: cotangents[${s}] must be a Tensor (Tensor.from), got ${shown(cotangent)}`,
+      );
+    const isFirst = s === 0;
+    const expected = [isFirst ? Math.max(k, 1) : k, sequences[s]!.length, model.spec.vocabSize];
+    if (cotangent.shape.join() === expected.join()) return;
+    const count = isFirst && cotangent.shape.length !== 3 ? 'k' : expected[0];
+    fail(
+      'ERR_SHAPE',
+      `${caller}: cotangents[${s}] must have shape [k, T, V] = [${count}, ${expected[1]}, ${expected[2]}], ` +
+        `got [${cotangent.shape.join(', ')}]`,
+    );
+  });
+}
+
 /**
  * Reverse mode with k cotangents on one shared forward pass: cotangents[s] is (k, T, V); the result has (k,
  * …shape) per parameter.
@@ -66,51 +98,12 @@ export async function vjp(
   const caller = 'model.vjp';
   checkOptions(caller, options, VJP);
   const packed = packBatch(caller, model, batch);
-  check(caller, 'cotangents', cotangents, list);
-  if (cotangents.length !== batch.inputIds.length)
-    fail(
-      'ERR_SHAPE',
-      `${caller}: cotangents must have one tensor per sequence (${batch.inputIds.length}), got ${cotangents.length}`,
-    );
-  const k = cotangents[0] instanceof Tensor ? (cotangents[0].shape[0] ?? 0) : 0;
-  cotangents.forEach((cotangent, s) => {
-    if (!(cotangent instanceof Tensor))
-      fail(
-        'ERR_INVALID_ARG',
-        `${caller}: cotangents[${s}] must be a Tensor (Tensor.from), got ${shown(cotangent)}`,
-      );
-    const expected = [s === 0 ? Math.max(k, 1) : k, batch.inputIds[s]!.length, model.spec.vocabSize];
-    if (cotangent.shape.join() !== expected.join())
-      fail(
-        'ERR_SHAPE',
-        `${caller}: cotangents[${s}] must have shape [k, T, V] = [${s === 0 && cotangent.shape.length !== 3 ? 'k' : expected[0]}, ${expected[1]}, ${expected[2]}], got [${cotangent.shape.join(', ')}]`,
-      );
-  });
+  checkCotangents(caller, model, batch.inputIds, cotangents);
   const wanted = wantedMask(caller, model, options.params);
-  const flat = new Tensor(
-    await runJob(options, (onProgress) =>
-      model.native.vjp(
-        packed,
-        cotangents.map((c) => c.native),
-        { wanted },
-        onProgress,
-      ),
-    ),
+  const native = cotangents.map((cotangent) => cotangent.native);
+  const gradients = await runJob(options, (onProgress) =>
+    model.native.vjp(packed, native, { wanted }, onProgress),
   );
-  const numbers = await flat.data();
-  flat.dispose();
-  return Object.fromEntries(
-    model
-      .parameters()
-      .filter((_, i) => wanted[i] === 1)
-      .map(({ name, offset, size, shape }) => {
-        const rows = new Float64Array(k * size);
-        for (let i = 0; i < k; ++i)
-          rows.set(
-            numbers.subarray(i * model.native.size + offset, i * model.native.size + offset + size),
-            i * size,
-          );
-        return [name, Tensor.from(model.context, rows, [k, ...shape])];
-      }),
-  );
+  const chosen = model.parameters().filter((_, i) => wanted[i] === 1);
+  return Object.fromEntries(chosen.map(({ name }, i) => [name, new Tensor(gradients[i]!)]));
 }

@@ -3,7 +3,7 @@
  * by global L2 norm.
  */
 import { addon } from '../core/addon/addon.js';
-import type { NativeOptimizer, RealArray } from '../core/addon/contract.js';
+import type { NativeAdamStep, NativeOptimizer, RealArray } from '../core/addon/contract.js';
 import {
   check,
   checkOptions,
@@ -136,17 +136,24 @@ export class AdamW {
     options: { readonly learningRate: number; readonly maxGradNorm?: number } & JobOptions,
   ): Promise<{ gradNorm: number; applied: boolean }> {
     checkOptions('AdamW.step', options, STEP);
-    return runJob(options, () =>
-      this.#native.step({
-        lr: options.learningRate,
-        beta1: this.#betas[0],
-        beta2: this.#betas[1],
-        eps: this.#eps,
-        weightDecay: this.#weightDecay,
-        maxGradNorm: options.maxGradNorm ?? 0,
-        lrScale: this.#lrScale,
-      }),
-    );
+    return runJob(options, () => this.#native.step(this.nativeStep(options)));
+  }
+
+  /** @internal */
+  get native(): NativeOptimizer {
+    return this.#native;
+  }
+  /** @internal The settings of step(options). */
+  nativeStep(options: { readonly learningRate: number; readonly maxGradNorm?: number }): NativeAdamStep {
+    return {
+      lr: options.learningRate,
+      beta1: this.#betas[0],
+      beta2: this.#betas[1],
+      eps: this.#eps,
+      weightDecay: this.#weightDecay,
+      maxGradNorm: options.maxGradNorm ?? 0,
+      lrScale: this.#lrScale,
+    };
   }
 
   /**

@@ -1,5 +1,5 @@
 /** The part of a page that shows an analysis: kernel, one step predicted and measured, who moves what. */
-import type { ChangeOf } from '../analysis/explain.js';
+import type { ChangeOf } from '../analysis/explanation.js';
 import type { Snapshot } from '../analysis/snapshot.js';
 import { signed } from '../core/units.js';
 import { type DefinitionKey, DEFINITIONS } from './definitions.js';

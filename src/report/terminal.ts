@@ -1,5 +1,5 @@
 /** A run for people without a browser: the verdict and the evaluation table as text. */
-import type { ChangeOf } from '../analysis/explain.js';
+import type { ChangeOf } from '../analysis/explanation.js';
 import type { Snapshot } from '../analysis/snapshot.js';
 import { signed, twoDigits } from '../core/units.js';
 import { contentOf, shortLabel } from './content.js';

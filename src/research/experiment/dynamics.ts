@@ -4,7 +4,9 @@
  * probes and states are the base model's own samples.
  */
 import { classifierNorm } from '../../analysis/classifier.js';
-import { type AdvantageSample, type ChangeOf, explainStep } from '../../analysis/explain.js';
+import { explainStep } from '../../analysis/explain.js';
+import type { AdvantageSample } from '../../analysis/explainOptions.js';
+import type { ChangeOf } from '../../analysis/explanation.js';
 import { featureDrift, featureSimilarity } from '../../analysis/features.js';
 import { mean, standardDeviation } from '../../evaluation/estimators.js';
 import type { Sample } from '../../model/batch.js';
