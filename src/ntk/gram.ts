@@ -117,6 +117,9 @@ export const checkGramCall = (caller: string, model: Model, x2: unknown, options
 const resolve = (implementation: Implementation = 'auto') =>
   implementation === 'auto' ? 'structured-derivatives' : implementation;
 
+/** Matrices that a call holds; split by parameter it is one each, and three more. */
+const MATRICES: Readonly<Record<string, number>> = { total: 1, components: 4 };
+
 /** @internal Checks and lists the functions of a call, without running anything. */
 export function prepare(
   caller: string,
@@ -130,7 +133,7 @@ export function prepare(
   const first = functions(x1);
   const second = x2 ? functions(x2) : null;
   const entries = first.sequence.length * (second ?? first).sequence.length;
-  const matrices = split === 'total' ? 1 : split === 'components' ? 4 : model.spec.parameters.length + 3;
+  const matrices = MATRICES[split] ?? model.spec.parameters.length + 3;
   const maxBytes = reserve(
     caller,
     byteBudget(caller, options.maxBytes),

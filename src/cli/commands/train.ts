@@ -151,7 +151,6 @@ function checkMethod({ method, rollouts, reward }: Options): void {
 }
 
 /** The trainer checks its rows itself. */
-// biome-ignore lint/suspicious/noExplicitAny: rows differ by method
 type Rows = any[];
 
 interface Datasets {
