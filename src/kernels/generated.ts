@@ -878,232 +878,342 @@ export interface SketchGramResult {
 /** Every op of the table on typed arrays: `op` as a job of a context, `opSync` on the calling thread. `kernels` (index.ts) says how they take arrays. */
 export interface Kernels {
   /**
-   * Matrix product with the epilogues a transformer needs.
-   *   C = alpha · A B (+ bias, per column) (+ residual)        or, with accumulate,  C += alpha · A B (+ bias) (+ residual)
-   * a (M,K), b (K,N): any strides, so every transpose is a view. c (M,N): rows may be apart.
-   * triangle: only entries n ≥ m are computed, the others are neither read nor written (Gram matrices; M = N).
-   * a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's
-   * type. In bf16 math both are bfloat16, rounded if they have to be. packed_b: b as gemm_pack lays it out,
-   * made once and used many times (decoding). It is valid for the backend and the math that made it; b is
-   *   still needed for its shape and by backends that do not pack. The sum over k is taken in the same order with and without it,
-   *   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of
-   *   cuBLAS, docs/cuda.md, or of the BLAS that HEADFIRST_BLAS names, docs/linking.md).
-   * Never materialised: transposes. flops 2MKN.
+   * Multiplies two matrices, with the epilogues that a transformer needs.
+   *   C = alpha · A B (+ bias, per column) (+ residual)
+   *   C += alpha · A B (+ bias) (+ residual)                 with `accumulate`
+   * Fields:
+   *   a (M,K), b (K,N)     any strides, so every transpose is a view; each may be bfloat16
+   *   bias (N)             optional
+   *   residual (M,N)       optional
+   *   packed_b (P)         optional: b as op gemm_pack lays it out, made once and used many times (decoding)
+   *   c (M,N)              the result; rows may be apart
+   *   triangle             upper: only entries n ≥ m are computed, for Gram matrices (M = N); the others are
+   *                        neither read nor written
+   * bfloat16 operands are widened exactly; products and sums are those of c's type. In bf16 math both operands
+   * are bfloat16, rounded if they have to be. packed_b is valid for the backend and the math that made it; b is
+   * still needed for its shape and by backends that do not pack.
+   * The sum over k is taken in the same order with and without packed_b, and for every M and N, so a row of C
+   * has the same bits in a batch of 1 and of 1,000. Exceptions are large products of cuBLAS (docs/cuda.md) and
+   * of the BLAS that HEADFIRST_BLAS names (docs/linking.md). Transposes are never materialised. Nothing may
+   * alias. Cost: 2 M K N flops.
    * @see native/ops/linear/gemm.h
    */
   gemm(args: GemmArgs, options?: KernelOptions): Promise<GemmResult>;
   /** gemm on the calling thread. */
   gemmSync(args: GemmArgs, options?: KernelSyncOptions): GemmResult;
   /**
-   * packed = b in the running backend's layout; P ≥ gemm_packed_bytes(K, N). Bytes beyond what the layout needs
-   * are left alone.
+   * Lays b out as the running backend's products read it, for packed_b of op gemm.
+   * b (K,N) may have any strides and may be bfloat16. packed (P) is bytes, P ≥ gemm_packed_bytes(K, N); those
+   * beyond what the layout needs are left alone.
    * @see native/ops/linear/gemm.h
    */
   gemm_pack(args: GemmPackArgs, options?: KernelOptions): Promise<GemmPackResult>;
   /** gemm_pack on the calling thread. */
   gemm_packSync(args: GemmPackArgs, options?: KernelSyncOptions): GemmPackResult;
   /**
-   * Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
-   * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order
-   * of n (deterministic). table may be bfloat16, widened exactly. Also gathers hidden rows before the
-   * classifier and scatters their gradients back. Ids outside the table are an error.
+   * Gathers rows of a table by their ids, and adds rows of a second one, for learned positions.
+   *   y[n,:] = table[ids[n],:] (+ table2[ids2[n],:])
+   * Fields:
+   *   table (V,C)            may be bfloat16, which is widened exactly
+   *   ids (N)                rows of the table; others are an error
+   *   table2 (T,C), ids2 (N) both or neither
+   *   y (N,C)                overwritten
+   * The gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], which is accumulated
+   * in the order of n, so it is deterministic. The op also gathers hidden rows before the classifier, and its
+   * gradient scatters theirs back. Nothing may alias. The op is bound by memory.
    * @see native/ops/embedding/embedding.h
    */
   embedding(args: EmbeddingArgs, options?: KernelOptions): Promise<EmbeddingResult>;
   /** embedding on the calling thread. */
   embeddingSync(args: EmbeddingArgs, options?: KernelSyncOptions): EmbeddingResult;
   /**
-   * Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
-   * Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order
-   * of n (deterministic). table may be bfloat16, widened exactly. Also gathers hidden rows before the
-   * classifier and scatters their gradients back. Ids outside the table are an error.
+   * Gathers rows of a table by their ids, and adds rows of a second one, for learned positions.
+   *   y[n,:] = table[ids[n],:] (+ table2[ids2[n],:])
+   * Fields:
+   *   table (V,C)            may be bfloat16, which is widened exactly
+   *   ids (N)                rows of the table; others are an error
+   *   table2 (T,C), ids2 (N) both or neither
+   *   y (N,C)                overwritten
+   * The gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], which is accumulated
+   * in the order of n, so it is deterministic. The op also gathers hidden rows before the classifier, and its
+   * gradient scatters theirs back. Nothing may alias. The op is bound by memory.
    * @see native/ops/embedding/embedding.h
    */
   embedding_backward(args: EmbeddingBackwardArgs, options?: KernelOptions): Promise<EmbeddingBackwardResult>;
   /** embedding_backward on the calling thread. */
   embedding_backwardSync(args: EmbeddingBackwardArgs, options?: KernelSyncOptions): EmbeddingBackwardResult;
   /**
-   * Layer norm and RMS norm over rows, saving what the backward pass needs.
-   *   layer:  x̂ = (x − mean) · rstd,  rstd = 1/√(var + eps),  var biased          (Ba et al. 2016)
-   *   rms:    x̂ = x · rstd,           rstd = 1/√(mean(x²) + eps)                  (Zhang & Sennrich 2019)
+   * Normalises every row of a matrix, by layer norm or RMS norm, and saves what the backward pass needs.
+   *   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
+   *   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
    *   y = gain ∘ x̂ (+ bias)
-   * Backward, with g = gain ∘ d_y:   d_x = rstd · (g − [layer] mean(g) − x̂ · mean(g ∘ x̂)).
-   *   add_to_d_x: d_x += (the residual stream's gradient is already there).
-   *   x_hat is written when a gradient sink wants the gain's pair (x̂, d_y): d_gain = Σ_n x̂ ∘ d_y, d_bias = Σ_n d_y (op reduce).
-   * Memory bound: 2 passes over x, 1 write.
+   * Fields:
+   *   x, y (N,C)              the rows, and the result, which is overwritten
+   *   gain (C), bias (C)      bias is optional
+   *   mean (N), rstd (N)      optional results; mean is 0 for rms
+   * The backward pass, with g = gain ∘ d_y:
+   *   d_x = rstd · (g − mean(g) − x̂ · mean(g ∘ x̂)), without mean(g) for rms
+   *   add_to_d_x    d_x is added to, because the residual stream's gradient is already there
+   *   x_hat (N,C)   written when a gradient sink wants the gain's pair (x̂, d_y):
+   *                 d_gain = Σ_n x̂ ∘ d_y and d_bias = Σ_n d_y are op reduce
+   * Nothing may alias. The op is bound by memory: two passes over x, one write.
    * @see native/ops/norm/norm.h
    */
   norm(args: NormArgs, options?: KernelOptions): Promise<NormResult>;
   /** norm on the calling thread. */
   normSync(args: NormArgs, options?: KernelSyncOptions): NormResult;
   /**
-   * Layer norm and RMS norm over rows, saving what the backward pass needs.
-   *   layer:  x̂ = (x − mean) · rstd,  rstd = 1/√(var + eps),  var biased          (Ba et al. 2016)
-   *   rms:    x̂ = x · rstd,           rstd = 1/√(mean(x²) + eps)                  (Zhang & Sennrich 2019)
+   * Normalises every row of a matrix, by layer norm or RMS norm, and saves what the backward pass needs.
+   *   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
+   *   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
    *   y = gain ∘ x̂ (+ bias)
-   * Backward, with g = gain ∘ d_y:   d_x = rstd · (g − [layer] mean(g) − x̂ · mean(g ∘ x̂)).
-   *   add_to_d_x: d_x += (the residual stream's gradient is already there).
-   *   x_hat is written when a gradient sink wants the gain's pair (x̂, d_y): d_gain = Σ_n x̂ ∘ d_y, d_bias = Σ_n d_y (op reduce).
-   * Memory bound: 2 passes over x, 1 write.
+   * Fields:
+   *   x, y (N,C)              the rows, and the result, which is overwritten
+   *   gain (C), bias (C)      bias is optional
+   *   mean (N), rstd (N)      optional results; mean is 0 for rms
+   * The backward pass, with g = gain ∘ d_y:
+   *   d_x = rstd · (g − mean(g) − x̂ · mean(g ∘ x̂)), without mean(g) for rms
+   *   add_to_d_x    d_x is added to, because the residual stream's gradient is already there
+   *   x_hat (N,C)   written when a gradient sink wants the gain's pair (x̂, d_y):
+   *                 d_gain = Σ_n x̂ ∘ d_y and d_bias = Σ_n d_y are op reduce
+   * Nothing may alias. The op is bound by memory: two passes over x, one write.
    * @see native/ops/norm/norm.h
    */
   norm_backward(args: NormBackwardArgs, options?: KernelOptions): Promise<NormBackwardResult>;
   /** norm_backward on the calling thread. */
   norm_backwardSync(args: NormBackwardArgs, options?: KernelSyncOptions): NormBackwardResult;
   /**
-   * Layer norm and RMS norm over rows, saving what the backward pass needs.
-   *   layer:  x̂ = (x − mean) · rstd,  rstd = 1/√(var + eps),  var biased          (Ba et al. 2016)
-   *   rms:    x̂ = x · rstd,           rstd = 1/√(mean(x²) + eps)                  (Zhang & Sennrich 2019)
+   * Normalises every row of a matrix, by layer norm or RMS norm, and saves what the backward pass needs.
+   *   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
+   *   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
    *   y = gain ∘ x̂ (+ bias)
-   * Backward, with g = gain ∘ d_y:   d_x = rstd · (g − [layer] mean(g) − x̂ · mean(g ∘ x̂)).
-   *   add_to_d_x: d_x += (the residual stream's gradient is already there).
-   *   x_hat is written when a gradient sink wants the gain's pair (x̂, d_y): d_gain = Σ_n x̂ ∘ d_y, d_bias = Σ_n d_y (op reduce).
-   * Memory bound: 2 passes over x, 1 write.
+   * Fields:
+   *   x, y (N,C)              the rows, and the result, which is overwritten
+   *   gain (C), bias (C)      bias is optional
+   *   mean (N), rstd (N)      optional results; mean is 0 for rms
+   * The backward pass, with g = gain ∘ d_y:
+   *   d_x = rstd · (g − mean(g) − x̂ · mean(g ∘ x̂)), without mean(g) for rms
+   *   add_to_d_x    d_x is added to, because the residual stream's gradient is already there
+   *   x_hat (N,C)   written when a gradient sink wants the gain's pair (x̂, d_y):
+   *                 d_gain = Σ_n x̂ ∘ d_y and d_bias = Σ_n d_y are op reduce
+   * Nothing may alias. The op is bound by memory: two passes over x, one write.
    * @see native/ops/norm/norm.h
    */
   norm_jvp(args: NormJvpArgs, options?: KernelOptions): Promise<NormJvpResult>;
   /** norm_jvp on the calling thread. */
   norm_jvpSync(args: NormJvpArgs, options?: KernelSyncOptions): NormJvpResult;
   /**
-   * Rotary position embedding (Su et al. 2021), in place on heads of a strided tensor. x (N,H,D): the first 2·F
-   * of the D dimensions are rotated, the rest pass through (partial rotary). Pair i is (x[i], x[i+F]), the
-   * "half" layout of Hugging Face checkpoints. Angle = positions[n] · inv_freq[i], computed in float64;
-   * frequency scaling (linear, llama3, …) is the caller's: it arrives as inv_freq, with attention scaling
-   * folded into `scale`.
-   *   y = scale · rotate(x, angle);   inverse = true rotates by −angle, which is both the backward pass and the transpose.
-   * Linear in x, so the jvp is the op itself.
+   * Rotary position embedding, in place: rotates pairs of numbers of every head by an angle that grows with the
+   * position (Su et al. 2021).
+   *   (x[i], x[F + i]) ← scale · rotate((x[i], x[F + i]), ± positions[n] · inv_freq[i])    for i < F
+   * Fields:
+   *   x (N,H,D)         updated; the first 2 F of the D dimensions are rotated, the rest pass through
+   *   positions (N)     of the rows
+   *   inv_freq (F)      radians per position, float64
+   *   scale             of the result
+   *   inverse           rotates by −angle, which is both the backward pass and the transpose
+   * A pair is an element of the first half and one of the second half of the rotated dimensions, the layout of
+   * Hugging Face checkpoints. The angle is computed in float64. Frequency scaling (linear, llama3, …) is the
+   * caller's: it arrives as inv_freq, with attention scaling folded into `scale`. The op is linear in x, so its
+   * jvp is the op itself. It is bound by memory.
    * @see native/ops/attention/rope.h
    */
   rope(args: RopeArgs, options?: KernelOptions): Promise<RopeResult>;
   /** rope on the calling thread. */
   ropeSync(args: RopeArgs, options?: KernelSyncOptions): RopeResult;
   /**
-   * Causal grouped-query attention over packed sequences.
-   *   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
-   * be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
-   * Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
-   *   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
-   * jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
-   * Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
+   * Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
+   *   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+   * Fields:
+   *   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
+   *   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
+   *   offsets (S+1)     sequence s owns rows offsets[s] … offsets[s+1] − 1
+   *   lse (N,H)         optional: log Σ_j exp(scale · ⟨q_i, k_j⟩), which the derivatives need
+   *   scale             of the scores, usually 1/√D
+   * Heads may be slices of one fused qkv tensor: rows and heads are strided, the last dimension is contiguous.
+   * lse lets the backward pass recompute the probabilities tile by tile:
+   *   P = exp(scale · q kᵀ − lse),  D_i = ⟨d_y_i, y_i⟩,  dS = P ∘ (d_y vᵀ − D)
+   *   d_q = scale · dS k,  d_k = scale · dSᵀ q,  d_v = Pᵀ d_y
+   * and the forward-mode derivative (jvp):
+   *   t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩),  t_y = Σ_j P_ij (t_s_ij − Σ_j' P_ij' t_s_ij') v_j + P_ij t_v_j
+   * Outputs are overwritten and alias nothing. The T × T scores are never materialised (Dao et al. 2022). Cost:
+   * 4 D flops per pair of a query and a key forward, 10 D backward and in the jvp.
    * @see native/ops/attention/attention.h
    */
   attention(args: AttentionArgs, options?: KernelOptions): Promise<AttentionResult>;
   /** attention on the calling thread. */
   attentionSync(args: AttentionArgs, options?: KernelSyncOptions): AttentionResult;
   /**
-   * Causal grouped-query attention over packed sequences.
-   *   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
-   * be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
-   * Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
-   *   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
-   * jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
-   * Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
+   * Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
+   *   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+   * Fields:
+   *   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
+   *   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
+   *   offsets (S+1)     sequence s owns rows offsets[s] … offsets[s+1] − 1
+   *   lse (N,H)         optional: log Σ_j exp(scale · ⟨q_i, k_j⟩), which the derivatives need
+   *   scale             of the scores, usually 1/√D
+   * Heads may be slices of one fused qkv tensor: rows and heads are strided, the last dimension is contiguous.
+   * lse lets the backward pass recompute the probabilities tile by tile:
+   *   P = exp(scale · q kᵀ − lse),  D_i = ⟨d_y_i, y_i⟩,  dS = P ∘ (d_y vᵀ − D)
+   *   d_q = scale · dS k,  d_k = scale · dSᵀ q,  d_v = Pᵀ d_y
+   * and the forward-mode derivative (jvp):
+   *   t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩),  t_y = Σ_j P_ij (t_s_ij − Σ_j' P_ij' t_s_ij') v_j + P_ij t_v_j
+   * Outputs are overwritten and alias nothing. The T × T scores are never materialised (Dao et al. 2022). Cost:
+   * 4 D flops per pair of a query and a key forward, 10 D backward and in the jvp.
    * @see native/ops/attention/attention.h
    */
   attention_backward(args: AttentionBackwardArgs, options?: KernelOptions): Promise<AttentionBackwardResult>;
   /** attention_backward on the calling thread. */
   attention_backwardSync(args: AttentionBackwardArgs, options?: KernelSyncOptions): AttentionBackwardResult;
   /**
-   * Causal grouped-query attention over packed sequences.
-   *   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-   * Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
-   * be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
-   * Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
-   *   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
-   * jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
-   * Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
+   * Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
+   *   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+   * Fields:
+   *   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
+   *   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
+   *   offsets (S+1)     sequence s owns rows offsets[s] … offsets[s+1] − 1
+   *   lse (N,H)         optional: log Σ_j exp(scale · ⟨q_i, k_j⟩), which the derivatives need
+   *   scale             of the scores, usually 1/√D
+   * Heads may be slices of one fused qkv tensor: rows and heads are strided, the last dimension is contiguous.
+   * lse lets the backward pass recompute the probabilities tile by tile:
+   *   P = exp(scale · q kᵀ − lse),  D_i = ⟨d_y_i, y_i⟩,  dS = P ∘ (d_y vᵀ − D)
+   *   d_q = scale · dS k,  d_k = scale · dSᵀ q,  d_v = Pᵀ d_y
+   * and the forward-mode derivative (jvp):
+   *   t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩),  t_y = Σ_j P_ij (t_s_ij − Σ_j' P_ij' t_s_ij') v_j + P_ij t_v_j
+   * Outputs are overwritten and alias nothing. The T × T scores are never materialised (Dao et al. 2022). Cost:
+   * 4 D flops per pair of a query and a key forward, 10 D backward and in the jvp.
    * @see native/ops/attention/attention.h
    */
   attention_jvp(args: AttentionJvpArgs, options?: KernelOptions): Promise<AttentionJvpResult>;
   /** attention_jvp on the calling thread. */
   attention_jvpSync(args: AttentionJvpArgs, options?: KernelSyncOptions): AttentionJvpResult;
   /**
-   * One new query per sequence against its key/value cache (decoding).
+   * Attention of one new query per sequence against the key/value cache, as decoding needs it.
    *   y_b = Σ_{j < lengths[b]} softmax_j(scale · ⟨q_b, cache_k[slots[b], j]⟩) cache_v[slots[b], j]
-   * The new token's own key and value are already in the cache (op kv_append), lengths[b] ≥ 1 counts them.
-   * Memory bound: reads every valid cache entry once.
+   * Fields:
+   *   q, y (B,H,D)                   the new queries, and the result, which is overwritten
+   *   cache_k, cache_v (S,T,G,D)     S slots of T positions; query head h reads head h / (H/G)
+   *   slots (B)                      the slot of each sequence
+   *   lengths (B)                    its valid positions; the new token's own is among them (op kv_append), so ≥ 1
+   *   scale                          of the scores, usually 1/√D
+   * y has the bits that op attention gives the same row, on the CPU. Nothing may alias. The op is bound by
+   * memory: it reads every valid cache entry once.
    * @see native/ops/attention/attention_decode.h
    */
   attention_decode(args: AttentionDecodeArgs, options?: KernelOptions): Promise<AttentionDecodeResult>;
   /** attention_decode on the calling thread. */
   attention_decodeSync(args: AttentionDecodeArgs, options?: KernelSyncOptions): AttentionDecodeResult;
   /**
-   * Copies keys and values of new tokens into the cache: for every m, row rows[m] of k and v goes to position
-   * positions[m] of slot slots[m]. One row may go to several slots (completions that share a prompt are
-   * prefilled once); of entries with one destination the last wins.
+   * Copies keys and values of new tokens into the cache.
+   *   cache_k[slots[m], positions[m]] = k[rows[m]]    and the same of v, for every entry m in order
+   * Fields:
+   *   k, v (N,G,D)                   the new keys and values
+   *   rows, slots, positions (M)     which row goes where
+   *   cache_k, cache_v (S,T,G,D)     updated; other positions are left alone
+   * One row may go to several slots (completions that share a prompt are prefilled once). Of entries with one
+   * destination the last wins. Nothing may alias. The op is bound by memory.
    * @see native/ops/attention/kv_append.h
    */
   kv_append(args: KvAppendArgs, options?: KernelOptions): Promise<KvAppendResult>;
   /** kv_append on the calling thread. */
   kv_appendSync(args: KvAppendArgs, options?: KernelSyncOptions): KvAppendResult;
   /**
-   * Pointwise nonlinearities of the MLP.
-   *   gelu      y = x Φ(x), Φ the normal distribution function (erf)      gelu_new  y = x/2 (1 + tanh(√(2/π)(x + 0.044715x³)))
-   *   silu_gate y = silu(x) ∘ up, silu(x) = x σ(x)                        relu      y = max(x, 0)
-   * Hendrycks & Gimpel 2016; Shazeer 2020 (gated units). Nothing may alias.
+   * Applies a pointwise nonlinearity, as the MLP of a transformer does.
+   *   kind        y
+   *   gelu        x Φ(x), with Φ the normal distribution function        (Hendrycks & Gimpel 2016)
+   *   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
+   *   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
+   *   relu        max(x, 0)
+   * Fields:
+   *   x, y (N,C)     the input, and the result, which is overwritten
+   *   up (N,C)       the gate's other factor, for silu_gate and only for it
+   * Nothing may alias. Nothing is accumulated. The op is bound by memory: it reads x (and up) once and writes
+   * y.
    * @see native/ops/activation/activation.h
    */
   activation(args: ActivationArgs, options?: KernelOptions): Promise<ActivationResult>;
   /** activation on the calling thread. */
   activationSync(args: ActivationArgs, options?: KernelSyncOptions): ActivationResult;
   /**
-   * Pointwise nonlinearities of the MLP.
-   *   gelu      y = x Φ(x), Φ the normal distribution function (erf)      gelu_new  y = x/2 (1 + tanh(√(2/π)(x + 0.044715x³)))
-   *   silu_gate y = silu(x) ∘ up, silu(x) = x σ(x)                        relu      y = max(x, 0)
-   * Hendrycks & Gimpel 2016; Shazeer 2020 (gated units). Nothing may alias.
+   * Applies a pointwise nonlinearity, as the MLP of a transformer does.
+   *   kind        y
+   *   gelu        x Φ(x), with Φ the normal distribution function        (Hendrycks & Gimpel 2016)
+   *   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
+   *   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
+   *   relu        max(x, 0)
+   * Fields:
+   *   x, y (N,C)     the input, and the result, which is overwritten
+   *   up (N,C)       the gate's other factor, for silu_gate and only for it
+   * Nothing may alias. Nothing is accumulated. The op is bound by memory: it reads x (and up) once and writes
+   * y.
    * @see native/ops/activation/activation.h
    */
   activation_backward(args: ActivationBackwardArgs, options?: KernelOptions): Promise<ActivationBackwardResult>;
   /** activation_backward on the calling thread. */
   activation_backwardSync(args: ActivationBackwardArgs, options?: KernelSyncOptions): ActivationBackwardResult;
   /**
-   * Pointwise nonlinearities of the MLP.
-   *   gelu      y = x Φ(x), Φ the normal distribution function (erf)      gelu_new  y = x/2 (1 + tanh(√(2/π)(x + 0.044715x³)))
-   *   silu_gate y = silu(x) ∘ up, silu(x) = x σ(x)                        relu      y = max(x, 0)
-   * Hendrycks & Gimpel 2016; Shazeer 2020 (gated units). Nothing may alias.
+   * Applies a pointwise nonlinearity, as the MLP of a transformer does.
+   *   kind        y
+   *   gelu        x Φ(x), with Φ the normal distribution function        (Hendrycks & Gimpel 2016)
+   *   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
+   *   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
+   *   relu        max(x, 0)
+   * Fields:
+   *   x, y (N,C)     the input, and the result, which is overwritten
+   *   up (N,C)       the gate's other factor, for silu_gate and only for it
+   * Nothing may alias. Nothing is accumulated. The op is bound by memory: it reads x (and up) once and writes
+   * y.
    * @see native/ops/activation/activation.h
    */
   activation_jvp(args: ActivationJvpArgs, options?: KernelOptions): Promise<ActivationJvpResult>;
   /** activation_jvp on the calling thread. */
   activation_jvpSync(args: ActivationJvpArgs, options?: KernelSyncOptions): ActivationJvpResult;
   /**
-   * Policy gradient through the classifier, without ever holding [N,V].             z = (h Wᵀ + bias) / temperature
-   *   m = max_v z, S = Σ e^(z−m), E = Σ e^(z−m)(z−m):   lse = m + log S,  logp = z[n,y_n] − lse,  entropy = log S − E/S
-   *   (never lse − Σ p z: it cancels at large logits; −∞ logits have p = 0 and add nothing)
-   *   g_nv = coef_n (p_nv − 1[v = y_n]) + ent_n p_nv (log p_nv + H_n)          coef_n = −dL/dlogp_n, ent_n = −dL/dH_n
-   *        (+ exact KL:  kl_n p_nv (log p_nv − log q_nv − KL_n), q the reference's softmax at the same temperature)
-   *   d_hidden[n,:] = g_n W / temperature        d_weight += gᵀ h / temperature       d_bias += Σ_n g_n / temperature
-   * Σ_v g_nv = 0 for every term.
+   * The policy gradient through a linear classifier: the logits of N rows, the loss of each row's token, and the
+   * gradients, without ever holding all N × V logits.
    *
-   * What L is, by `loss`:
-   *   coefficients: L = −Σ coefficients·logp − Σ entropy_coefficients·H    (both per token; either may be absent = 0)
-   *   otherwise each token n contributes  weights[n] · ℓ_n  (weights: mask and normaliser, e.g. 1/tokens; absent = 1), with
-   *     ρ = exp(logp − old_logp)  (old_logps absent: ρ = 1 exactly and its gradient that of logp)
-   *     clip:      ℓ = −min(ρ A, clip(ρ, 1−epsilon_low, 1+epsilon_high) A)    (PPO, GRPO 2402.03300, DAPO's clip-higher 2503.14476)
-   *                delta ≥ 1 + epsilon_high: the first ρ is min(ρ, delta), which bounds the loss of bad tokens too (two-sided, 2505.07291)
-   *     cispo:     ℓ = −stop_gradient(min(ρ, epsilon_high)) A logp     (MiniMax-M1 2506.13585; epsilon_high is the cap itself, as in
-   *                TRL and ScaleRL 2510.13786, which recommends 5)
-   *     each plus  beta · kl_n − entropy_coef · H_n,  and entropy_coefficients[n] · H_n is taken off L whatever weights[n]
-   *     kl_n by `kl`, d = logp − ref_logp:  k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d, exact = Σ_v p (log p − log q).
-   *     The gradient is the derivative of that expression. On policy, in expectation: exact and k2 give ∇KL(π‖π_ref), k3 gives
-   *     ∇KL(π_ref‖π), k1 gives 0 (k1 belongs into the reward). kl_bias_correction multiplies kl_n by ρ, gradient included: then
-   *     k1 and k3 give ∇KL(π‖π_ref) too (TRL's use_bias_correction_kl).
-   *   importance 'sequence': ρ is the same for all tokens of a sequence, exp(mean over its scored tokens of logp − old_logp) with
-   *     gradient through every scored token (GSPO 2507.18071); sequences are given by `offsets` into rows, 0 … N, ascending.
-   *     This costs a second pass over the classifier. A token is scored when its target is not −100, whatever its weight.
-   *   importance 'product': the same with the sum instead of the mean: ρ is the whole sequence's probability ratio (RLOO 2402.14740).
-   *   The scalar function is ops/loss/pg_coef.h, one for reference, CPU and CUDA.
-   * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss; entropy, max_prob, argmax, lse
-   * and the exact KL are still reported. Logits of −∞ come from a bias of −∞, which masks that token
-   * everywhere; its logp is −∞. Products with a zero coefficient are 0. Ties of argmax go to the lowest id.
+   *   z = (h Wᵀ + bias) / temperature                                                       every figure is of softmax(z)
+   *   m = max_v z,  S = Σ_v e^(z−m),  E = Σ_v e^(z−m) (z−m)
+   *   lse = m + log S        logp = z[n, y_n] − lse        entropy H = log S − E/S
+   *   g_nv = coef_n (p_nv − 1[v = y_n]) + ent_n p_nv (log p_nv + H_n)
+   *          + kl_n p_nv (log p_nv − log q_nv − KL_n)       with kl 'exact'; q is the reference's softmax(z)
+   *   coef_n = −∂L/∂logp_n        ent_n = −∂L/∂H_n        Σ_v g_nv = 0 for every term
+   *   d_hidden[n, :] = g_n W / temperature     d_weight += gᵀ h / temperature     d_bias += Σ_n g_n / temperature
    *
-   * hidden (N,C) weight (V,C) targets (N). weight and ref_weight may be bfloat16, widened exactly; d_weight is
-   * of hidden's type. d_hidden overwritten; d_weight and d_bias accumulated (float32 across chunks, never
-   * less). losses (N): weights[n]·ℓ_n, including KL and entropy terms. clipped (N): −1 clipped low, +1 high, 0
-   * not. Never materialised: [N,V]. Memory: one chunk of rows × V, see workspace_bytes. flops 2NVC, + 2NVC for
-   * each of d_hidden, d_weight; without gradients only a tile of the vocabulary is held.
+   * The entropy is never computed as lse − Σ p z, which cancels at large logits. Logits of −∞ have p = 0 and add
+   * nothing.
+   *
+   * What L is, says `loss`. With 'coefficients' the caller has differentiated it already:
+   *   L = −Σ coefficients · logp − Σ entropy_coefficients · H        both per token; an absent one is 0
+   * With any other loss
+   *   L = Σ weights[n] · (ℓ_n + beta · kl_n − entropy_coef · H_n) − Σ entropy_coefficients[n] · H_n
+   * `weights` are mask and normaliser, e.g. 1/tokens; absent, they are 1. ℓ_n is a function of the token's advantage
+   * A, its logp, and the ratio ρ = exp(logp − old_logp). Without old_logps ρ is exactly 1, and its gradient is that of
+   * logp. The losses and their parameters are the rows of native/ops/loss/losses.h.
+   *
+   * kl_n is an estimate of KL(π‖π_ref), by `kl`, with d = logp − ref_logp:
+   *   k1 = d      k2 = d²/2      k3 = e^(−d) − 1 + d      exact = Σ_v p (log p − log q)
+   * Its gradient is the derivative of that expression. On policy, in expectation, exact and k2 give ∇KL(π‖π_ref), k3
+   * gives ∇KL(π_ref‖π), and k1 gives 0: k1 belongs into the reward. kl_bias_correction multiplies kl_n by ρ, gradient
+   * included; then k1 and k3 give ∇KL(π‖π_ref) too (TRL's use_bias_correction_kl).
+   *
+   * `importance` says whose ratio ρ is. With 'token' each token has its own. With 'sequence' it is the same for all
+   * tokens of a sequence: exp of the mean over its scored tokens of logp − old_logp, with a gradient through every
+   * one of them (GSPO 2507.18071). With 'product' it is exp of their sum, the probability ratio of the whole sequence
+   * (RLOO 2402.14740). Sequences are given by `offsets` into rows: 0 … N, ascending. A shared ratio costs a second
+   * pass over the classifier. A token is scored when its target is not −100, whatever its weight.
+   *
+   * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss. Their entropy, max_prob, argmax, lse and
+   * exact KL are still reported. A bias of −∞ masks that token everywhere: its logp is −∞. Products with a zero
+   * coefficient are 0. Ties of argmax go to the lowest id.
+   *
+   * hidden (N, C), weight (V, C), targets (N). weight and ref_weight may be bfloat16, which is widened exactly;
+   * d_weight is of hidden's type. d_hidden is overwritten; d_weight and d_bias are accumulated, in float32 across
+   * chunks, never less. losses (N) are the rows' shares of L, KL and entropy terms included. clipped (N) is −1 where
+   * the loss stopped at its lower bound, +1 at its upper bound, else 0.
+   *
+   * Never materialised: [N, V]. Memory: the logits of one chunk of rows, see workspace_bytes; without gradients only a
+   * tile of the vocabulary of them. 2NVC FLOPs, and 2NVC more for each of d_hidden and d_weight.
    * @see native/ops/loss/linear_policy_gradient.h
    */
   linear_policy_gradient(args: LinearPolicyGradientArgs, options?: KernelOptions): Promise<LinearPolicyGradientResult>;
@@ -1111,64 +1221,92 @@ export interface Kernels {
   linear_policy_gradientSync(args: LinearPolicyGradientArgs, options?: KernelSyncOptions): LinearPolicyGradientResult;
   /**
    * Draws one token per row of logits.
-   *   temperature 0: argmax, ties to the lowest id; logp is that of the untempered softmax.
-   *   otherwise: softmax(logits / temperature), restricted to the top_k most likely (0 = all; ties beyond the k-th are cut by
-   *   id) and renormalised, then to the smallest set of most likely tokens whose probability reaches top_p (1 = all), then to
-   *   p ≥ min_p · p_max; renormalised again. logp is the log-probability in that final distribution. Drawn by inversion in id
-   *   order with philox_uniform(seed, first_stream + streams[b], counters[b]): one number per token, independent of batch and device.
-   *   Probabilities and their sums are float64, so that every implementation picks the same token.
-   * −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG,
-   * naming the row).
+   *   temperature 0: the largest logit, ties to the lowest id; logp is that of the untempered softmax
+   *   otherwise: softmax(logits / temperature), restricted in this order, each time renormalised:
+   *     top_k    to the top_k most likely (0 = all; ties beyond the k-th are cut by id)
+   *     top_p    to the smallest set of most likely tokens whose probability reaches top_p (1 = all)
+   *     min_p    to tokens with p ≥ min_p · p_max
+   * Fields:
+   *   logits (B,V)           −∞ has probability 0; a row with NaN, +∞ or no finite logit is an error
+   *                          (ERR_INVALID_ARG, naming the row)
+   *   streams, counters (B)  which sample, from first_stream on, and which of its tokens
+   *   tokens (B), logps (B)  the token and its log-probability in the final distribution; overwritten
+   * Drawn by inversion in id order with philox_uniform(seed, first_stream + streams[b], counters[b]): one
+   * number per token, independent of batch and device. Probabilities and their sums are float64, so that every
+   * implementation picks the same token. Nothing may alias. Cost: O(V) exponentials a row.
    * @see native/ops/sampling/sample_token.h
    */
   sample_token(args: SampleTokenArgs, options?: KernelOptions): Promise<SampleTokenResult>;
   /** sample_token on the calling thread. */
   sample_tokenSync(args: SampleTokenArgs, options?: KernelSyncOptions): SampleTokenResult;
   /**
-   * AdamW with decoupled weight decay, one fused pass (Loshchilov & Hutter 2019, as in torch.optim.AdamW):
-   *   g = grad_scale · grad;  m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²
-   *   p = p (1 − lr·weight_decay) − lr · (m / (1−β₁^step)) / (√(v / (1−β₂^step)) + eps)
-   * grad_scale carries gradient clipping. step counts from 1. Memory bound: reads 4, writes 3 numbers a
-   * parameter.
+   * Updates parameters by AdamW, Adam with decoupled weight decay, in one pass over them (Loshchilov & Hutter
+   * 2019, as in torch.optim.AdamW).
+   *   g = grad_scale · grad
+   *   m = β₁ m + (1 − β₁) g
+   *   v = β₂ v + (1 − β₂) g²
+   *   p = p (1 − lr · weight_decay) − lr · (m / (1 − β₁^step)) / (√(v / (1 − β₂^step)) + eps)
+   * Fields:
+   *   param (P)                       p, updated
+   *   grad (P)                        its gradient; grad_scale carries gradient clipping
+   *   exp_avg (P), exp_avg_sq (P)     m and v, updated; zero before the first step
+   *   step                            counts from 1
+   * Nothing may alias. The op is bound by memory: it reads 4 and writes 3 numbers a parameter.
    * @see native/ops/optimizer/adamw.h
    */
   adamw(args: AdamwArgs, options?: KernelOptions): Promise<AdamwResult>;
   /** adamw on the calling thread. */
   adamwSync(args: AdamwArgs, options?: KernelSyncOptions): AdamwResult;
   /**
-   * Sums over rows, for the gradients of biases, gains and positions:  y[c] (+)= Σ_n x[n,c] · scale_by[n,c]   (scale_by absent: 1).
-   * Summed in blocks of rows of a size that depends on the shape only (same bits for any thread count).
+   * Sums the rows of a matrix, for the gradients of biases, gains and positions.
+   *   y[c] (+)= Σ_n x[n,c] · scale_by[n,c]
+   * Fields:
+   *   x (N,C)            what is summed
+   *   scale_by (N,C)     optional factors, 1 if absent
+   *   y (C)              overwritten, or with `accumulate` added to
+   * Rows are summed in blocks of a size that depends on the shape only, so the bits are the same for any number
+   * of threads. x ∘ scale_by is never materialised. Nothing may alias. The op is bound by memory.
    * @see native/ops/elementwise/reduce.h
    */
   reduce(args: ReduceArgs, options?: KernelOptions): Promise<ReduceResult>;
   /** reduce on the calling thread. */
   reduceSync(args: ReduceArgs, options?: KernelSyncOptions): ReduceResult;
   /**
-   * y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of
-   * fixed size.
+   * Sums the squares of all numbers: the gradient norm that clipping needs.
+   *   y[0] (+)= Σ_p x[p]²
+   * x (P) in the run's real type; y (1) and the sums in float64. y is overwritten, or with `accumulate` added
+   * to. Blocks of fixed size are summed, so the bits are the same for any number of threads. The op is bound by
+   * memory.
    * @see native/ops/optimizer/sum_of_squares.h
    */
   sum_of_squares(args: SumOfSquaresArgs, options?: KernelOptions): Promise<SumOfSquaresResult>;
   /** sum_of_squares on the calling thread. */
   sum_of_squaresSync(args: SumOfSquaresArgs, options?: KernelSyncOptions): SumOfSquaresResult;
   /**
-   * y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back,
-   * slices into results. Memory bound.
+   * Copies rows of heads that may each be apart: heads out of a fused tensor into packed rows and back, slices
+   * into results.
+   *   y[n,h,:] = x[n,h,:]
+   * x, y (N,H,D): rows and heads may be apart, the last dimension is contiguous. y is overwritten and may not
+   * alias x. The op is bound by memory.
    * @see native/ops/elementwise/copy.h
    */
   copy(args: CopyArgs, options?: KernelOptions): Promise<CopyResult>;
   /** copy on the calling thread. */
   copySync(args: CopyArgs, options?: KernelSyncOptions): CopyResult;
   /**
-   * y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory
-   * bound.
+   * Multiplies two matrices row by row: values and derivatives of functions from rows of gradients.
+   *   y[n] (+)= Σ_c x[n,c] w[n,c]
+   * x, w (N,C) in the run's real type; y (N) and the sums in float64. y is overwritten, or with `accumulate`
+   * added to. Nothing may alias. The op is bound by memory.
    * @see native/ops/elementwise/row_dot.h
    */
   row_dot(args: RowDotArgs, options?: KernelOptions): Promise<RowDotResult>;
   /** row_dot on the calling thread. */
   row_dotSync(args: RowDotArgs, options?: KernelSyncOptions): RowDotResult;
   /**
-   * x[n,:] *= scale[n]. Memory bound.
+   * Multiplies each row of a matrix by a number of its own, in place.
+   *   x[n,:] ← scale[n] · x[n,:]
+   * x (N,C) is updated, scale (N) may not alias it. The op is bound by memory.
    * @see native/ops/elementwise/scale_rows.h
    */
   scale_rows(args: ScaleRowsArgs, options?: KernelOptions): Promise<ScaleRowsResult>;
@@ -1190,32 +1328,44 @@ export interface Kernels {
   classifier_gradientSync(args: ClassifierGradientArgs, options?: KernelSyncOptions): ClassifierGradientResult;
   /**
    * The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
-   *   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩          b = 1 with `bias` (the layer has one), else 0
+   *   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩    b = 1 with `bias` (the layer has one), else 0
    * because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives").
-   * Without a it is the constant 1: then the rows are the per-sample gradients themselves (of a bias, or of a
-   * gain after op segment_reduce) and K their plain Gram matrix. Functions, rows, a_rows and the second set:
-   * ops/gram/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the vocabulary) may
-   * come in slices of columns, one call each. Inner products in the run's real type, their products summed into
-   * float64 entries. Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are
-   * multiplied, reduced and forgotten. flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O
-   * + S² I O of jacobian_gram: this form wins for short functions, below
-   *   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each (I = O = d).
+   * Fields:
+   *   a (M,I), d (N,O)               rows of inputs and of output gradients
+   *   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
+   *   a2, d2, offsets2, a_rows2      a second set of functions, for a rectangular K
+   *   gram (S,S2|S)                  K in float64: overwritten, or with `accumulate` added to
+   * If a is absent it is the constant 1: then the rows are the per-sample gradients themselves (of a bias, or
+   * of a gain after op segment_reduce), and K is their plain Gram matrix. K is linear in ⟨d,d'⟩, so a wide d (a
+   * classifier's, over the vocabulary) may come in slices of columns, one call each. Inner products are in the
+   * run's real type, their products are summed into float64 entries. G_s and any rows × rows matrix are never
+   * materialised: pairs of tiles of 96 × 96 rows are multiplied, reduced and forgotten. Nothing may alias.
+   * Cost: (I + O) N² flops symmetric, 2 (I + O) N N2 rectangular, against 2 N I O + S² I O of jacobian_gram. So
+   * this form wins for short functions, below
+   *   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each    (I = O = d)
    * @see native/ops/gram/token_gram.h
    */
   token_gram(args: TokenGramArgs, options?: KernelOptions): Promise<TokenGramResult>;
   /** token_gram on the calling thread. */
   token_gramSync(args: TokenGramArgs, options?: KernelSyncOptions): TokenGramResult;
   /**
-   * The kernel of one parameter from per-sample gradients, block by block.
-   *   G_s = Σ_{n ∈ s} d_n ⊗ a_n  (O,I) (with `bias` one more column: Σ d_n);        K[s,s'] (+)= ⟨G_s, G'_s'⟩
-   * for blocks (o, i) of G at a time: G_s[o,i] of every function into one workspace, then K += its Gram matrix
-   * ("Jacobian contraction" of Novak et al. 2022, blocked). The same numbers as op token_gram, cheaper for long
-   * functions. Functions, rows, a_rows and the second set: ops/gram/gradient_pairs.h. G in the run's real type;
-   * inner products over at most 1,024 entries of it are summed into float64 entries of K. On a device, bf16
-   * math may round G to bfloat16 and sums at most 4,096 products in float32. Never materialised: G beyond
-   * `max_bytes` (default 16 MiB; at least one 6 × 16 block per function is held, whatever it says). A device
-   * multiplies larger blocks better: 256 MiB are enough there. flops 2 N I O + S (S + 1) I O symmetric, 2 (N +
-   * N2) I O + 2 S S2 I O rectangular.
+   * The kernel of one parameter from per-sample gradients that are made block by block.
+   *   G_s = Σ_{n ∈ s} d_n ⊗ a_n  (O,I), with `bias` one more column Σ_{n ∈ s} d_n
+   *   K[s,s'] (+)= ⟨G_s, G'_s'⟩
+   * Fields:
+   *   a (M,I), d (N,O)               rows of inputs and of output gradients
+   *   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
+   *   a2, d2, offsets2, a_rows2      a second set of functions, for a rectangular K
+   *   gram (S,S2|S)                  K in float64: overwritten, or with `accumulate` added to
+   *   bias                           the layer has one
+   *   max_bytes                      of gradients that exist at a time, 16 MiB; 256 MiB are better on a device
+   * For one block (o, i) of G after the other, G_s[o,i] of every function is made, and its Gram matrix is added
+   * to K ("Jacobian contraction" of Novak et al. 2022, blocked). K is the same as that of op token_gram, and
+   * cheaper for long functions. G is in the run's real type; inner products over at most 1,024 entries of it
+   * are summed into float64 entries of K. On a device, bf16 math may round G to bfloat16 and sums at most 4,096
+   * products in float32. G is never materialised beyond `max_bytes`, but for one 6 × 16 block per function,
+   * which is held whatever it says. Nothing may alias. Cost: 2 N I O + S (S + 1) I O flops symmetric,
+   * 2 (N + N2) I O + 2 S S2 I O rectangular.
    * @see native/ops/gram/jacobian_gram.h
    */
   jacobian_gram(args: JacobianGramArgs, options?: KernelOptions): Promise<JacobianGramResult>;
@@ -1223,40 +1373,56 @@ export interface Kernels {
   jacobian_gramSync(args: JacobianGramArgs, options?: KernelSyncOptions): JacobianGramResult;
   /**
    * Per-sample gradients of one linear layer, and their norms.
-   *   gradients[s] (+)= Σ_{n ∈ s} d_n ⊗ a_n     bias_gradients[s] (+)= Σ_{n ∈ s} d_n     squared_norms[s] (+)= ‖Σ d_n ⊗ a_n‖² (+ ‖Σ d_n‖² with `bias`)
-   * Any of the three may be absent. gradients (S,O,I): any strides in which o or i is contiguous, so that it
-   * can be a slice of the columns of an (S,P) matrix, and a transposed (I,O) parameter (GPT-2's Conv1D) as
-   * well. squared_norms are those of this call's gradients, not of what `accumulate` adds to. Functions, rows
-   * and a_rows: ops/gram/gradient_pairs.h. Never materialised for norms alone: G_s beyond one block of rows;
-   * short functions use Σ_{n,n'} ⟨a,a'⟩⟨d,d'⟩ instead, whichever is cheaper (Li et al. 2021, "ghost norm").
-   * flops 2 N I O for gradients; norms alone Σ_s min(T_s (T_s + 1) (I + O), 2 T_s I O).
+   *   gradients[s]      (+)= Σ_{n ∈ s} d_n ⊗ a_n
+   *   bias_gradients[s] (+)= Σ_{n ∈ s} d_n
+   *   squared_norms[s]  (+)= ‖Σ_{n ∈ s} d_n ⊗ a_n‖² (+ ‖Σ_{n ∈ s} d_n‖² with `bias`)
+   * Fields:
+   *   a (M,I), d (N,O)              rows of inputs and of output gradients
+   *   offsets (S+1), a_rows (N)     who owns which rows (ops/gram/gradient_pairs.h)
+   *   gradients (S,O,I)             optional; any strides in which o or i is contiguous
+   *   bias_gradients (S,O)          optional
+   *   squared_norms (S)             optional, float64: norms of this call's gradients, not of what they are added to
+   *   bias                          the layer has one
+   * Outputs are overwritten, or with `accumulate` added to. gradients can be a slice of the columns of an (S,P)
+   * matrix, and a transposed (I,O) parameter (GPT-2's Conv1D). For norms alone, G_s is never materialised
+   * beyond one block of rows; short functions use Σ_{n,n'} ⟨a,a'⟩⟨d,d'⟩ instead, whichever is cheaper (Li et
+   * al. 2021, "ghost norm"). Nothing may alias. Cost: 2 N I O flops for gradients; for norms alone Σ_s min(T_s
+   * (T_s + 1) (I + O), 2 T_s I O), where T_s is the number of rows of function s.
    * @see native/ops/linear/per_sample_linear.h
    */
   per_sample_linear(args: PerSampleLinearArgs, options?: KernelOptions): Promise<PerSampleLinearResult>;
   /** per_sample_linear on the calling thread. */
   per_sample_linearSync(args: PerSampleLinearArgs, options?: KernelSyncOptions): PerSampleLinearResult;
   /**
-   * Sums over the rows of each function: the per-sample gradients of biases, gains and other elementwise
-   * parameters.
-   *   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]           (scale_by absent: 1; r_n = scale_rows[n], absent: n)
-   * For a norm's gain x is d_y and scale_by the normalised input, which functions of one forward pass share
-   * (scale_rows). The Gram matrix of y's rows is op token_gram without a. Functions own consecutive rows
-   * (ops/gram/gradient_pairs.h); an empty one has y = 0. y may be a slice of the columns of an (S,P) matrix.
-   * Memory bound: reads x and scale_by once. Never materialised: x ∘ scale_by.
+   * Sums the rows of each function: the per-sample gradients of biases, gains and other elementwise parameters.
+   *   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]    with r_n = scale_rows[n], or n if that is absent
+   * Fields:
+   *   x (N,C)            what is summed; for a norm's gain it is d_y
+   *   offsets (S+1)      function s owns rows offsets[s] … offsets[s+1] − 1 (ops/gram/gradient_pairs.h)
+   *   scale_by (M,C)     optional factors, 1 if absent; for a norm's gain the normalised input
+   *   scale_rows (N)     optional: functions of one forward pass share the rows of scale_by
+   *   y (S,C)            overwritten, or with `accumulate` added to; 0 for a function without rows
+   * y may be a slice of the columns of an (S,P) matrix. The Gram matrix of y's rows is op token_gram without a.
+   * x ∘ scale_by is never materialised. Nothing may alias. The op is bound by memory: it reads x and scale_by
+   * once.
    * @see native/ops/elementwise/segment_reduce.h
    */
   segment_reduce(args: SegmentReduceArgs, options?: KernelOptions): Promise<SegmentReduceResult>;
   /** segment_reduce on the calling thread. */
   segment_reduceSync(args: SegmentReduceArgs, options?: KernelSyncOptions): SegmentReduceResult;
   /**
-   * The kernel of an embedding table (V,C), whose per-sample gradient is a scatter: row v of G_s is Σ_{n ∈ s,
-   * ids[n] = v} d_n.
+   * The kernel of an embedding table (V,C): inner products of per-sample gradients that are scatters. Row v of
+   * the gradient of function s is G_s[v] = Σ_{n ∈ s, ids[n] = v} d_n.
    *   K[s,s'] (+)= Σ_v ⟨G_s[v], G'_s'[v]⟩ = Σ_{n ∈ s, n' ∈ s'} 1[ids[n] = ids'[n']] ⟨d_n, d'_n'⟩
-   * Learned positions are the same with positions for ids. Rows are sorted by (id, function); what one function
-   * adds to one id is summed once, then every id multiplies the functions that use it. Ids are any integers: V
-   * does not appear, and nothing of its size exists. Functions own consecutive rows; the second set:
-   * ops/gram/gradient_pairs.h. Never materialised: (S,V,C) gradients. Workspace: an index of the rows, and 4
-   * MiB of sums (or those of one id). flops N C + 2 C Σ_v (pairs of functions that use v): from S² C (no id
+   * Fields:
+   *   ids (N), d (N,C)        ids and the gradients of their rows; positions are the same with positions for ids
+   *   offsets (S+1)           function s owns rows offsets[s] … offsets[s+1] − 1
+   *   ids2, d2, offsets2      a second set of functions, for a rectangular K (ops/gram/gradient_pairs.h)
+   *   gram (S,S2|S)           K in float64: overwritten, or with `accumulate` added to
+   * Rows are sorted by id and function. What one function adds to one id is summed once, then every id
+   * multiplies the functions that use it. Ids are any integers: V does not appear, and nothing of its size
+   * exists. The (S,V,C) gradients are never materialised; sums that are kept take 4 MiB, or as much as those of
+   * one id. Nothing may alias. Cost: N C + 2 C Σ_v (pairs of functions that use v) flops, from S² C (no id
    * shared) up to T S² C (all shared).
    * @see native/ops/gram/embedding_gram.h
    */
@@ -1264,44 +1430,56 @@ export interface Kernels {
   /** embedding_gram on the calling thread. */
   embedding_gramSync(args: EmbeddingGramArgs, options?: KernelSyncOptions): EmbeddingGramResult;
   /**
-   * The cross term of a matrix (V,C) that is used twice: as a classifier (pair: hidden row φ_n and the gradient
-   * g_n over the vocabulary, row v of the gradient is Σ g_nv φ_n) and as an embedding table (row ids[m]
-   * receives δ_m).
-   *   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩               with `symmetrize`: + the same with s and s' exchanged
-   * Functions s own rows of (φ, g) by `offsets` (φ rows shared by phi_rows), functions s' own rows of (ids, δ)
-   * by offsets2. The whole kernel of
-   * tied functions 1 and 2 is  token_gram + embedding_gram + tied_gram(classifier 1, embedding 2) + tied_gram(classifier 2, embedding 1)ᵀ:
-   * gram may have any strides, so the last is a call with a transposed view; when both sets are the same one
-   * call with symmetrize does. g may be a slice of the vocabulary's columns: column v of g is id first_id + v,
-   * other ids add nothing. Never materialised: (S,V,C). Tiles of 64 × 64 rows, as in op token_gram. flops 2 N
-   * N2 C.
+   * The cross term of a matrix (V,C) that is used twice, as a classifier and as an embedding table. The
+   * classifier meets hidden rows φ_n with gradients g_n over the vocabulary, so row v of its gradient is
+   * Σ_n g_nv φ_n; the table meets ids, so row ids[m] of its gradient receives δ_m.
+   *   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩    with `symmetrize` + the same with s and s' exchanged
+   * Fields:
+   *   phi (M,C), g (N,V)              hidden rows and gradients; phi_rows as a_rows in ops/gram/gradient_pairs.h
+   *   offsets (S+1), phi_rows (N)     functions s own rows of (φ, g)
+   *   ids (N2), delta (N2,C)          ids and the gradients of their rows
+   *   offsets2 (S2+1)                 functions s' own rows of (ids, δ)
+   *   gram (S,S2)                     K in float64, any strides: overwritten, or with `accumulate` added to
+   *   first_id                        column v of g is id first_id + v; other ids add nothing
+   * The whole kernel of tied functions 1 and 2 is
+   *   token_gram + embedding_gram + tied_gram(classifier 1, embedding 2) + tied_gram(classifier 2, embedding 1)ᵀ
+   * gram may have any strides, so the last is a call with a transposed view. When both sets are the same, one
+   * call with symmetrize does. g may be a slice of the vocabulary's columns. The (S,V,C) gradients are never
+   * materialised: tiles of rows × rows are multiplied as in op token_gram. Nothing may alias. Cost: 2 N N2 C
+   * flops.
    * @see native/ops/gram/tied_gram.h
    */
   tied_gram(args: TiedGramArgs, options?: KernelOptions): Promise<TiedGramResult>;
   /** tied_gram on the calling thread. */
   tied_gramSync(args: TiedGramArgs, options?: KernelSyncOptions): TiedGramResult;
   /**
-   * Random projections of per-sample gradients that preserve inner products on average, never forming the
-   * gradients.
-   *   sketches[s,r] += R₁ʳ G_s (R₂ʳ)ᵀ / √(A·B) = Σ_{n ∈ s} (R₁ʳ d_n) (R₂ʳ a_n)ᵀ / √(A·B)      (A·B = K numbers), for repeats r = 0 … R − 1
+   * Random projections of per-sample gradients that preserve inner products on average. The gradients are never
+   * formed. For repeats r = 0 … R − 1, each with K = A · B numbers:
+   *   sketches[s,r] += R₁ʳ G_s (R₂ʳ)ᵀ / √(A · B) = Σ_{n ∈ s} (R₁ʳ d_n) (R₂ʳ a_n)ᵀ / √(A · B)
    * R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal
-   * (gaussian), so E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
-   * their mean estimates K with an error ∝ 1/√R and their spread says how large it is (op sketch_gram).
-   * Kronecker-factored as in LoGra (Choe et al. 2024). Always accumulates: adding up the layers' sketches, each
-   * layer with its own `stream`, is a projection of the whole gradient, so memory is S·R·K for any number of
-   * layers.
-   *   a absent: the constant 1 (a bias; or d the per-sample gradient of an elementwise parameter, one row per function)
-   *   ids instead of d: d_n = one-hot(ids[n]), a_n the gradient δ_n of an embedding row. A tied classifier is the same matrix: give both uses
-   *     the same stream, and the cross terms are in the estimate.
-   *   bias: a gets one more entry, 1, at column I
-   *   first_column: this call's d is a slice of columns, from this one on (slices add up; with ids it must be 0)
-   * Randomness: Philox (core/philox.h) keyed by `seed`. Column c of R₁ (R₂) uses stream 2·stream (2·stream +
-   * 1): entry e = r·A + i (r·B + j) of column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits
-   * first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine (e even) or sine (e odd) member of the
-   * Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1. Results do not depend on how
-   * columns, rows, functions or repeats are split into calls, beyond rounding. Never materialised: G_s; R
-   * beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R
-   * (A O + B I + K).
+   * (gaussian). So E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
+   * their mean estimates the kernel with an error ∝ 1/√R, and their spread says how large it is (op
+   * sketch_gram). The factors are Kronecker products as in LoGra (Choe et al. 2024). Fields:
+   *   a (M,I)                     rows of inputs; absent: the constant 1 (a bias; or d is the per-sample gradient of
+   *                               an elementwise parameter, one row per function)
+   *   d (N,O)                     rows of output gradients
+   *   ids (N)                     instead of d: d_n = one-hot(ids[n]), and a_n is the gradient δ_n of an embedding row
+   *   offsets (S+1), a_rows (N)   who owns which rows (ops/gram/gradient_pairs.h)
+   *   sketches (S,R,K)            always accumulated
+   *   bias                        a gets one more entry, 1, at column I
+   *   first_column                this call's d is a slice of columns, from this one on; with ids it must be 0
+   *   seed, stream                which random numbers; each layer has a stream of its own
+   * Adding up the layers' sketches is a projection of the whole gradient, so memory is S · R · K for any number
+   * of layers. A tied classifier and its table are the same matrix: give both uses the same stream, and the
+   * cross terms are in the estimate. Slices of columns add up. Randomness is Philox (core/philox.h) keyed by
+   * `seed`. Column c of R₁ (R₂) uses stream 2 · stream (2 · stream
+   * + 1). Entry e = r · A + i (r · B + j) of column c is:
+   *   rademacher    bit e mod 128 of counter (c << 20) + e/128: word (e mod 128)/32, low bits first; set = +1
+   *   gaussian      the cosine (e even) or sine (e odd) member of the Box–Muller pair made of the uniforms at
+   *                 counters (c << 20) + 2⌊e/2⌋ and + 1
+   * Results do not depend on how columns, rows, functions or repeats are split into calls, beyond rounding. G_s
+   * is never materialised, nor R beyond a block of 512 columns. R₂ a of all rows of a exists at once: split
+   * samples into calls. Nothing may alias. Cost: 2 N R (A O + B I + K) flops.
    * @see native/ops/sketch/sketch.h
    */
   sketch(args: SketchArgs, options?: KernelOptions): Promise<SketchResult>;
@@ -1310,14 +1488,20 @@ export interface Kernels {
   /**
    * The kernel that sketches estimate, with its error bar.
    *   x_r = ⟨sketches[s,r], sketches'[s',r]⟩ for repeats r = 0 … R − 1, independent and each unbiased for K[s,s']
-   *   estimate[s,s'] = mean_r x_r          half_width[s,s'] = t · std_r(x) / √R
-   * t: Student's quantile with R − 1 degrees of freedom of the two-sided `confidence`, so estimate ± half_width
-   * covers K[s,s'] with that probability as far as the x_r are normal. Measured at 99 % over 400 seeds (24 × 18
-   * gradients of rank 1 – 12, R = 32, K = 64): entries are covered in 98.7 % on average, the worst in 97.2 %;
-   * √(Σ half_width²) covers the Frobenius error in all 400. To cover all of m entries at once pass confidence =
-   * 1 − 0.01/m. Use R ≥ 32; half_width is then about 2.2 root mean square errors and falls as 1/√R. The second
-   * set absent: symmetric. Inner products of one repeat in the run's real type; mean and deviation in float64.
-   * flops S² R K symmetric.
+   *   estimate[s,s']   = mean_r x_r
+   *   half_width[s,s'] = t · std_r(x) / √R
+   * t is Student's quantile with R − 1 degrees of freedom of the two-sided `confidence`. So estimate ±
+   * half_width covers K[s,s'] with that probability as far as the x_r are normal. Fields:
+   *   sketches (S,R,K)         op sketch's, R ≥ 2
+   *   sketches2 (S2,R,K)       a second set; absent: the kernel is symmetric
+   *   estimate (S,S2|S)        float64, overwritten
+   *   half_width (S,S2|S)      the same
+   *   confidence               between 0 and 1
+   * Measured at 99 % over 400 seeds (24 × 18 gradients of rank 1 – 12, R = 32, K = 64): entries are covered in
+   * 98.7 % on average, the worst in 97.2 %; √(Σ half_width²) covers the Frobenius error in all 400. To cover
+   * all of m entries at once pass confidence = 1 − 0.01/m. Use R ≥ 32; half_width is then about 2.2 root mean
+   * square errors and falls as 1/√R. Inner products of one repeat are in the run's real type, mean and
+   * deviation in float64. Nothing may alias. Cost: S² R K flops symmetric.
    * @see native/ops/sketch/sketch_gram.h
    */
   sketch_gram(args: SketchGramArgs, options?: KernelOptions): Promise<SketchGramResult>;

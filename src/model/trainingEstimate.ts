@@ -3,7 +3,7 @@
  * plan of the largest step.
  */
 import { anything, checkOptions, count, flag, object, required, rule, type Rules } from '../core/check.js';
-import { isTied, type ParameterInfo, type Trainable, trainableMask } from './parameters.js';
+import { type Trainable, trainableMask } from './parameters.js';
 import type { ModelParts } from './parts.js';
 
 /** Sizes of one update, for Model.estimateTraining(). */
@@ -86,9 +86,9 @@ export function estimateTraining(model: ModelParts, shape: TrainingShape): Train
     reference = false,
     sampling,
   } = shape;
-  const trainable = trainableParameters(model, shape.trainable);
+  const mask = trainableOf(model, shape.trainable);
+  const trainable = model.parameters().filter((_, i) => mask[i] === 1);
   const classifierOnly = trainable.every((p) => p.role === 'classifier');
-  const classifierRole = isTied(model.spec) ? 'embedding' : 'classifier';
   const phases = model.native.footprint({
     sequences,
     sequenceLength,
@@ -96,9 +96,7 @@ export function estimateTraining(model: ModelParts, shape: TrainingShape): Train
     ...(maxTokens ? { maxTokens } : {}),
     gradientCheckpointing,
     exactKl: reference === 'exact',
-    classifier: trainable.some((p) => p.role === classifierRole),
-    body: !classifierOnly,
-    lowestLayer: lowestLayer(trainable, model.spec.layers),
+    trainable: mask,
     ...(sampling ?? NO_SAMPLING),
   });
 
@@ -126,14 +124,8 @@ export function estimateTraining(model: ModelParts, shape: TrainingShape): Train
 
 const NO_SAMPLING = { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 };
 
-function trainableParameters(model: ModelParts, which: Trainable | undefined): ParameterInfo[] {
-  if (which === undefined) return model.parameters((p) => p.trainable);
-  const mask = trainableMask(model.spec, which, model.peftConfig);
-  return model.parameters().filter((_, i) => mask[i] === 1);
-}
-
-/** Backward goes down to this layer; `layers` when nothing in the layers or below them trains. */
-function lowestLayer(trainable: readonly ParameterInfo[], layers: number): number {
-  const below = trainable.filter(({ role }) => !/^(final_norm|classifier)/.test(role));
-  return Math.min(layers, ...below.map(({ layer }) => Math.max(layer, 0)));
+/** One entry per parameter: whether it trains. */
+function trainableOf(model: ModelParts, which: Trainable | undefined): Uint8Array {
+  if (which !== undefined) return trainableMask(model.spec, which, model.peftConfig);
+  return Uint8Array.from(model.parameters(), (p) => Number(p.trainable));
 }

@@ -9,7 +9,7 @@ import { compare, readResults, type Earlier } from '../../bench/compare.js';
 import { measure, timingOf } from '../../bench/harness.js';
 import { bound } from '../../bench/types.js';
 import { addon } from '../../src/core/addon/addon.js';
-import { sumOfSquares } from '../cases/sum_of_squares.js';
+import { sumOfSquares } from '../cases/optimizer/sum_of_squares.js';
 import { temporaryDirectory } from '../helpers/files.js';
 
 const LIMITS = { seconds: 0.05, minSamples: 3 };
