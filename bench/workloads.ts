@@ -278,13 +278,16 @@ interface PeerOutput {
   };
 }
 
+/** OpenBLAS's names for processors of our instruction sets. */
+const OPENBLAS_CORES: Readonly<Record<string, string>> = { avx512: 'SkylakeX', avx2: 'Haswell' };
+
 /** One process of the peer's script; prints { form: { seconds, cpu, extraBytes? } }. */
 async function runPeer(script: readonly string[], threads: number): Promise<PeerOutput> {
   const path = fileURLToPath(new URL(`../../../bench/peers/${script[0]}`, import.meta.url));
   const python = process.env['HEADFIRST_PYTHON'] ?? '/usr/bin/python3';
   // torch.set_num_threads does not reach OpenBLAS, whose choice of kernels bench/peers/timing.py explains.
   const count = String(threads);
-  const core = addon.cpu.best === 'avx512' ? 'SkylakeX' : addon.cpu.best === 'avx2' ? 'Haswell' : undefined;
+  const core = OPENBLAS_CORES[addon.cpu.best];
   const env = {
     OPENBLAS_NUM_THREADS: count,
     OMP_NUM_THREADS: count,

@@ -110,7 +110,9 @@ table(
 
 console.log('## Spectrum\n');
 console.log(
-  'Effective rank: exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007); participation ratio: (Σλ)² / Σλ². The cross component is indefinite: its ranks ignore negative eigenvalues, and its largest one says nothing about its trace.\n',
+  'Effective rank: exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007); ' +
+    'participation ratio: (Σλ)² / Σλ². The cross component is indefinite: its ranks ignore negative ' +
+    'eigenvalues, and its largest one says nothing about its trace.\n',
 );
 table(
   ['component', 'effective rank', 'participation ratio', 'λ₁ / trace', 'condition', 'λ₁ … λ₆', 'λ_min'],
@@ -130,7 +132,8 @@ table(
 
 console.log('## Cosines of features\n');
 console.log(
-  '⟨φ(s), φ(s′)⟩ / ‖φ(s)‖‖φ(s′)‖ between states s (a prompt and the tokens so far). Position: tokens of the completion that the state has.\n',
+  '⟨φ(s), φ(s′)⟩ / ‖φ(s)‖‖φ(s′)‖ between states s (a prompt and the tokens so far). ' +
+    'Position: tokens of the completion that the state has.\n',
 );
 const features = await analysis.featureSimilarity(model, samples);
 const row = (name, s) => [

@@ -43,6 +43,7 @@ function layoutOf(model: Model, wanted: Uint8Array): { layout: LayoutEntry[]; wi
   return { layout, width };
 }
 
+/** The gradients of functions as rows over the chosen parameters, within the budget. */
 async function rows(caller: string, model: Model, functions: NativeFunctions, options: GradientCallOptions) {
   const wanted = wantedMask(caller, model, options.params);
   const { layout, width } = layoutOf(model, wanted);
@@ -54,12 +55,10 @@ async function rows(caller: string, model: Model, functions: NativeFunctions, op
     `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ` +
       'ntk.gram for their products instead',
   );
-  const tensor = new Tensor(
-    await runJob(options, (onProgress) =>
-      model.native.perSampleGradients(functions, { wanted, maxBytes }, onProgress),
-    ),
+  const native = await runJob(options, (onProgress) =>
+    model.native.perSampleGradients(functions, { wanted, maxBytes }, onProgress),
   );
-  return { tensor, layout, width };
+  return { tensor: new Tensor(native), layout, width };
 }
 
 /**

@@ -97,7 +97,8 @@ export async function sketch(
   } = options;
   const first = targetFunctions(caller, model, x1, level);
   const second = x2 ? targetFunctions(caller, model, x2, level) : null;
-  const [n1, n2] = [first.sequence.length, (second ?? first).sequence.length];
+  const n1 = first.sequence.length;
+  const n2 = (second ?? first).sequence.length;
   const held = realBytes(model) * repeats * size * (n1 + (second ? n2 : 0)) + 16 * n1 * n2;
   const maxBytes = reserve(
     caller,

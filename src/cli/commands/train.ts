@@ -151,7 +151,7 @@ function checkMethod({ method, rollouts, reward }: Options): void {
 }
 
 /** The trainer checks its rows itself. */
-// biome-ignore lint/suspicious/noExplicitAny: rows differ by method
+// biome-ignore lint/suspicious/noExplicitAny: rows differ from method to method
 type Rows = any[];
 
 interface Datasets {

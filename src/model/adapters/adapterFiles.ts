@@ -41,7 +41,8 @@ export async function readAdapterConfig(
   family: Family,
 ): Promise<ResolvedPeftConfig> {
   const path = join(directory, CONFIG);
-  const config: HfConfig = parseJson(caller, path, await io(caller, 'read', path, () => readFile(path)));
+  const bytes = await io(caller, 'read', path, () => readFile(path));
+  const config: HfConfig = parseJson(caller, path, bytes);
   for (const [key, values] of Object.entries(NEUTRAL))
     if (!values.includes(config[key]))
       fail(
@@ -101,19 +102,25 @@ export async function findAdapterTensors(
   return found;
 }
 
-function adapterParameters(model: ModelParts) {
-  const { basePrefix = '' } = model.family;
-  const bare = basePrefix !== '' && !model.spec.parameters.some((p) => p.name.startsWith(basePrefix));
-  return model.spec.parameters.flatMap((p, index) => {
-    if (!trainsWithAdapter(p, model.peftConfig!)) return [];
-    return [
-      {
-        index,
-        shape: p.shape,
-        fileName: PREFIX + (bare && p.role !== 'classifier' ? basePrefix : '') + p.name,
-      },
-    ];
-  });
+interface AdapterParameter {
+  /** Its place in the model's list. */
+  readonly index: number;
+  readonly shape: readonly number[];
+  readonly fileName: string;
+}
+
+/** What an adapter's file holds of a model. */
+function adapterParameters({ family, peftConfig, spec }: ModelParts): AdapterParameter[] {
+  const { basePrefix = '' } = family;
+  const bare = basePrefix !== '' && !spec.parameters.some((p) => p.name.startsWith(basePrefix));
+  const parameters: AdapterParameter[] = [];
+  for (const [index, parameter] of spec.parameters.entries()) {
+    if (!trainsWithAdapter(parameter, peftConfig!)) continue;
+    const { name, role, shape } = parameter;
+    const prefix = bare && role !== 'classifier' ? basePrefix : '';
+    parameters.push({ index, shape, fileName: PREFIX + prefix + name });
+  }
+  return parameters;
 }
 
 /** adapter_config.json and adapter_model.safetensors, as peft's save_pretrained writes them. */

@@ -107,53 +107,71 @@ export function resolvePeftConfig(caller: string, family: Family, given: PeftCon
  * The description with adapters at its end. @throws ERR_INVALID_ARG when a target matches nothing or is not a
  * linear layer.
  */
-export function withAdapters(
-  caller: string,
-  spec: ModelSpec,
-  { r, loraAlpha, useRslora, targetModules, modulesToSave }: ResolvedPeftConfig,
-): ModelSpec {
-  const linear = spec.parameters.filter((p) => LINEAR.includes(p.role));
-  let wanted: (module: string) => boolean;
-  if (targetModules === 'all-linear') wanted = (module) => linear.some((p) => moduleOf(p) === module);
-  else if (typeof targetModules === 'string')
-    wanted = (module) => new RegExp(`^(?:${targetModules})$`).test(module);
-  else wanted = (module) => endsWith(module, targetModules);
-  const matched = spec.parameters.filter((p) => p.name.endsWith('.weight') && wanted(moduleOf(p)));
-  const ends = [...new Set(linear.map((p) => moduleOf(p).split('.').at(-1)!))];
-  const other = matched.find((p) => !linear.includes(p));
-  if (other)
-    fail(
-      'ERR_UNSUPPORTED',
-      `${caller}: peftConfig.targetModules names ${moduleOf(other)}, which is no linear layer of the body; ` +
-        `linear are ${ends.join(', ')}; name it in modulesToSave to train it in full`,
-    );
-  if (matched.length === 0)
-    fail(
-      'ERR_INVALID_ARG',
-      `${caller}: peftConfig.targetModules ${JSON.stringify(targetModules)} matches no module; linear layers are ` +
-        `${ends.join(', ')}`,
-    );
-  const adapters = matched.flatMap((p): ParameterSpec[] => {
-    const [out, input] = spec.transposedLinears ? [p.shape[1]!, p.shape[0]!] : [p.shape[0]!, p.shape[1]!];
-    const common = { layer: p.layer, target: spec.parameters.indexOf(p) };
-    return [
-      { ...common, name: `${moduleOf(p)}.lora_A.weight`, role: 'lora_A', shape: [r, input] },
-      { ...common, name: `${moduleOf(p)}.lora_B.weight`, role: 'lora_B', shape: [out, r] },
-    ];
-  });
-  const saved = modulesToSave ?? [];
-  for (const end of saved)
-    if (!spec.parameters.some((p) => endsWith(moduleOf(p), [end])))
-      fail(
-        'ERR_INVALID_ARG',
-        `${caller}: peftConfig.modulesToSave '${end}' matches no module; names look like ` +
-          `'${moduleOf(spec.parameters[0]!)}'`,
-      );
+export function withAdapters(caller: string, spec: ModelSpec, config: ResolvedPeftConfig): ModelSpec {
+  const { r, loraAlpha, useRslora } = config;
+  const adapters = targetsOf(caller, spec, config).flatMap((p) => adapterOf(spec, p, r));
+  checkModulesToSave(caller, spec, config.modulesToSave ?? []);
   return {
     ...spec,
     loraScale: loraAlpha / (useRslora ? Math.sqrt(r) : r),
     parameters: [...spec.parameters, ...adapters],
   };
+}
+
+/** The weights that targetModules names. */
+function targetsOf(caller: string, spec: ModelSpec, { targetModules }: ResolvedPeftConfig): ParameterSpec[] {
+  const linear = spec.parameters.filter((p) => LINEAR.includes(p.role));
+  const wanted = moduleFilter(targetModules, new Set(linear.map(moduleOf)));
+  const matched = spec.parameters.filter((p) => p.name.endsWith('.weight') && wanted(moduleOf(p)));
+  const linearNames = [...new Set(linear.map((p) => moduleOf(p).split('.').at(-1)!))].join(', ');
+  const other = matched.find((p) => !linear.includes(p));
+  if (other)
+    fail(
+      'ERR_UNSUPPORTED',
+      `${caller}: peftConfig.targetModules names ${moduleOf(other)}, which is no linear layer of the body; ` +
+        `linear are ${linearNames}; name it in modulesToSave to train it in full`,
+    );
+  if (matched.length === 0)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: peftConfig.targetModules ${JSON.stringify(targetModules)} matches no module; ` +
+        `linear layers are ${linearNames}`,
+    );
+  return matched;
+}
+
+/** Which modules are meant; `linear`: what 'all-linear' means. */
+function moduleFilter(
+  targets: ResolvedPeftConfig['targetModules'],
+  linear: ReadonlySet<string>,
+): (module: string) => boolean {
+  if (targets === 'all-linear') return (module) => linear.has(module);
+  if (typeof targets !== 'string') return (module) => endsWith(module, targets);
+  const pattern = new RegExp(`^(?:${targets})$`);
+  return (module) => pattern.test(module);
+}
+
+/** A [r, in] and B [out, r] beside a linear weight. */
+function adapterOf(spec: ModelSpec, weight: ParameterSpec, r: number): ParameterSpec[] {
+  const [rows, columns] = weight.shape as [number, number];
+  const [out, input] = spec.transposedLinears ? [columns, rows] : [rows, columns];
+  const common = { layer: weight.layer, target: spec.parameters.indexOf(weight) };
+  const module = moduleOf(weight);
+  return [
+    { ...common, name: `${module}.lora_A.weight`, role: 'lora_A', shape: [r, input] },
+    { ...common, name: `${module}.lora_B.weight`, role: 'lora_B', shape: [out, r] },
+  ];
+}
+
+function checkModulesToSave(caller: string, { parameters }: ModelSpec, ends: readonly string[]): void {
+  const matches = (end: string) => parameters.some((p) => endsWith(moduleOf(p), [end]));
+  const unknown = ends.find((end) => !matches(end));
+  if (unknown !== undefined)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: peftConfig.modulesToSave '${unknown}' matches no module; ` +
+        `names look like '${moduleOf(parameters[0]!)}'`,
+    );
 }
 
 /** What trains beside an adapted model's frozen weights, and is saved with the adapter. */

@@ -10,7 +10,8 @@ function paired(evaluations: readonly EvaluationRecord[], row: string, against: 
   const of = (name: string, seed: number) =>
     evaluations.find((e) => e.row === name && e.seed === seed)?.passAt1;
   return [...new Set(evaluations.map((e) => e.seed))].flatMap((seed) => {
-    const [a, b] = [of(row, seed), of(against, seed)];
+    const a = of(row, seed);
+    const b = of(against, seed);
     return a === undefined || b === undefined ? [] : [a - b];
   });
 }
@@ -47,7 +48,8 @@ function expectation(evaluations: readonly EvaluationRecord[]): string[] {
 }
 
 export function notesOf({ variant, scale, arms }: Plan, evaluations: readonly EvaluationRecord[]): string[] {
-  const [standard, cf] = [arms.find((arm) => arm.id === 'standard')!, arms.find((arm) => arm.id === 'cf')!];
+  const standard = arms.find((arm) => arm.id === 'standard')!;
+  const cf = arms.find((arm) => arm.id === 'cf')!;
   const final = cf.marks.at(-1)!.row;
   const full = scale === SCALES.full;
   return [

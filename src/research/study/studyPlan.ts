@@ -136,7 +136,8 @@ function supervisedPlan(task: NoisyAdderVariant, size: Size): Plan {
   };
   const arms = [false, true].flatMap((freshClassifier): ArmPlan[] => {
     const factor = freshClassifier ? FRESH_FACTOR : 1;
-    const [first, total] = [factor * classifierSteps, factor * (classifierSteps + fullSteps)];
+    const first = factor * classifierSteps;
+    const total = factor * (classifierSteps + fullSteps);
     const suffix = freshClassifier ? ', new W' : '';
     const arm = (
       id: string,
