@@ -14,7 +14,8 @@
 
 #include "backends/cuda/pack_rows.h"
 #include "backends/cuda/rows.h"
-#include "ops/gram/cuda/gram.h"
+#include "backends/cuda/stage.h"
+#include "backends/cuda/tile.h"
 #include "ops/loss/cuda/softmax_stats.h"
 #include "ops/loss/cuda/wide_logits.h"
 #include "ops/loss/pg_coef.h"
