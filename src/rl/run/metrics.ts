@@ -3,7 +3,7 @@ import type { Scores } from '../../model/model.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 import { statistics } from '../rewards/statistics.js';
 import type { Rollout } from '../rollout/sample.js';
-import { type ByCompletion, type ByToken, mapEach, plain, tokenRanges } from '../rollout/spaces.js';
+import { type ByCompletion, type ByToken, entriesOf, plain, tokenRanges } from '../rollout/spaces.js';
 
 type Numbers = Record<string, number>;
 
@@ -16,7 +16,7 @@ const greatest = (values: readonly number[]): number => values.reduce((a, b) => 
 export function completionMetrics({ lengths, terminated }: Rollout): Numbers {
   const all = [...lengths];
   const ended: number[] = [];
-  mapEach(lengths, (length, completion) => terminated[completion] && ended.push(length));
+  for (const [completion, length] of entriesOf(lengths)) if (terminated[completion]) ended.push(length);
   const summary = (values: readonly number[], infix: string): Numbers => ({
     [`completions/mean_${infix}`]: mean(values),
     [`completions/min_${infix}`]: values.length === 0 ? 0 : least(values),
