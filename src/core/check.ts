@@ -100,19 +100,6 @@ export const SAMPLING: Rules = {
   minP: number('a number in [0, 1]', (value) => value >= 0 && value <= 1),
 };
 
-/** Of a policy loss, besides its arrays (native/ops/loss/linear_policy_gradient.h). */
-export const LOSS_RULES = {
-  loss: choice('coefficients', 'clip', 'cispo'),
-  epsilonLow: nonNegative,
-  epsilonHigh: nonNegative,
-  delta: nonNegative,
-  entropyCoef: finite,
-  beta: nonNegative,
-  kl: choice('k1', 'k2', 'k3', 'exact'),
-  klBiasCorrection: flag,
-  importance: choice('token', 'sequence', 'product'),
-} satisfies Rules;
-
 const isSignal = (value: unknown): boolean =>
   typeof (value as AbortSignal | null)?.addEventListener === 'function' &&
   'aborted' in (value as AbortSignal);

@@ -1,8 +1,9 @@
 /** The fused forward and backward pass of training: dL/dθ of a loss over scored tokens. */
-import type { NativeHead, NativeLoss } from '../core/addon/contract.js';
-import { checkOptions, count, flag, LOSS_RULES, reals, required, type Rules } from '../core/check.js';
+import type { NativeHead } from '../core/addon/contract.js';
+import { checkOptions, count, flag, reals, required, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
 import { fail } from '../errors.js';
+import { LOSS_RULES, type TokenLoss } from '../policy/losses.js';
 import { packSamples, type Sample } from './batch.js';
 import { type ModelParts, modelRule } from './parts.js';
 import { SCORE, type ScoreOptions, type Scores } from './scoring.js';
@@ -11,7 +12,7 @@ import { SCORE, type ScoreOptions, type Scores } from './scoring.js';
  * What accumulateGradients() minimises; arrays have one entry per scored token. See
  * native/ops/loss/linear_policy_gradient.h.
  */
-export interface GradientOptions extends ScoreOptions, NativeLoss, NativeHead {
+export interface GradientOptions extends ScoreOptions, TokenLoss, NativeHead {
   /** For kl 'exact': the reference policy. */
   readonly reference?: ModelParts;
   /** Tokens held at a time; the result does not depend on it beyond rounding. */
@@ -89,7 +90,7 @@ function checkLoss(caller: string, options: GradientOptions): void {
 }
 
 /** Every array has one entry per scored token; only the head's weight has its own length, the model's width. */
-function checkLengths(caller: string, loss: NativeLoss & NativeHead, scored: number): void {
+function checkLengths(caller: string, loss: TokenLoss & NativeHead, scored: number): void {
   for (const [name, value] of Object.entries(loss)) {
     if (name === 'headWeight' || !ArrayBuffer.isView(value)) continue;
     const { length } = value as Float32Array;

@@ -11,7 +11,6 @@ import {
   flag,
   instance,
   JOB,
-  LOSS_RULES,
   object,
   rule,
   type Rules,
@@ -24,6 +23,13 @@ import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import { addon } from '../core/addon/addon.js';
 import type { NativePolicyGradient, RealArray } from '../core/addon/contract.js';
+import {
+  type ImportanceLevel,
+  type KlEstimator,
+  LOSS_RULES,
+  type LossParameters,
+  type PolicyLossName,
+} from './losses.js';
 
 /** A tensor is used where it lies; numbers of a typed array (row-major) are copied when the call is made. */
 export type Matrix = Tensor | { readonly data: RealArray; readonly shape: readonly number[] };
@@ -57,23 +63,18 @@ export interface GivenCoefficients {
 }
 
 /**
- * L = Σ weights·ℓ with ρ = exp(logp − oldLogps) (absent: 1, on policy): PPO's and GRPO's clip, or CISPO; −
- * entropyCoef·H + beta·KL.
+ * L = Σ weights · (ℓ + beta·KL − entropyCoef·H). ℓ is the loss of that name, a function of the ratio
+ * ρ = exp(logp − oldLogps) (absent: 1, on policy) and the advantage; docs/options.md has the losses and the
+ * numbers that they read.
  */
-export interface PolicyLoss {
-  readonly loss: 'clip' | 'cispo';
+export interface PolicyLoss extends LossParameters {
+  readonly loss: PolicyLossName;
   /** [N], as all arrays but refBias and offsets. */
   readonly advantages: RealArray;
   /** Of the policy that sampled. */
   readonly oldLogps?: RealArray;
   /** Mask and normaliser per token, e.g. 1/tokens; absent: 1. */
   readonly weights?: RealArray;
-  /** ρ is clipped to 1 − epsilonLow … 1 + epsilonHigh. Default 0.2 each. */
-  readonly epsilonLow?: number;
-  /** For 'cispo' the cap of ρ itself. */
-  readonly epsilonHigh?: number;
-  /** 'clip': caps ρ for bad tokens too (two-sided clipping); absent or 0: no cap. */
-  readonly delta?: number;
   /** Of the entropy bonus, times a row's weight. Default 0. */
   readonly entropyCoef?: number;
   /** Per token, whatever its weight: L −= Σ entropyCoefficients·H. */
@@ -83,7 +84,7 @@ export interface PolicyLoss {
   /**
    * Its estimator, d = logp − refLogps: d, d²/2, e^(−d) − 1 + d (default), or the sum over the vocabulary.
    */
-  readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
+  readonly kl?: KlEstimator;
   /** For k1, k2 and k3. */
   readonly refLogps?: RealArray;
   /** For 'exact', over the whole vocabulary at the same temperature. */
@@ -97,7 +98,7 @@ export interface PolicyLoss {
    * One ratio per sequence: exp of the mean ('sequence', GSPO) or sum ('product', RLOO) of log-ratios;
    * sequence s owns rows offsets[s] … offsets[s + 1] − 1.
    */
-  readonly importance?: 'token' | 'sequence' | 'product';
+  readonly importance?: ImportanceLevel;
   readonly offsets?: Int32Array;
 }
 
@@ -122,7 +123,7 @@ export interface PolicyGradientResult {
   readonly losses: Float32Array;
   /** The KL estimate, when a reference was given. */
   readonly kl?: Float32Array;
-  /** ρ and what was clipped (−1 low, +1 high), for 'clip' and 'cispo'. */
+  /** ρ and what was clipped (−1 low, +1 high), with a loss that computes them. */
   readonly ratio?: Float32Array;
   readonly clipped?: Int32Array;
   /** dL/dhidden [N, C] and dL/dweight [V, C], where wanted. */

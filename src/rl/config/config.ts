@@ -10,8 +10,22 @@ import type { z } from 'zod';
 import { check, checkNames, choice, shown } from '../../core/check.js';
 import { camelCaseKeys } from '../../core/names.js';
 import { fail, suggestion } from '../../errors.js';
+import {
+  importanceLevels,
+  klEstimators,
+  type LOSS_OPTIONS,
+  lossOptions,
+  lossRefusal,
+  lossTypes,
+} from '../../policy/losses.js';
 import { instead } from './instead.js';
 import type { CFRLConfig, GRPOConfig, PPOConfig, RLOOConfig, SFTConfig } from './options.js';
+
+type LossSchemas = {
+  readonly [Name in keyof typeof LOSS_OPTIONS]: (typeof LOSS_OPTIONS)[Name] extends { nullMeans: unknown }
+    ? z.ZodDefault<z.ZodNullable<z.ZodNumber>>
+    : z.ZodDefault<z.ZodNumber>;
+};
 
 /** zod takes longer to load than all else together; only trainers pay for it. */
 function makeSchemas() {
@@ -20,6 +34,15 @@ function makeSchemas() {
   const natural = z.int().min(0);
   const nonNegative = z.number().min(0);
   const positive = z.number().positive();
+
+  const lossSchemas = Object.fromEntries(
+    lossOptions.map(([name, option]) => {
+      const number = z.number().min(option.least).max(option.most);
+      const schema =
+        option.nullMeans === undefined ? number.default(option.default) : number.nullable().default(null);
+      return [name, schema];
+    }),
+  ) as unknown as LossSchemas;
 
   const scheduler = z.enum(['constant', 'constant_with_warmup', 'linear', 'cosine', 'cosine_with_min_lr']);
   const trainable = z.union([z.string().min(1), z.instanceof(RegExp)]);
@@ -90,18 +113,16 @@ function makeSchemas() {
     minP: z.number().min(0).max(1).nullable().default(null),
     stop: z.array(z.union([natural, z.string()])).optional(),
 
-    lossType: z.enum(['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo']).default('dapo'),
-    importanceSamplingLevel: z.enum(['token', 'sequence', 'product']).default('token'),
-    epsilon: nonNegative.default(0.2),
-    epsilonHigh: nonNegative.nullable().default(null),
-    delta: positive.nullable().default(null),
+    lossType: z.enum(lossTypes).default('dapo'),
+    importanceSamplingLevel: z.enum(importanceLevels).default('token'),
+    ...lossSchemas,
     numIterations: count.default(1),
     maskTruncatedCompletions: z.boolean().default(false),
     topEntropyQuantile: z.number().min(0).max(1).default(1),
     offPolicyMaskThreshold: nonNegative.nullable().default(null),
 
     beta: nonNegative.default(0),
-    klEstimator: z.enum(['k1', 'k2', 'k3', 'exact']).default('k3'),
+    klEstimator: z.enum(klEstimators).default('k3'),
     klInReward: z.boolean().default(false),
     useBiasCorrectionKl: z.boolean().default(false),
     entropyCoef: z.number().default(0),
@@ -341,12 +362,8 @@ function checkTogether(
         );
     if (estimator !== 'reinforce' && given['reinforceBaseline'] !== undefined)
       refuse(`reinforceBaseline belongs to advantageEstimator 'reinforce', but it is '${estimator}'`);
-    if (config.delta != null && config.delta < 1 + (config.epsilonHigh ?? config.epsilon!))
-      refuse(
-        `delta must be at least 1 + epsilonHigh (${1 + (config.epsilonHigh ?? config.epsilon!)}), got ${config.delta}`,
-      );
-    if (config.delta != null && config.lossType === 'cispo')
-      refuse('delta caps the ratio of the clipped losses; cispo has epsilonHigh');
+    const lossMistake = lossRefusal(config.lossType!, config as ResolvedGRPOConfig);
+    if (lossMistake !== undefined) refuse(lossMistake);
     if (config.useBiasCorrectionKl && (config.klInReward || config.klEstimator === 'exact'))
       refuse(
         `useBiasCorrectionKl corrects an estimator in the loss, but ${config.klInReward ? 'klInReward is set' : "klEstimator 'exact' has no bias"}; leave it out`,

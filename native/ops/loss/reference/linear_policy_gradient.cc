@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "backends/reference/reference.h"
-#include "ops/loss/pg_coef.h"
+#include "ops/loss/token_loss.h"
 
 namespace hf::reference {
 namespace {
