@@ -41,24 +41,28 @@ export async function assignCredit(
 ): Promise<Credit> {
   const { config } = context;
   const { lengths } = kept;
-  const valuesTokens =
-    config.advantageEstimator === 'gae' || config.advantageEstimator === 'reinforce_plus_plus';
+  const byToken = config.advantageEstimator === 'gae' || config.advantageEstimator === 'reinforce_plus_plus';
   const { refLogps, tokenKl } = await klTerms(kept.samples, context);
   const penalty =
-    tokenKl && !valuesTokens ? mapEach(sumTokens(tokenKl, lengths), (kl) => config.beta * kl) : undefined;
+    tokenKl && !byToken ? mapEach(sumTokens(tokenKl, lengths), (kl) => config.beta * kl) : undefined;
   const { advantages: perCompletion, fractionZeroStd } = computeAdvantages(
     rewards.columns,
     rewards.weights,
     config,
     penalty,
   );
-  const { advantages, values } = valuesTokens
-    ? await tokenAdvantages(kept, perCompletion, rewards, tokenKl, valueHead, context)
+  const { advantages, values } = byToken
+    ? await tokenAdvantages(
+        kept,
+        { scores: perCompletion, totals: rewards.totals, tokenKl },
+        valueHead,
+        context,
+      )
     : { advantages: spread(perCompletion, lengths), values: null };
   const correction = await importanceCorrection(kept, context);
   return {
     advantages: correction ? product(advantages, correction.weights) : advantages,
-    ofCompletions: valuesTokens ? tokenMeans(advantages, lengths) : perCompletion,
+    ofCompletions: byToken ? tokenMeans(advantages, lengths) : perCompletion,
     values,
     refLogps: refLogps ?? null,
     oldLogps: correction?.oldLogps ?? null,
@@ -68,19 +72,27 @@ export async function assignCredit(
   };
 }
 
+/** A rollout's rewards, as estimators of tokens take them. */
+interface Scored {
+  /** Each completion's reward, on its last token. */
+  readonly scores: ByCompletion<number>;
+  /** NaN where no function had an opinion. */
+  readonly totals: ByCompletion<number>;
+  /** For a KL penalty in the reward. */
+  readonly tokenKl: ByToken<number> | undefined;
+}
+
 /**
  * REINFORCE++ and GAE: whitened advantages of tokens, and for GAE what the value head said and should have
  * said.
  */
 async function tokenAdvantages(
   { samples, lengths }: Kept,
-  scores: ByCompletion<number>,
-  rewards: Rewards,
-  tokenKl: ByToken<number> | undefined,
+  { scores, totals, tokenKl }: Scored,
   valueHead: ValueHeadState | null,
   { model, config, features, signal }: CreditContext,
 ): Promise<Pick<Credit, 'advantages' | 'values'>> {
-  const scorable = mapEach(rewards.totals, (total) => (Number.isNaN(total) ? 0 : 1));
+  const scorable = mapEach(totals, (total) => (Number.isNaN(total) ? 0 : 1));
   const mask = spread(scorable, lengths);
   const plainRewards = tokenRewards(scores, lengths, config.klInReward ? config.beta : 0, tokenKl);
   if (!valueHead || samples.length === 0) {

@@ -8,6 +8,7 @@
 import {
   type ByCompletion,
   type ByToken,
+  entriesOf,
   mapEach,
   plain,
   type TokenIndex,
@@ -22,10 +23,10 @@ export function tokenRewards(
 ): ByToken<number> {
   const count = [...lengths].reduce((a, b) => a + b, 0);
   const out = new Float64Array(count);
-  mapEach(tokenRanges(lengths), ({ begin, end }, completion) => {
+  for (const [completion, { begin, end }] of entriesOf(tokenRanges(lengths))) {
     for (let token = begin; token < end; ++token) out[token] = kl ? -beta * kl[token]! : 0;
     if (end > begin) out[end - 1]! += scores[completion]!;
-  });
+  }
   return out;
 }
 
@@ -86,7 +87,7 @@ export function whiten(
 ): ByToken<number> {
   const isCounted = mapEach(values, (_, token) => mask?.[token] !== 0);
   const counted: number[] = [];
-  mapEach(values, (value, token) => isCounted[token] && counted.push(value));
+  for (const [token, value] of entriesOf(values)) if (isCounted[token]) counted.push(value);
   const mean = counted.reduce((a, b) => a + b, 0) / counted.length;
   const squares = counted.reduce((sum, x) => sum + (x - mean) ** 2, 0);
   const variance = counted.length < 2 ? 0 : squares / (counted.length - 1);

@@ -79,7 +79,7 @@ export interface RewardEvaluationOptions extends JobOptions {
 }
 
 /** What onCompletion gets. */
-export interface EvaluatedCompletion {
+interface EvaluatedCompletion {
   /** Of the row. */
   readonly index: number;
   readonly greedy: boolean;

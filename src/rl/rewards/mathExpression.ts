@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import type { MathNode } from 'mathjs';
 
 type MathJs = import('mathjs').MathJsInstance;
-export type Fraction = import('mathjs').Fraction;
+type Fraction = import('mathjs').Fraction;
 
 /** Its size in SI and its dimensions. */
 export interface Unit {

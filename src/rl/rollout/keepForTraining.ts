@@ -2,7 +2,14 @@
 import type { Sample } from '../../model/batch.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 import type { Rollout } from './sample.js';
-import { type ByCompletion, type ByKept, type ByToken, type CompletionIndex, mapEach } from './spaces.js';
+import {
+  type ByCompletion,
+  type ByKept,
+  type ByToken,
+  type CompletionIndex,
+  entriesOf,
+  mapEach,
+} from './spaces.js';
 
 export interface Kept {
   /** The sequences that train. */
@@ -20,7 +27,7 @@ export function keepForTraining(
 ): Kept {
   const trains = mapEach(rollout.terminated, (terminated) => terminated || !maskTruncatedCompletions);
   const kept: CompletionIndex[] = [];
-  mapEach(trains, (does, completion) => does && kept.push(completion));
+  for (const [completion, does] of entriesOf(trains)) if (does) kept.push(completion);
   return {
     samples: kept.map((completion) => rollout.samples[completion]!),
     lengths: mapEach(rollout.lengths, (length, completion) => (trains[completion] ? length : 0)),

@@ -10,7 +10,7 @@ import type { RolloutSource } from './remoteRollouts.js';
 import type { ByCompletion } from './spaces.js';
 
 /** temperature 0 is greedy, which a trainer's config does not allow. */
-export type SamplingConfig = Pick<
+type SamplingConfig = Pick<
   ResolvedGRPOConfig,
   'maxCompletionLength' | 'temperature' | 'topP' | 'topK' | 'minP' | 'stop' | 'seed' | 'chatTemplateKwargs'
 >;

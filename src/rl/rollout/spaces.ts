@@ -36,6 +36,14 @@ export function mapEach<T, U>(values: Iterable<T>, change: (value: T, index: nev
   return Array.from(values, change as (value: T, index: number) => U);
 }
 
+/** Index and value, one after the other. */
+export function entriesOf<T>(values: ByCompletion<T>): Iterable<[CompletionIndex, T]>;
+export function entriesOf<T>(values: ByKept<T>): Iterable<[KeptIndex, T]>;
+export function entriesOf<T>(values: ByToken<T>): Iterable<[TokenIndex, T]>;
+export function entriesOf<T>(values: Iterable<T>): Iterable<[never, T]> {
+  return [...values].entries() as Iterable<[never, T]>;
+}
+
 /** The same array for a function that knows nothing of spaces, such as a sum. */
 export const plain = <T>(values: ByCompletion<T> | ByKept<T> | ByToken<T>): ArrayLike<T> =>
   values as unknown as ArrayLike<T>;

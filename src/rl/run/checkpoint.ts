@@ -255,7 +255,7 @@ export const checkpointPath = (outputDir: string, step: number): string =>
   join(outputDir, `checkpoint-${step}`);
 
 /** Newest first. */
-export async function listCheckpoints(outputDir: string): Promise<string[]> {
+async function listCheckpoints(outputDir: string): Promise<string[]> {
   const names = await readdir(outputDir).catch(() => []);
   return names
     .filter((name) => CHECKPOINT_NAME.test(name))

@@ -20,7 +20,7 @@ export function describeMemory(estimate: TrainingEstimate): string {
 }
 
 /** Of the machine, or of the container that holds this process. */
-export function memoryLimit(): number {
+function memoryLimit(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }

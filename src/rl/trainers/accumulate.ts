@@ -68,11 +68,12 @@ export async function accumulate(
       : NO_SCORES;
   const losses = lossMetrics(scores, batch.lengths, config, plan.entropyCoefficients);
   const entropy = nextControl(control, losses['entropy']!, config);
+  const grown = await growth(samples, plan.options, state, context);
   const metrics = {
-    ...(await growth(samples, plan.options, state, context)),
+    ...grown,
     ...losses,
     ...(value ? withValueLoss(losses['loss']!, value, config) : {}),
-    ...(config.entropyCoef !== 0 || config.useAdaptiveEntropy ? { entropy_coef: entropy.coef } : {}),
+    ...(hasEntropyBonus(config) ? { entropy_coef: entropy.coef } : {}),
   };
   return {
     logps: scores.logps,
@@ -82,6 +83,9 @@ export async function accumulate(
     valueGradient: value?.gradient,
   };
 }
+
+const hasEntropyBonus = ({ entropyCoef, useAdaptiveEntropy }: ResolvedGRPOConfig): boolean =>
+  entropyCoef !== 0 || useAdaptiveEntropy;
 
 interface ValueUpdate {
   /** Without its coefficient. */

@@ -281,7 +281,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   async #step(signal: AbortSignal | undefined): Promise<StepMetrics> {
     const started = performance.now();
     const stage = this.stages[this.#state.stage]!;
-    const result = await this.#advance(stage, signal);
+    const result = await this.#advanceState(stage, signal);
     const { evaluation, failure } = await this.#evaluateIfDue(signal);
     const row = stepRow(result, {
       stage: stage.name,
@@ -297,7 +297,7 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
   }
 
   /** Model, optimizer and state move on together, or not at all. */
-  async #advance(stage: Stage, signal: AbortSignal | undefined): Promise<StepResult> {
+  async #advanceState(stage: Stage, signal: AbortSignal | undefined): Promise<StepResult> {
     const { model, config } = this;
     const isLastStage = this.#state.stage + 1 === this.stages.length;
     const optimizer = this.#optimizer ?? this.#openStage(stage);

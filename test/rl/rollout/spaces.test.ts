@@ -7,6 +7,7 @@ import {
   type ByToken,
   type CompletionIndex,
   type KeptIndex,
+  entriesOf,
   mapEach,
   sumTokens,
   type TokenIndex,
@@ -51,6 +52,7 @@ it('tokens of the kept completions lie one after the other; a masked completion 
     { begin: 2, end: 5 },
   ]);
   expect(sumTokens([1, 2, 3, 4, 5], lengths)).toEqual([3, 0, 12]);
+  expect([...entriesOf(lengths as ByCompletion<number>)]).toEqual([...lengths.entries()]);
   expect(mapEach(lengths as ByCompletion<number>, (length, completion) => length + completion)).toEqual([
     2, 1, 5,
   ]);

@@ -206,6 +206,22 @@ describe('a step that fails changes nothing', () => {
     expect(await weights(model)).toEqual(await weights(whole));
   });
 
+  it('a signal that comes with the gradients: no update is made', async () => {
+    const controller = new AbortController();
+    const model = await tinyModel();
+    const before = await weights(model);
+    const accumulate = model.accumulateGradients.bind(model);
+    model.accumulateGradients = async (...args) => {
+      const scores = await accumulate(...args);
+      controller.abort(new Error('late'));
+      return scores;
+    };
+    const trainer = kinds['GRPO']!(model);
+    await expect(trainer.train({ signal: controller.signal })).rejects.toThrow('late');
+    expect(await weights(model)).toEqual(before);
+    expect(trainer.step).toBe(0);
+  });
+
   it('a failure after the gradients leaves none behind', async () => {
     const model = await tinyModel();
     const trainer = kinds['GRPO']!(model);

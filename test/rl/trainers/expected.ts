@@ -44,7 +44,7 @@ export function advantagesOf(rewards: readonly (number | null)[], c: ResolvedGRP
 }
 
 /** The weight of each token of completion s in the step's loss. */
-export function tokenWeight(lengths: readonly number[], s: number, c: ResolvedGRPOConfig): number {
+function tokenWeight(lengths: readonly number[], s: number, c: ResolvedGRPOConfig): number {
   const size = c.perDeviceTrainBatchSize;
   switch (c.lossType) {
     case 'grpo':
