@@ -1,7 +1,7 @@
 // The policy gradient through a linear classifier: the logits of N rows, the loss of each row's token, and
 // the gradients, without ever holding all N × V logits.
 //
-//   z = (h Wᵀ + bias) / temperature                                                       every figure is of softmax(z)
+//   z = (h Wᵀ + bias) / temperature, and every figure is that of softmax(z)
 //   m = max_v z,  S = Σ_v e^(z−m),  E = Σ_v e^(z−m) (z−m)
 //   lse = m + log S        logp = z[n, y_n] − lse        entropy H = log S − E/S
 //   g_nv = coef_n (p_nv − 1[v = y_n]) + ent_n p_nv (log p_nv + H_n)

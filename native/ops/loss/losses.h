@@ -28,7 +28,7 @@ namespace hf {
   X(delta, 0.0, 0.0, INFINITY)
 
 // The losses that are computed from ratio and advantage. The other choice is 'coefficients', where the caller
-// gives −∂L/∂logp himself.
+// gives −∂L/∂logp.
 #define HF_POLICY_LOSSES(X) \
   X(Clip, "clip")           \
   X(Cispo, "cispo")
