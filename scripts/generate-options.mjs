@@ -153,8 +153,9 @@ export function optionsPage(resolveConfig, losses) {
   return [
     '# Options of the trainers',
     '',
-    "Made by `npm run build:options` from `src/rl/config/options.ts`, `src/rl/config/schemas.ts` and `src/policy/losses.ts`. Names are TRL's in camelCase; snake_case works as well, in programs, `--config` files",
-    "and `--set`. – = no default: the text says what happens. How TRL's options map to these: [training.md](training.md).",
+    'Made by `npm run build:options` from `src/rl/config/options.ts`, `src/rl/config/schemas.ts` and',
+    "`src/policy/losses.ts`. Names are TRL's in camelCase; snake_case works as well, in programs, `--config` files and",
+    "`--set`. – = no default: the text says what happens. How TRL's options map to these: [training.md](training.md).",
     '',
     '## All trainers',
     '',
