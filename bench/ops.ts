@@ -24,18 +24,20 @@ const SEED = 17;
 
 /** Our error may be twice the naive float32 evaluation's plus 1e-6, as in the tests. */
 export function verify(op: NativeOp, args: CaseArgs, backend: BackendName, math: NativeMath = 'fp32'): void {
-  const [expected, naive, ours] = (['reference64', 'reference32', backend] as const).map((b) =>
-    runCase(op, args, b, { math }),
-  ) as [KernelResult, KernelResult, KernelResult];
+  const expected: KernelResult = runCase(op, args, 'reference64', { math });
+  const naive: KernelResult = runCase(op, args, 'reference32', { math });
+  const ours: KernelResult = runCase(op, args, backend, { math });
   for (const field of op.fields) {
-    if ((field.kind !== 'out' && field.kind !== 'inout') || field.dtype === 'uint8' || !expected[field.name])
-      continue;
-    const error = relativeError(ours[field.name]!, expected[field.name]!);
-    const allowed =
-      field.dtype === 'int32' ? 0 : 2 * relativeError(naive[field.name]!, expected[field.name]!) + 1e-6;
+    const isOutput = field.kind === 'out' || field.kind === 'inout';
+    const exact = expected[field.name];
+    if (!isOutput || field.dtype === 'uint8' || !exact) continue;
+    const error = relativeError(ours[field.name]!, exact);
+    const rounding = 2 * relativeError(naive[field.name]!, exact) + 1e-6;
+    const allowed = field.dtype === 'int32' ? 0 : rounding;
     if (!(error <= allowed))
       throw new Error(
-        `${op.name}: ${field.name} is wrong on ${backend}: relative error ${error.toExponential(1)}, allowed ${allowed.toExponential(1)}; nothing was timed`,
+        `${op.name}: ${field.name} is wrong on ${backend}: relative error ${error.toExponential(1)}, allowed ` +
+          `${allowed.toExponential(1)}; nothing was timed`,
       );
   }
 }

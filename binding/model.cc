@@ -6,8 +6,8 @@
 #include "objects.h"
 #include "options.h"
 #include "packed.h"
-#include "policy/footprint.h"
 #include "policy/generate.h"
+#include "policy/memory.h"
 #include "policy/score.h"
 
 namespace hf::binding {
@@ -32,6 +32,16 @@ View features_view(const char* function, const std::shared_ptr<ContextTensor>& t
            function, static_cast<long long>(packed.samples().scored()),
            static_cast<long long>(model.spec().hidden_size));
   return view;
+}
+
+// A Uint8Array with one entry per parameter.
+std::vector<bool> parameter_mask(const char* caller, const Napi::Value& value, const Model& model) {
+  const size_t count = model.parameters().size();
+  HF_CHECK(value.IsTypedArray() && value.As<Napi::TypedArray>().ElementLength() == count,
+           ErrorCode::kInvalidArg, "%s: a Uint8Array with one entry per parameter (%zu) is required", caller,
+           count);
+  const Napi::Uint8Array array = value.As<Napi::Uint8Array>();
+  return std::vector<bool>(array.Data(), array.Data() + count);
 }
 
 }  // namespace
@@ -171,12 +181,7 @@ Napi::Value ModelHandle::clone(const Napi::CallbackInfo& info) {
 // Queued like a job, so that jobs submitted before it still see the old choice.
 void ModelHandle::set_trainable(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
-    const size_t count = get("model")->parameters().size();
-    HF_CHECK(info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().ElementLength() == count,
-             ErrorCode::kInvalidArg,
-             "setTrainable: a Uint8Array with one entry per parameter (%zu) is required", count);
-    const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
-    std::vector<bool> mask(array.Data(), array.Data() + count);
+    const std::vector<bool> mask = parameter_mask("setTrainable", info[0], *get("model"));
     object_->context()->submit({std::make_shared<JobControl>(), [model = object_, mask](Run&) {
       model->set_trainable(mask);
     }, [](std::exception_ptr) {}});
@@ -353,9 +358,9 @@ Napi::Value ModelHandle::footprint(const Napi::CallbackInfo& info) {
     const int64_t prompts = options.integer("prompts");
     Napi::Object result = Napi::Object::New(info.Env());
     result.Set("weights", double(model.weight_bytes()));
-    result.Set("accumulate", double(accumulate_bytes(model, sizes, how,
-                                                     {options.flag("classifier"), options.flag("body"),
-                                                      int(options.integer("lowestLayer"))})));
+    const std::vector<bool> trainable =
+        parameter_mask("footprint", info[0].As<Napi::Object>().Get("trainable"), model);
+    result.Set("accumulate", double(accumulate_bytes(model, sizes, how, trainable)));
     result.Set("score", double(score_bytes(model, sizes)));
     result.Set("generate", prompts > 0
                                ? double(generate_bytes(model, prompts, options.integer("promptLength"), g))

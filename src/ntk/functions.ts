@@ -52,7 +52,8 @@ function checked(caller: string, model: Model, samples: readonly Sample[]): Buil
     if (!(Number.isInteger(scoreFrom) && scoreFrom >= 1 && scoreFrom < inputIds.length))
       fail(
         'ERR_INVALID_ARG',
-        `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${shown(scoreFrom)}`,
+        `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ` +
+          `${shown(scoreFrom)}`,
       );
   });
   // The last token is a target only. Without its row, functions of whole samples use all rows of the forward

@@ -7,7 +7,7 @@ import { runJob } from '../core/job.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import type { NativeFunctions, NativeGramOptions } from '../core/addon/contract.js';
 import { type Level, logitFunctions, targetFunctions } from './functions.js';
 import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './gradientCall.js';
@@ -114,7 +114,7 @@ export const checkGramCall = (caller: string, model: Model, x2: unknown, options
   checkKernelCall(caller, model, x2, options, GRAM);
 
 /** @internal */
-export const resolve = (implementation: Implementation = 'auto') =>
+const resolve = (implementation: Implementation = 'auto') =>
   implementation === 'auto' ? 'structured-derivatives' : implementation;
 
 /** @internal Checks and lists the functions of a call, without running anything. */
@@ -198,7 +198,7 @@ export async function gram(
 }
 
 /** @internal In the order of the native split 'parameters'. */
-export function partNames(model: Model): string[] {
+function partNames(model: Model): string[] {
   const parameters = model.spec.parameters;
   const classifier = parameters.find((p) => p.role === 'classifier')?.name;
   const embedding = parameters.find((p) => p.role === 'embedding')!.name;

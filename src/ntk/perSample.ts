@@ -5,7 +5,7 @@ import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import type { NativeFunctions } from '../core/addon/contract.js';
 import { lastLogitFunctions, type Level, targetFunctions } from './functions.js';
 import { gram } from './gram.js';
@@ -51,7 +51,8 @@ async function rows(caller: string, model: Model, functions: NativeFunctions, op
     caller,
     byteBudget(caller, options.maxBytes),
     result,
-    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ntk.gram for their products instead`,
+    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ` +
+      'ntk.gram for their products instead',
   );
   const tensor = new Tensor(
     await runJob(options, (onProgress) =>

@@ -3,7 +3,7 @@ import { choice, count, natural, rule, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import { type Level, targetFunctions } from './functions.js';
 import { checkKernelCall } from './gram.js';
 import {

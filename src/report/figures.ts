@@ -17,7 +17,7 @@ import { init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 
 import type { Interval } from '../evaluation/estimators.js';
-import type { Curve, Figure } from './content.js';
+import type { Curve, Figure } from './types.js';
 
 use([
   BarChart,

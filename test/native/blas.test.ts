@@ -10,8 +10,8 @@ import { describe, expect, it, vi } from 'vitest';
 
 import { addon } from '../../src/core/addon/addon.js';
 import type { CaseArgs } from '../cases/define.js';
-import { gemm } from '../cases/gemm.js';
-import { packedBytes } from '../cases/gemm_pack.js';
+import { gemm } from '../cases/linear/gemm.js';
+import { packedBytes } from '../cases/linear/gemm_pack.js';
 import { temporaryDirectory } from '../helpers/files.js';
 import { cpuBackends, entry, numbers, relativeError, runCase } from '../helpers/kernels.js';
 import { Random, type RealTensor } from '../helpers/random.js';

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { BackendName, KernelArgs } from '../../src/core/addon/contract.js';
-import { packedBytes } from '../cases/gemm_pack.js';
+import { packedBytes } from '../cases/linear/gemm_pack.js';
 import { cpuBackends, entry } from '../helpers/kernels.js';
 import { Random } from '../helpers/random.js';
 

@@ -326,11 +326,8 @@ export interface NativeFootprint {
   readonly maxTokens?: number;
   readonly gradientCheckpointing: boolean;
   readonly exactKl: boolean;
-  /** What trains. */
-  readonly classifier: boolean;
-  readonly body: boolean;
-  /** Of the layers that train; as many as there are layers when only the final norm does. */
-  readonly lowestLayer: number;
+  /** One entry per parameter: whether it trains. */
+  readonly trainable: Uint8Array;
   readonly prompts: number;
   readonly promptLength: number;
   readonly numReturnSequences: number;
@@ -455,7 +452,7 @@ export interface NativeModel {
   ): NativeJob<NativeCompletions>;
   /**
    * Bytes of the weights, and of the arena that accumulate(), score() and generate() take at their peaks
-   * (native/policy/footprint.h).
+   * (native/policy/memory.h).
    */
   footprint(options: NativeFootprint): {
     weights: number;

@@ -83,7 +83,7 @@ const evaluationsFile = (out: string, seed: number, arm: string) =>
 export const readRecords = (out: string, seed: number, arm: string): readonly MarkRecord[] =>
   readJson<MarkRecord[]>(evaluationsFile(out, seed, arm)) ?? [];
 
-export const adderReward: RewardFunc = Object.assign(
+const adderReward: RewardFunc = Object.assign(
   ({ completionIds, pair }: RewardInput) => completionIds.map((ids, i) => reward(pair[i], decode(ids))),
   { rewardName: 'sum' },
 );
@@ -92,7 +92,7 @@ export const adderReward: RewardFunc = Object.assign(
  * Supervised on fresh demonstrations of the training pairs; response tokens only. Loaded when an earlier run
  * left it.
  */
-export async function baseModel(
+async function baseModel(
   { context, plan, baseDirectory, signal, onPhase }: RunOptions,
   seed: number,
 ): Promise<Model> {

@@ -28,7 +28,8 @@ function gain(
       ? ` ± ${standardDeviation(differences).toFixed(3)} over ${differences.length} seeds`
       : ' (one seed)';
   return [
-    `${row} against ${against}, ${budget}: pass@1 ${signed(mean(differences))}${spread}, each pair from the same base model.`,
+    `${row} against ${against}, ${budget}: pass@1 ${signed(mean(differences))}${spread}, each pair from the same ` +
+      'base model.',
   ];
 }
 
@@ -39,7 +40,8 @@ function expectation(evaluations: readonly EvaluationRecord[]): string[] {
     const found = mean(values);
     const inside = Math.abs(found - centre) <= allowed;
     return [
-      `${row}: pass@1 ${found.toFixed(3)} is ${inside ? 'inside' : 'outside'} what the experiment's prototype leads to expect (${centre.toFixed(3)} ± ${allowed.toFixed(2)}).`,
+      `${row}: pass@1 ${found.toFixed(3)} is ${inside ? 'inside' : 'outside'} what the experiment's prototype ` +
+        `leads to expect (${centre.toFixed(3)} ± ${allowed.toFixed(2)}).`,
     ];
   });
 }
@@ -62,12 +64,17 @@ export function notesOf({ variant, scale, arms }: Plan, evaluations: readonly Ev
     ...(full && variant === 'main' ? expectation(evaluations) : []),
     ...(variant === 'main'
       ? [
-          'Here most of classifier-first’s gain is a larger effective step on the classifier, and sharper outputs: the controls (--controls) are one stage with the classifier’s learning rate × 10, and standard RL at twice the learning rate. Judge it beside them.',
+          'Here most of classifier-first’s gain is a larger effective step on the classifier, and sharper ' +
+            'outputs: the controls (--controls) are one stage with the classifier’s learning rate × 10, and ' +
+            'standard RL at twice the learning rate. Judge it beside them.',
         ]
       : [
-          'In the contrast task direct answers forget the carry: sharpening what the base model does is not enough, features must change. Expect no budget-matched win for classifier-first here.',
+          'In the contrast task direct answers forget the carry: sharpening what the base model does is not ' +
+            'enough, features must change. Expect no budget-matched win for classifier-first here.',
         ]),
-    'Entropy on fixed text can rise when a model moves to another answer format, while on its own samples it falls: read both.',
-    'Every seed has its own split, base model and sampling; within a seed all arms share the base model, so compare arms pair by pair.',
+    'Entropy on fixed text can rise when a model moves to another answer format, while on its own samples it ' +
+      'falls: read both.',
+    'Every seed has its own split, base model and sampling; within a seed all arms share the base model, so ' +
+      'compare arms pair by pair.',
   ];
 }

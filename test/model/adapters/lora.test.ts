@@ -59,9 +59,12 @@ async function logitsOf(model: Model): Promise<number[]> {
   return (await Promise.all(logits!.map((z) => z.data()))).flatMap((z) => [...z]);
 }
 function relative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; ++i)
-    (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; ++i) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
   return Math.sqrt(difference / Math.max(norm, 1e-300));
 }
 
@@ -284,7 +287,9 @@ describe('files', () => {
       ['peft_type', 'IA3'],
     ] as const) {
       const directory = await saved();
-      editJson(join(directory, 'adapter_config.json'), (json) => void (json[key] = value));
+      editJson(join(directory, 'adapter_config.json'), (json) => {
+        json[key] = value;
+      });
       await expect(load(directory)).rejects.toMatchObject({
         code: 'ERR_UNSUPPORTED',
         message: expect.stringContaining(key),

@@ -3,7 +3,8 @@
 #pragma once
 
 #include "backends/cuda/rows.h"
-#include "ops/gram/cuda/gram.h"
+#include "backends/cuda/stage.h"
+#include "backends/cuda/tile.h"
 #include "ops/loss/cuda/softmax_stats.h"
 
 namespace hf::cuda {
