@@ -1,5 +1,6 @@
 /** TRL's metrics under TRL's keys (docs/source/grpo_trainer.md at f2cd577). */
 import type { Scores } from '../../model/model.js';
+import { type ClipMetric, policyLossOf } from '../../policy/losses.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 import { statistics } from '../rewards/statistics.js';
 import type { Rollout } from '../rollout/sample.js';
@@ -47,6 +48,7 @@ interface ClipShare {
   readonly perCompletion: readonly number[];
 }
 
+/** Which tokens a bound stopped, by the loss's table of metrics. */
 function clipMetrics(
   clipped: Int32Array,
   lengths: ByCompletion<number>,
@@ -58,17 +60,19 @@ function clipMetrics(
     // A ratio of sequences is one number per completion, however long that is.
     return { mean: mean(importanceSamplingLevel === 'token' ? flags : perCompletion), perCompletion };
   };
-  const any = share((side) => side !== 0);
-  if (lossType === 'cispo') return { cispo_clip_ratio: any.mean };
-  const low = share((side) => side < 0);
-  const high = share((side) => side > 0);
-  return {
-    'clip_ratio/low_mean': low.mean,
-    'clip_ratio/low_min': low.perCompletion.length === 0 ? 0 : least(low.perCompletion),
-    'clip_ratio/high_mean': high.mean,
-    'clip_ratio/high_max': high.perCompletion.length === 0 ? 0 : greatest(high.perCompletion),
-    'clip_ratio/region_mean': any.mean,
+  const shares = {
+    low: share((side) => side < 0),
+    high: share((side) => side > 0),
+    any: share((side) => side !== 0),
   };
+  const value = ({ side, of }: ClipMetric): number => {
+    const { mean: all, perCompletion } = shares[side];
+    if (of === 'mean') return all;
+    if (perCompletion.length === 0) return 0;
+    return of === 'least' ? least(perCompletion) : greatest(perCompletion);
+  };
+  const { metrics } = policyLossOf(lossType);
+  return Object.fromEntries(Object.entries(metrics).map(([key, metric]) => [key, value(metric)]));
 }
 
 /** Of a KL penalty in the loss, as it acts there. */

@@ -1,4 +1,5 @@
 /** Plain sentences about what a reader of a step's metrics may misread. */
+import { lossNote } from '../../policy/losses.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 
 /** What the metrics alone do not say. */
@@ -27,7 +28,7 @@ export function explain(numbers: Numbers, config: ResolvedGRPOConfig, facts: Ste
     aboutUnscorable(facts),
     aboutEqualRewards(numbers, config),
     aboutLengths(numbers, facts),
-    ...(facts.first ? [aboutZeroLoss(numbers, config), aboutLowCap(config)] : []),
+    ...(facts.first ? [aboutZeroLoss(numbers, config), lossNote(config.lossType, config)] : []),
     aboutClipping(numbers),
     aboutMismatch(numbers),
   ];
@@ -82,15 +83,6 @@ function aboutZeroLoss(numbers: Numbers, config: ResolvedGRPOConfig): string | u
   return (
     'On-policy, the loss is close to 0 by construction (advantages average to about 0 and the ratio is 1); ' +
     'its gradient is not. Watch reward and grad_norm.'
-  );
-}
-
-function aboutLowCap({ lossType, epsilon, epsilonHigh }: ResolvedGRPOConfig): string | undefined {
-  const cap = epsilonHigh ?? epsilon;
-  if (lossType !== 'cispo' || cap >= 1) return undefined;
-  return (
-    `cispo caps the ratio at epsilonHigh itself, here ${cap}: below 1 it scales every update down. ` +
-    "TRL's documentation uses 5."
   );
 }
 
