@@ -60,7 +60,7 @@ struct LinearPolicyGradientArgs {
   View ref_hidden, ref_weight, ref_bias;                    // kl 'exact'
   View logps, entropy, max_prob, argmax, lse, kl_out, ratio, losses, clipped;
   View d_hidden, d_weight, d_bias;
-  PgLoss loss = PgLoss::kCoefficients;
+  LossKind loss = LossKind::kCoefficients;
   KlEstimator kl = KlEstimator::kK3;
   ImportanceLevel importance = ImportanceLevel::kToken;
   LossParameters parameters;
@@ -98,7 +98,7 @@ struct LinearPolicyGradientArgs {
     f.out("d_hidden", s.d_hidden, "N C", kOptional);
     f.inout("d_weight", s.d_weight, "V C", kOptional);
     f.inout("d_bias", s.d_bias, "V", kOptional);
-    f.choice("loss", s.loss, kPgLossNames, kPgLossCount);
+    f.choice("loss", s.loss, kLossNames, kLossCount);
     f.choice("kl", s.kl, kKlEstimatorNames, kKlEstimatorCount);
     f.choice("importance", s.importance, kImportanceLevelNames, kImportanceLevelCount);
     f.number("temperature", s.temperature);

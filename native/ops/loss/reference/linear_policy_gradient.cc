@@ -70,7 +70,7 @@ struct Call {
   Real* logp;
   Real* entropy;
   Real* kl;
-  pg::RowCoefs<Real>* coefs;
+  loss::RowCoefficients<Real>* coefs;
 
   Call(const LinearPolicyGradientArgs& args, Scratch& scratch)
       : a(args),
@@ -82,7 +82,7 @@ struct Call {
         logp(scratch.allocate<Real>(N)),
         entropy(scratch.allocate<Real>(N)),
         kl(scratch.allocate<Real>(N)),
-        coefs(scratch.allocate<pg::RowCoefs<Real>>(N)) {}
+        coefs(scratch.allocate<loss::RowCoefficients<Real>>(N)) {}
 
   int32_t target(int64_t n) const { return a.targets.as<int32_t>()[n * a.targets.stride[0]]; }
 
@@ -96,18 +96,18 @@ struct Call {
 
   void forward(int64_t n) {
     softmax(n);
-    logp[n] = pg::ignored(a, n) ? Real(0) : p.log_p(z[target(n)]);
+    logp[n] = loss::ignored(a, n) ? Real(0) : p.log_p(z[target(n)]);
     entropy[n] = p.entropy;
     kl[n] = a.ref_hidden ? exact_kl(z, p, ref_z, q, V) : Real(0);
-    pg::put<Real>(a.logps, n, logp[n]);
-    pg::put<Real>(a.entropy, n, entropy[n]);
-    pg::put<Real>(a.max_prob, n, std::exp(-p.log_sum));
-    pg::put<int32_t>(a.argmax, n, p.argmax);
-    pg::put<Real>(a.lse, n, p.max + p.log_sum);
+    loss::put<Real>(a.logps, n, logp[n]);
+    loss::put<Real>(a.entropy, n, entropy[n]);
+    loss::put<Real>(a.max_prob, n, std::exp(-p.log_sum));
+    loss::put<int32_t>(a.argmax, n, p.argmax);
+    loss::put<Real>(a.lse, n, p.max + p.log_sum);
   }
 
   void coefficients(int64_t begin, int64_t end) {
-    pg::rows(a, begin, end, logp + begin, entropy + begin, kl + begin, coefs + begin);
+    loss::rows(a, begin, end, logp + begin, entropy + begin, kl + begin, coefs + begin);
   }
 
   // ∂L/∂(h Wᵀ)[n, v]
@@ -126,7 +126,7 @@ struct Call {
     Real* d_hidden = a.d_hidden ? a.d_hidden.as<Real>() + n * a.d_hidden.stride[0] : nullptr;
     for (int64_t c = 0; d_hidden && c < C; ++c)
       d_hidden[c] = 0;
-    if (pg::ignored(a, n)) return;
+    if (loss::ignored(a, n)) return;
     softmax(n);
     for (int64_t v = 0; v < V; ++v) {
       const Real g = logit_gradient(n, v);
