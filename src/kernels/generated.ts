@@ -1172,7 +1172,7 @@ export interface Kernels {
    * The policy gradient through a linear classifier: the logits of N rows, the loss of each row's token, and
    * the gradients, without ever holding all N × V logits.
    *
-   *   z = (h Wᵀ + bias) / temperature                                                       every figure is of softmax(z)
+   *   z = (h Wᵀ + bias) / temperature, and every figure is that of softmax(z)
    *   m = max_v z,  S = Σ_v e^(z−m),  E = Σ_v e^(z−m) (z−m)
    *   lse = m + log S        logp = z[n, y_n] − lse        entropy H = log S − E/S
    *   g_nv = coef_n (p_nv − 1[v = y_n]) + ent_n p_nv (log p_nv + H_n)
@@ -1318,11 +1318,13 @@ export interface Kernels {
    * The gradient of a function with respect to the logits, for a slice of the vocabulary at a time (what sinks
    * of the NTK take):
    *   z[n,v] becomes scale[n] · (1[first_id + v = targets[n]] − e^(z[n,v] − lse[n]))      f = Σ scale · log π(target)
+   * Without lse f is Σ scale · z_target: z, which may then be undefined, becomes
+   * scale[n] · 1[first_id + v = targets[n]]. Without scale that is 1. A target outside the slice is in another
+   * one.
+   *
    * With `g` the result goes there instead, rounded to its type, and z stays. On a run that stores bfloat16
-   * that is g for products to read: logits of 20, rounded so, would be off by 0.04, and probabilities by as
-   * many parts of one, so that z has float32. lse absent: f = Σ scale · z_target, and z, which may then be
-   * undefined, becomes scale[n] · 1[first_id + v = targets[n]]. scale absent: 1. Targets outside the slice are
-   * in another one. Memory bound.
+   * that is how products read it. z itself keeps float32 there: logits of 20, rounded to bfloat16, would be off
+   * by 0.04, and probabilities by as many parts of one. Memory bound.
    * @see native/ops/loss/classifier_gradient.h
    */
   classifier_gradient(args: ClassifierGradientArgs, options?: KernelOptions): Promise<ClassifierGradientResult>;
