@@ -146,8 +146,8 @@ function gram(level: 'sequence' | 'token'): Workload {
       const model = await Model.fromConfig(GPT, { context, seed: 3 });
       const { layers, classifier } = linearWeights(GPT);
       const functions = level === 'token' ? 32 * scored : 32;
-      // The least that is needed: one forward pass, a backward pass per function (inputs' gradients and weights'
-      // gradients), n²/2 products of P numbers.
+      // The least that is needed: one forward pass, a backward pass per function (inputs' gradients and
+      // weights' gradients), n²/2 products of P numbers.
       const backward = level === 'token' ? functions * 64 : 32 * 64;
       const flops =
         forwardFlops(GPT, 32 * 64, 32 * 63, 32) +

@@ -30,7 +30,7 @@ bool is_index(std::string_view result) {
 
 // The options of the loss that are not arrays.
 void read_scalars(const Options& options, LinearPolicyGradientArgs& loss) {
-  loss.loss = options.choice<PgLoss>("loss", kPgLossNames, kPgLossCount);
+  loss.loss = options.choice<LossKind>("loss", kLossNames, kLossCount);
   if (options.has("kl")) loss.kl = options.choice<KlEstimator>("kl", kKlEstimatorNames, kKlEstimatorCount);
   if (options.has("importance"))
     loss.importance =
@@ -91,7 +91,7 @@ std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType 
   arrays->result("losses", batch.losses, real);
   const bool has_reference = options.has("refLogps") || options.has("reference") || options.has("refHidden");
   if (has_reference) arrays->result("kl", batch.kl, real);
-  if (batch.loss.loss != PgLoss::kCoefficients) {
+  if (batch.loss.loss != LossKind::kCoefficients) {
     arrays->result("ratio", batch.ratio, real);
     arrays->result("clipped", batch.clipped, DType::kI32);
   }
@@ -100,10 +100,10 @@ std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType 
 
 Napi::Array losses_to_js(Napi::Env env) {
   Napi::Array losses = Napi::Array::New(env);
-  for (int i = 1; i < kPgLossCount; ++i) {
+  for (int i = 1; i < kLossCount; ++i) {
     Napi::Object parameters = Napi::Object::New(env);
     for (const LossParameterRow& row : kLossParameters) {
-      if (!reads(static_cast<PgLoss>(i), row.member)) continue;
+      if (!reads(static_cast<LossKind>(i), row.member)) continue;
       Napi::Object range = Napi::Object::New(env);
       range.Set("default", row.initial);
       range.Set("least", row.least);
@@ -111,7 +111,7 @@ Napi::Array losses_to_js(Napi::Env env) {
       parameters.Set(camel_case(row.name), range);
     }
     Napi::Object loss = Napi::Object::New(env);
-    loss.Set("name", kPgLossNames[i]);
+    loss.Set("name", kLossNames[i]);
     loss.Set("parameters", parameters);
     losses.Set(losses.Length(), loss);
   }

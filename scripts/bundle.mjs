@@ -1,7 +1,7 @@
-// Makes dist: what tsc wrote to build/js, joined into a few files, because a hundred small modules take Node.js
-// longer to find and link than to run. Names, lines and line breaks stay as they are: a stack trace of a user
-// names the function and a short line. Comments are in the declarations, which tsc writes beside these files.
-// Dependencies stay outside.
+// Makes dist: what tsc wrote to build/js, joined into a few files, because a hundred small modules take
+// Node.js longer to find and link than to run. Names, lines and line breaks stay as they are: a stack trace
+// of a user names the function and a short line. Comments are in the declarations, which tsc writes beside
+// these files. Dependencies stay outside.
 import { fileURLToPath } from 'node:url';
 
 import { rolldown } from 'rolldown';

@@ -1,5 +1,5 @@
 // Writes docs/options.md: `npm run build:options` after building. Texts are the docstrings of
-// src/rl/config/options.ts and src/policy/losses.ts, defaults those of src/rl/config/config.ts, and the
+// src/rl/config/options.ts and src/policy/losses.ts, defaults those of src/rl/config/schemas.ts, and the
 // losses the tables of src/policy/losses.ts. A test compares the checked-in file with optionsPage().
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -153,8 +153,9 @@ export function optionsPage(resolveConfig, losses) {
   return [
     '# Options of the trainers',
     '',
-    "Made by `npm run build:options` from `src/rl/config/options.ts`, `src/rl/config/config.ts` and `src/policy/losses.ts`. Names are TRL's in camelCase; snake_case works as well, in programs, `--config` files",
-    "and `--set`. – = no default: the text says what happens. How TRL's options map to these: [training.md](training.md).",
+    'Made by `npm run build:options` from `src/rl/config/options.ts`, `src/rl/config/schemas.ts` and',
+    "`src/policy/losses.ts`. Names are TRL's in camelCase; snake_case works as well, in programs, `--config` files and",
+    "`--set`. – = no default: the text says what happens. How TRL's options map to these: [training.md](training.md).",
     '',
     '## All trainers',
     '',

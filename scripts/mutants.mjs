@@ -1,9 +1,9 @@
 // Plants one small fault after the other in a copy of the checkout and expects a test to turn red each time:
 // the proof that the tests bite. `npm run check:mutants [-- --only TEXT] [--list FILE]`.
 //
-// The faults are listed in test/mutants/*.json: { name, file, find, replace, tests }. `find` must stand in the
-// file exactly once; `tests` are the test files that should notice. A fault in C++ is compiled before its tests
-// run. The run begins with the same tests on the unchanged copy, which must be green.
+// The faults are listed in test/mutants/*.json: { name, file, find, replace, tests }. `find` must stand in
+// the file exactly once; `tests` are the test files that should notice. A fault in C++ is compiled before its
+// tests run. The run begins with the same tests on the unchanged copy, which must be green.
 import { spawnSync } from 'node:child_process';
 import {
   cpSync,
@@ -36,7 +36,8 @@ export function listedMutants(only) {
 export function planted({ file, find, replace }) {
   const text = readFileSync(join(root, file), 'utf8');
   const count = text.split(find).length - 1;
-  if (count !== 1) throw new Error(`${file}: ${JSON.stringify(find)} stands there ${count} times, expected once`);
+  if (count !== 1)
+    throw new Error(`${file}: ${JSON.stringify(find)} stands there ${count} times, expected once`);
   return text.replace(find, () => replace);
 }
 
@@ -49,7 +50,10 @@ function run(program, args, options = {}) {
 /** A copy of what git tracks and of what is new, beside the checkout's own node_modules. */
 function makeCopy() {
   mkdirSync(copy, { recursive: true });
-  const listing = spawnSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root, encoding: 'utf8' });
+  const listing = spawnSync('git', ['ls-files', '-co', '--exclude-standard'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
   const files = listing.stdout.split('\n').filter((file) => file !== '' && existsSync(join(root, file)));
   const wanted = new Set(files);
   for (const folder of ['src', 'native', 'binding', 'test']) {
@@ -64,14 +68,19 @@ function makeCopy() {
     mkdirSync(dirname(target), { recursive: true });
     cpSync(join(root, file), target);
   }
-  if (!existsSync(join(copy, 'node_modules'))) symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  if (!existsSync(join(copy, 'node_modules')))
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
 }
 
 /** Builds the CPU addon of the copy; undefined when it compiled, else what the compiler said. */
 function build() {
   if (!existsSync(join(copy, 'build/CMakeCache.txt'))) {
     const cmakeJs = join(root, 'node_modules/cmake-js/bin/cmake-js');
-    const { status, stdout, stderr } = run(process.execPath, [cmakeJs, 'configure', '--CDHEADFIRST_CUDA=OFF']);
+    const { status, stdout, stderr } = run(process.execPath, [
+      cmakeJs,
+      'configure',
+      '--CDHEADFIRST_CUDA=OFF',
+    ]);
     if (status !== 0) return stdout + stderr;
   }
   const { status, stdout, stderr } = run('cmake', ['--build', 'build', '--target', 'headfirst', '-j', '2']);
@@ -95,7 +104,9 @@ function check(mutant) {
   try {
     writeFileSync(target, planted(mutant));
     const complaint = isNative(mutant.file) ? build() : undefined;
-    return complaint === undefined ? firstFailure(mutant.tests) : `does not compile: ${complaint.slice(-300)}`;
+    return complaint === undefined
+      ? firstFailure(mutant.tests)
+      : `does not compile: ${complaint.slice(-300)}`;
   } finally {
     writeFileSync(target, original);
   }

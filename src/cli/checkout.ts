@@ -1,7 +1,7 @@
 /**
  * Programs that run from a source checkout alone: benchmarks and checks, which take their shapes from the
- * tests' case files. `npm run build` compiles them into build/bench. They run in a process of their own, which
- * finds the addon by its environment.
+ * tests' case files. `npm run build` compiles them into build/bench. They run in a process of their own,
+ * which finds the addon by its environment.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -119,7 +119,9 @@ export function check(caller: string, name: string, value: unknown, { expected, 
 /** What to do instead of giving a name that has no meaning here, if anything is known. */
 export type Instead = (name: string) => string | undefined;
 
-/** @throws ERR_INVALID_ARG for a name that is not known: with what to do instead, or the nearest known name. */
+/**
+ * @throws ERR_INVALID_ARG for a name that is not known: with what to do instead, or the nearest known name.
+ */
 export function checkNames(
   caller: string,
   names: readonly string[],

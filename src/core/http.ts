@@ -41,7 +41,9 @@ function messageOf(error: unknown): string {
   return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
 }
 
-/** Would another try help? An answer 4xx says that the request is wrong, but for a timeout and a full server. */
+/**
+ * Would another try help? An answer 4xx says that the request is wrong, but for a timeout and a full server.
+ */
 const isFinal = ({ status }: Response): boolean => status < 500 && status !== 408 && status !== 429;
 
 interface Tools {

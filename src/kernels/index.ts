@@ -38,7 +38,9 @@ const asynchronous =
     return runJob(options, (onProgress) => op.run(context.native, args, onProgress));
   };
 
-/** kernels.<op>Sync: on the calling thread; without options by the quick way, where the arguments allow it. */
+/**
+ * kernels.<op>Sync: on the calling thread; without options by the quick way, where the arguments allow it.
+ */
 function synchronous(op: NativeOp): SyncCall {
   const packed = packedCall(op);
   return (args, options) => {

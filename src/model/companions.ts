@@ -1,4 +1,6 @@
-/** The files of a model directory beside config and weights: tokenizer, chat template, generation defaults. */
+/**
+ * The files of a model directory beside config and weights: tokenizer, chat template, generation defaults.
+ */
 import { join } from 'node:path';
 
 import { parseJson, readIfPresent } from '../core/files.js';

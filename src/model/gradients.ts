@@ -89,7 +89,9 @@ function checkLoss(caller: string, options: GradientOptions): void {
   if (beta > 0 && kl !== 'exact' && !refLogps) need('refLogps', `for kl '${kl}'`);
 }
 
-/** Every array has one entry per scored token; only the head's weight has its own length, the model's width. */
+/**
+ * Every array has one entry per scored token; only the head's weight has its own length, the model's width.
+ */
 function checkLengths(caller: string, loss: TokenLoss & NativeHead, scored: number): void {
   for (const [name, value] of Object.entries(loss)) {
     if (name === 'headWeight' || !ArrayBuffer.isView(value)) continue;

@@ -1,6 +1,6 @@
 /**
- * A decoder-only transformer on a context. The maths is native (native/model); the files beside this one check
- * arguments, pack them and call it. This class is what they look like from outside.
+ * A decoder-only transformer on a context. The maths is native (native/model); the files beside this one
+ * check arguments, pack them and call it. This class is what they look like from outside.
  */
 import { addon } from '../core/addon/addon.js';
 import type { ModelSpec, NativeModel, RealArray } from '../core/addon/contract.js';

@@ -88,7 +88,9 @@ export function wantedMask(caller: string, model: HasParameters, params?: Parame
 
 const exampleOf = (spec: ModelSpec) => `names look like '${spec.parameters[0]!.name}'`;
 
-/** The place of a parameter in the list. @throws ERR_INVALID_ARG, with the nearest name, when there is none. */
+/**
+ * The place of a parameter in the list. @throws ERR_INVALID_ARG, with the nearest name, when there is none.
+ */
 export function parameterIndex(caller: string, spec: ModelSpec, name: string): number {
   check(caller, 'name', name, text);
   const index = spec.parameters.findIndex((p) => p.name === name);

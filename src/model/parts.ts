@@ -22,7 +22,9 @@ export interface ModelParts extends HasParameters {
   readonly peftConfig: ResolvedPeftConfig | undefined;
 }
 
-/** Of arguments that are models. A model is known by its native half, because this file lies below the class. */
+/**
+ * Of arguments that are models. A model is known by its native half, because this file lies below the class.
+ */
 export const modelRule: Rule = rule(
   'a Model',
   (value) => (value as Partial<ModelParts> | null | undefined)?.native instanceof addon.Model,

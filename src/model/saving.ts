@@ -64,7 +64,9 @@ export async function saveCheckpointDirectory(
   });
 }
 
-/** config.json of the saved model. Files say what they store in the key that the model's config has for it. */
+/**
+ * config.json of the saved model. Files say what they store in the key that the model's config has for it.
+ */
 function configOf({ family, config }: ModelParts, dtype: StoredDtype): HfConfig {
   const dtypeKey = 'dtype' in config ? 'dtype' : 'torch_dtype';
   return {

@@ -126,23 +126,29 @@ export type TokenAverage = 'step' | 'completion' | 'microBatch' | 'maxLength';
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
+/** The weight of each token, one number per completion. */
+type TokenWeights = (completions: Completions) => readonly number[];
+
 /**
- * How the tokens' losses are averaged: the weight of each token of completion `c`
- * (trl/trainer/grpo_trainer.py at f2cd577, _compute_loss, accumulation included). Micro-batches change
- * nothing but the average that is named after them.
+ * How the tokens' losses are averaged (trl/trainer/grpo_trainer.py at f2cd577, _compute_loss, accumulation
+ * included). Micro-batches change nothing but the average that is named after them.
  */
-export const TOKEN_AVERAGES: Readonly<Record<TokenAverage, (completions: Completions, c: number) => number>> =
-  {
-    completion: ({ lengths }, c) => 1 / (lengths.length * Math.max(lengths[c]!, 1)),
-    maxLength: ({ lengths, maxCompletionLength }) => 1 / (lengths.length * maxCompletionLength),
-    microBatch: ({ lengths, perDeviceTrainBatchSize }, c) => {
-      const microBatches = Math.ceil(lengths.length / perDeviceTrainBatchSize);
-      const begin = c - (c % perDeviceTrainBatchSize);
-      const tokens = sum(lengths.slice(begin, begin + perDeviceTrainBatchSize));
-      return 1 / (microBatches * Math.max(tokens, 1));
-    },
-    step: ({ lengths }) => 1 / Math.max(sum(lengths), 1),
-  };
+export const TOKEN_AVERAGES: Readonly<Record<TokenAverage, TokenWeights>> = {
+  step: ({ lengths }) => {
+    const weight = 1 / Math.max(sum(lengths), 1);
+    return lengths.map(() => weight);
+  },
+  completion: ({ lengths }) => lengths.map((length) => 1 / (lengths.length * Math.max(length, 1))),
+  microBatch: ({ lengths, perDeviceTrainBatchSize: size }) => {
+    const microBatches = Math.ceil(lengths.length / size);
+    return lengths.map((_, c) => {
+      const begin = c - (c % size);
+      return 1 / (microBatches * Math.max(sum(lengths.slice(begin, begin + size)), 1));
+    });
+  },
+  maxLength: ({ lengths, maxCompletionLength }) =>
+    lengths.map(() => 1 / (lengths.length * maxCompletionLength)),
+};
 
 /** What a trainer's lossType is: a loss of the kernel, and an average over tokens. */
 interface LossTypeRow {

@@ -24,7 +24,9 @@ export function terminalSummary(run: Run): string {
   return lines.join('\n');
 }
 
-/** The evaluation table, its first column to the left and the others to the right, and what its heads mean. */
+/**
+ * The evaluation table, its first column to the left and the others to the right, and what its heads mean.
+ */
 function tableLines({ columns, rows }: Content): string[] {
   const severalSeeds = rows.some(({ cells }) => cells.some((cell) => cell && cell.count > 1));
   const table = [

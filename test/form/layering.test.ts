@@ -35,7 +35,8 @@ describe('src', () => {
 describe('native and binding', () => {
   const sources = readSources(['native', 'binding'], /\.(h|cc|cu|inc)$/);
   const includes = includesOf(sources);
-  const shared = (file: string): boolean => columnOf(file) === undefined && !file.startsWith('native/include/');
+  const shared = (file: string): boolean =>
+    columnOf(file) === undefined && !file.startsWith('native/include/');
 
   it('includes only from rooms below', () => {
     expect(includes.length).toBeGreaterThan(300);

@@ -96,14 +96,21 @@ const isIn = (room: string, file: string): boolean =>
   room.endsWith('/') ? file.startsWith(room) : file === room;
 
 /** Where a file lies: the entry's number and the room. The longest matching name wins. */
-function placeOf(layers: Layers, file: string): { readonly level: number; readonly room: string } | undefined {
+function placeOf(
+  layers: Layers,
+  file: string,
+): { readonly level: number; readonly room: string } | undefined {
   const places = layers.flatMap((rooms, level) => rooms.map((room) => ({ level, room })));
   const matching = places.filter(({ room }) => isIn(room, file));
   return matching.sort((a, b) => b.room.length - a.room.length)[0];
 }
 
 /** A sentence for every arrow that points upwards or sideways, and for every file that has no room. */
-export function layeringProblems(layers: Layers, files: Iterable<string>, arrows: readonly Arrow[]): string[] {
+export function layeringProblems(
+  layers: Layers,
+  files: Iterable<string>,
+  arrows: readonly Arrow[],
+): string[] {
   const homeless = [...files].filter((file) => placeOf(layers, file) === undefined);
   const wrong = arrows.filter(({ from, to }) => {
     const user = placeOf(layers, from);
@@ -134,7 +141,9 @@ export function columnProblems(arrows: readonly Arrow[]): string[] {
     .map(({ from, to }) => `${from} may not use ${to}: only the backend itself may`);
 }
 
-/** Groups of files that use each other in a circle (Tarjan's strongly connected components of two or more). */
+/**
+ * Groups of files that use each other in a circle (Tarjan's strongly connected components of two or more).
+ */
 export function cycles(arrows: readonly Arrow[]): string[][] {
   const uses = new Map<string, string[]>();
   for (const { from, to } of arrows) uses.set(from, [...(uses.get(from) ?? []), to]);

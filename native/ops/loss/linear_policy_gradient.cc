@@ -15,23 +15,23 @@ void refuse(const View& view, const char* name, const char* why) {
   HF_CHECK(!view, ErrorCode::kInvalidArg, "%s: %s is not used %s; leave it out", kOp, name, why);
 }
 
-const char* name_of(PgLoss loss) {
-  return kPgLossNames[static_cast<int>(loss)];
+const char* name_of(LossKind loss) {
+  return kLossNames[static_cast<int>(loss)];
 }
 
 // "'clip' or 'cispo'": the losses that `wanted` accepts, as messages name them.
 template <class Wanted>
 std::string loss_names(Wanted&& wanted, const char* conjunction) {
   std::string all;
-  for (int i = 1; i < kPgLossCount; ++i) {
-    if (!wanted(static_cast<PgLoss>(i))) continue;
+  for (int i = 1; i < kLossCount; ++i) {
+    if (!wanted(static_cast<LossKind>(i))) continue;
     if (!all.empty()) all += conjunction;
-    all += "'" + std::string(kPgLossNames[i]) + "'";
+    all += "'" + std::string(kLossNames[i]) + "'";
   }
   return all;
 }
 std::string policy_losses(const char* conjunction = " or ") {
-  return loss_names([](PgLoss) { return true; }, conjunction);
+  return loss_names([](LossKind) { return true; }, conjunction);
 }
 
 // ---- what shapes and options say --------------------------------------------------------------------------
@@ -63,7 +63,7 @@ void check_parameters(const LinearPolicyGradientArgs& a) {
       HF_CHECK(value >= row.least && std::isfinite(value), ErrorCode::kInvalidArg,
                "%s: %s must be >= %g and finite, got %g", kOp, row.name, row.least, value);
     const bool off_by_default = row.initial == 0;
-    const auto reader = [&](PgLoss loss) { return reads(loss, row.member); };
+    const auto reader = [&](LossKind loss) { return reads(loss, row.member); };
     HF_CHECK(!off_by_default || value == 0 || reader(a.loss), ErrorCode::kInvalidArg, "%s: %s needs loss %s",
              kOp, row.name, loss_names(reader, " or ").c_str());
   }
@@ -100,7 +100,7 @@ void check_importance(const LinearPolicyGradientArgs& a) {
     refuse(a.offsets, "offsets", "by importance 'token'");
     return;
   }
-  HF_CHECK(a.loss != PgLoss::kCoefficients, ErrorCode::kInvalidArg,
+  HF_CHECK(a.loss != LossKind::kCoefficients, ErrorCode::kInvalidArg,
            "%s: importance 'sequence' or 'product' needs loss %s", kOp, policy_losses().c_str());
   HF_CHECK(a.offsets, ErrorCode::kInvalidArg,
            "%s: offsets of shape (S+1) are required by importance 'sequence' and 'product'", kOp);
@@ -133,7 +133,7 @@ template <class Real>
 void check_finite(const LinearPolicyGradientArgs& a, const View& view, const char* name) {
   if (!view) return;
   for (int64_t n = 0; n < view.shape[0]; ++n) {
-    if (pg::ignored(a, n)) continue;
+    if (loss::ignored(a, n)) continue;
     const double value = view.as<Real>()[n * view.stride[0]];
     HF_CHECK(std::isfinite(value), ErrorCode::kInvalidArg,
              "%s: %s must be finite, got %g in row %lld; a row without a loss has target -100", kOp, name,
@@ -175,12 +175,12 @@ template <class Real>
 void check_targets(const LinearPolicyGradientArgs& a) {
   const int64_t N = a.hidden.shape[0], V = a.weight.shape[0];
   for (int64_t n = 0; n < N; ++n) {
-    if (pg::ignored(a, n)) continue;
+    if (loss::ignored(a, n)) continue;
     const int32_t y = a.targets.as<int32_t>()[n * a.targets.stride[0]];
     HF_CHECK(y >= 0 && y < V, ErrorCode::kInvalidArg,
              "%s: targets must be -100 (ignored) or in [0, %lld), got %d in row %lld", kOp,
              static_cast<long long>(V), y, static_cast<long long>(n));
-    HF_CHECK(a.loss == PgLoss::kCoefficients || !masked<Real>(a.bias, y), ErrorCode::kInvalidArg,
+    HF_CHECK(a.loss == LossKind::kCoefficients || !masked<Real>(a.bias, y), ErrorCode::kInvalidArg,
              "%s: the target %d of row %lld is masked by bias, so its ratio and KL are undefined; "
              "ignore the row with target -100",
              kOp, y, static_cast<long long>(n));
@@ -221,7 +221,7 @@ void check_args(const LinearPolicyGradientArgs& a) {
   check_sizes(a);
   check_numbers(a);
   check_parameters(a);
-  if (a.loss == PgLoss::kCoefficients)
+  if (a.loss == LossKind::kCoefficients)
     check_given_coefficients(a);
   else
     check_policy_loss(a);
@@ -237,7 +237,7 @@ void check_values(const LinearPolicyGradientArgs& a) {
 }
 
 int64_t workspace_bytes(const LinearPolicyGradientArgs& a) {
-  const pg::RowChunks chunks(a);
+  const loss::RowChunks chunks(a);
   const int64_t rows = chunks.held_rows();
   const int64_t scalars = a.importance != ImportanceLevel::kToken ? a.hidden.shape[0] : rows;
   const int64_t biases = (a.bias ? 1 : 0) + (a.ref_bias ? 1 : 0);

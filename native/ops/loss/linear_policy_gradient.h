@@ -1,7 +1,7 @@
 // The policy gradient through a linear classifier: the logits of N rows, the loss of each row's token, and
 // the gradients, without ever holding all N × V logits.
 //
-//   z = (h Wᵀ + bias) / temperature                                                       every figure is of softmax(z)
+//   z = (h Wᵀ + bias) / temperature, and every figure is that of softmax(z)
 //   m = max_v z,  S = Σ_v e^(z−m),  E = Σ_v e^(z−m) (z−m)
 //   lse = m + log S        logp = z[n, y_n] − lse        entropy H = log S − E/S
 //   g_nv = coef_n (p_nv − 1[v = y_n]) + ent_n p_nv (log p_nv + H_n)
@@ -60,7 +60,7 @@ struct LinearPolicyGradientArgs {
   View ref_hidden, ref_weight, ref_bias;                    // kl 'exact'
   View logps, entropy, max_prob, argmax, lse, kl_out, ratio, losses, clipped;
   View d_hidden, d_weight, d_bias;
-  PgLoss loss = PgLoss::kCoefficients;
+  LossKind loss = LossKind::kCoefficients;
   KlEstimator kl = KlEstimator::kK3;
   ImportanceLevel importance = ImportanceLevel::kToken;
   LossParameters parameters;
@@ -98,7 +98,7 @@ struct LinearPolicyGradientArgs {
     f.out("d_hidden", s.d_hidden, "N C", kOptional);
     f.inout("d_weight", s.d_weight, "V C", kOptional);
     f.inout("d_bias", s.d_bias, "V", kOptional);
-    f.choice("loss", s.loss, kPgLossNames, kPgLossCount);
+    f.choice("loss", s.loss, kLossNames, kLossCount);
     f.choice("kl", s.kl, kKlEstimatorNames, kKlEstimatorCount);
     f.choice("importance", s.importance, kImportanceLevelNames, kImportanceLevelCount);
     f.number("temperature", s.temperature);

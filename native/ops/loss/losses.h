@@ -28,7 +28,7 @@ namespace hf {
   X(delta, 0.0, 0.0, INFINITY)
 
 // The losses that are computed from ratio and advantage. The other choice is 'coefficients', where the caller
-// gives −∂L/∂logp himself.
+// gives −∂L/∂logp.
 #define HF_POLICY_LOSSES(X) \
   X(Clip, "clip")           \
   X(Cispo, "cispo")
@@ -50,15 +50,15 @@ namespace hf {
 
 #define HF_ENUMERATOR(Name, text) k##Name,
 #define HF_TEXT(Name, text) text,
-enum class PgLoss : int32_t { kCoefficients, HF_POLICY_LOSSES(HF_ENUMERATOR) };
+enum class LossKind : int32_t { kCoefficients, HF_POLICY_LOSSES(HF_ENUMERATOR) };
 enum class KlEstimator : int32_t { HF_KL_ESTIMATORS(HF_ENUMERATOR) };
 enum class ImportanceLevel : int32_t { HF_IMPORTANCE_LEVELS(HF_ENUMERATOR) };
 
 // As callers write them, in the order of the enums.
-inline constexpr const char* kPgLossNames[] = {"coefficients", HF_POLICY_LOSSES(HF_TEXT)};
+inline constexpr const char* kLossNames[] = {"coefficients", HF_POLICY_LOSSES(HF_TEXT)};
 inline constexpr const char* kKlEstimatorNames[] = {HF_KL_ESTIMATORS(HF_TEXT)};
 inline constexpr const char* kImportanceLevelNames[] = {HF_IMPORTANCE_LEVELS(HF_TEXT)};
-inline constexpr int kPgLossCount = sizeof(kPgLossNames) / sizeof(*kPgLossNames);
+inline constexpr int kLossCount = sizeof(kLossNames) / sizeof(*kLossNames);
 inline constexpr int kKlEstimatorCount = sizeof(kKlEstimatorNames) / sizeof(*kKlEstimatorNames);
 inline constexpr int kImportanceLevelCount = sizeof(kImportanceLevelNames) / sizeof(*kImportanceLevelNames);
 #undef HF_TEXT
@@ -96,6 +96,21 @@ struct Term {
   Real value, d_logp, d_log_ratio;
   int32_t clipped = 0;  // −1: the loss stopped at its lower bound, +1: at its upper bound
 };
+
+// Exponents saturate at e^80 = 5.5e34, so that a runaway ratio or a k3 spike stays finite in float32; below
+// that they are exact.
+HF_INLINE float saturated_exp(float x) {
+  return expf(x < 80.0f ? x : 80.0f);
+}
+HF_INLINE double saturated_exp(double x) {
+  return exp(x < 80.0 ? x : 80.0);
+}
+HF_INLINE float saturated_expm1(float x) {
+  return expm1f(x < 80.0f ? x : 80.0f);
+}
+HF_INLINE double saturated_expm1(double x) {
+  return expm1(x < 80.0 ? x : 80.0);
+}
 
 namespace losses {
 
@@ -149,30 +164,15 @@ struct Cispo {
 
 // The loss of one token, without its weight, KL penalty and entropy bonus.
 template <class Real>
-HF_INLINE Term<Real> policy_term(PgLoss loss, const LossParameters& parameters, const Token<Real>& token) {
+HF_INLINE Term<Real> policy_term(LossKind loss, const LossParameters& parameters, const Token<Real>& token) {
   switch (loss) {
-    case PgLoss::kCoefficients: break;
+    case LossKind::kCoefficients: break;
 #define HF_CASE(Name, text) \
-  case PgLoss::k##Name: return losses::Name::term(parameters, token);
+  case LossKind::k##Name: return losses::Name::term(parameters, token);
       HF_POLICY_LOSSES(HF_CASE)
 #undef HF_CASE
   }
   return {};
-}
-
-// Exponents saturate at e^80 = 5.5e34, so that a runaway ratio or a k3 spike stays finite in float32; below
-// that they are exact.
-HF_INLINE float saturated_exp(float x) {
-  return expf(x < 80.0f ? x : 80.0f);
-}
-HF_INLINE double saturated_exp(double x) {
-  return exp(x < 80.0 ? x : 80.0);
-}
-HF_INLINE float saturated_expm1(float x) {
-  return expm1f(x < 80.0f ? x : 80.0f);
-}
-HF_INLINE double saturated_expm1(double x) {
-  return expm1(x < 80.0 ? x : 80.0);
 }
 
 // The estimator at a token with d = logp − ref_logp. 'exact' is no function of logp: its value is a sum over
@@ -198,12 +198,12 @@ HF_INLINE Real ratio_shares(ImportanceLevel level, Real scored) {
 }
 
 // Whether the loss reads the parameter.
-HF_HOST_INLINE bool reads(PgLoss loss, LossParameter parameter) {
+HF_HOST_INLINE bool reads(LossKind loss, LossParameter parameter) {
   std::initializer_list<LossParameter> parameters = {};
   switch (loss) {
-    case PgLoss::kCoefficients: break;
+    case LossKind::kCoefficients: break;
 #define HF_CASE(Name, text) \
-  case PgLoss::k##Name: parameters = losses::Name::kParameters; break;
+  case LossKind::k##Name: parameters = losses::Name::kParameters; break;
       HF_POLICY_LOSSES(HF_CASE)
 #undef HF_CASE
   }
@@ -213,7 +213,7 @@ HF_HOST_INLINE bool reads(PgLoss loss, LossParameter parameter) {
 }
 
 // Why these values do not go together in the loss, or null.
-HF_HOST_INLINE const char* refusal(PgLoss loss, const LossParameters& parameters) {
+HF_HOST_INLINE const char* refusal(LossKind loss, const LossParameters& parameters) {
   const auto refusal_of = [&]<class Row>(Row) -> const char* {
     if constexpr (requires { Row::refusal(parameters); })
       return Row::refusal(parameters);
@@ -221,9 +221,9 @@ HF_HOST_INLINE const char* refusal(PgLoss loss, const LossParameters& parameters
       return nullptr;
   };
   switch (loss) {
-    case PgLoss::kCoefficients: break;
+    case LossKind::kCoefficients: break;
 #define HF_CASE(Name, text) \
-  case PgLoss::k##Name: return refusal_of(losses::Name{});
+  case LossKind::k##Name: return refusal_of(losses::Name{});
       HF_POLICY_LOSSES(HF_CASE)
 #undef HF_CASE
   }

@@ -10,7 +10,7 @@
 
 #include "ops/loss/linear_policy_gradient.h"
 
-namespace hf::pg {
+namespace hf::loss {
 
 struct RowChunks {
   int64_t tile = 0, tiles = 0;  // columns of the vocabulary at a time; the last tile has what is left
@@ -60,4 +60,4 @@ struct RowChunks {
   }
 };
 
-}  // namespace hf::pg
+}  // namespace hf::loss

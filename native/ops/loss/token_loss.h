@@ -9,14 +9,14 @@
 #include "core/macros.h"
 #include "ops/loss/linear_policy_gradient.h"
 
-namespace hf::pg {
+namespace hf::loss {
 
 constexpr int kIgnored = -100;  // the target of a row that takes no part in the loss
 
 // What multiplies the three softmax gradients of a row:
 // coef (p − 1[y]) + entropy p (log p + H) + kl p (log p − log q − KL).
 template <class Real>
-struct RowCoefs {
+struct RowCoefficients {
   Real coef, entropy, kl;
 };
 
@@ -61,7 +61,8 @@ HF_INLINE SequenceRatio<Real> sequence_ratio(const LinearPolicyGradientArgs& a, 
 // −coefficient · logp − entropy_coefficient · H of row n: writes it to `losses` and returns what it makes of
 // the gradient.
 template <class Real>
-HF_INLINE RowCoefs<Real> given_loss(const LinearPolicyGradientArgs& a, int64_t n, Real logp, Real entropy) {
+HF_INLINE RowCoefficients<Real> given_loss(const LinearPolicyGradientArgs& a, int64_t n, Real logp,
+                                           Real entropy) {
   const Real coef = at<Real>(a.coefficients, n, 0);
   const Real entropy_coef = at<Real>(a.entropy_coefficients, n, 0);
   // 0 · (−∞) is 0 here: a masked target without a coefficient costs nothing.
@@ -73,8 +74,8 @@ HF_INLINE RowCoefs<Real> given_loss(const LinearPolicyGradientArgs& a, int64_t n
 // `losses`, and returns what it makes of the gradient. `kl` is kl_term's result, or {exact KL, 0, 0}. Where
 // rows share a ratio, the derivative by its logarithm is added to *d_shared instead.
 template <class Real>
-HF_INLINE RowCoefs<Real> computed_loss(const LinearPolicyGradientArgs& a, int64_t n, Real ratio, Real logp,
-                                       Real entropy, const Term<Real>& kl, Real* d_shared) {
+HF_INLINE RowCoefficients<Real> computed_loss(const LinearPolicyGradientArgs& a, int64_t n, Real ratio,
+                                              Real logp, Real entropy, const Term<Real>& kl, Real* d_shared) {
   const bool penalty = a.beta != 0, shared_ratio = a.importance != ImportanceLevel::kToken;
   const Real beta = static_cast<Real>(a.beta), entropy_coef = static_cast<Real>(a.entropy_coef);
   const Real advantage = at<Real>(a.advantages, n, 0), weight = at<Real>(a.weights, n, 1);
@@ -103,7 +104,7 @@ HF_INLINE RowCoefs<Real> computed_loss(const LinearPolicyGradientArgs& a, int64_
 // 'exact'. Also writes the outputs ratio, kl_out, losses and clipped of those rows.
 template <class Real>
 HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t end, const Real* logp,
-                    const Real* entropy, const Real* exact_kl, RowCoefs<Real>* coefs) {
+                    const Real* entropy, const Real* exact_kl, RowCoefficients<Real>* coefs) {
   const bool shared_ratio = a.importance != ImportanceLevel::kToken;
   const bool exact = a.kl == KlEstimator::kExact;
   SequenceRatio<Real> sequence;
@@ -124,7 +125,7 @@ HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t en
         ratio = sequence.ratio;
       else if (a.old_logps)
         ratio = saturated_exp(logp[i] - at<Real>(a.old_logps, n, 0));
-      coefs[i] = a.loss == PgLoss::kCoefficients
+      coefs[i] = a.loss == LossKind::kCoefficients
                      ? given_loss(a, n, logp[i], entropy[i])
                      : computed_loss(a, n, ratio, logp[i], entropy[i], kl, &d_shared);
     }
@@ -136,4 +137,4 @@ HF_INLINE void rows(const LinearPolicyGradientArgs& a, int64_t begin, int64_t en
     if (!ignored(a, n)) coefs[n - begin].coef -= d_shared / sequence.shares;
 }
 
-}  // namespace hf::pg
+}  // namespace hf::loss

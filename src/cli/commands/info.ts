@@ -13,8 +13,8 @@ export const info = (): Command =>
 async function run({ json }: { json?: boolean }): Promise<void> {
   const { probeAddons } = await import('../../core/addon/probe.js');
   const probes = probeAddons();
-  // A binary that ends the process that loads it must not end this one: nothing is loaded here unless a binary
-  // survived the probe.
+  // A binary that ends the process that loads it must not end this one: nothing is loaded here unless a
+  // binary survived the probe.
   if (!probes.some((probe) => probe.loads)) {
     const { loadError } = await import('../../core/addon/locate.js');
     throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));

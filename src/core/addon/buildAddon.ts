@@ -24,7 +24,9 @@ interface BuildOptions {
   readonly cuda?: boolean;
 }
 
-/** The path of the addon. @throws ERR_UNSUPPORTED without CMake or a compiler, ERR_IO when compiling fails. */
+/**
+ * The path of the addon. @throws ERR_UNSUPPORTED without CMake or a compiler, ERR_IO when compiling fails.
+ */
 export function buildNative({ jobs = availableParallelism(), cuda = true }: BuildOptions = {}): string {
   const build = join(root, 'build');
   configure(build, cuda);

@@ -27,7 +27,7 @@ function averageWeights(
   { maxCompletionLength, perDeviceTrainBatchSize }: Normaliser,
 ): Float64Array {
   const completions = { lengths: Array.from(lengths), maxCompletionLength, perDeviceTrainBatchSize };
-  return Float64Array.from(completions.lengths, (_, c) => TOKEN_AVERAGES[average](completions, c));
+  return Float64Array.from(TOKEN_AVERAGES[average](completions));
 }
 
 /** The weight of each token of completion c; `lengths`: active tokens, 0 for a masked completion. */

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kRowBlock = 8;  // rows of one task
 
-using Coefs = pg::RowCoefs<float>;
+using Coefficients = loss::RowCoefficients<float>;
 
 // Rows [begin, begin + count) of the call. Their scalars (logp, entropy, kl, coefs) lie from `at` on.
 struct Chunk {
@@ -27,7 +27,7 @@ struct Chunk {
 struct Call {
   const LinearPolicyGradientArgs& a;
   Run& r;
-  const pg::RowChunks chunks;
+  const loss::RowChunks chunks;
   const int64_t N, V;
   const float inverse_temperature;
   const bool shared_ratio;
@@ -47,7 +47,7 @@ struct Call {
   float* logp = nullptr;
   float* entropy = nullptr;
   float* kl = nullptr;
-  Coefs* coefs = nullptr;
+  Coefficients* coefs = nullptr;
 
   HF_INLINE Call(const LinearPolicyGradientArgs& args, Run& run)
       : a(args),
@@ -84,7 +84,7 @@ struct Call {
     logp = scratch.allocate<float>(scalars);
     entropy = scratch.allocate<float>(scalars);
     kl = scratch.allocate<float>(scalars);
-    coefs = scratch.allocate<Coefs>(scalars);
+    coefs = scratch.allocate<Coefficients>(scalars);
   }
 
   HF_INLINE int64_t target(int64_t n) const { return a.targets.as<const int32_t>()[n * a.targets.stride[0]]; }
@@ -184,14 +184,14 @@ struct Call {
       const int64_t n = chunk.begin + i, at = chunk.at + i;
       const double log_s = ::log(s.sum);
       const float target_logp = static_cast<float>((static_cast<double>(target_logit[i]) - s.max) - log_s);
-      logp[at] = pg::ignored(a, n) ? 0 : target_logp;
+      logp[at] = loss::ignored(a, n) ? 0 : target_logp;
       entropy[at] = static_cast<float>(log_s - s.moment / s.sum);
       kl[at] = chunks.exact ? row_kl(i) : 0;
-      pg::put<float>(a.logps, n, logp[at]);
-      pg::put<float>(a.entropy, n, entropy[at]);
-      pg::put<float>(a.max_prob, n, 1 / s.sum);
-      pg::put<int32_t>(a.argmax, n, s.argmax);
-      pg::put<float>(a.lse, n, s.max + log_s);
+      loss::put<float>(a.logps, n, logp[at]);
+      loss::put<float>(a.entropy, n, entropy[at]);
+      loss::put<float>(a.max_prob, n, 1 / s.sum);
+      loss::put<int32_t>(a.argmax, n, s.argmax);
+      loss::put<float>(a.lse, n, s.max + log_s);
     });
   }
 
@@ -205,7 +205,7 @@ struct Call {
   }
 
   void row_coefficients(int64_t begin, int64_t end, int64_t at) {
-    pg::rows(a, begin, end, logp + at, entropy + at, kl + at, coefs + at);
+    loss::rows(a, begin, end, logp + at, entropy + at, kl + at, coefs + at);
   }
 
   // Steps 1 and 2 of all rows, where those of a sequence share a ratio.
@@ -252,7 +252,7 @@ struct Call {
   HF_INLINE void logit_gradient(const Chunk& chunk, int64_t t, int64_t i) const {
     float* z = row_of(logits, t, i);
     const int64_t width = columns(t);
-    Coefs c = coefs[chunk.at + i];
+    Coefficients c = coefs[chunk.at + i];
     c.coef *= inverse_temperature;
     c.entropy *= inverse_temperature;
     c.kl *= inverse_temperature;
@@ -273,7 +273,7 @@ struct Call {
 
   // p (coef + ent (log p + H) + kl (log p − log q − KL)), in place of z.
   HF_INLINE void gradient_of_logits(float* z, const Chunk& chunk, int64_t t, int64_t i,
-                                    const Coefs& c) const {
+                                    const Coefficients& c) const {
     const int64_t width = columns(t);
     const float row_entropy = entropy[chunk.at + i], row_kl = kl[chunk.at + i];
     const LogSoftmax p(stats[i]), q(chunks.exact ? ref_stats[i] : stats[i]);

@@ -92,7 +92,7 @@ class Call {
     p_ = row_stats(held);
     if (exact_) q_ = row_stats(chunk_);
     if (exact_) kl_ = device_scratch<float>(run_, held);
-    coefs_ = device_scratch<pg::RowCoefs<float>>(run_, held);
+    coefs_ = device_scratch<loss::RowCoefficients<float>>(run_, held);
     z_ = chunk_logits(keep_, a_.weight);
     ref_z_ = chunk_logits(exact_, a_.ref_weight);
   }
@@ -295,7 +295,7 @@ class Call {
   RowStats p_{}, q_{};   // of the policy and of the reference
   float* kl_ = nullptr;
   ChunkLogits z_{}, ref_z_{};
-  pg::RowCoefs<float>* coefs_ = nullptr;
+  loss::RowCoefficients<float>* coefs_ = nullptr;
 };
 
 // Numbers that the caller gave are checked before anything runs; those that are on the device already are the

@@ -38,7 +38,7 @@ HF_KERNEL __launch_bounds__(kThreads)
     s = merge(s, shuffle_stats(s, flip));
   if (threadIdx.x % kWarp) return;
   const float log_sum = logf(s.sum), entropy = log_sum - s.moment / s.sum;
-  const float logp = targets[n * target_step] == pg::kIgnored ? 0.0f : (target_z[n] - s.most) - log_sum;
+  const float logp = targets[n * target_step] == loss::kIgnored ? 0.0f : (target_z[n] - s.most) - log_sum;
   out.most[n] = s.most;
   out.log_sum[n] = log_sum;
   out.entropy[n] = entropy;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads)
 // Losses and coefficients: a thread a row from `begin` on, or a sequence from the first on.
 HF_KERNEL __launch_bounds__(kThreads)
     rows_kernel(LinearPolicyGradientArgs a, int64_t begin, int64_t count, const float* logp,
-                const float* entropy, const float* kl, pg::RowCoefs<float>* coefs) {
+                const float* entropy, const float* kl, loss::RowCoefficients<float>* coefs) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   int64_t first = begin + i, last = first + 1;
@@ -107,7 +107,7 @@ HF_KERNEL __launch_bounds__(kThreads)
     last = offsets[(i + 1) * a.offsets.stride[0]];
   }
   const int64_t at = first - begin;
-  pg::rows(a, first, last, logp + at, entropy + at, kl ? kl + at : nullptr, coefs + at);
+  loss::rows(a, first, last, logp + at, entropy + at, kl ? kl + at : nullptr, coefs + at);
 }
 
 template <class Source>
@@ -115,7 +115,7 @@ struct Gradient {
   Source z, ref_z;
   RowStats p, q;
   const float* kl;  // null: no exact KL, and no ref_z
-  const pg::RowCoefs<float>* coefs;
+  const loss::RowCoefficients<float>* coefs;
   const int32_t* targets;
   int64_t target_step, vocabulary;
   int64_t chunks;  // blocks of a row
@@ -130,11 +130,11 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(Gradient<Source> p) 
   const int32_t target = p.targets[n * p.target_step];
   Four x = p.z.load(n, v, p.vocabulary);
   const Four other = p.kl ? p.ref_z.load(n, v, p.vocabulary) : Four{{0, 0, 0, 0}};
-  const pg::RowCoefs<float> c = p.coefs[n];
+  const loss::RowCoefficients<float> c = p.coefs[n];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     float g = 0;
-    if (target != pg::kIgnored) {
+    if (target != loss::kIgnored) {
       if (v + i == target) g = -c.coef;
       if (x.v[i] != -INFINITY) {
         const float log_p = p.p.log_p(n, x.v[i]);
