@@ -57,7 +57,7 @@ export function calls(
   const result = runCase(forward, args, backend);
   for (const name of derived) {
     const extra = name.endsWith('_backward') ? (test.backward?.(random) ?? {}) : {};
-    const more = derivedArgs(entry(name), forward, args, result, (shape) => random.normal(shape), extra);
+    const more = derivedArgs(entry(name), args, result, (shape) => random.normal(shape), extra);
     for (const field of entry(name).fields)
       if (field.kind === 'inout' && more[field.name] === true && isTensorField(field)) {
         const { shape } = args[field.name.slice(2)] as { shape: readonly number[] };
