@@ -1,9 +1,9 @@
 /**
- * `npm run bench:gpu [rows…]`: the hardware table. Ceilings are measured in the same run. Every line is printed,
- * and the results file (in bench/results or $OUT) rewritten, the moment it is measured; a line that fails is
- * reported, and the next one goes on. `--peer torch` then runs bench/peers/gpu.py on the same rows;
- * `--peer-results FILE` reads the lines that it printed before. `--profile` runs every line a few times, without
- * ceilings or results: for HEADFIRST_PROFILE=1 and outside profilers.
+ * `npm run bench:gpu [rows…]`: the hardware table. Ceilings are measured in the same run. Every line is
+ * printed, and the results file (in bench/results or $OUT) rewritten, the moment it is measured; a line that
+ * fails is reported, and the next one goes on. `--peer torch` then runs bench/peers/gpu.py on the same rows;
+ * `--peer-results FILE` reads the lines that it printed before. `--profile` runs every line a few times,
+ * without ceilings or results: for HEADFIRST_PROFILE=1 and outside profilers.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

@@ -1,8 +1,8 @@
 // Records what every CUDA kernel takes (registers, stack, spills, from ptxas), and how many mma.sync or wgmma
 // its PTX has, in native/backends/cuda/resources.json.
 //   npm run cuda:resources [-- file.cu…]
-// It needs nvcc but no GPU. Files are named after a change that no kernel of another file sees: then only those
-// are compiled. test/cuda/resources.test.ts holds the record against the sources and the rules.
+// It needs nvcc but no GPU. Files are named after a change that no kernel of another file sees: then only
+// those are compiled. test/cuda/resources.test.ts holds the record against the sources and the rules.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

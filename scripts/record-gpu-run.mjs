@@ -1,6 +1,6 @@
 // A vitest reporter for npm run test:gpu. It writes what passed on which GPU to bench/results, and to
-// native/backends/cuda/runs.json, from where `headfirst info` and createContext({ device: 'auto' }) learn that the
-// kernels have run on hardware. Commit both.
+// native/backends/cuda/runs.json, from where `headfirst info` and createContext({ device: 'auto' }) learn
+// that the kernels have run on hardware. Commit both.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

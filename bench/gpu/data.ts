@@ -1,6 +1,6 @@
 /**
- * Random data beyond the L2 cache. All arrays are cut from pools of 2^24 cheap numbers: making each number anew
- * in JavaScript would take longer than the benchmark.
+ * Random data beyond the L2 cache. All arrays are cut from pools of 2^24 cheap numbers: making each number
+ * anew in JavaScript would take longer than the benchmark.
  */
 import type { ArrayView } from '../../src/core/addon/contract.js';
 import { Random } from '../../test/helpers/random.js';

@@ -1,6 +1,6 @@
 /**
- * How a line of the hardware table is timed: an op by device events, a job by the clock around it. Medians of 20
- * calls, or of as many as fit in 4 seconds and at least 3, after those that warm up.
+ * How a line of the hardware table is timed: an op by device events, a job by the clock around it. Medians of
+ * 20 calls, or of as many as fit in 4 seconds and at least 3, after those that warm up.
  */
 import { addon } from '../../src/core/addon/addon.js';
 import type { KernelArgs, NativeMath } from '../../src/core/addon/contract.js';

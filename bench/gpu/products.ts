@@ -88,8 +88,8 @@ const PRODUCTS: readonly Product[] = [
 ];
 
 /**
- * Two of them are what cuBLAS is slow at by itself (native/ops/linear/cuda/gemm.cu, Detour). The others are what
- * they are compared with.
+ * Two of them are what cuBLAS is slow at by itself (native/ops/linear/cuda/gemm.cu, Detour). The others are
+ * what they are compared with.
  */
 const DETOURS: readonly Product[] = [
   {

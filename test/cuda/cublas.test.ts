@@ -45,8 +45,8 @@ function roundedNumber(x: number): number {
 const rounded = (t: RealTensor): RealTensor => ({ ...t, data: t.data.map(roundedNumber) });
 
 /**
- * One product that goes to the library, against the double reference on the operands that it gets. The stand-in
- * rounds nothing but what it is to give back in bfloat16.
+ * One product that goes to the library, against the double reference on the operands that it gets. The
+ * stand-in rounds nothing but what it is to give back in bfloat16.
  */
 function check(args: CaseArgs & { a: RealTensor; b: RealTensor }, math: NativeMath, padRows = false) {
   const exact = math === 'bf16' ? { ...args, a: rounded(args.a), b: rounded(args.b) } : args;
