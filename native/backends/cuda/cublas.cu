@@ -76,10 +76,10 @@ bool takes(const Product& p) {
 // For the profile: which product it was.
 std::string described(const char* name, const Product& p) {
   std::string text = name;
-  text += " " + std::to_string(p.a.shape[0]);
-  text += "x" + std::to_string(p.a.shape[1]);
-  text += "x" + std::to_string(p.b.shape[1]);
-  if (p.batch > 1) text += " times " + std::to_string(p.batch);
+  text.append(" ").append(std::to_string(p.a.shape[0]));
+  text.append("x").append(std::to_string(p.a.shape[1]));
+  text.append("x").append(std::to_string(p.b.shape[1]));
+  if (p.batch > 1) text.append(" times ").append(std::to_string(p.batch));
   text += p.d.dtype == DType::kBF16 ? " to bf16" : " to float32";
   if (p.c) text += p.c.data == p.d.data ? ", added" : ", residual";
   if (p.bias) text += ", bias";

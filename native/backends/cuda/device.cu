@@ -32,7 +32,7 @@ std::string why_none(cudaError_t error, int driver, const std::string& version) 
 CudaStatus look() {
   CudaStatus status;
   status.built = true;
-  status.architectures = HEADFIRST_CUDA_ARCHITECTURES;
+  status.architectures = std::string(HEADFIRST_CUDA_ARCHITECTURES);
   int count = 0, driver = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
