@@ -56,7 +56,9 @@ export function outputsOf(name: string): Set<string> {
   );
 }
 
-/** One output against the reference: opaque bytes are not compared, indices are equal, reals keep the rule. */
+/**
+ * One output against the reference: opaque bytes are not compared, indices are equal, reals keep the rule.
+ */
 function checkOutput(
   field: FieldDescription,
   actual: ArrayView,

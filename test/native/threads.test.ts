@@ -1,6 +1,7 @@
 /**
- * Threads share the panels of A that they pack (native/ops/linear/cpu/gemm_shelf.h): each panel by whoever comes
- * first, and who finds another one at it packs his own. That is a race, so each product is made many times.
+ * Threads share the panels of A that they pack (native/ops/linear/cpu/gemm_shelf.h): each panel by whoever
+ * comes first, and who finds another one at it packs his own. That is a race, so each product is made many
+ * times.
  */
 import { describe, expect, it } from 'vitest';
 
