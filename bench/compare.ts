@@ -55,29 +55,38 @@ export function compare(
   everything: boolean,
 ): string[] {
   const before = new Map(old.lines.map((line) => [label(line), line]));
-  const names = new Set(now.map((line) => line.name)),
-    labels = new Set(now.map(label));
-  const differences = ['cpu', 'kernels', 'threads', 'blas']
-    .filter((key) => old.machine[key] !== machine[key])
-    .map((key) => `${key} ${String(old.machine[key] ?? 'none')} → ${String(machine[key] ?? 'none')}`);
-  const changes = now.flatMap((line) => {
-    const past = before.get(label(line));
-    if (!past) return [`${label(line)}: new`];
-    const change = line.median / past.median - 1;
-    const noise = LEAST_CHANGE + (line.spread + past.spread) / 2;
-    return Math.abs(change) <= noise
-      ? []
-      : [
-          `${label(line)}: ${change > 0 ? 'slower' : 'faster'} by ${Math.abs(change * 100).toFixed(0)} % (${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %)`,
-        ];
-  });
+  const names = new Set(now.map((line) => line.name));
+  const labels = new Set(now.map(label));
+  const changes = now.flatMap((line) => changeOf(line, before.get(label(line))));
   const missing = old.lines
     .filter((line) => !labels.has(label(line)) && (everything || names.has(line.name)))
     .map((line) => `${label(line)}: missing`);
   return [
-    ...(differences.length > 0 ? [`against another setting of ${old.date}: ${differences.join('; ')}`] : []),
+    ...settingOf(old, machine),
     ...changes,
     ...missing,
     `${now.length - changes.length} of ${now.length} as on ${old.date}`,
   ];
+}
+
+/** One line when the earlier results are of another machine or another setting. */
+function settingOf(old: Earlier, machine: Machine): string[] {
+  const differences = ['cpu', 'kernels', 'threads', 'blas']
+    .filter((key) => old.machine[key] !== machine[key])
+    .map((key) => `${key} ${String(old.machine[key] ?? 'none')} → ${String(machine[key] ?? 'none')}`);
+  return differences.length > 0 ? [`against another setting of ${old.date}: ${differences.join('; ')}`] : [];
+}
+
+type Timed = Pick<Line, 'name' | 'shape' | 'median' | 'spread'>;
+
+/** One line for a change beyond the noise of both sides. */
+function changeOf(line: Timed, past: Earlier['lines'][number] | undefined): string[] {
+  if (!past) return [`${label(line)}: new`];
+  const change = line.median / past.median - 1;
+  const noise = LEAST_CHANGE + (line.spread + past.spread) / 2;
+  if (Math.abs(change) <= noise) return [];
+  const direction = change > 0 ? 'slower' : 'faster';
+  const percent = Math.abs(change * 100).toFixed(0);
+  const times = `${time(past.median)} → ${time(line.median)}; noise ${(noise * 100).toFixed(0)} %`;
+  return [`${label(line)}: ${direction} by ${percent} % (${times})`];
 }

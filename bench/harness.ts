@@ -42,6 +42,12 @@ export function timingOf(times: readonly number[], cpu: number, peak: number): T
   };
 }
 
+/** Seconds that this process has used, all its threads. */
+function processorTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
 /**
  * Calls `body` until `seconds` have passed and at least `minSamples` samples were taken, after one call that
  * warms up. `peak` runs after every sample: what the machine can do changes with its clock, so it is measured
@@ -55,25 +61,25 @@ export async function measure(
 ): Promise<Timing> {
   await body();
   const asynchronous = body.constructor.name === 'AsyncFunction';
-  let [calls, probing] = [0, 0];
+  let calls = 0;
+  let probing = 0;
   const peaks: number[] = [];
-  const processorTime = () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1e6;
-  };
   const before = processorTime();
   const sample = await new Promise<readonly number[]>((resolve, reject) => {
-    const counted = () => (++calls, body());
+    const counted = () => {
+      calls += 1;
+      return body();
+    };
+    const deferred = (done: { resolve(): void }) => {
+      (counted() as Promise<unknown>).then(() => done.resolve(), reject);
+    };
     new Benchmark(name, {
       async: false,
       defer: asynchronous,
       maxTime: seconds,
       minSamples,
       initCount: 1,
-      fn: asynchronous
-        ? (deferred: { resolve(): void }) =>
-            void (counted() as Promise<unknown>).then(() => deferred.resolve(), reject)
-        : counted,
+      fn: asynchronous ? deferred : counted,
       onCycle() {
         const begin = processorTime();
         peaks.push(peak());

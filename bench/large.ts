@@ -2,7 +2,8 @@
  * A model of Pythia-160m's shape with random weights: how long it takes to load, and time and memory of
  * training steps, beside what model.estimateTraining said. Every mode runs in a process of its own, so that
  * its peak of resident memory is its own.
- *   node build/bench/bench/large.js [mode …] [--save]          --save adds the modes to the day's file in bench/results
+ *   node build/bench/bench/large.js [mode …] [--save]
+ * --save adds the modes to the day's file in bench/results.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -124,9 +125,14 @@ async function decode(dtype: ModelDtype): Promise<Record<string, unknown>> {
   if (dtype === 'float32') return result;
   const logits = async (m: Model) => (await m.forward({ inputIds: [prompt] })).logits![0]!.data();
   using full = await Model.fromPretrained(path);
-  const [ours, exact] = [await logits(model), await logits(full)];
-  let [error, norm] = [0, 0];
-  exact.forEach((z, i) => ((error += (ours[i]! - z) ** 2), (norm += z ** 2)));
+  const ours = await logits(model);
+  const exact = await logits(full);
+  let error = 0;
+  let norm = 0;
+  exact.forEach((z, i) => {
+    error += (ours[i]! - z) ** 2;
+    norm += z ** 2;
+  });
   return { ...result, relativeErrorOfLogits: Math.sqrt(error / norm) };
 }
 
@@ -185,10 +191,17 @@ if (only === '--in-this-process') {
     const before = existsSync(file)
       ? (JSON.parse(readFileSync(file, 'utf8')) as { results: object }).results
       : {};
-    writeFileSync(
-      file,
-      `${JSON.stringify({ date: new Date().toISOString(), command: 'node build/bench/bench/large.js <mode> --save', commit, machine, config: CONFIG, shape: SHAPE, steps: STEPS, results: { ...before, ...results } }, null, 1)}\n`,
-    );
+    const saved = {
+      date: new Date().toISOString(),
+      command: 'node build/bench/bench/large.js <mode> --save',
+      commit,
+      machine,
+      config: CONFIG,
+      shape: SHAPE,
+      steps: STEPS,
+      results: { ...before, ...results },
+    };
+    writeFileSync(file, `${JSON.stringify(saved, null, 1)}\n`);
     console.log(`Saved ${file}`);
   }
 }

@@ -15,7 +15,7 @@ import { addon } from '../src/core/addon/addon.js';
 import type { BackendName } from '../src/core/addon/contract.js';
 import { compare, readResults } from './compare.js';
 import { benchOps, opNames } from './ops.js';
-import { bound, time, type Line, type Machine, type Rates } from './types.js';
+import { bound, type Line, type Machine, type PeerLine, type Rates, type Settings, time } from './types.js';
 import { benchWorkloads, workloads } from './workloads.js';
 
 /** The repository: this file runs as build/bench/bench/main.js. */
@@ -32,7 +32,8 @@ interface Options {
   readonly peer?: string;
   readonly json?: boolean;
   readonly compare?: string;
-  readonly save?: string | boolean;
+  /** true: to a dated file. */
+  readonly save?: string | true;
 }
 
 interface Results {
@@ -73,22 +74,21 @@ function measureRates(backend: BackendName, threads: number, before?: Rates): Ra
     footprint,
     ...addon.measureRates({ backend, threads, footprint, seconds: 0.3 }),
   }));
+  const { flops = 0, bf16Flops = 0, reads = [] } = before ?? {};
   return {
-    flops: Math.max(before?.flops ?? 0, ...measured.map((m) => m.flops)),
-    bf16Flops: Math.max(before?.bf16Flops ?? 0, ...measured.map((m) => m.bf16Flops)),
+    flops: Math.max(flops, ...measured.map((m) => m.flops)),
+    bf16Flops: Math.max(bf16Flops, ...measured.map((m) => m.bf16Flops)),
     reads: measured.map(({ footprint, bytes }, i) => ({
       footprint,
-      bytes: Math.max(bytes, before?.reads[i]!.bytes ?? 0),
+      bytes: Math.max(bytes, reads[i]?.bytes ?? 0),
     })),
   };
 }
 
-const size = (bytes: number) =>
-  bytes >= 1e6
-    ? `${(bytes / 1e6).toFixed(1)} MB`
-    : bytes >= 1e3
-      ? `${(bytes / 1e3).toFixed(0)} kB`
-      : `${bytes} B`;
+function size(bytes: number): string {
+  if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(1)} MB`;
+  return bytes >= 1e3 ? `${(bytes / 1e3).toFixed(0)} kB` : `${bytes} B`;
+}
 
 const COLUMNS = [44, 11, 7, 9, 8, 10, 14] as const;
 const row = (...cells: string[]) =>
@@ -97,8 +97,9 @@ const HEADER = row('', 'median', '± IQR', 'GFLOP/s', 'GB/s', 'workspace', 'of r
 
 function text(line: Line): string {
   const label = `${line.name} · ${line.shape}`;
+  const tooLong = label.length > COLUMNS[0];
   const figures = row(
-    label.length > COLUMNS[0] ? '' : label,
+    tooLong ? '' : label,
     time(line.median),
     `${(line.spread * 100).toFixed(0)} %`,
     (line.flops / line.median / 1e9).toFixed(1),
@@ -106,44 +107,72 @@ function text(line: Line): string {
     size(line.workspaceBytes),
     `${(line.roofline * 100).toFixed(0)} % ${line.bound}`,
   );
-  const peers = (line.peers ?? []).map(
-    (p) =>
-      `    ${p.name}: median ${time(p.median)} against ${time(line.median)}: ×${p.ratio.toFixed(2)} (processor time ×${p.cpuRatio.toFixed(2)})${p.extraBytes ? `, ${size(p.extraBytes)} extra memory` : ''}`,
+  const peers = (line.peers ?? []).map((peer) => peerText(line, peer));
+  return [...(tooLong ? [label] : []), figures, ...peers].join('\n');
+}
+
+function peerText(line: Line, { name, median, ratio, cpuRatio, extraBytes }: PeerLine): string {
+  const memory = extraBytes ? `, ${size(extraBytes)} extra memory` : '';
+  return (
+    `    ${name}: median ${time(median)} against ${time(line.median)}: ×${ratio.toFixed(2)} ` +
+    `(processor time ×${cpuRatio.toFixed(2)})${memory}`
   );
-  return [...(label.length > COLUMNS[0] ? [label] : []), figures, ...peers].join('\n');
+}
+
+/** The first line of the output: what runs, and what the machine allows. */
+function introduction({ backend, threads }: Options, rates: Rates, load: number): string {
+  const gigaflops = (flops: number) => (flops / 1e9).toFixed(1);
+  const blas = usedBlas();
+  const bf16 = rates.bf16Flops ? ` (bfloat16 dot products ${gigaflops(rates.bf16Flops)})` : '';
+  const reads = rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`);
+  const kernels = `${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+  return [
+    `headfirst ${version}`,
+    kernels,
+    ...(blas ? [`BLAS: ${blas}`] : []),
+    cpus()[0]?.model ?? 'unknown processor',
+    `peak ${gigaflops(rates.flops)} GFLOP/s${bf16}, reads ${reads.join(', ')}`,
+    `load ${load.toFixed(1)} of ${cpus().length}`,
+  ].join(' · ');
+}
+
+const usedBlas = (): string | undefined => (process.env['HEADFIRST_BLAS'] ? addon.cpu.blas() : undefined);
+
+/** @throws for a name that is no benchmark, and for a peer that is not known. */
+function checkArguments(names: readonly string[], { peer }: Options): void {
+  const jobs = [...new Set(workloads.map((workload) => workload.name))];
+  const known = [...opNames(), ...jobs, 'ops', 'model'];
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new Error(`there is no benchmark '${unknown}'; choose from: ${known.join(', ')}`);
+  if (peer !== undefined && peer !== 'torch') throw new Error(`--peer must be torch, got '${peer}'`);
 }
 
 async function bench(names: readonly string[], options: Options): Promise<void> {
-  const jobs = [...new Set(workloads.map((w) => w.name))];
-  const known = [...opNames(), ...jobs, 'ops', 'model'];
-  for (const name of names)
-    if (!known.includes(name))
-      throw new Error(`there is no benchmark '${name}'; choose from: ${known.join(', ')}`);
-  if (options.peer !== undefined && options.peer !== 'torch')
-    throw new Error(`--peer must be torch, got '${options.peer}'`);
+  checkArguments(names, options);
   const old = options.compare === undefined ? undefined : readResults(options.compare);
-  const say = (line: string) => void (options.json ? process.stderr : process.stdout).write(`${line}\n`);
+  const say = (line: string) => {
+    const stream = options.json ? process.stderr : process.stdout;
+    stream.write(`${line}\n`);
+  };
   const { backend, threads } = options;
-  const blas = process.env['HEADFIRST_BLAS'] ? addon.cpu.blas() : undefined;
-  const load = [loadavg()[0]!];
+  const loadBefore = loadavg()[0]!;
   const rates = measureRates(backend, threads);
-  say(
-    `headfirst ${version} · ${backend}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${blas ? ` · BLAS: ${blas}` : ''} · ${cpus()[0]?.model ?? 'unknown processor'} · peak ${(rates.flops / 1e9).toFixed(1)} GFLOP/s${rates.bf16Flops ? ` (bfloat16 dot products ${(rates.bf16Flops / 1e9).toFixed(1)})` : ''}, reads ${rates.reads.map((r) => `${(r.bytes / 1e9).toFixed(0)} GB/s of ${size(r.footprint)}`).join(', ')} · load ${load[0]!.toFixed(1)} of ${cpus().length}`,
-  );
+  say(introduction(options, rates, loadBefore));
   say(HEADER);
   const lines: Line[] = [];
-  const settings = {
+  const settings: Settings = {
     backend,
     threads,
     rates,
     peer: options.peer === 'torch',
     rounds: options.rounds,
     limits: { seconds: options.seconds, minSamples: options.samples },
-    peak(math: 'fp32' | 'bf16') {
+    peak(math) {
       const { flops, bf16Flops } = addon.measureRates({ backend, threads, footprint: 4096, seconds: 0.02 });
       return math === 'bf16' ? bf16Flops : flops;
     },
-    report(line: Line) {
+    report(line) {
       lines.push(line);
       say(text(line));
     },
@@ -151,13 +180,27 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
   const all = names.length === 0;
   await benchOps((op) => all || names.includes(op) || names.includes('ops'), settings);
   await benchWorkloads((name) => all || names.includes(name) || names.includes('model'), settings);
+
   // A slow moment at the start must not flatter what followed. The peak was measured beside each line.
   const best = measureRates(backend, threads, rates);
-  load.push(loadavg()[0]!);
-  const results: Results = {
+  const results = resultsOf(options, lines, best, [loadBefore, loadavg()[0]!]);
+  if (old) for (const line of compare(old, results.lines, results.machine, all)) say(line);
+  if (options.save) say(`saved ${save(results, options.save)}`);
+  if (options.json) printJson(results);
+}
+
+function resultsOf(
+  { backend, threads }: Options,
+  lines: readonly Line[],
+  rates: Rates,
+  load: readonly number[],
+): Results {
+  const blas = usedBlas();
+  const changes = git('status', '--porcelain') ? ' with changes' : '';
+  return {
     date: new Date().toISOString(),
     command: commandLine('bench', ...process.argv.slice(2)),
-    commit: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? ' with changes' : ''}`,
+    commit: `${git('rev-parse', '--short', 'HEAD')}${changes}`,
     machine: {
       cpu: cpus()[0]?.model ?? 'unknown',
       processors: cpus().length,
@@ -169,30 +212,30 @@ async function bench(names: readonly string[], options: Options): Promise<void> 
       node: process.versions.node,
       load,
     },
-    rates: best,
+    rates,
     lines: lines.map((line) => ({
       ...line,
-      roofline: bound(line.peak, best, line.flops, line.bytes, line.held).seconds / line.median,
+      roofline: bound(line.peak, rates, line.flops, line.bytes, line.held).seconds / line.median,
     })),
   };
-  if (old) for (const line of compare(old, results.lines, results.machine, all)) say(line);
-  if (options.save !== undefined && options.save !== false) {
-    const path =
-      typeof options.save === 'string'
-        ? options.save
-        : join(ROOT, 'bench/results', `${results.date.slice(0, 16).replace(/:/g, '')}.json`);
-    mkdirSync(join(ROOT, 'bench/results'), { recursive: true });
-    writeFileSync(path, `${JSON.stringify(results, null, 1)}\n`);
-    say(`saved ${path}`);
-  }
-  if (options.json) printJson(results);
+}
+
+/** Writes the results where asked, or to a dated file; returns the path. */
+function save(results: Results, where: string | true): string {
+  const folder = join(ROOT, 'bench/results');
+  const dated = `${results.date.slice(0, 16).replace(/:/g, '')}.json`;
+  const path = where === true ? join(folder, dated) : where;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path, `${JSON.stringify(results, null, 1)}\n`);
+  return path;
 }
 
 const program = new Command('headfirst bench')
   .description('time ops and whole jobs against the measured limit of this machine')
   .argument(
     '[names...]',
-    "ops (see 'headfirst info'), jobs ('training step', sampling, gram, policyGradient), 'ops' or 'model'; default everything",
+    "ops (see 'headfirst info'), jobs ('training step', sampling, gram, policyGradient), 'ops' or 'model'; " +
+      'default everything',
   )
   .option('--threads <n>', 'threads', integer(1), 1)
   .option('--backend <name>', 'base, avx2 or avx512', addon.cpu.best)

@@ -1,3 +1,4 @@
+/** What a measurement is, and what the machine allows. */
 import type { BackendName } from '../src/core/addon/contract.js';
 import type { TimeLimits, Timing } from './harness.js';
 
@@ -49,16 +50,17 @@ export function bound(
   held = bytes,
 ): { readonly seconds: number; readonly by: 'compute' | 'memory' } {
   const { bytes: bandwidth } = rates.reads.find(({ footprint }) => footprint >= held) ?? rates.reads.at(-1)!;
-  const [compute, memory] = [flops / peak, bytes / bandwidth];
+  const compute = flops / peak;
+  const memory = bytes / bandwidth;
   return { seconds: Math.max(compute, memory), by: compute >= memory ? 'compute' : 'memory' };
 }
 
-export const time = (s: number) =>
-  s >= 1
-    ? `${s.toFixed(2)} s`
-    : s >= 1e-3
-      ? `${(s * 1e3).toFixed(s >= 0.1 ? 0 : 2)} ms`
-      : `${(s * 1e6).toFixed(1)} µs`;
+/** Seconds in words. */
+export function time(seconds: number): string {
+  if (seconds >= 1) return `${seconds.toFixed(2)} s`;
+  if (seconds >= 1e-3) return `${(seconds * 1e3).toFixed(seconds >= 0.1 ? 0 : 2)} ms`;
+  return `${(seconds * 1e6).toFixed(1)} µs`;
+}
 
 export interface PeerLine {
   readonly name: string;

@@ -5,6 +5,7 @@
 import { addon } from '../src/core/addon/addon.js';
 import { onHardware } from '../src/core/addon/runs.js';
 import type { BackendName } from '../src/core/addon/contract.js';
+import type { OpCases } from '../test/cases/define.js';
 import { allCases } from '../test/cases/index.js';
 import { calls, verify } from './ops.js';
 
@@ -19,22 +20,38 @@ const backends: BackendName[] = [
   ...addon.cpu.backends,
   ...(addon.cuda.devices.length > 0 ? ['cuda' as const] : []),
 ];
-const results: { op: string; backend: BackendName; problem?: string }[] = [];
-for (const cases of allCases.filter((c) => wanted.length === 0 || wanted.includes(c.op)))
-  for (const backend of backends) {
-    let problem: string | undefined;
-    try {
-      for (const test of cases.cases.slice(0, 2))
-        for (const { op, args } of calls(cases, test, backend)) verify(op, args, backend);
-    } catch (error) {
-      problem = (error as Error).message;
-    }
-    results.push({ op: cases.op, backend, ...(problem ? { problem } : {}) });
-    if (!json) process.stdout.write(`${cases.op.padEnd(24)} ${backend.padEnd(8)} ${problem ?? 'ok'}\n`);
+interface Result {
+  readonly op: string;
+  readonly backend: BackendName;
+  /** Absent: the op is right. */
+  readonly problem?: string;
+}
+
+/** What is wrong with the op, on two of its cases. */
+function problemOf(cases: OpCases, backend: BackendName): string | undefined {
+  try {
+    for (const test of cases.cases.slice(0, 2))
+      for (const { op, args } of calls(cases, test, backend)) verify(op, args, backend);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
   }
-if (json)
-  process.stdout.write(
-    `${JSON.stringify({ cuda: addon.cuda, results: results.map((r) => ({ ...r, ...(r.backend === 'cuda' ? { onHardware: onHardware(r.op) } : {}) })) })}\n`,
+}
+
+const results: Result[] = [];
+for (const cases of allCases) {
+  const { op } = cases;
+  if (wanted.length > 0 && !wanted.includes(op)) continue;
+  for (const backend of backends) {
+    const problem = problemOf(cases, backend);
+    results.push({ op, backend, ...(problem ? { problem } : {}) });
+    if (!json) process.stdout.write(`${op.padEnd(24)} ${backend.padEnd(8)} ${problem ?? 'ok'}\n`);
+  }
+}
+if (json) {
+  const described = results.map((result) =>
+    result.backend === 'cuda' ? { ...result, onHardware: onHardware(result.op) } : result,
   );
-else if (!backends.includes('cuda')) process.stdout.write(`cuda not checked: ${addon.cuda.reason}\n`);
+  process.stdout.write(`${JSON.stringify({ cuda: addon.cuda, results: described })}\n`);
+} else if (!backends.includes('cuda')) process.stdout.write(`cuda not checked: ${addon.cuda.reason}\n`);
 if (results.some((r) => r.problem)) process.exitCode = 1;

@@ -21,7 +21,7 @@ import {
 } from '../src/index.js';
 import { Random } from '../test/helpers/random.js';
 import { measure, median, type Timing } from './harness.js';
-import { bound, type PeerLine, type Settings } from './types.js';
+import { bound, type Line, type PeerLine, type Settings } from './types.js';
 
 const GPT = {
   model_type: 'gpt',
@@ -75,7 +75,7 @@ interface Workload {
   readonly name: string;
   readonly shape: string;
   /** Default 'fp32'. Only where the machine has it. */
-  readonly math?: 'bf16';
+  readonly math?: 'fp32' | 'bf16';
   /** bench/peers script and its arguments; none where no peer does it. */
   readonly peer?: readonly string[];
   /** Numbers to compare with the reference; on a small model. */
@@ -146,8 +146,8 @@ function gram(level: 'sequence' | 'token'): Workload {
       const model = await Model.fromConfig(GPT, { context, seed: 3 });
       const { layers, classifier } = linearWeights(GPT);
       const functions = level === 'token' ? 32 * scored : 32;
-      // TOOLCHAIN's floor: one forward pass, a backward pass per function (inputs' gradients and weights'
-      // gradients), n²/2 products of P numbers.
+      // The least that is needed: one forward pass, a backward pass per function (inputs' gradients and
+      // weights' gradients), n²/2 products of P numbers.
       const backward = level === 'token' ? functions * 64 : 32 * 64;
       const flops =
         forwardFlops(GPT, 32 * 64, 32 * 63, 32) +
@@ -178,12 +178,11 @@ async function classifier(context: Context, N: number, C: number, V: number) {
   const random = new Random(9);
   const real = (rows: number, columns: number, std: number) =>
     Float32Array.from({ length: rows * columns }, () => std * random.gauss());
-  const [hidden, weight] = [
-    Tensor.from(context, real(N, C, 1), [N, C]),
-    Tensor.from(context, real(V, C, 0.05), [V, C]),
-  ];
+  const hidden = Tensor.from(context, real(N, C, 1), [N, C]);
+  const weight = Tensor.from(context, real(V, C, 0.05), [V, C]);
   const targets = random.integers([N], 0, V).data;
   const coefficients = real(1, N, 1 / N);
+  let last: Awaited<ReturnType<typeof policyGradient>> | undefined;
   const run = async () => {
     const result = await policyGradient({
       hidden,
@@ -193,10 +192,11 @@ async function classifier(context: Context, N: number, C: number, V: number) {
       gradHidden: true,
       gradWeight: true,
     });
-    last?.gradWeight?.dispose(), last?.gradHidden?.dispose();
-    return (last = result);
+    last?.gradWeight?.dispose();
+    last?.gradHidden?.dispose();
+    last = result;
+    return result;
   };
-  let last: Awaited<ReturnType<typeof policyGradient>> | undefined;
   return { run, flops: 6 * N * C * V, bytes: 4 * (3 * V * C + 2 * N * C) };
 }
 
@@ -261,7 +261,8 @@ export const workloads: readonly Workload[] = [
 ];
 
 function distance(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0];
+  let difference = 0;
+  let norm = 0;
   for (let i = 0; i < expected.length; ++i) {
     difference += (actual[i]! - expected[i]!) ** 2;
     norm += expected[i]! ** 2;
@@ -277,13 +278,16 @@ interface PeerOutput {
   };
 }
 
+/** OpenBLAS's names for processors of our instruction sets. */
+const OPENBLAS_CORES: Readonly<Record<string, string>> = { avx512: 'SkylakeX', avx2: 'Haswell' };
+
 /** One process of the peer's script; prints { form: { seconds, cpu, extraBytes? } }. */
 async function runPeer(script: readonly string[], threads: number): Promise<PeerOutput> {
   const path = fileURLToPath(new URL(`../../../bench/peers/${script[0]}`, import.meta.url));
   const python = process.env['HEADFIRST_PYTHON'] ?? '/usr/bin/python3';
   // torch.set_num_threads does not reach OpenBLAS, whose choice of kernels bench/peers/timing.py explains.
   const count = String(threads);
-  const core = addon.cpu.best === 'avx512' ? 'SkylakeX' : addon.cpu.best === 'avx2' ? 'Haswell' : undefined;
+  const core = OPENBLAS_CORES[addon.cpu.best];
   const env = {
     OPENBLAS_NUM_THREADS: count,
     OMP_NUM_THREADS: count,
@@ -298,82 +302,118 @@ async function runPeer(script: readonly string[], threads: number): Promise<Peer
   return JSON.parse(stdout) as PeerOutput;
 }
 
-export async function benchWorkloads(
-  wanted: (name: string) => boolean,
-  { threads, limits, peak, rates, peer, rounds, report }: Settings,
-): Promise<void> {
+/** Seconds, processor seconds and memory of a peer's form, from all rounds. */
+interface PeerTimes {
+  readonly seconds: number[];
+  readonly cpu: number[];
+  readonly extraBytes?: number | undefined;
+}
+
+export async function benchWorkloads(wanted: (name: string) => boolean, settings: Settings): Promise<void> {
+  const hasBf16 = addon.cpu.bf16Dot && settings.rates.bf16Flops > 0;
   for (const workload of workloads) {
-    const { math = 'fp32' } = workload;
-    if (!wanted(workload.name) || (math === 'bf16' && !(addon.cpu.bf16Dot && rates.bf16Flops))) continue;
-    const context = await createContext({ device: 'cpu', threads, math });
-    const exact = await createContext({ device: 'cpu', math: 'fp64' });
-    const error = distance(await workload.check(context), await workload.check(exact));
-    if (!(error < (math === 'bf16' ? 2e-2 : 2e-5)))
-      throw new Error(
-        `${workload.name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`,
-      );
-    exact.dispose();
-    const { run, flops, bytes, held } = await workload.prepare(context);
-    const beside = peer ? workload.peer : undefined;
-    await run();
-    context.memory();
-    await run();
-    const workspaceBytes = context.memory().arenaPeakBytes;
-    const ours: Timing[] = [];
-    const theirs = new Map<string, { seconds: number[]; cpu: number[]; extraBytes?: number }>();
-    for (let round = 0; round < (beside ? rounds : 1); ++round) {
-      ours.push(
-        await measure(
-          workload.name,
-          async () => void (await run()),
-          limits,
-          () => peak(math),
-        ),
-      );
-      if (!beside) continue;
-      for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(beside, threads))) {
-        const all = theirs.get(form) ?? { seconds: [], cpu: [] };
-        theirs.set(form, {
-          seconds: [...all.seconds, ...seconds],
-          cpu: [...all.cpu, ...cpu],
-          ...(extraBytes === undefined ? {} : { extraBytes }),
-        });
-      }
-    }
-    const by = <K extends 'median' | 'best' | 'cpu'>(key: K) => Math.min(...ours.map((t) => t[key]));
-    const timing: Timing = {
-      median: median(ours.map((t) => t.median)),
-      best: by('best'),
-      cpu: by('cpu'),
-      spread: Math.max(...ours.map((t) => t.spread)),
-      samples: ours.reduce((n, t) => n + t.samples, 0),
-      peak: median(ours.map((t) => t.peak)),
-    };
-    const peers: PeerLine[] = [...theirs].map(([name, { seconds, cpu, extraBytes }]) => {
-      const [middle, processor] = [median(seconds), Math.min(...cpu)];
-      return {
-        name,
-        median: middle,
-        cpu: processor,
-        extraBytes,
-        ratio: middle / timing.median,
-        cpuRatio: processor / timing.cpu,
-      };
-    });
-    const { seconds: least, by: limit } = bound(timing.peak, rates, flops, bytes, held);
-    report({
-      group: 'model',
-      name: workload.name,
-      shape: workload.shape,
-      ...timing,
-      flops,
-      bytes,
-      held,
-      workspaceBytes,
-      roofline: least / timing.median,
-      bound: limit,
-      ...(beside ? { peers } : {}),
-    });
-    context.dispose();
+    if (!wanted(workload.name) || (workload.math === 'bf16' && !hasBf16)) continue;
+    settings.report(await benchWorkload(workload, settings));
   }
+}
+
+async function benchWorkload(workload: Workload, settings: Settings): Promise<Line> {
+  const { name, shape, math = 'fp32' } = workload;
+  const { threads, rates } = settings;
+  const context = await createContext({ device: 'cpu', threads, math });
+  await checkWorkload(workload, context);
+  const prepared = await workload.prepare(context);
+  const workspaceBytes = await peakBytes(prepared, context);
+  const { ours, theirs } = await timeInTurns(workload, prepared, settings);
+  context.dispose();
+
+  const timing = summaryOf(ours);
+  const { flops, bytes, held } = prepared;
+  const { seconds: least, by: limit } = bound(timing.peak, rates, flops, bytes, held);
+  const peers = [...theirs].map(([form, times]) => peerLine(form, times, timing));
+  return {
+    group: 'model',
+    name,
+    shape,
+    ...timing,
+    flops,
+    bytes,
+    held,
+    workspaceBytes,
+    roofline: least / timing.median,
+    bound: limit,
+    ...(settings.peer && workload.peer ? { peers } : {}),
+  };
+}
+
+/** @throws when the job's result is not the float64 reference's, to rounding. */
+async function checkWorkload({ name, math, check }: Workload, context: Context): Promise<void> {
+  const exact = await createContext({ device: 'cpu', math: 'fp64' });
+  const error = distance(await check(context), await check(exact));
+  exact.dispose();
+  const allowed = math === 'bf16' ? 2e-2 : 2e-5;
+  if (!(error < allowed))
+    throw new Error(
+      `${name}: relative error ${error.toExponential(1)} against the float64 reference; nothing was timed`,
+    );
+}
+
+/** Scratch memory of one call that is not the first. */
+async function peakBytes({ run }: Prepared, context: Context): Promise<number> {
+  await run();
+  context.memory();
+  await run();
+  return context.memory().arenaPeakBytes;
+}
+
+/** Measures us and, where there is one, the peer, one after the other in every round. */
+async function timeInTurns(
+  { name, math = 'fp32', peer: script }: Workload,
+  { run }: Prepared,
+  { limits, peak, peer, rounds, threads }: Settings,
+): Promise<{ ours: Timing[]; theirs: Map<string, PeerTimes> }> {
+  const beside = peer ? script : undefined;
+  const body = async () => {
+    await run();
+  };
+  const ours: Timing[] = [];
+  const theirs = new Map<string, PeerTimes>();
+  for (let round = 0; round < (beside ? rounds : 1); ++round) {
+    ours.push(await measure(name, body, limits, () => peak(math)));
+    if (!beside) continue;
+    for (const [form, { seconds, cpu, extraBytes }] of Object.entries(await runPeer(beside, threads))) {
+      const before = theirs.get(form) ?? { seconds: [], cpu: [] };
+      theirs.set(form, {
+        seconds: [...before.seconds, ...seconds],
+        cpu: [...before.cpu, ...cpu],
+        extraBytes,
+      });
+    }
+  }
+  return { ours, theirs };
+}
+
+/** Several measurements as one. */
+function summaryOf(timings: readonly Timing[]): Timing {
+  return {
+    median: median(timings.map((t) => t.median)),
+    best: Math.min(...timings.map((t) => t.best)),
+    cpu: Math.min(...timings.map((t) => t.cpu)),
+    spread: Math.max(...timings.map((t) => t.spread)),
+    samples: timings.reduce((n, t) => n + t.samples, 0),
+    peak: median(timings.map((t) => t.peak)),
+  };
+}
+
+function peerLine(name: string, { seconds, cpu, extraBytes }: PeerTimes, ours: Timing): PeerLine {
+  const middle = median(seconds);
+  const processor = Math.min(...cpu);
+  return {
+    name,
+    median: middle,
+    cpu: processor,
+    extraBytes,
+    ratio: middle / ours.median,
+    cpuRatio: processor / ours.cpu,
+  };
 }

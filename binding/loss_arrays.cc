@@ -1,10 +1,48 @@
 #include "loss_arrays.h"
 
+#include <string>
 #include <string_view>
 
 #include "objects.h"
+#include "ops/loss/losses.h"
 
 namespace hf::binding {
+namespace {
+
+// "epsilon_low" is epsilonLow in JavaScript.
+std::string camel_case(std::string_view name) {
+  std::string out;
+  bool capital = false;
+  for (const char c : name) {
+    if (c == '_') {
+      capital = true;
+      continue;
+    }
+    out += capital ? static_cast<char>(c - 'a' + 'A') : c;
+    capital = false;
+  }
+  return out;
+}
+
+bool is_index(std::string_view result) {
+  return result == "clipped" || result == "argmax";
+}
+
+// The options of the loss that are not arrays.
+void read_scalars(const Options& options, LinearPolicyGradientArgs& loss) {
+  loss.loss = options.choice<LossKind>("loss", kLossNames, kLossCount);
+  if (options.has("kl")) loss.kl = options.choice<KlEstimator>("kl", kKlEstimatorNames, kKlEstimatorCount);
+  if (options.has("importance"))
+    loss.importance =
+        options.choice<ImportanceLevel>("importance", kImportanceLevelNames, kImportanceLevelCount);
+  for (const LossParameterRow& row : kLossParameters)
+    loss.parameters.*row.member = options.number(camel_case(row.name).c_str(), row.initial);
+  loss.beta = options.number("beta", 0);
+  loss.entropy_coef = options.number("entropyCoef", 0);
+  loss.kl_bias_correction = options.flag("klBiasCorrection");
+}
+
+}  // namespace
 
 void LossArrays::input(const Options& options, const char* name, View& view, int64_t count) {
   if (!options.has(name)) return;
@@ -22,53 +60,62 @@ void LossArrays::result(const char* name, View& view, DType dtype) {
 Napi::Object LossArrays::to_js(Napi::Env env) const {
   Napi::Object object = Napi::Object::New(env);
   for (const auto& [name, numbers] : results)
-    object.Set(name, typed_array(env,
-                                 (std::string_view(name) == "clipped" || std::string_view(name) == "argmax")
-                                     ? DType::kI32
-                                     : real,
-                                 numbers.data(), rows));
+    object.Set(name, typed_array(env, is_index(name) ? DType::kI32 : real, numbers.data(), rows));
   return object;
 }
 
 std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType real, bool gradients) {
-  static constexpr const char* kLosses[] = {"coefficients", "clip", "cispo"};
-  static constexpr const char* kEstimators[] = {"k1", "k2", "k3", "exact"};
-  static constexpr const char* kLevels[] = {"token", "sequence", "product"};
   auto arrays = std::make_shared<LossArrays>();
-  arrays->rows = rows, arrays->real = real;
-  arrays->inputs.reserve(8), arrays->results.reserve(8);
-  PolicyBatch& b = arrays->batch;
-  b.loss.temperature = options.number("temperature", 1);
-  arrays->result("logps", b.logps, real);
-  arrays->result("entropy", b.entropy, real);
-  arrays->result("maxProb", b.max_prob, real);
+  arrays->rows = rows;
+  arrays->real = real;
+  arrays->inputs.reserve(8);
+  arrays->results.reserve(8);
+  PolicyBatch& batch = arrays->batch;
+  batch.loss.temperature = options.number("temperature", 1);
+  arrays->result("logps", batch.logps, real);
+  arrays->result("entropy", batch.entropy, real);
+  arrays->result("maxProb", batch.max_prob, real);
   if (!gradients) return arrays;
-  b.loss.loss = options.choice<PgLoss>("loss", kLosses, 3);
-  if (options.has("kl")) b.loss.kl = options.choice<KlEstimator>("kl", kEstimators, 4);
-  if (options.has("importance"))
-    b.loss.importance = options.choice<ImportanceLevel>("importance", kLevels, 3);
-  b.loss.epsilon_low = options.number("epsilonLow", b.loss.epsilon_low),
-  b.loss.epsilon_high = options.number("epsilonHigh", b.loss.epsilon_high);
-  b.loss.delta = options.number("delta", 0), b.loss.beta = options.number("beta", 0),
-  b.loss.entropy_coef = options.number("entropyCoef", 0);
-  b.loss.kl_bias_correction = options.flag("klBiasCorrection");
-  arrays->input(options, "coefficients", b.coefficients, rows);
-  arrays->input(options, "entropyCoefficients", b.entropy_coefficients, rows);
-  arrays->input(options, "advantages", b.advantages, rows);
-  arrays->input(options, "oldLogps", b.old_logps, rows);
-  arrays->input(options, "refLogps", b.ref_logps, rows);
-  arrays->input(options, "weights", b.weights, rows);
-  arrays->input(options, "headGradients", b.head_gradients, rows);
-  if (b.head_gradients) arrays->input(options, "headWeight", b.head_weight, -1);
-  if (options.flag("argmax")) arrays->result("argmax", b.argmax, DType::kI32);
-  arrays->result("losses", b.losses, real);
-  if (options.has("refLogps") || options.has("reference") || options.has("refHidden"))
-    arrays->result("kl", b.kl, real);
-  if (b.loss.loss != PgLoss::kCoefficients) {
-    arrays->result("ratio", b.ratio, real);
-    arrays->result("clipped", b.clipped, DType::kI32);
+
+  read_scalars(options, batch.loss);
+  arrays->input(options, "coefficients", batch.coefficients, rows);
+  arrays->input(options, "entropyCoefficients", batch.entropy_coefficients, rows);
+  arrays->input(options, "advantages", batch.advantages, rows);
+  arrays->input(options, "oldLogps", batch.old_logps, rows);
+  arrays->input(options, "refLogps", batch.ref_logps, rows);
+  arrays->input(options, "weights", batch.weights, rows);
+  arrays->input(options, "headGradients", batch.head_gradients, rows);
+  if (batch.head_gradients) arrays->input(options, "headWeight", batch.head_weight, -1);
+
+  if (options.flag("argmax")) arrays->result("argmax", batch.argmax, DType::kI32);
+  arrays->result("losses", batch.losses, real);
+  const bool has_reference = options.has("refLogps") || options.has("reference") || options.has("refHidden");
+  if (has_reference) arrays->result("kl", batch.kl, real);
+  if (batch.loss.loss != LossKind::kCoefficients) {
+    arrays->result("ratio", batch.ratio, real);
+    arrays->result("clipped", batch.clipped, DType::kI32);
   }
   return arrays;
+}
+
+Napi::Array losses_to_js(Napi::Env env) {
+  Napi::Array losses = Napi::Array::New(env);
+  for (int i = 1; i < kLossCount; ++i) {
+    Napi::Object parameters = Napi::Object::New(env);
+    for (const LossParameterRow& row : kLossParameters) {
+      if (!reads(static_cast<LossKind>(i), row.member)) continue;
+      Napi::Object range = Napi::Object::New(env);
+      range.Set("default", row.initial);
+      range.Set("least", row.least);
+      range.Set("most", row.most);
+      parameters.Set(camel_case(row.name), range);
+    }
+    Napi::Object loss = Napi::Object::New(env);
+    loss.Set("name", kLossNames[i]);
+    loss.Set("parameters", parameters);
+    losses.Set(losses.Length(), loss);
+  }
+  return losses;
 }
 
 }  // namespace hf::binding

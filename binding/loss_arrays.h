@@ -32,4 +32,8 @@ struct LossArrays {
 // maximum probability.
 std::shared_ptr<LossArrays> loss_of(const Options& options, int64_t rows, DType real, bool gradients);
 
+// The table of losses (ops/loss/losses.h): of each the name, and the parameters that it reads with their
+// default, least and largest value.
+Napi::Array losses_to_js(Napi::Env env);
+
 }  // namespace hf::binding

@@ -3,8 +3,8 @@
 #include "objects.h"
 #include "options.h"
 #include "packed.h"
-#include "policy/footprint.h"
 #include "policy/generate.h"
+#include "policy/memory.h"
 #include "policy/score.h"
 
 namespace hf::binding {
@@ -139,15 +139,14 @@ Napi::Value ModelHandle::footprint(const Napi::CallbackInfo& info) {
   // A reference model has this one's shape.
   const Model* reference = options.flag("exactKl") ? &model : nullptr;
   const AccumulateOptions how = accumulate_options(options, reference);
-  const int lowest_layer = int(options.integer("lowestLayer"));
+  const std::vector<bool> trainable = options.mask("trainable", model.parameters().size());
   const int64_t prompts = options.integer("prompts");
   const int64_t prompt_length = options.integer("promptLength");
   GenerateOptions sampling;
   sampling.max_new_tokens = options.integer("maxNewTokens");
   sampling.num_return_sequences = options.integer("numReturnSequences");
 
-  const int64_t accumulating =
-      accumulate_bytes(model, sizes, how, {options.flag("classifier"), options.flag("body"), lowest_layer});
+  const int64_t accumulating = accumulate_bytes(model, sizes, how, trainable);
   const int64_t generating = prompts > 0 ? generate_bytes(model, prompts, prompt_length, sampling) : 0;
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("weights", double(model.weight_bytes()));

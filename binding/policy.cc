@@ -76,39 +76,69 @@ View indices(const Options& options, const char* name, std::vector<int32_t>& int
   return make_view(into.data(), DType::kI32, int64_t(bytes.size() / sizeof(int32_t)));
 }
 
+// The arrays of the options that are particular to this call, beside those of the loss.
+void read_inputs(const Options& options, const std::shared_ptr<Context>& context, Call& call) {
+  const DType real = context->real();
+  call.hidden = matrix(options, "hidden", context);
+  call.weight = matrix(options, "weight", context);
+  call.ref_hidden = matrix(options, "refHidden", context);
+  call.ref_weight = matrix(options, "refWeight", context);
+  call.arrays = loss_of(options, call.hidden.view.shape[0], real, true);
+
+  LinearPolicyGradientArgs& args = call.args;
+  args = call.arrays->batch.loss;
+  args.hidden = call.hidden.view;
+  args.weight = call.weight.view;
+  args.bias = numbers(options, "bias", real, call.bias);
+  args.targets = indices(options, "targets", call.targets);
+  if (options.has("offsets")) args.offsets = indices(options, "offsets", call.offsets);
+  args.ref_hidden = call.ref_hidden.view;
+  args.ref_weight = call.ref_weight.view;
+  args.ref_bias = numbers(options, "refBias", real, call.ref_bias);
+}
+
+// Inputs and results that have one number per row.
+void set_rows(const PolicyBatch& batch, LinearPolicyGradientArgs& args) {
+  args.coefficients = batch.coefficients;
+  args.entropy_coefficients = batch.entropy_coefficients;
+  args.advantages = batch.advantages;
+  args.old_logps = batch.old_logps;
+  args.ref_logps = batch.ref_logps;
+  args.weights = batch.weights;
+  args.logps = batch.logps;
+  args.entropy = batch.entropy;
+  args.max_prob = batch.max_prob;
+  args.argmax = batch.argmax;
+  args.losses = batch.losses;
+  args.kl_out = batch.kl;
+  args.ratio = batch.ratio;
+  args.clipped = batch.clipped;
+}
+
+// Memory for the gradients that are wanted, zeros.
+void allocate_gradients(const Options& options, const Context& context, Call& call) {
+  const View &hidden = call.hidden.view, &weight = call.weight.view;
+  if (options.flag("gradHidden"))
+    call.d_hidden = Tensor::create(context.counter(), context.real(), hidden.shape[0], hidden.shape[1]);
+  if (options.flag("gradWeight"))
+    call.d_weight = Tensor::create(context.counter(), context.real(), weight.shape[0], weight.shape[1]);
+  call.args.d_hidden = call.d_hidden.view;
+  call.args.d_weight = call.d_weight.view;
+}
+
 // (context, options, onProgress) → { promise, cancel } of the scores and, when asked for, the gradients as
 // tensors.
 Napi::Value policy_gradient(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Options options("policyGradient", info[1]);
     const std::shared_ptr<Context> context = context_of(info[0], options);
-    const DType real = context->real();
     auto call = std::make_shared<Call>();
-    call->hidden = matrix(options, "hidden", context), call->weight = matrix(options, "weight", context);
-    const View &hidden = call->hidden.view, &weight = call->weight.view;
-    call->arrays = loss_of(options, hidden.shape[0], real, true);
-    const PolicyBatch& batch = call->arrays->batch;
-    LinearPolicyGradientArgs& a = call->args = batch.loss;
-    a.hidden = hidden, a.weight = weight, a.bias = numbers(options, "bias", real, call->bias);
-    a.targets = indices(options, "targets", call->targets);
-    a.coefficients = batch.coefficients, a.entropy_coefficients = batch.entropy_coefficients;
-    a.advantages = batch.advantages, a.old_logps = batch.old_logps, a.ref_logps = batch.ref_logps,
-    a.weights = batch.weights;
-    if (options.has("offsets")) a.offsets = indices(options, "offsets", call->offsets);
-    call->ref_hidden = matrix(options, "refHidden", context),
-    call->ref_weight = matrix(options, "refWeight", context);
-    a.ref_hidden = call->ref_hidden.view, a.ref_weight = call->ref_weight.view;
-    a.ref_bias = numbers(options, "refBias", real, call->ref_bias);
-    a.logps = batch.logps, a.entropy = batch.entropy, a.max_prob = batch.max_prob, a.losses = batch.losses;
-    a.kl_out = batch.kl, a.ratio = batch.ratio, a.clipped = batch.clipped;
-    if (options.flag("gradHidden"))
-      call->d_hidden = Tensor::create(context->counter(), real, hidden.shape[0], hidden.shape[1]);
-    if (options.flag("gradWeight"))
-      call->d_weight = Tensor::create(context->counter(), real, weight.shape[0], weight.shape[1]);  // zeros
-    a.d_hidden = call->d_hidden.view, a.d_weight = call->d_weight.view;
+    read_inputs(options, context, *call);
+    set_rows(call->arrays->batch, call->args);
+    allocate_gradients(options, *context, *call);
     Run shapes;
     shapes.backend = context->backend();
-    validate(a, shapes, /*check_overlap=*/false);
+    validate(call->args, shapes, /*check_overlap=*/false);
     return EnvData::of(info.Env()).submit(context, info[2], [call, context](Run& run) -> Convert {
       run.one_op = true;
       dispatch(call->args, run);
@@ -126,6 +156,7 @@ Napi::Value policy_gradient(const Napi::CallbackInfo& info) {
 
 void init_policy(Napi::Env env, Napi::Object exports) {
   exports.Set("policyGradient", Napi::Function::New<policy_gradient>(env, "policyGradient"));
+  exports.Set("losses", losses_to_js(env));
 }
 
 }  // namespace hf::binding

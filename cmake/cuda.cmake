@@ -1,10 +1,12 @@
-# Defines headfirst_cuda, an object library that implements runtime/device.h and register_cuda(): from the .cu files with nvcc, or from none.cc
-# where nvcc is missing or does not work with this host compiler. Never fatal; one status line says which, and why.
-#   -DHEADFIRST_CUDA=OFF leaves it out.
+# Defines headfirst_cuda, an object library that implements runtime/device.h and register_cuda(). It is made from the
+# .cu files with nvcc, or from none.cc where nvcc is missing or does not work with this host compiler. It is never
+# fatal; one status line says which of the two it is, and why.
+#   -DHEADFIRST_CUDA=OFF leaves CUDA out.
 set(HEADFIRST_CUDA AUTO CACHE STRING "AUTO: CUDA kernels when nvcc is found; OFF: none")
 set(HEADFIRST_CUDA_LIBRARIES "")
 set(HEADFIRST_CUDA_SKIPPED "")
-# Kernels run as compiled on Ampere and Hopper; anything newer compiles the PTX when it loads. sm_90a code may use what only Hopper has.
+# Kernels run as compiled on Ampere and Hopper; anything newer compiles the PTX when it loads. Code for sm_90a may use
+# what only Hopper has.
 set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real;80-virtual")
 
 if(NOT HEADFIRST_CUDA STREQUAL "AUTO")
@@ -23,9 +25,14 @@ else()
     set(HEADFIRST_CUDA_SKIPPED "no nvcc was found when it was built")
   else()
     file(WRITE ${CMAKE_BINARY_DIR}/cuda_probe.cu "__global__ void probe(float* x) { *x = 1; }\n")
-    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} -std=c++20 -gencode=arch=compute_90a,code=sm_90a -c cuda_probe.cu -o cuda_probe.o
-                    WORKING_DIRECTORY ${CMAKE_BINARY_DIR} RESULT_VARIABLE HEADFIRST_PROBE ERROR_VARIABLE HEADFIRST_PROBE_ERROR OUTPUT_QUIET)
+    execute_process(
+      COMMAND ${CMAKE_CUDA_COMPILER} -std=c++20 -gencode=arch=compute_90a,code=sm_90a -c cuda_probe.cu -o cuda_probe.o
+      WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
+      RESULT_VARIABLE HEADFIRST_PROBE
+      ERROR_VARIABLE HEADFIRST_PROBE_ERROR
+      OUTPUT_QUIET)
     if(NOT HEADFIRST_PROBE EQUAL 0)
+      # The line that says what is wrong, with quotes that a definition can hold.
       string(REGEX MATCH "[^\n]*(error|unsupported|fatal)[^\n]*" HEADFIRST_PROBE_ERROR "${HEADFIRST_PROBE_ERROR}")
       string(REPLACE "\"" "'" HEADFIRST_PROBE_ERROR "${HEADFIRST_PROBE_ERROR}")
       set(HEADFIRST_CUDA_SKIPPED "nvcc did not work when it was built: ${HEADFIRST_PROBE_ERROR}")
@@ -54,7 +61,9 @@ else()
   add_library(headfirst_cuda OBJECT ${CUDA_SOURCES})
   target_include_directories(headfirst_cuda PRIVATE native)
   target_compile_definitions(headfirst_cuda PRIVATE HEADFIRST_CUDA_ARCHITECTURES="sm_80, sm_90a, compute_80")
-  target_compile_options(headfirst_cuda PRIVATE -Xfatbin=-compress-all -Xcompiler=-Wall,-fvisibility=hidden,-fvisibility-inlines-hidden)
+  target_compile_options(headfirst_cuda PRIVATE
+    -Xfatbin=-compress-all
+    -Xcompiler=-Wall,-Wextra,-fvisibility=hidden,-fvisibility-inlines-hidden)
   set_target_properties(headfirst_cuda PROPERTIES CUDA_SEPARABLE_COMPILATION OFF CUDA_RUNTIME_LIBRARY Static)
   find_library(HEADFIRST_CUDART cudart_static HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES})
   set(HEADFIRST_CUDA_LIBRARIES ${HEADFIRST_CUDART} rt)

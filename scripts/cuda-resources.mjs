@@ -1,7 +1,8 @@
-// Records what every CUDA kernel takes (registers, stack, spills, from ptxas) and how many mma.sync or wgmma
-// its PTX has, in native/backends/cuda/resources.json. npm run cuda:resources [-- file.cu…]: needs nvcc, no
-// GPU; only those files, after a change that no kernel of another one sees. test/cuda/resources.test.ts holds
-// the record against the sources and the rules.
+// Records what every CUDA kernel takes (registers, stack, spills, from ptxas), and how many mma.sync or wgmma
+// its PTX has, in native/backends/cuda/resources.json.
+//   npm run cuda:resources [-- file.cu…]
+// It needs nvcc but no GPU. Files are named after a change that no kernel of another file sees: then only
+// those are compiled. test/cuda/resources.test.ts holds the record against the sources and the rules.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,11 +43,11 @@ export function sourceHash() {
 /** 'gemm_kernel, tf32, 64 rows' of a mangled name: the kernel and what tells its instances apart. */
 function kernelName(mangled) {
   const [, name, rest] = /([a-z][a-z_]*_kernel)(.*)/.exec(mangled);
-  const math = /4MathE(\d)/.exec(rest),
-    shape = /BlockShapeILi(\d+)/.exec(rest),
-    factor = /6FactorE(\d)/.exec(rest),
-    kind = /14ActivationKindE(\d)/.exec(rest),
-    dims = /^ILi(\d+)E/.exec(rest);
+  const math = /4MathE(\d)/.exec(rest);
+  const shape = /BlockShapeILi(\d+)/.exec(rest);
+  const factor = /6FactorE(\d)/.exec(rest);
+  const kind = /14ActivationKindE(\d)/.exec(rest);
+  const dims = /^ILi(\d+)E/.exec(rest);
   return [
     name,
     math && ['exact', 'tf32', 'bf16'][Number(math[1])],
@@ -60,54 +61,82 @@ function kernelName(mangled) {
     .join(', ');
 }
 
-async function compile(file) {
-  const keep = mkdtempSync(join(tmpdir(), 'headfirst-ptxas-'));
-  try {
-    const architectures = { sm_80: 'arch=compute_80,code=sm_80', sm_90a: 'arch=compute_90a,code=sm_90a' };
-    const { stderr } = await run(
-      nvcc,
-      [
-        '-std=c++20',
-        '-O3',
-        '-DNDEBUG',
-        `-DHEADFIRST_CUDA_ARCHITECTURES=""`,
-        `-I${join(root, 'native')}`,
-        '-Xptxas=-v',
-        '--keep',
-        '--keep-dir',
-        keep,
-        ...Object.values(architectures).flatMap((code) => ['-gencode', code]),
-        '-c',
-        join(root, 'native', file),
-        '-o',
-        join(keep, 'out.o'),
-      ],
-      { maxBuffer: 1 << 28 },
-    );
-    const kernels = [];
-    let current;
-    for (const line of stderr.split('\n')) {
-      const entry = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line);
-      if (entry)
-        kernels.push((current = { kernel: kernelName(entry[1]), mangled: entry[1], architecture: entry[2] }));
-      const spills = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
-      if (spills && current && current.stack === undefined)
-        Object.assign(current, { stack: Number(spills[1]), spills: Number(spills[2]) + Number(spills[3]) });
-      const used = /Used (\d+) registers/.exec(line);
-      if (used && current) current.registers = Number(used[1]);
+const ARCHITECTURES = ['arch=compute_80,code=sm_80', 'arch=compute_90a,code=sm_90a'];
+
+/** Compiles a file with its intermediate files in `folder`; what ptxas says. */
+async function ptxas(file, folder) {
+  const { stderr } = await run(
+    nvcc,
+    [
+      '-std=c++20',
+      '-O3',
+      '-DNDEBUG',
+      '-DHEADFIRST_CUDA_ARCHITECTURES=""',
+      `-I${join(root, 'native')}`,
+      '-Xptxas=-v',
+      '--keep',
+      '--keep-dir',
+      folder,
+      ...ARCHITECTURES.flatMap((code) => ['-gencode', code]),
+      '-c',
+      join(root, 'native', file),
+      '-o',
+      join(folder, 'out.o'),
+    ],
+    { maxBuffer: 1 << 28 },
+  );
+  return stderr;
+}
+
+/** The kernels that ptxas reports on, with what each takes. */
+function kernelsIn(report) {
+  const kernels = [];
+  for (const line of report.split('\n')) {
+    const entry = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line);
+    if (entry) kernels.push({ kernel: kernelName(entry[1]), mangled: entry[1], architecture: entry[2] });
+    const current = kernels.at(-1);
+    if (!current) continue;
+    const memory = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
+    if (memory && current.stack === undefined) {
+      current.stack = Number(memory[1]);
+      current.spills = Number(memory[2]) + Number(memory[3]);
     }
-    const ptx = readdirSync(keep)
-      .filter((n) => n.endsWith('.ptx'))
-      .map((n) => readFileSync(join(keep, n), 'utf8'));
-    for (const k of kernels) {
-      const own = ptx.find((text) => text.includes(`.target ${k.architecture}`)) ?? '';
-      const body = own.split(`.entry ${k.mangled}(`)[1]?.split('.entry ')[0] ?? '';
-      k.mma = (body.match(/\b(mma\.sync|wgmma\.mma_async)\b/g) ?? []).length;
-    }
-    return kernels.map(({ mangled: _, ...k }) => ({ file: basename(file), ...k }));
-  } finally {
-    rmSync(keep, { recursive: true, force: true });
+    const used = /Used (\d+) registers/.exec(line);
+    if (used) current.registers = Number(used[1]);
   }
+  return kernels;
+}
+
+/** How many instructions for the tensor cores a kernel's PTX has. */
+function countMma({ mangled, architecture }, ptx) {
+  const own = ptx.find((text) => text.includes(`.target ${architecture}`)) ?? '';
+  const body = own.split(`.entry ${mangled}(`)[1]?.split('.entry ')[0] ?? '';
+  return (body.match(/\b(mma\.sync|wgmma\.mma_async)\b/g) ?? []).length;
+}
+
+async function measure(file) {
+  const folder = mkdtempSync(join(tmpdir(), 'headfirst-ptxas-'));
+  try {
+    const kernels = kernelsIn(await ptxas(file, folder));
+    const ptx = readdirSync(folder)
+      .filter((name) => name.endsWith('.ptx'))
+      .map((name) => readFileSync(join(folder, name), 'utf8'));
+    return kernels.map((entry) => {
+      const { mangled: _, ...taken } = entry;
+      return { file: basename(file), ...taken, mma: countMma(entry, ptx) };
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The record as it is committed: a kernel a line. */
+function write(version, kernels) {
+  const lines = kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n');
+  writeFileSync(
+    record,
+    `{\n "nvcc": "${version}",\n "sources": "${sourceHash()}",\n "kernels": [\n${lines}\n ]\n}\n`,
+  );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -122,16 +151,14 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const queue = [...files];
   await Promise.all(
     Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
-      for (let file; (file = queue.shift()); ) {
-        kernels.push(...(await compile(file)));
+      while (queue.length > 0) {
+        const file = queue.shift();
+        kernels.push(...(await measure(file)));
         process.stderr.write(`${file}\n`);
       }
     }),
   );
   const key = (k) => `${k.file} ${k.kernel} ${k.architecture}`;
   kernels.sort((a, b) => (key(a) < key(b) ? -1 : 1));
-  writeFileSync(
-    record,
-    `{\n "nvcc": "${/release (\S+),/.exec(stdout)[1]}",\n "sources": "${sourceHash()}",\n "kernels": [\n${kernels.map((k) => `  ${JSON.stringify(k)}`).join(',\n')}\n ]\n}\n`,
-  );
+  write(/release (\S+),/.exec(stdout)[1], kernels);
 }

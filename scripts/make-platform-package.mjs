@@ -1,7 +1,9 @@
 // Makes npm/<platform>/, the package @headfirst/<platform> that carries one prebuilt addon (docs/linking.md,
 // "Publishing").
-//   node scripts/make-platform-package.mjs [<addon> [<platform>]]      default: build/Release/headfirst.node, this machine
-//   node scripts/make-platform-package.mjs --list                      the optionalDependencies of the published main package, as JSON
+//   node scripts/make-platform-package.mjs [<addon> [<platform>]]
+//     default: build/Release/headfirst.node, this machine
+//   node scripts/make-platform-package.mjs --list
+//     the optionalDependencies of the published main package, as JSON
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,7 +26,8 @@ const name = process.argv[3] ?? `${process.platform}-${process.arch}${musl ? '-m
 const platform = platforms[name];
 if (!platform) {
   process.stderr.write(
-    `make-platform-package: there is no platform '${name}' in npm/platforms.json; it has ${Object.keys(platforms).join(', ')}\n`,
+    `make-platform-package: there is no platform '${name}' in npm/platforms.json; it has ` +
+      `${Object.keys(platforms).join(', ')}\n`,
   );
   process.exit(1);
 }

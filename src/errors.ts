@@ -4,30 +4,44 @@
  */
 import { createRequire } from 'node:module';
 
-/**
- * What went wrong, as `error.code`:
- * ERR_INVALID_ARG (TypeError) a value or an option · ERR_DTYPE (TypeError) a type of numbers · ERR_SHAPE
- * (RangeError) sizes that disagree · ERR_OUT_OF_MEMORY (RangeError) memory or a byte budget · ERR_BUSY arrays
- * or a trainer in use · ERR_DISPOSED an object after dispose() · ERR_UNSUPPORTED what has no meaning or no
- * implementation here · ERR_BACKEND_UNAVAILABLE a device or the addon · ERR_CUDA a call of CUDA · ERR_IO a
- * file or directory · ERR_CHECKPOINT a training state · ERR_REWARD a reward function · ERR_REMOTE a server ·
- * ERR_ABORTED never reaches callers: a cancelled call rejects with its signal's reason.
- */
+/** What went wrong, as `error.code`. */
 export type ErrorCode =
+  /** A value or an option (a TypeError). */
   | 'ERR_INVALID_ARG'
+  /** Sizes that disagree (a RangeError). */
   | 'ERR_SHAPE'
+  /** A type of numbers (a TypeError). */
   | 'ERR_DTYPE'
+  /** Memory, or a byte budget (a RangeError). */
   | 'ERR_OUT_OF_MEMORY'
+  /** A device, or the addon. */
   | 'ERR_BACKEND_UNAVAILABLE'
+  /** A call of CUDA. */
   | 'ERR_CUDA'
+  /** Arrays or a trainer in use. */
   | 'ERR_BUSY'
+  /** An object after dispose(). */
   | 'ERR_DISPOSED'
+  /** What has no meaning, or no implementation, here. */
   | 'ERR_UNSUPPORTED'
+  /** Never reaches callers: a cancelled call rejects with its signal's reason. */
   | 'ERR_ABORTED'
+  /** A file or directory. */
   | 'ERR_IO'
+  /** A training state. */
   | 'ERR_CHECKPOINT'
+  /** A reward function. */
   | 'ERR_REWARD'
+  /** A server. */
   | 'ERR_REMOTE';
+
+type ErrorType = typeof TypeError | typeof RangeError | typeof Error;
+const TYPES: Partial<Record<ErrorCode, ErrorType>> = {
+  ERR_INVALID_ARG: TypeError,
+  ERR_DTYPE: TypeError,
+  ERR_SHAPE: RangeError,
+  ERR_OUT_OF_MEMORY: RangeError,
+};
 
 /**
  * Every error of this package; the message names the function, what was expected, what came, and the remedy.
@@ -38,15 +52,12 @@ export interface CodedError extends Error {
 
 /** Message form: `<function>: <name> <expected>, got <actual>` plus the remedy. */
 export function codedError(code: ErrorCode, message: string, cause?: unknown): CodedError {
-  const Type =
-    code === 'ERR_INVALID_ARG' || code === 'ERR_DTYPE'
-      ? TypeError
-      : code === 'ERR_SHAPE' || code === 'ERR_OUT_OF_MEMORY'
-        ? RangeError
-        : Error;
-  return Object.assign(new Type(message, cause === undefined ? undefined : { cause }), { code });
+  const Type = TYPES[code] ?? Error;
+  const error = cause === undefined ? new Type(message) : new Type(message, { cause });
+  return Object.assign(error, { code });
 }
 
+/** Throws a coded error. */
 export function fail(code: ErrorCode, message: string, cause?: unknown): never {
   throw codedError(code, message, cause);
 }
@@ -63,8 +74,8 @@ export function suggestion(name: string, known: readonly string[]): string {
   ) as typeof import('fastest-levenshtein');
   // The beginning of one name alone is meant for that name, however long its rest.
   const begun = name.length >= 3 ? known.filter((one) => one.startsWith(name)) : [];
-  const best = begun.length === 1 ? begun[0]! : closest(name, known);
-  return begun.length === 1 || distance(name, best) <= Math.max(2, Math.floor(name.length / 3))
-    ? ` Did you mean '${best}'?`
-    : '';
+  if (begun.length === 1) return ` Did you mean '${begun[0]}'?`;
+  const nearest = closest(name, known);
+  const typos = Math.max(2, Math.floor(name.length / 3));
+  return distance(name, nearest) <= typos ? ` Did you mean '${nearest}'?` : '';
 }

@@ -12,18 +12,17 @@ export type { PeftConfig, ResolvedPeftConfig } from './model/adapters/adapters.j
 export type { Sample } from './model/batch.js';
 export type { TrainingEstimate, TrainingShape } from './model/trainingEstimate.js';
 export type { Completion, GenerateOptions } from './model/generation.js';
-export {
-  type GradientOptions,
-  Model,
-  type ParameterInfo,
-  type Scores,
-  type Trainable,
-} from './model/model.js';
+export { Model } from './model/model.js';
+export type { GradientOptions } from './model/gradients.js';
+export type { ParameterInfo, Trainable } from './model/parameters.js';
+export type { Scores } from './model/scoring.js';
 export { AdamW, type AdamWOptions, type OptimizerState } from './model/optimizer.js';
-export type { LoadOptions, ModelDtype, SaveOptions } from './model/pretrained.js';
+export type { LoadOptions, ModelDtype } from './model/pretrained.js';
+export type { SaveOptions } from './model/saving.js';
 export type { ChatMessage, ChatOptions } from './model/chat/chat.js';
 export type { Prompt, Tokenizer } from './model/tokenizer/tokenizer.js';
-export { type KernelOptions, kernels, type KernelSyncOptions } from './kernels/index.js';
+export { kernels } from './kernels/index.js';
+export type { KernelOptions, KernelSyncOptions } from './kernels/kernelOptions.js';
 export type * from './kernels/generated.js';
 export type { ArrayView, BackendName } from './core/addon/contract.js';
 export * as ntk from './ntk/index.js';

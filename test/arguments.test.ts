@@ -135,7 +135,12 @@ function calls(context: headfirst.Context, model: headfirst.Model): Record<strin
     'ntk.sketch': [ntk.sketch, model, samples, null, { repeats: 2, size: 1 }],
     'ntk.vectorProduct': [ntk.vectorProduct, model, samples, null, new Float64Array(1), {}],
     'ntk.linearize': [ntk.linearize, model, {}],
-    linearized: [async (...args) => (await ntk.linearize(model))(...(args as [{}, []])), {}, samples, {}],
+    linearized: [
+      async (...args) => (await ntk.linearize(model))(...(args as [Record<string, never>, []])),
+      {},
+      samples,
+      {},
+    ],
     perSampleGradients: [headfirst.perSampleGradients, model, samples, {}],
     perSampleGradientNorms: [headfirst.perSampleGradientNorms, model, samples, {}],
     jacobian: [headfirst.jacobian, model, [[1]], {}],

@@ -1,17 +1,21 @@
 """The GPT of EXPERIMENT.md in plain PyTorch, as users write it: what the library's model jobs are compared with.
 
-    python3 bench/peers/gpt.py training | sampling --batch 32 | gram --level sequence   [--threads 1] [--repeats 3] [--form NAME]
+    python3 bench/peers/gpt.py training | sampling --batch 32 | gram --level sequence
+                               [--threads 1] [--repeats 3] [--form NAME]
 
-Pre-LN, learned positions, LayerNorm with bias, linear layers without, exact GELU, untied classifier: d 256, 4 layers, 4 heads, V 2048.
+Pre-LN, learned positions, LayerNorm with bias, linear layers without, exact GELU, untied classifier: d 256, 4 layers,
+4 heads, V 2048.
   training   forward, cross-entropy, backward, AdamW on B 32 x T 64
   sampling   64 new tokens after prompts of 8, key/value cache, preallocated
   gram       K[i, j] = <grad f_i, grad f_j>, f = sum of log-probs; all parameters
                vmap(grad)     functorch per-sample gradients, 16 at a time, then one product
-               per-layer      one backward pass with hooks, per-sample weight gradients of one layer at a time, then its product
+               per-layer      one backward pass with hooks, per-sample weight gradients of one layer at a time, then
+                              its product
                loop           one backward pass per sample into the rows of J, then J J^T
              --level token: the last 8 positions of every sequence are functions of their own (vmap(grad) alone)
-Prints one JSON object: { form: { seconds, cpu, extraBytes } }; cpu is processor time, extraBytes the peak beyond what was held before
-(only meaningful with one form per process). The Gram forms are checked against each other before they are timed.
+Prints one JSON object: { form: { seconds, cpu, extraBytes } }. cpu is processor time, extraBytes the peak beyond what
+was held before (only meaningful with one form per process). The Gram forms are checked against each other before they
+are timed.
 """
 import argparse
 import math
@@ -130,7 +134,9 @@ def gram(options):
             positions = torch.arange(55, 63).repeat(32)
             parts = []
             for begin in range(0, 256, 8):
-                grads = functorch.vmap(functorch.grad(one), in_dims=(None, 0, 0))(parameters, rows[begin:begin + 8], positions[begin:begin + 8])
+                part = slice(begin, begin + 8)
+                gradients = functorch.vmap(functorch.grad(one), in_dims=(None, 0, 0))
+                grads = gradients(parameters, rows[part], positions[part])
                 parts.append(torch.cat([g.reshape(g.shape[0], -1) for g in grads], 1).detach())
             J = torch.cat(parts)
             return J @ J.t()
@@ -145,7 +151,8 @@ def gram(options):
         K = torch.zeros(32, 32)
         parts = []
         for begin in range(0, 32, 16):
-            grads = functorch.vmap(functorch.grad(one_sequence), in_dims=(None, 0))(parameters, ids[begin:begin + 16])
+            gradients = functorch.vmap(functorch.grad(one_sequence), in_dims=(None, 0))
+            grads = gradients(parameters, ids[begin:begin + 16])
             parts.append([g.reshape(16, -1).detach() for g in grads])
         for pieces in zip(*parts):
             G = torch.cat(pieces)

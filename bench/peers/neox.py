@@ -1,5 +1,7 @@
-"""The 160M GPT-NeoX of the hardware table in plain PyTorch: parallel residual, rotary positions on a quarter of each head, fused query, key and value, untied classifier.
-Attention is given from outside (attend(q, k, v, layer)), so that gpu.py's jobs share one model.
+"""The 160M GPT-NeoX of the hardware table in plain PyTorch.
+
+It has a parallel residual, rotary positions on a quarter of each head, fused query, key and value, and an untied
+classifier. Attention is given from outside (attend(q, k, v, layer)), so that the jobs of gpu.py share one model.
 """
 import math
 
@@ -48,10 +50,12 @@ class Layer(torch.nn.Module):
     def forward(self, x, cos, sin, attend, index):
         B, T, C = x.shape
         # Head by head: the query, key and value of one head lie side by side.
-        q, k, v = self.query_key_value(self.input_layernorm(x)).reshape(B, T, self.heads, -1).transpose(1, 2).chunk(3, -1)
+        qkv = self.query_key_value(self.input_layernorm(x)).reshape(B, T, self.heads, -1)
+        q, k, v = qkv.transpose(1, 2).chunk(3, -1)
         cos, sin = cos.to(q.dtype), sin.to(q.dtype)
         y = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, index).transpose(1, 2).reshape(B, T, C)
-        return x + self.dense(y) + self.dense_4h_to_h(F.gelu(self.dense_h_to_4h(self.post_attention_layernorm(x))))
+        up = self.dense_h_to_4h(self.post_attention_layernorm(x))
+        return x + self.dense(y) + self.dense_4h_to_h(F.gelu(up))
 
 
 class NeoX(torch.nn.Module):
@@ -62,7 +66,8 @@ class NeoX(torch.nn.Module):
         self.final_layer_norm = torch.nn.LayerNorm(hidden)
         self.embed_out = torch.nn.Linear(hidden, vocab, bias=False)
         turned = int(hidden // heads * rotary)
-        angles = torch.outer(torch.arange(positions).float(), 10000 ** -(torch.arange(0, turned, 2).float() / turned)).repeat(1, 2)
+        frequencies = 10000 ** -(torch.arange(0, turned, 2).float() / turned)
+        angles = torch.outer(torch.arange(positions).float(), frequencies).repeat(1, 2)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
         for name, p in self.named_parameters():

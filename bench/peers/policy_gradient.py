@@ -1,13 +1,15 @@
-"""Policy gradient through the classifier in PyTorch, the way users write it: what `linear_policy_gradient` is compared with.
+"""Policy gradient through the classifier in PyTorch, the way users write it.
+
+`linear_policy_gradient` is compared with it.
 
     loss = -sum(coef * logp)      logp = log_softmax(hidden @ weight.T)[targets]
 
   materialised   logits [N, V] once, autograd through log_softmax and gather
   chunked        rows in chunks, gradient formed by hand in the chunk's logits (softmax minus one-hot), no recomputation
 
-Prints one JSON object: { form: { seconds, cpu, extraBytes } }: wall and processor seconds of all repeats (on a shared machine the processor
-time of one thread is the steadier), and the peak resident memory beyond what the process held before the first call (give --form for
-it: a process never gives its peak back).
+Prints one JSON object: { form: { seconds, cpu, extraBytes } }. These are wall and processor seconds of all repeats (on
+a shared machine the processor time of one thread is the steadier), and the peak resident memory beyond what the process
+held before the first call (give --form for it, because a process never gives its peak back).
 
     python3 bench/peers/policy_gradient.py --rows 2048 --hidden 512 --vocab 50304 --threads 1 --repeats 3
 """
@@ -50,9 +52,11 @@ FORMS = {"materialised": materialised, "chunked": chunked}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rows", 2048), ("hidden", 512), ("vocab", 50304), ("threads", 1), ("repeats", 3), ("seed", 1)):
+    numbers = dict(rows=2048, hidden=512, vocab=50304, threads=1, repeats=3, seed=1)
+    for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--form", choices=sorted(FORMS), action="append", help="only this form (may be given twice); default: all")
+    form_help = "only this form (may be given twice); default: all"
+    parser.add_argument("--form", choices=sorted(FORMS), action="append", help=form_help)
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
@@ -63,7 +67,8 @@ def main():
     targets = torch.randint(0, options.vocab, (options.rows,))
     coef = torch.randn(options.rows) / options.rows
 
-    report({name: lambda form=form: form(hidden, weight, targets, coef) for name, form in FORMS.items()}, options.repeats, options.form)
+    bodies = {name: lambda form=form: form(hidden, weight, targets, coef) for name, form in FORMS.items()}
+    report(bodies, options.repeats, options.form)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What the peer scripts share: one BLAS worth comparing with, and the clock.
 
-OpenBLAS picks its kernels by the processor's model number and takes the oldest ones (SSE3) on models that it does not know, virtual
-machines among them: bench/workloads.ts sets OPENBLAS_CORETYPE from what the processor can do, and this refuses the reference BLAS, which is
-twenty times slower.
+OpenBLAS picks its kernels by the processor's model number, and takes the oldest ones (SSE3) on models that it does not
+know, virtual machines among them. bench/workloads.ts therefore sets OPENBLAS_CORETYPE from what the processor can do,
+and this refuses the reference BLAS, which is twenty times slower.
 """
 import json
 import resource
@@ -17,7 +17,9 @@ def require_fast_blas():
     with open("/proc/self/maps", encoding="utf8") as maps:
         loaded = maps.read()
     if not any(name in loaded for name in ("openblas", "libmkl", "blis")):
-        raise SystemExit("PyTorch runs on the reference BLAS here: not a peer to compare with; install libopenblas0-pthread")
+        raise SystemExit(
+            "PyTorch runs on the reference BLAS here: not a peer to compare with; install libopenblas0-pthread"
+        )
 
 
 def peak_kib():
@@ -25,7 +27,10 @@ def peak_kib():
 
 
 def report(forms, repeats, wanted=None):
-    """Prints { form: { seconds, cpu, extraBytes } } of every wanted form, after a first untimed call if there are several."""
+    """Prints { form: { seconds, cpu, extraBytes } } of every wanted form.
+
+    Where calls are repeated, a first one is not timed.
+    """
     result = {}
     for name, body in forms.items():
         if wanted and name not in wanted:

@@ -60,16 +60,21 @@ struct View {
   }
   HF_INLINE View transposed() const {  // rank 2
     View v = *this;
-    v.shape[0] = shape[1], v.shape[1] = shape[0];
-    v.stride[0] = stride[1], v.stride[1] = stride[0];
+    v.shape[0] = shape[1];
+    v.shape[1] = shape[0];
+    v.stride[0] = stride[1];
+    v.stride[1] = stride[0];
     return v;
   }
-  // (N, X*Y) rows seen as (N, X, Y): the last dimension, which must have stride 1, is split.
+  // (N, X·Y) rows seen as (N, X, Y), X = count: the last dimension, which must have stride 1, is split.
   HF_INLINE View split_last(int64_t count) const {
+    const int64_t pieces = shape[rank - 1] / count;
     View v = *this;
     v.rank = rank + 1;
-    v.shape[rank] = shape[rank - 1] / count, v.stride[rank] = 1;
-    v.shape[rank - 1] = count, v.stride[rank - 1] = v.shape[rank];
+    v.shape[rank - 1] = count;
+    v.stride[rank - 1] = pieces;
+    v.shape[rank] = pieces;
+    v.stride[rank] = 1;
     return v;
   }
 };
@@ -87,11 +92,16 @@ HF_INLINE bool plain_matrix(const View& v) {
 template <class... Dims>
 HF_INLINE View make_view(void* data, DType dtype, Dims... dims) {
   View v;
-  v.data = data, v.dtype = dtype, v.rank = sizeof...(dims);
+  v.data = data;
+  v.dtype = dtype;
+  v.rank = sizeof...(dims);
   const int64_t shape[] = {static_cast<int64_t>(dims)...};
   int64_t step = 1;
-  for (int i = v.rank - 1; i >= 0; --i)
-    v.shape[i] = shape[i], v.stride[i] = step, step *= shape[i];
+  for (int i = v.rank - 1; i >= 0; --i) {
+    v.shape[i] = shape[i];
+    v.stride[i] = step;
+    step *= shape[i];
+  }
   return v;
 }
 

@@ -7,6 +7,8 @@
 namespace hf {
 namespace {
 
+// One forward-mode pass. Tangents are called t_<what moves>: when the parameters move by ε · tangent, then x
+// moves by ε · t_x.
 class Jvp {
  public:
   Jvp(const Model& model, const Activations& activations, const View& tangent, Run& run)
@@ -15,10 +17,16 @@ class Jvp {
   // t_features is made by the caller, below this class's scratch.
   void run(const View& t_features) {
     View t_x = tensor(spec_.hidden_size), next = tensor(spec_.hidden_size);
-    EmbeddingArgs args;
-    args.table = part(model_.embedding()), args.ids = all_.batch.ids, args.y = t_x;
-    if (model_.position() >= 0) args.table2 = part(model_.position()), args.ids2 = all_.batch.positions;
-    dispatch(args, run_);
+    const bool learned_positions = model_.position() >= 0;
+    dispatch(
+        EmbeddingArgs{
+            .table = tangent_of(model_.embedding()),
+            .ids = all_.batch.ids,
+            .table2 = learned_positions ? tangent_of(model_.position()) : View{},
+            .ids2 = learned_positions ? all_.batch.positions : View{},
+            .y = t_x,
+        },
+        run_);
     for (int l = 0; l < spec_.layers; ++l) {
       checkpoint(run_);
       Scratch scratch(run_);
@@ -30,105 +38,151 @@ class Jvp {
 
  private:
   View tensor(int64_t columns) { return arena_tensor(run_, run_.real(), all_.batch.rows(), columns); }
-  View part(int parameter) const { return model_.view_in(tangent_, parameter); }
-  // `view` begins with that parameter's numbers: the same place in the tangent vector.
-  View tangent_of(View view, int parameter) const {
-    if (view) view.data = part(parameter).data, view.dtype = tangent_.dtype;
-    return view;
+
+  // The tangent of a parameter, and of a matrix or a bias whose numbers begin with that parameter's.
+  View tangent_of(int parameter) const { return model_.view_in(tangent_, parameter); }
+  View tangent_of(View weight, int first_parameter) const {
+    if (!weight) return weight;
+    weight.data = tangent_of(first_parameter).data;
+    weight.dtype = tangent_.dtype;
+    return weight;
   }
   View tangent_of(const Linear& linear) const {
     return tangent_of(linear.weight, linear.parts.front().weight);
   }
 
+  // ---- the operations of a layer ----
+
   // t_y = t_a Wᵀ + a t_Wᵀ + t_b (+ residual)
-  void linears(const Linear* linears, size_t count, const View& a, const View& t_a, const View& t_y,
+  void linears(std::span<const Linear> linears, const View& a, const View& t_a, const View& t_y,
                const View& residual) {
     int64_t column = 0;
-    for (size_t i = 0; i < count; ++i) {
-      GemmArgs args;
-      args.a = t_a, args.b = linears[i].weight.transposed(), args.c = t_y.slice(1, column, linears[i].out());
-      args.bias = tangent_of(linears[i].bias, linears[i].parts.front().bias), args.residual = residual;
-      dispatch(args, run_);
-      args.a = a, args.b = tangent_of(linears[i]).transposed(), args.bias = View{}, args.residual = View{},
-      args.accumulate = true;
-      dispatch(args, run_);
-      for (const Adapter& adapter : linears[i].adapters)
-        this->adapter(adapter, a, t_a, t_y.slice(1, column + adapter.begin, adapter.up.out()));
-      column += linears[i].out();
+    for (const Linear& linear : linears) {
+      const View part = t_y.slice(1, column, linear.out());
+      dispatch(
+          GemmArgs{
+              .a = t_a,
+              .b = linear.weight.transposed(),
+              .c = part,
+              .bias = tangent_of(linear.bias, linear.parts.front().bias),
+              .residual = residual,
+          },
+          run_);
+      dispatch(GemmArgs{.a = a, .b = tangent_of(linear).transposed(), .c = part, .accumulate = true}, run_);
+      for (const Adapter& adapter : linear.adapters)
+        this->adapter(adapter, a, t_a, part.slice(1, adapter.begin, adapter.up.out()));
+      column += linear.out();
     }
   }
 
   // t_y += s (t_a Aᵀ + a t_Aᵀ) Bᵀ + s a Aᵀ t_Bᵀ
   void adapter(const Adapter& adapter, const View& a, const View& t_a, const View& t_y) {
     Scratch scratch(run_);
-    const View t_h = adapter_input(spec_, adapter, t_a, run_);
-    GemmArgs moved;
-    moved.a = a, moved.b = tangent_of(adapter.down).transposed(), moved.c = t_h,
-    moved.alpha = spec_.lora_scale, moved.accumulate = true;
-    dispatch(moved, run_);
-    GemmArgs up;
-    up.a = t_h, up.b = adapter.up.weight.transposed(), up.c = t_y, up.accumulate = true;
-    dispatch(up, run_);
-    up.a = adapter_input(spec_, adapter, a, run_), up.b = tangent_of(adapter.up).transposed();
-    dispatch(up, run_);
+    const View t_down = adapter_input(spec_, adapter, t_a, run_);
+    dispatch(
+        GemmArgs{
+            .a = a,
+            .b = tangent_of(adapter.down).transposed(),
+            .c = t_down,
+            .alpha = spec_.lora_scale,
+            .accumulate = true,
+        },
+        run_);
+    dispatch(GemmArgs{.a = t_down, .b = adapter.up.weight.transposed(), .c = t_y, .accumulate = true}, run_);
+    const View down = adapter_input(spec_, adapter, a, run_);
+    dispatch(GemmArgs{.a = down, .b = tangent_of(adapter.up).transposed(), .c = t_y, .accumulate = true},
+             run_);
   }
 
   void norm(const NormWeights& weights, const NormActivations& a, const View& x, const View& t_x,
             const View& t_y) {
-    NormJvpArgs args;
-    args.x = x, args.gain = model_.weight(weights.gain), args.mean = a.mean, args.rstd = a.rstd,
-    args.t_x = t_x;
-    args.t_gain = part(weights.gain), args.t_y = t_y, args.kind = spec_.norm;
-    if (weights.bias >= 0) args.t_bias = part(weights.bias);
-    dispatch(args, run_);
+    dispatch(
+        NormJvpArgs{
+            .x = x,
+            .gain = model_.weight(weights.gain),
+            .mean = a.mean,
+            .rstd = a.rstd,
+            .t_x = t_x,
+            .t_gain = tangent_of(weights.gain),
+            .t_bias = weights.bias >= 0 ? tangent_of(weights.bias) : View{},
+            .t_y = t_y,
+            .kind = spec_.norm,
+        },
+        run_);
   }
 
+  // In place on t_heads (N, heads, D).
   void head_norm(int gain, const HeadNormActivations& a, const View& t_heads) {
     Scratch scratch(run_);
-    const View t_x = arena_tensor(run_, a.x.dtype, a.x.shape[0], a.x.shape[1]),
-               t_y = arena_tensor(run_, a.x.dtype, a.x.shape[0], a.x.shape[1]);
+    const int64_t rows = a.x.shape[0], D = a.x.shape[1];
+    const View t_x = arena_tensor(run_, a.x.dtype, rows, D), t_y = arena_tensor(run_, a.x.dtype, rows, D);
     copy_heads(t_heads, t_x, Copy::kOut, run_);
-    NormJvpArgs args;
-    args.x = a.x, args.gain = model_.weight(gain), args.mean = a.mean, args.rstd = a.rstd, args.t_x = t_x,
-    args.t_gain = part(gain), args.t_y = t_y;
-    args.kind = NormKind::kRms;
-    dispatch(args, run_);
+    dispatch(
+        NormJvpArgs{
+            .x = a.x,
+            .gain = model_.weight(gain),
+            .mean = a.mean,
+            .rstd = a.rstd,
+            .t_x = t_x,
+            .t_gain = tangent_of(gain),
+            .t_y = t_y,
+            .kind = NormKind::kRms,
+        },
+        run_);
     copy_heads(t_heads, t_y, Copy::kIn, run_);
   }
 
   void layer(int l, const View& t_x, const View& t_out) {
     const LayerActivations& a = all_.layers[l];
     const LayerWeights& w = model_.layer(l);
-    const View t_normed = tensor(spec_.hidden_size), t_qkv = tensor(a.qkv.shape[1]),
+    const View t_normed = tensor(spec_.hidden_size), t_qkv = tensor(qkv_width(spec_)),
                t_attention = tensor(spec_.heads * spec_.head_dim);
     norm(w.attention_norm, a.attention_norm, a.x, t_x, t_normed);
-    linears(w.qkv.data(), w.qkv.size(), a.attention_norm.y, t_normed, t_qkv, View{});
+    linears(w.qkv, a.attention_norm.y, t_normed, t_qkv, View{});
+    attention(a, w, t_qkv, t_attention);
+    const View t_middle = tensor(spec_.hidden_size);
+    linears(one(w.attention_out), a.attention, t_attention, t_middle, t_x);
+
+    norm(w.mlp_norm, a.mlp_norm, mlp_norm_input(spec_, a), spec_.parallel_residual ? t_x : t_middle,
+         t_normed);
+    const View t_mlp_in = tensor(mlp_in_width(spec_)), t_act = tensor(spec_.mlp_size);
+    linears(w.mlp_in, a.mlp_norm.y, t_normed, t_mlp_in, View{});
+    const MlpViews in = mlp_views(spec_, a.mlp_in), t_in = mlp_views(spec_, t_mlp_in);
+    dispatch(
+        ActivationJvpArgs{
+            .x = in.x,
+            .up = in.up,
+            .t_x = t_in.x,
+            .t_up = t_in.up,
+            .t_y = t_act,
+            .kind = spec_.activation,
+        },
+        run_);
+    linears(one(w.mlp_down), a.mlp_act, t_act, t_out, t_middle);
+  }
+
+  // From the tangents of q, k and v before their norms and rotation to that of attention's output.
+  void attention(const LayerActivations& a, const LayerWeights& w, const View& t_qkv, const View& t_y) {
     const HeadViews heads = head_views(spec_, a.qkv), t_heads = head_views(spec_, t_qkv);
     if (w.q_norm >= 0) head_norm(w.q_norm, a.q_norm, t_heads.q);
     if (w.k_norm >= 0) head_norm(w.k_norm, a.k_norm, t_heads.k);
-    rotate(model_, all_.batch.positions, t_heads.q, false, run_);
-    rotate(model_, all_.batch.positions, t_heads.k, false, run_);
-    AttentionJvpArgs args;
-    args.q = heads.q, args.k = heads.k, args.v = heads.v, args.offsets = all_.batch.offsets;
-    args.y = a.attention.split_last(spec_.heads), args.lse = a.lse, args.scale = spec_.attention_scale;
-    args.t_q = t_heads.q, args.t_k = t_heads.k, args.t_v = t_heads.v,
-    args.t_y = t_attention.split_last(spec_.heads);
-    dispatch(args, run_);
-    const View t_middle = tensor(spec_.hidden_size);
-    linears(&w.attention_out, 1, a.attention, t_attention, t_middle, t_x);
-
-    norm(w.mlp_norm, a.mlp_norm, spec_.parallel_residual ? a.x : a.middle,
-         spec_.parallel_residual ? t_x : t_middle, t_normed);
-    const View t_in = tensor(a.mlp_in.shape[1]), t_act = tensor(spec_.mlp_size);
-    linears(w.mlp_in.data(), w.mlp_in.size(), a.mlp_norm.y, t_normed, t_in, View{});
-    ActivationJvpArgs activation;
-    activation.kind = spec_.activation, activation.t_y = t_act;
-    activation.x = a.mlp_in.slice(1, 0, spec_.mlp_size), activation.t_x = t_in.slice(1, 0, spec_.mlp_size);
-    if (spec_.activation == ActivationKind::kSiluGate)
-      activation.up = a.mlp_in.slice(1, spec_.mlp_size, spec_.mlp_size),
-      activation.t_up = t_in.slice(1, spec_.mlp_size, spec_.mlp_size);
-    dispatch(activation, run_);
-    linears(&w.mlp_down, 1, a.mlp_act, t_act, t_out, t_middle);
+    rotate(model_, all_.batch.positions, t_heads.q, /*inverse=*/false, run_);
+    rotate(model_, all_.batch.positions, t_heads.k, /*inverse=*/false, run_);
+    dispatch(
+        AttentionJvpArgs{
+            .q = heads.q,
+            .k = heads.k,
+            .v = heads.v,
+            .offsets = all_.batch.offsets,
+            .y = a.attention.split_last(spec_.heads),
+            .lse = a.lse,
+            .t_q = t_heads.q,
+            .t_k = t_heads.k,
+            .t_v = t_heads.v,
+            .t_y = t_y.split_last(spec_.heads),
+            .scale = spec_.attention_scale,
+        },
+        run_);
   }
 
   const Model& model_;

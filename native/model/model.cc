@@ -46,6 +46,21 @@ std::vector<int64_t> expected_shape(const ModelSpec& s, Role role) {
   }
 }
 
+bool is_adapter(Role role) {
+  return role == Role::kLoraA || role == Role::kLoraB;
+}
+
+bool is_outside_layers(Role role) {
+  switch (role) {
+    case Role::kEmbedding:
+    case Role::kPosition:
+    case Role::kFinalNorm:
+    case Role::kFinalNormBias:
+    case Role::kClassifier: return true;
+    default: return false;
+  }
+}
+
 // r comes from the parameter itself.
 std::vector<int64_t> expected_adapter_shape(const ModelSpec& s, const ParameterSpec& p) {
   const bool known = p.target >= 0 && p.target < int(s.parameters.size()) &&
@@ -54,45 +69,59 @@ std::vector<int64_t> expected_adapter_shape(const ModelSpec& s, const ParameterS
            p.name.c_str());
   const std::vector<int64_t>& weight = s.parameters[p.target].shape;
   const int64_t out = weight[s.transposed_linears ? 1 : 0], in = weight[s.transposed_linears ? 0 : 1];
-  return p.role == Role::kLoraA ? std::vector<int64_t>{p.shape[0], in}
-                                : std::vector<int64_t>{out, p.shape[1]};
+  if (p.role == Role::kLoraA) return {p.shape[0], in};
+  return {out, p.shape[1]};
+}
+
+void check_sizes(const ModelSpec& s) {
+  const bool positive = s.vocab_size > 0 && s.hidden_size > 0 && s.layers >= 0 && s.heads > 0 &&
+                        s.kv_heads > 0 && s.head_dim > 0 && s.max_positions > 0;
+  HF_CHECK(positive, ErrorCode::kInvalidArg, "Model: every size of the description must be positive");
+  HF_CHECK(s.heads % s.kv_heads == 0, ErrorCode::kShape,
+           "Model: heads (%lld) must be a multiple of kvHeads (%lld)", (long long)s.heads,
+           (long long)s.kv_heads);
+  HF_CHECK(s.qkv_layout == QkvLayout::kBlocks || s.heads == s.kv_heads, ErrorCode::kUnsupported,
+           "Model: fusedQkv 'heads' needs as many key/value heads as query heads");
+}
+
+void check_parameter(const ModelSpec& s, const ParameterSpec& p) {
+  const bool right_layer = is_outside_layers(p.role) ? p.layer == -1 : p.layer >= 0 && p.layer < s.layers;
+  HF_CHECK(right_layer, ErrorCode::kInvalidArg, "Model: parameter '%s' has layer %d, which '%s' cannot have",
+           p.name.c_str(), p.layer, kRoles[int(p.role)]);
+  const std::vector<int64_t> shape =
+      is_adapter(p.role) ? expected_adapter_shape(s, p) : expected_shape(s, p.role);
+  HF_CHECK(p.shape == shape, ErrorCode::kShape, "Model: parameter '%s' must have shape %s, got %s",
+           p.name.c_str(), shape_text(shape).c_str(), shape_text(p.shape).c_str());
+}
+
+// To nearest, ties to even; a NaN stays one.
+uint16_t to_bfloat16(float number) {
+  const uint32_t bits = std::bit_cast<uint32_t>(number);
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return uint16_t(is_nan ? (bits >> 16) | 0x40u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 }  // namespace
 
 Model::Model(std::shared_ptr<Context> context, ModelSpec spec)
     : context_(std::move(context)), spec_(std::move(spec)) {
-  const ModelSpec& s = spec_;
-  HF_CHECK(s.vocab_size > 0 && s.hidden_size > 0 && s.layers >= 0 && s.heads > 0 && s.kv_heads > 0 &&
-               s.head_dim > 0 && s.max_positions > 0,
-           ErrorCode::kInvalidArg, "Model: every size of the description must be positive");
-  HF_CHECK(s.heads % s.kv_heads == 0, ErrorCode::kShape,
-           "Model: heads (%lld) must be a multiple of kvHeads (%lld)", (long long)s.heads,
-           (long long)s.kv_heads);
-  HF_CHECK(s.qkv_layout == QkvLayout::kBlocks || s.heads == s.kv_heads, ErrorCode::kUnsupported,
-           "Model: fusedQkv 'heads' needs as many key/value heads as query heads");
-  for (const ParameterSpec& p : s.parameters) {
-    const bool outside = p.role == Role::kEmbedding || p.role == Role::kPosition ||
-                         p.role == Role::kFinalNorm || p.role == Role::kFinalNormBias ||
-                         p.role == Role::kClassifier;
-    HF_CHECK(outside ? p.layer == -1 : p.layer >= 0 && p.layer < s.layers, ErrorCode::kInvalidArg,
-             "Model: parameter '%s' has layer %d, which '%s' cannot have", p.name.c_str(), p.layer,
-             kRoles[int(p.role)]);
-    const bool adapter = p.role == Role::kLoraA || p.role == Role::kLoraB;
-    const std::vector<int64_t> shape = adapter ? expected_adapter_shape(s, p) : expected_shape(s, p.role);
-    HF_CHECK(p.shape == shape, ErrorCode::kShape, "Model: parameter '%s' must have shape %s, got %s",
-             p.name.c_str(), shape_text(shape).c_str(), shape_text(p.shape).c_str());
-    int64_t size = 1;
-    for (int64_t n : p.shape)
-      size *= n;
-    parameters_.push_back({p, size_, size});
-    size_ += size;
-  }
+  check_sizes(spec_);
+  for (const ParameterSpec& parameter : spec_.parameters)
+    add_parameter(parameter);
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
-  if (s.bfloat16 || context_->stored() == DType::kBF16)
+  if (spec_.bfloat16 || context_->stored() == DType::kBF16)
     rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   trainable_.assign(parameters_.size(), true);
   wire();
+}
+
+void Model::add_parameter(const ParameterSpec& parameter) {
+  check_parameter(spec_, parameter);
+  int64_t size = 1;
+  for (int64_t n : parameter.shape)
+    size *= n;
+  parameters_.push_back({.spec = parameter, .offset = size_, .size = size});
+  size_ += size;
 }
 
 Model::Model(const Model& other)
@@ -101,16 +130,38 @@ Model::Model(const Model& other)
       parameters_(other.parameters_),
       size_(other.size_),
       trainable_(other.parameters_.size(), true) {
+  Device* device = context_->device().get();
   weights_ = Tensor::create(context_->counter(), context_->real(), size_);
-  copy_memory(context_->device().get(), weights_.view.data, other.weights_.view.data, weights_.view.bytes());
+  copy_memory(device, weights_.view.data, other.weights_.view.data, weights_.view.bytes());
   if (other.rounded_.buffer) rounded_ = Tensor::create(context_->counter(), DType::kBF16, size_);
   wire();
-  for (size_t i = 0; i < parameters_.size(); ++i)
-    if (rounded(int(i)))
-      copy_memory(context_->device().get(), operand(int(i)).data, other.operand(int(i)).data,
-                  operand(int(i)).bytes());
+  for (int i = 0; i < int(parameters_.size()); ++i)
+    if (rounded(i)) copy_memory(device, operand(i).data, other.operand(i).data, operand(i).bytes());
 }
 
+std::shared_ptr<Model> Model::clone() const {
+  return std::shared_ptr<Model>(new Model(*this));
+}
+
+// ---- weights ----
+
+View Model::view_in(const View& flat, int parameter) const {
+  const Parameter& p = parameters_[parameter];
+  const std::vector<int64_t>& shape = p.spec.shape;
+  void* data = static_cast<char*>(flat.data) + p.offset * dtype_bytes(flat.dtype);
+  return shape.size() == 2 ? make_view(data, flat.dtype, shape[0], shape[1])
+                           : make_view(data, flat.dtype, shape[0]);
+}
+
+int64_t Model::weight_bytes() const {
+  return weights_.view.bytes() + (rounded_.buffer ? rounded_.view.bytes() : 0);
+}
+
+View Model::operand(int parameter) const {
+  return rounded(parameter) ? view_in(rounded_.view, parameter) : weight(parameter);
+}
+
+// Whether products read a copy of the parameter in bfloat16.
 bool Model::rounded(int parameter) const {
   if (!rounded_.buffer) return false;
   switch (parameters_[parameter].spec.role) {
@@ -123,8 +174,8 @@ bool Model::rounded(int parameter) const {
     case Role::kMlpUp:
     case Role::kMlpDown:
     case Role::kClassifier: return true;
-    case Role::kEmbedding:
-      return find(Role::kClassifier, -1) < 0;  // of a tied model; looked up rows are the originals
+    // The classifier of a tied model; looked up rows are the originals.
+    case Role::kEmbedding: return find(Role::kClassifier, -1) < 0;
     default: return false;
   }
 }
@@ -132,170 +183,48 @@ bool Model::rounded(int parameter) const {
 void Model::refresh(int parameter, Run& run) {
   if (!rounded(parameter)) return;
   if (run.device) {
-    CopyArgs args;
-    args.x = weight(parameter).split_last(1), args.y = operand(parameter).split_last(1);
     Run rounding = run;
     rounding.math = Math::kBf16;  // where copies round, whatever the model's math
-    return dispatch(args, rounding);
+    return dispatch(CopyArgs{.x = weight(parameter).split_last(1), .y = operand(parameter).split_last(1)},
+                    rounding);
   }
   const int64_t count = parameters_[parameter].size;
   const float* from = weight(parameter).as<float>();
   uint16_t* to = operand(parameter).as<uint16_t>();
   constexpr int64_t kChunk = 1 << 18;
   parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count); ++i) {
-      const uint32_t bits = std::bit_cast<uint32_t>(from[i]);  // to nearest, ties to even; a NaN stays one
-      to[i] = uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u
-                                                          : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-    }
+    const int64_t end = std::min((chunk + 1) * kChunk, count);
+    for (int64_t i = chunk * kChunk; i < end; ++i)
+      to[i] = to_bfloat16(from[i]);
   });
 }
 
-std::shared_ptr<Model> Model::clone() const {
-  return std::shared_ptr<Model>(new Model(*this));
-}
+// ---- gradients ----
 
 View Model::gradients() {
-  if (!gradients_.buffer)
-    gradients_ = Tensor::create(context_->counter(), context_->real(), size_),
+  if (!gradients_.buffer) {
+    gradients_ = Tensor::create(context_->counter(), context_->real(), size_);
     written_.assign(parameters_.size(), false);
+  }
   for (size_t i = 0; i < written_.size(); ++i)
     written_[i] = written_[i] || trainable_[i];
   return gradients_.view;
 }
 
-// Frozen parameters' gradients stay untouched: their pages are never taken.
+// Gradients of parameters that never trained stay untouched: their pages are never taken. Neighbours are
+// zeroed together.
 void Model::zero_gradients() {
-  for (size_t begin = 0, end; begin < written_.size(); begin = end) {  // neighbours together
-    for (end = begin; end < written_.size() && written_[end];)
+  const size_t count = written_.size();
+  for (size_t begin = 0, end; begin < count; begin = end) {
+    end = begin + 1;
+    if (!written_[begin]) continue;
+    while (end < count && written_[end])
       ++end;
-    if (end == begin) {
-      ++end;
-      continue;
-    }
     const View first = view_in(gradients_.view, int(begin)), last = view_in(gradients_.view, int(end) - 1);
-    zero_memory(context_->device().get(), first.data, last.as<char>() + last.bytes() - first.as<char>());
+    const char* past_last = last.as<char>() + last.bytes();
+    zero_memory(context_->device().get(), first.data, past_last - first.as<char>());
   }
-  written_.assign(written_.size(), false);
-}
-
-View Model::view_in(const View& flat, int parameter) const {
-  const Parameter& p = parameters_[parameter];
-  void* data = static_cast<char*>(flat.data) + p.offset * dtype_bytes(flat.dtype);
-  return p.spec.shape.size() == 2 ? make_view(data, flat.dtype, p.spec.shape[0], p.spec.shape[1])
-                                  : make_view(data, flat.dtype, p.spec.shape[0]);
-}
-
-int Model::find(Role role, int layer) const {
-  int found = -1;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].spec.role != role || parameters_[i].spec.layer != layer) continue;
-    HF_CHECK(found < 0, ErrorCode::kInvalidArg, "Model: '%s' and '%s' both claim to be %s of layer %d",
-             parameters_[found].spec.name.c_str(), parameters_[i].spec.name.c_str(), kRoles[int(role)],
-             layer);
-    found = static_cast<int>(i);
-  }
-  return found;
-}
-
-// One layer over the given (weight, bias) roles, whose matrices are neighbours.
-Linear Model::make_linear(const std::vector<std::pair<Role, Role>>& roles, int layer) const {
-  Linear linear;
-  int64_t out = 0;
-  for (const auto& [weight_role, bias_role] : roles) {
-    const int weight = find(weight_role, layer), bias = find(bias_role, layer);
-    HF_CHECK(weight >= 0, ErrorCode::kInvalidArg, "Model: layer %d has no parameter with role '%s'", layer,
-             kRoles[int(weight_role)]);
-    const View view = spec_.transposed_linears ? operand(weight).transposed() : operand(weight);
-    if (linear.parts.empty()) linear.weight = view, linear.bias = bias >= 0 ? this->weight(bias) : View{};
-    linear.parts.push_back({weight, bias, out, view.shape[0]});
-    out += view.shape[0];
-  }
-  linear.weight.shape[0] = out;
-  if (linear.bias) linear.bias.shape[0] = out;
-  linear.transposed = spec_.transposed_linears;
-  attach_adapters(linear);
-  return linear;
-}
-
-void Model::attach_adapters(Linear& linear) const {
-  const auto matrix = [&](int parameter) {
-    Linear one;
-    one.weight = weight(parameter), one.parts = {{parameter, -1, 0, one.weight.shape[0]}};
-    return one;
-  };
-  for (const LinearPart& part : linear.parts) {
-    int a = -1, b = -1;
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      if (parameters_[i].spec.target != part.weight) continue;
-      int& which = parameters_[i].spec.role == Role::kLoraA ? a : b;
-      HF_CHECK(which < 0, ErrorCode::kInvalidArg, "Model: '%s' has more than one adapter",
-               parameters_[part.weight].spec.name.c_str());
-      which = int(i);
-    }
-    if (a < 0 && b < 0) continue;
-    HF_CHECK(a >= 0 && b >= 0 && parameters_[a].spec.shape[0] == parameters_[b].spec.shape[1],
-             ErrorCode::kShape,
-             "Model: the adapter of '%s' needs lora_A of shape (r, in) and lora_B of shape (out, r)",
-             parameters_[part.weight].spec.name.c_str());
-    Adapter adapter{matrix(a), matrix(b), part.begin};
-    adapter.up.passing_input = true;
-    linear.adapters.push_back(std::move(adapter));
-  }
-}
-
-std::vector<Linear> Model::make_linears(const std::vector<std::pair<Role, Role>>& roles, int layer) const {
-  bool neighbours = !spec_.transposed_linears;
-  for (size_t i = 1; i < roles.size() && neighbours; ++i) {
-    const auto follows = [&](Role before, Role after) {
-      const int a = find(before, layer), b = find(after, layer);
-      if (a < 0 || b < 0) return a < 0 && b < 0;
-      return parameters_[a].offset + parameters_[a].size == parameters_[b].offset;
-    };
-    neighbours = follows(roles[i - 1].first, roles[i].first) && follows(roles[i - 1].second, roles[i].second);
-  }
-  if (neighbours) return {make_linear(roles, layer)};
-  std::vector<Linear> separate;
-  for (const auto& role : roles)
-    separate.push_back(make_linear({role}, layer));
-  return separate;
-}
-
-void Model::wire() {
-  embedding_ = find(Role::kEmbedding, -1);
-  HF_CHECK(embedding_ >= 0, ErrorCode::kInvalidArg, "Model: no parameter has role 'embedding'");
-  position_ = find(Role::kPosition, -1);
-  classifier_ = find(Role::kClassifier, -1);
-  if (classifier_ < 0) classifier_ = embedding_;
-  const auto norm = [&](Role gain, Role bias, int layer) {
-    NormWeights weights{find(gain, layer), find(bias, layer)};
-    HF_CHECK(weights.gain >= 0, ErrorCode::kInvalidArg, "Model: no parameter has role '%s' in layer %d",
-             kRoles[int(gain)], layer);
-    return weights;
-  };
-  final_norm_ = norm(Role::kFinalNorm, Role::kFinalNormBias, -1);
-  layers_.clear();
-  for (int l = 0; l < spec_.layers; ++l) {
-    LayerWeights w;
-    w.attention_norm = norm(Role::kAttentionNorm, Role::kAttentionNormBias, l);
-    w.mlp_norm = norm(Role::kMlpNorm, Role::kMlpNormBias, l);
-    w.qkv =
-        find(Role::kQkv, l) >= 0
-            ? std::vector<Linear>{make_linear({{Role::kQkv, Role::kQkvBias}}, l)}
-            : make_linears({{Role::kQ, Role::kQBias}, {Role::kK, Role::kKBias}, {Role::kV, Role::kVBias}}, l);
-    w.q_norm = find(Role::kQNorm, l), w.k_norm = find(Role::kKNorm, l);
-    w.attention_out = make_linear({{Role::kAttentionOut, Role::kAttentionOutBias}}, l);
-    w.mlp_in = find(Role::kMlpGate, l) >= 0
-                   ? make_linears({{Role::kMlpGate, Role::kMlpGateBias}, {Role::kMlpUp, Role::kMlpUpBias}}, l)
-                   : std::vector<Linear>{make_linear({{Role::kMlpUp, Role::kMlpUpBias}}, l)};
-    w.mlp_down = make_linear({{Role::kMlpDown, Role::kMlpDownBias}}, l);
-    HF_CHECK(
-        (find(Role::kMlpGate, l) >= 0) == (spec_.activation == ActivationKind::kSiluGate),
-        ErrorCode::kInvalidArg,
-        "Model: activation 'silu_gate' goes with a parameter of role 'mlp_gate', and only with it (layer %d)",
-        l);
-    layers_.push_back(std::move(w));
-  }
+  written_.assign(count, false);
 }
 
 }  // namespace hf

@@ -36,6 +36,8 @@ inline int64_t slice_bytes(bool device) {
 // Functions begin … end − 1, with the sequences they use.
 struct FunctionRange {
   int64_t begin, end;
+
+  int64_t count() const { return end - begin; }
 };
 // Rows of gradients, and rows of activations, of a range.
 int64_t gradient_rows(const Functions& functions, FunctionRange range);

@@ -3,21 +3,25 @@
 #pragma once
 
 #include "ntk/functions.h"
+#include "ntk/products.h"
 
 namespace hf {
 
 // Names and meaning follow neural-tangents' NtkImplementation (Novak et al. 2022).
 enum class Implementation {
-  kStructuredDerivatives,  // per parameter from gradient pairs, without gradients: ghost form or blocked
-                           // materialised form, by cost
-  kJacobianContraction,    // gradients of blocks of functions, (block, P), and their products: the plainest
-  kNtkVectorProducts,      // column by column: J (Jᵀ e_f)
+  // Per parameter from gradient pairs, without gradients: in ghost form or in blocked materialised form, by
+  // cost.
+  kStructuredDerivatives,
+  // Gradients of blocks of functions, (block, P), and their products: the plainest.
+  kJacobianContraction,
+  // Column by column: J (Jᵀ e_f).
+  kNtkVectorProducts,
 };
 inline constexpr const char* kImplementations[] = {"structured-derivatives", "jacobian-contraction",
                                                    "ntk-vector-products"};
 
-// What the entries are summed into: one matrix; representation, gradient and cross component; or one per
-// parameter, the classifier's use of a tied matrix, and the cross terms.
+// What the entries are summed into: one matrix; the representation, the gradient and the cross component; or
+// one matrix per parameter, one of the classifier's use of a tied matrix, and one of the cross terms.
 enum class Split { kTotal, kComponents, kParameters };
 
 struct GramOptions {
@@ -30,9 +34,8 @@ struct GramOptions {
 // How a call would be done, before it is done.
 struct GramPlan {
   std::vector<FunctionRange> blocks1, blocks2;  // blocks2 is empty when symmetric
-  double flops = 0,
-         pass_flops =
-             0;  // of matrix products: all, and those of forward, backward and forward-mode passes among them
+  // Of matrix products: all of them, and those of forward, backward and forward-mode passes among them.
+  double flops = 0, pass_flops = 0;
   int64_t bytes = 0;  // working memory of the largest step
   struct Choice {
     int parameter;
@@ -53,17 +56,9 @@ GramPlan plan_gram(const Model& model, const Functions& first, const Functions* 
 void gram(const Model& model, const Functions& first, const Functions* second, const GramOptions& options,
           const GramPlan& plan, const View& matrices, Run& run);
 
-// K v without K: J₁ (J₂ᵀ v).  v (F2), out (F1) float64.
-void vector_product(const Model& model, const Functions& first, const Functions& second, const View& v,
-                    const std::vector<bool>& wanted, int64_t max_bytes, const View& out, Run& run);
-// values (F) f(θ) and derivatives (F) J t along a flat tangent (P); either may be absent.
-void linear_model(const Model& model, const Functions& functions, const View& tangent, int64_t max_bytes,
-                  const View& values, const View& derivatives, Run& run);
-
-// Blocks of functions whose step (activations, one backward pass, `kept` numbers a gradient row more) stays
-// within max_bytes.
+// Cuts functions into blocks whose step stays within max_bytes: activations, one backward pass, and what the
+// caller keeps of it, in numbers per gradient row and per function. *bytes: of the largest block.
 std::vector<FunctionRange> plan_blocks(const Model& model, const Functions& functions, int64_t max_bytes,
-                                       int64_t kept_per_row, int64_t kept_per_function, int64_t* bytes,
-                                       Keep keep = Keep::kAll);
+                                       int64_t kept_per_row, int64_t kept_per_function, int64_t* bytes);
 
 }  // namespace hf

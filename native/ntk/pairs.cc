@@ -4,12 +4,17 @@
 
 namespace hf {
 
+View identity_offsets(int64_t count, Run& run) {
+  const View offsets = arena_tensor(run, DType::kI32, count + 1);
+  for (int64_t i = 0; i <= count; ++i)
+    offsets.as<int32_t>()[i] = int32_t(i);
+  return offsets;
+}
+
 View PairSink::function_sums(const View& d, const View& scale_by, const View& offsets) {
-  SegmentReduceArgs args;
-  args.x = d, args.offsets = offsets, args.scale_by = scale_by;
-  args.y = arena_tensor(run_, run_.real(), offsets.shape[0] - 1, d.shape[1]);
-  dispatch(args, run_);
-  return args.y;
+  const View sums = arena_tensor(run_, run_.real(), offsets.shape[0] - 1, d.shape[1]);
+  dispatch(SegmentReduceArgs{.x = d, .offsets = offsets, .scale_by = scale_by, .y = sums}, run_);
+  return sums;
 }
 
 void PairSink::norm(const NormWeights& norm, const View& x_hat, const View& d, const GradientRows& rows) {

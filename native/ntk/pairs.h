@@ -8,6 +8,9 @@
 
 namespace hf {
 
+// (count+1) i32 in the arena: function s owns row s.
+View identity_offsets(int64_t count, Run& run);
+
 struct MatrixPair {
   View a, d;
   GradientRows rows;

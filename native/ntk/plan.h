@@ -3,15 +3,11 @@
 
 #include <algorithm>
 
-#include "model/spec.h"
 #include "ntk/gram.h"
 #include "ops/gram/jacobian_gram.h"
 #include "ops/gram/token_gram.h"
 
 namespace hf {
-
-// Numbers that a stored set of gradient pairs holds per gradient row, all layers.
-int64_t stored_numbers(const ModelSpec& spec);
 
 // Working memory for blocks of per-sample gradients (jacobian_gram's max_bytes). On the CPU they fit in its
 // caches, and count as nothing.

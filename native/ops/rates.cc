@@ -34,8 +34,8 @@ Rates measure_rates(Run& run, int64_t footprint, double seconds) {
   Rates rates;
   double flops = 0;
   RateProbe arithmetic;
-  arithmetic.rounds = 1 << 19,
-  arithmetic.flops = &flops;  // a few ms: longer than waking the threads, shorter than a time slice
+  arithmetic.rounds = 1 << 19;  // a few ms: longer than waking the threads, shorter than a time slice
+  arithmetic.flops = &flops;
   const double time = best(arithmetic);
   rates.flops = flops / time;
   rates.bf16_flops = 0;

@@ -19,11 +19,12 @@ using RateProbeFn = void (*)(const RateProbe&, Run&);
 RateProbeFn& rate_probe(Backend backend);  // null for backends without vector kernels
 
 struct Rates {
-  double flops;       // float32 multiply-adds per second, counted as two, on run.threads threads
-  double bf16_flops;  // the same of bfloat16 products summed in float32 by the processor's own instruction; 0
-                      // where it has none
-  double bytes;  // bytes read per second from `footprint` bytes that are read again and again: of the cache
-                 // or memory that holds them
+  double flops;  // float32 multiply-adds per second, counted as two, on run.threads threads
+  // The same of bfloat16 products summed in float32 by the processor's own instruction; 0 where it has none.
+  double bf16_flops;
+  // Bytes read per second from `footprint` bytes that are read again and again: of the cache or memory that
+  // holds them.
+  double bytes;
 };
 // The best of several short trials: other processes only ever make them slower. About `seconds` in all.
 Rates measure_rates(Run& run, int64_t footprint, double seconds);

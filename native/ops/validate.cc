@@ -16,11 +16,16 @@ int next_word(const char** p) {
   return length;
 }
 
-// "S+1" is the name "S" and the offset 1.
-void split_offset(const char* word, int length, int* name_length, int64_t* offset) {
-  *name_length = length, *offset = 0;
+// A dimension as a field list writes it: "S+1" is the name "S" and the offset 1.
+struct Dimension {
+  const char* name;
+  int length;
+  int64_t offset;
+};
+Dimension parse_dimension(const char* word, int length) {
   for (int i = 0; i < length; ++i)
-    if (word[i] == '+') *name_length = i, *offset = std::atoll(word + i + 1);
+    if (word[i] == '+') return {word, i, std::atoll(word + i + 1)};
+  return {word, length, 0};
 }
 
 DType expected_dtype(unsigned flags, DType real) {
@@ -58,40 +63,37 @@ int64_t DimTable::size_of(const char* name, int length) const {
     const int64_t size = size_of(name, first);
     return size >= 0 ? size : size_of(name + first + 1, length - first - 1);
   }
-  int name_length;
-  int64_t offset;
-  split_offset(name, length, &name_length, &offset);
+  const Dimension dimension = parse_dimension(name, length);
+  const Entry* const entry = find(dimension.name, dimension.length);
+  return entry ? entry->size + dimension.offset : -1;
+}
+
+const DimTable::Entry* DimTable::find(const char* name, int length) const {
   for (int i = 0; i < count_; ++i)
-    if (entries_[i].length == name_length && std::memcmp(entries_[i].name, name, name_length) == 0)
-      return entries_[i].size + offset;
-  return -1;
+    if (entries_[i].length == length && std::memcmp(entries_[i].name, name, length) == 0) return &entries_[i];
+  return nullptr;
 }
 
 void DimTable::bind(const char* field, const View& view, const char* dims) {
   const char* all = dims;
   int index = 0;
   for (int length; (length = next_word(&dims)) != 0; dims += length, ++index) {
-    const int64_t known = size_of(dims, length), actual = view.shape[index];
+    const int64_t known = size_of(dims, length);
+    const int64_t actual = view.shape[index];
+    const Dimension dimension = parse_dimension(dims, length);
     if (known < 0) {
-      int name_length;
-      int64_t offset;
-      split_offset(dims, length, &name_length, &offset);
-      HF_CHECK(actual >= offset, ErrorCode::kShape, "%s: %s must have at least %lld entries, got %lld", op_,
-               field, (long long)offset, (long long)actual);
-      entries_[count_++] = {dims, name_length, actual - offset, field};
+      HF_CHECK(actual >= dimension.offset, ErrorCode::kShape,
+               "%s: %s must have at least %lld entries, got %lld", op_, field, (long long)dimension.offset,
+               (long long)actual);
+      entries_[count_++] = {dims, dimension.length, actual - dimension.offset, field};
       continue;
     }
     if (known == actual) continue;
-    const char* other = "the contract";
-    int name_length;
-    int64_t offset;
-    split_offset(dims, length, &name_length, &offset);
-    for (int i = 0; i < count_; ++i)
-      if (entries_[i].length == name_length && std::memcmp(entries_[i].name, dims, name_length) == 0)
-        other = entries_[i].field;
+    const Entry* const other = find(dimension.name, dimension.length);
     fail(ErrorCode::kShape,
          "%s: %s has shape (%s) with %.*s = %lld, got %lld in dimension %d; %s must agree with %s", op_,
-         field, all, length, dims, (long long)known, (long long)actual, index, field, other);
+         field, all, length, dims, (long long)known, (long long)actual, index, field,
+         other ? other->field : "the contract");
   }
 }
 
@@ -102,16 +104,17 @@ void Validator::tensor(const char* name, const View& view, const char* dims, uns
     return;
   }
   const DType dtype = expected_dtype(flags, real_);
-  HF_CHECK(view.dtype == dtype || ((flags & kBf16) && view.dtype == DType::kBF16) ||
-               ((flags & kStored) && view.dtype == stored_),
-           ErrorCode::kDtype, "%s: %s must be %s, got %s", op_, name, dtype_name(dtype),
-           dtype_name(view.dtype));
+  const bool is_allowed_bf16 = (flags & kBf16) && view.dtype == DType::kBF16;
+  const bool is_allowed_stored = (flags & kStored) && view.dtype == stored_;
+  HF_CHECK(view.dtype == dtype || is_allowed_bf16 || is_allowed_stored, ErrorCode::kDtype,
+           "%s: %s must be %s, got %s", op_, name, dtype_name(dtype), dtype_name(view.dtype));
   const int rank = DimTable::rank_of(dims);
   HF_CHECK(view.rank == rank, ErrorCode::kShape, "%s: %s must have %d dimensions (%s), got %d", op_, name,
            rank, dims, view.rank);
   dims_.bind(name, view, dims);
-  HF_CHECK((flags & kStrided) || rank == 0 || view.shape[rank - 1] <= 1 || view.stride[rank - 1] == 1,
-           ErrorCode::kShape, "%s: the last dimension of %s must be contiguous, got stride %lld", op_, name,
+  const bool is_contiguous = rank == 0 || view.shape[rank - 1] <= 1 || view.stride[rank - 1] == 1;
+  HF_CHECK((flags & kStrided) || is_contiguous, ErrorCode::kShape,
+           "%s: the last dimension of %s must be contiguous, got stride %lld", op_, name,
            (long long)view.stride[rank - 1]);
   if (!check_overlap_ || view.size() == 0) return;
   const char* begin = static_cast<const char*>(view.data);
@@ -132,8 +135,8 @@ void Validator::finish() const {
   for (int i = 0; i < range_count_; ++i)
     for (int j = 0; j < range_count_; ++j) {
       if (i == j || ranges_[i].role == FieldRole::kIn) continue;
-      HF_CHECK(ranges_[i].end <= ranges_[j].begin || ranges_[j].end <= ranges_[i].begin,
-               ErrorCode::kInvalidArg, "%s: output %s overlaps %s; give it memory of its own", op_,
+      const bool are_apart = ranges_[i].end <= ranges_[j].begin || ranges_[j].end <= ranges_[i].begin;
+      HF_CHECK(are_apart, ErrorCode::kInvalidArg, "%s: output %s overlaps %s; give it memory of its own", op_,
                ranges_[i].name, ranges_[j].name);
     }
 }

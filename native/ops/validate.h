@@ -1,6 +1,6 @@
-// The checks that follow from an op's field list: presence, type, rank, named dimensions, contiguous rows,
-// and (for callers from outside) outputs that overlap nothing else. Then the op's own check_args, if it has
-// one.
+// Checks the arguments of a call. validate() makes the checks that follow from the op's field list: presence,
+// type, rank, named dimensions, contiguous rows, and (for callers from outside) outputs that overlap nothing
+// else. Then it calls the op's own check_args, which stands in the contract if the op has one.
 #pragma once
 
 #include <stdint.h>
@@ -26,16 +26,20 @@ class DimTable {
   static int rank_of(const char* dims);
 
  private:
-  const char* op_;
   struct Entry {
     const char* name;
     int length;
     int64_t size;
-    const char* field;
-  } entries_[16];
+    const char* field;  // that bound it
+  };
+  const Entry* find(const char* name, int length) const;
+
+  const char* op_;
+  Entry entries_[16];
   int count_ = 0;
 };
 
+// Checks one field after the other, as `visit` names them.
 class Validator {
  public:
   Validator(const char* op, const Run& run, bool check_overlap)
@@ -62,16 +66,19 @@ class Validator {
   void tensor(const char* name, const View& view, const char* dims, unsigned flags, FieldRole role);
   void enumerator(const char* name, int value, const char* const* names, int count) const;
 
-  const char* op_;
-  DType real_, stored_;
-  bool check_overlap_;
-  DimTable dims_;
-  struct Range {
+  struct Range {  // the memory of a tensor
     const char* name;
     const char* begin;
     const char* end;
     FieldRole role;
-  } ranges_[40];
+  };
+
+  const char* op_;
+  DType real_;
+  DType stored_;
+  bool check_overlap_;
+  DimTable dims_;
+  Range ranges_[40];
   int range_count_ = 0;
 };
 

@@ -26,8 +26,9 @@ struct Samples {
 struct PolicyBatch {
   LinearPolicyGradientArgs loss;
   View coefficients, entropy_coefficients, advantages, old_logps, ref_logps, weights;
-  View head_weight, head_gradients;  // (C), (R): a head beside the classifier, one number per row; dL/dφ_n +=
-                                     // head_gradients[n] · head_weight
+  // head_weight (C), head_gradients (R): a head beside the classifier, one number per row; it adds
+  // head_gradients[n] · head_weight to row n's gradient of the features.
+  View head_weight, head_gradients;
   View logps, entropy, max_prob, argmax, kl, ratio, losses, clipped;
 };
 
@@ -36,15 +37,20 @@ constexpr int64_t kDefaultMaxTokens = 4096;
 // Fills the results; no gradients. features (R, C), if given, replaces the transformer.
 void score(const Model& model, const Samples& samples, const PolicyBatch& batch, const View& features,
            Run& run);
+
 struct AccumulateOptions {
   const Model* reference = nullptr;        // for kl 'exact'
   int64_t max_tokens = kDefaultMaxTokens;  // held at a time, but at least one sequence
-  bool checkpointing =
-      false;  // keep layer inputs only and compute the rest again: less memory, one more forward pass
+  // Keep layer inputs only and compute the rest again: less memory, one more forward pass.
+  bool checkpointing = false;
 };
-// … and adds the gradients of the trainable parameters to the model's.
+// As score(), and adds the gradients of the trainable parameters to the model's.
 void accumulate(Model& model, const Samples& samples, const PolicyBatch& batch, const View& features,
                 const AccumulateOptions& options, Run& run);
+// The same into a sink, whose wanted parameters are those that train.
+void accumulate(const Model& model, const Samples& samples, const PolicyBatch& batch, const View& features,
+                const AccumulateOptions& options, SumSink& sink, Run& run);
+
 // φ at the scored rows, into out (R, C).
 void scored_features(const Model& model, const Samples& samples, const View& out, Run& run);
 

@@ -26,7 +26,10 @@ Buffer::Buffer(void* data, int64_t bytes, std::shared_ptr<MemoryCounter> counter
 }
 
 Buffer::~Buffer() {
-  counter_->device ? counter_->device->free(data_) : free_pages(data_, bytes_);
+  if (counter_->device)
+    counter_->device->free(data_);
+  else
+    free_pages(data_, bytes_);
   counter_->buffers.fetch_sub(1, std::memory_order_relaxed);
   counter_->bytes.fetch_sub(bytes_, std::memory_order_relaxed);
 }

@@ -27,7 +27,8 @@ CallScratch::CallScratch(Run& run) : run_(run) {
     m.device = open_cuda(kFirstUsable);
     m.device_arena.emplace(m.device);
   }
-  run.device = m.device.get(), run.device_arena = &*m.device_arena;
+  run.device = m.device.get();
+  run.device_arena = &*m.device_arena;
   m.device_arena->reset_peak();
 }
 

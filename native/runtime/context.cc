@@ -14,9 +14,8 @@ Context::~Context() {
 void Context::submit(Job job) {
   std::lock_guard<std::mutex> lock(mutex_);
   HF_CHECK(!closed_, ErrorCode::kDisposed, "the context was disposed; make a new one with createContext()");
-  if (!thread_.joinable())
-    thread_.start(
-        [this] { loop(); });  // first: if the system has no thread for it, the job is refused, not kept
+  // The thread first: if the system has none for it, the job is refused, not kept.
+  if (!thread_.joinable()) thread_.start([this] { loop(); });
   queue_.push_back(std::move(job));
   wake_.notify_one();
 }
@@ -65,7 +64,8 @@ void Context::run_job(Job& job) {
   run.device_arena = &device_arena_;
   run.control = job.control.get();
   std::exception_ptr error;
-  arena_.reset_peak(), device_arena_.reset_peak();
+  arena_.reset_peak();
+  device_arena_.reset_peak();
   try {
     job.control->checkpoint();
     job.work(run);
@@ -74,7 +74,8 @@ void Context::run_job(Job& job) {
     error = std::current_exception();
   }
   job.work = nullptr;  // lets go of what the job held before anyone hears that it is done
-  arena_.release(0), device_arena_.release(0);
+  arena_.release(0);
+  device_arena_.release(0);
   const int64_t peak = arena_.peak_bytes() + device_arena_.peak_bytes();
   arena_bytes_.store(arena_.held_bytes() + device_arena_.held_bytes(), std::memory_order_relaxed);
   if (peak > arena_peak_.load(std::memory_order_relaxed)) arena_peak_.store(peak, std::memory_order_relaxed);

@@ -37,10 +37,15 @@ struct Run {
   Backend backend = Backend::kCpuBase;
   int32_t threads = 1;
   Math math = Math::kExact;
-  Arena* arena = nullptr;    // activations and scratch; freed as a stack (Scratch)
-  Device* device = nullptr;  // null: everything is host memory. Else real numbers are the device's, indices
-                             // and float64 the host's
-  Arena* device_arena = nullptr;  // for the device's share
+  // Activations and scratch of this job, freed as a stack (Scratch).
+  Arena* arena = nullptr;
+  // Null: everything is host memory. Else real numbers are the device's, in device_arena, and indices and
+  // float64 the host's.
+  Device* device = nullptr;
+  Arena* device_arena = nullptr;
+  // Not null on a run that only counts memory (runtime/counting_run.h): where real numbers are counted. An op
+  // takes its scratch memory then, and does nothing else.
+  Arena* counting = nullptr;
   JobControl* control = nullptr;  // cancellation and progress; null for synchronous calls
   bool one_op = false;            // the job is one op, whose progress is the job's
 
@@ -49,12 +54,13 @@ struct Run {
 };
 
 struct ArenaMark {
-  int64_t host, device;
+  int64_t host, numbers;
 };
 // 64-byte aligned host memory from the run's arena, valid until the enclosing Scratch ends. Never null:
 // ERR_OUT_OF_MEMORY instead.
 void* arena_allocate(Run& run, int64_t bytes);
-void* arena_allocate_numbers(Run& run, int64_t bytes);  // the same where the run's real numbers live
+// The same where the run's real numbers live.
+void* arena_allocate_numbers(Run& run, int64_t bytes);
 ArenaMark arena_mark(Run& run);
 void arena_release(Run& run, ArenaMark mark);
 
@@ -102,9 +108,9 @@ HF_HOST_INLINE View host_tensor(Run& run, DType dtype, Dims... dims) {
 // Throws ERR_ABORTED once the job was cancelled. Called between ops and between tiles: at most about 50 ms
 // apart.
 void checkpoint(Run& run);
-// Coalesced: the caller sees the latest value, not every one.
-void report_progress(Run& run, int64_t done,
-                     int64_t total);  // of the job; an op's is nothing where the job is more than the op:
+// Progress of the job. Coalesced: the caller sees the latest value, not every one.
+void report_progress(Run& run, int64_t done, int64_t total);
+// Progress of an op, which is nothing where the job is more than the op.
 HF_HOST_INLINE void report_op_progress(Run& run, int64_t done, int64_t total) {
   if (run.one_op) report_progress(run, done, total);
 }

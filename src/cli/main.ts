@@ -19,11 +19,11 @@ import { report } from './commands/report.js';
 import { reproduce } from './commands/reproduce.js';
 import { train } from './commands/train.js';
 import { verify } from './commands/verify.js';
-import { Interrupted } from './interrupt.js';
 import { usageErrors } from './flags.js';
+import { INTERRUPTED, Interrupted } from './interrupt.js';
 import { version } from './version.js';
 
-/** A command is one file that makes a commander Command, and one line here. */
+/** A command is one file in commands/ that makes a commander Command, and one line here. */
 const commands = [
   demo,
   reproduce,
@@ -44,7 +44,13 @@ function message(error: unknown): string {
   return `headfirst: ${text.trim().replace(/^headfirst: /, '')}${code ? ` [${code}]` : ''}`;
 }
 
-async function main(): Promise<number> {
+/** What a failure looks like on stderr; HEADFIRST_DEBUG=1 shows where it came from. */
+function failureText(error: unknown): string {
+  const debug = process.env['HEADFIRST_DEBUG'] === '1';
+  return debug ? ((error as Error).stack ?? String(error)) : message(error);
+}
+
+function makeProgram(): Command {
   const program = new Command('headfirst')
     .description(
       'Learning dynamics of language models: RL post-training, classifier-first RL, and what each update did',
@@ -53,20 +59,21 @@ async function main(): Promise<number> {
   for (const make of commands) program.addCommand(make());
   for (const command of [program, ...program.commands])
     command.exitOverride().showSuggestionAfterError().configureOutput(usageErrors);
+  return program;
+}
+
+/** The exit code. */
+async function main(): Promise<number> {
   try {
-    await program.parseAsync();
+    await makeProgram().parseAsync();
     return Number(process.exitCode ?? 0); // of a command that passes on what its child process said
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof Interrupted) {
       process.stderr.write(`${error.message}\n`);
-      return 130;
+      return INTERRUPTED;
     }
-    process.stderr.write(
-      process.env['HEADFIRST_DEBUG'] === '1'
-        ? `${(error as Error).stack ?? String(error)}\n`
-        : `${message(error)}\n`,
-    );
+    process.stderr.write(`${failureText(error)}\n`);
     return 1;
   }
 }

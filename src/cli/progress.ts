@@ -8,6 +8,16 @@ const { Format, Presets, SingleBar } = bars;
 const timeText: typeof Format.TimeFormat = (seconds, ...rest) =>
   Number.isFinite(seconds) ? Format.TimeFormat(seconds, ...rest) : '?';
 
+const BAR: bars.Options = {
+  format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left',
+  formatTime: timeText,
+  stream: process.stderr,
+  hideCursor: true,
+  barsize: 24,
+  etaBuffer: 30,
+};
+
+/** One bar at a time: update() begins a new one when the phase has another name. */
 export class Progress {
   readonly #live = process.stderr.isTTY === true;
   #bar: bars.SingleBar | undefined;
@@ -16,49 +26,37 @@ export class Progress {
   #last = '';
 
   update(phase: string, done: number, total: number, detail = ''): void {
-    if (phase !== this.#phase) {
-      this.end();
-      this.#phase = phase;
-      this.#began = Date.now();
-      if (this.#live) {
-        this.#bar = new SingleBar(
-          {
-            format: '{phase} {bar} {value}/{total}{detail} · {eta_formatted} left',
-            formatTime: timeText,
-            stream: process.stderr,
-            hideCursor: true,
-            barsize: 24,
-            etaBuffer: 30,
-          },
-          Presets.rect,
-        );
-        // What a resumed run has already is where the bar begins: it says nothing about the speed.
-        this.#bar.start(total, done, { phase, detail: '' });
-      }
-    }
+    if (phase !== this.#phase) this.#begin(phase, done, total);
     const text = detail && ` · ${detail}`;
     this.#last = `${done}/${total}${text}`;
     this.#bar?.setTotal(total);
     this.#bar?.update(done, { phase, detail: text });
   }
+  #begin(phase: string, done: number, total: number): void {
+    this.end();
+    this.#phase = phase;
+    this.#began = Date.now();
+    if (!this.#live) return;
+    this.#bar = new SingleBar(BAR, Presets.rect);
+    // What a resumed run has already is where the bar begins: it says nothing about the speed.
+    this.#bar.start(total, done, { phase, detail: '' });
+  }
   /** Closes the phase under way. */
   end(): void {
     this.#bar?.stop();
     this.#bar = undefined;
-    if (this.#phase && !this.#live)
-      process.stderr.write(
-        `${this.#phase} · ${this.#last} · ${((Date.now() - this.#began) / 1000).toFixed(1)} s\n`,
-      );
+    if (this.#phase && !this.#live) {
+      const seconds = (Date.now() - this.#began) / 1000;
+      process.stderr.write(`${this.#phase} · ${this.#last} · ${seconds.toFixed(1)} s\n`);
+    }
     this.#phase = '';
   }
 }
 
 /** The figures of a step worth a glance. */
 export function glance(metrics: Readonly<Record<string, unknown>> | undefined): string {
-  const parts = (['reward', 'loss', 'entropy'] as const)
-    .map((key) => [key, metrics?.[key]] as const)
-    .filter(
-      ([key, value]) => typeof value === 'number' && !(key === 'loss' && metrics?.['reward'] !== undefined),
-    );
-  return parts.map(([key, value]) => `${key} ${(value as number).toFixed(3)}`).join(' · ');
+  // Where there is a reward the loss says little.
+  const keys = metrics?.['reward'] === undefined ? ['loss', 'entropy'] : ['reward', 'entropy'];
+  const known = keys.filter((key) => typeof metrics?.[key] === 'number');
+  return known.map((key) => `${key} ${(metrics![key] as number).toFixed(3)}`).join(' · ');
 }

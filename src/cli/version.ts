@@ -1,3 +1,4 @@
+/** What is running: this package's version, and what a result was made with. */
 import { arch, platform } from 'node:os';
 
 import type { Context } from '../core/context.js';

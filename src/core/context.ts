@@ -41,9 +41,12 @@ export interface ContextOptions {
 
 function cudaReason(): string {
   const { devices, reason, architectures } = addon.cuda;
-  return devices.length > 0
-    ? `${devices.map((d) => `${d.name} (${d.computeCapability}${d.problem ? `, not usable: ${d.problem}` : ''})`).join(', ')}; kernels for ${architectures}; ${reason}`
-    : reason;
+  if (devices.length === 0) return reason;
+  const described = devices.map(({ name, computeCapability, problem }) => {
+    const unusable = problem ? `, not usable: ${problem}` : '';
+    return `${name} (${computeCapability}${unusable})`;
+  });
+  return `${described.join(', ')}; kernels for ${architectures}; ${reason}`;
 }
 
 /** What this build can run on this machine. */
@@ -129,58 +132,90 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
 function makeContext(options: ContextOptions): Context {
   checkOptions('createContext', options, OPTIONS);
   const { device = 'auto', threads, seed = 0, math = 'fp32' } = options;
-  const cuda = addon.cuda.devices.length > 0;
-  if (device.startsWith('cuda') && !cuda)
+  const onCuda = choosesCuda(device, math);
+  if (onCuda) checkCudaMath(math);
+  else checkCpuMath(math, device);
+  const fields = { device: onCuda ? 'cuda' : 'cpu', math, seed } as const;
+  const threadCount = threads ? { threads } : {};
+  if (!onCuda) {
+    const native = new addon.Context({ ...cpuOptions(math), ...threadCount });
+    return new Context(native, { ...fields, reason: cpuReason(device, math) });
+  }
+  const deviceIndex = cudaIndex(device);
+  const native = new addon.Context({
+    backend: 'cuda',
+    deviceIndex,
+    math: math as 'fp32' | 'tf32' | 'bf16',
+    ...threadCount,
+  });
+  const name = addon.cuda.devices[deviceIndex]?.name;
+  const why = device === 'auto' ? 'the first usable device' : 'asked for';
+  return new Context(native, { ...fields, reason: `cuda: ${name}, ${why}` });
+}
+
+/** @throws ERR_BACKEND_UNAVAILABLE for an explicit CUDA device that is not there. */
+function choosesCuda(device: string, math: Math): boolean {
+  const present = addon.cuda.devices.length > 0;
+  if (device.startsWith('cuda')) {
+    if (!present)
+      fail(
+        'ERR_BACKEND_UNAVAILABLE',
+        `createContext: device '${device}' is not available: ${addon.cuda.reason}; use device 'cpu'`,
+      );
+    return true;
+  }
+  return device === 'auto' && math !== 'fp64' && present && kernelRuns().length > 0;
+}
+
+/** 'cuda:1' is device 1; otherwise the first that is usable. */
+const cudaIndex = (device: string): number =>
+  Number(device.split(':')[1] ?? addon.cuda.devices.findIndex(({ problem }) => problem === undefined));
+
+function checkCudaMath(math: Math): void {
+  if (math === 'fp64')
     fail(
-      'ERR_BACKEND_UNAVAILABLE',
-      `createContext: device '${device}' is not available: ${addon.cuda.reason}; use device 'cpu'`,
+      'ERR_UNSUPPORTED',
+      "createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA",
     );
-  const tested = cuda && kernelRuns().length > 0;
-  const onCuda = device.startsWith('cuda') || (device === 'auto' && tested && math !== 'fp64');
-  if (!onCuda && math === 'tf32')
+}
+
+function checkCpuMath(math: Math, device: string): void {
+  if (math === 'tf32')
     fail('ERR_UNSUPPORTED', "createContext: math 'tf32' is not available on the CPU; use 'fp32' or 'fp64'");
-  if (!onCuda && math === 'bf16' && device !== 'cpu')
+  if (math !== 'bf16') return;
+  if (device !== 'cpu')
     fail(
       'ERR_UNSUPPORTED',
-      `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'`,
+      `createContext: math 'bf16' is for a GPU, and there is none to choose (${addon.cuda.reason}); ask for ` +
+        "device 'cpu' to have AVX512_BF16 do it, which may be slower than 'fp32'",
     );
-  if (!onCuda && math === 'bf16' && !addon.cpu.bf16Dot)
+  if (!addon.cpu.bf16Dot)
     fail(
       'ERR_UNSUPPORTED',
-      `createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use ('${addon.cpu.best}') do not have here; use 'fp32'`,
+      "createContext: math 'bf16' on the CPU needs AVX512_BF16, which the kernels in use " +
+        `('${addon.cpu.best}') do not have here; use 'fp32'`,
     );
-  if (onCuda && math === 'fp64')
-    fail(
-      'ERR_UNSUPPORTED',
-      `createContext: math 'fp64' is the CPU's plain reference; use device 'cpu', or 'fp32' on CUDA`,
-    );
-  const index = Number(device.split(':')[1] ?? addon.cuda.devices.findIndex((d) => d.problem === undefined));
-  const native = onCuda
-    ? new addon.Context({
-        backend: 'cuda',
-        deviceIndex: index,
-        math: math as 'fp32' | 'tf32' | 'bf16',
-        ...(threads ? { threads } : {}),
-      })
-    : new addon.Context({
-        ...(math === 'fp64' ? { backend: 'reference64' as const } : math === 'bf16' ? { math } : {}),
-        ...(threads ? { threads } : {}),
-      });
-  const name = addon.cuda.devices[index]?.name;
-  const reason = onCuda
-    ? `cuda: ${name}, ${device === 'auto' ? 'the first usable device' : 'asked for'}`
-    : device !== 'auto'
-      ? 'cpu: asked for'
-      : !cuda
-        ? `cpu: ${addon.cuda.reason}`
-        : math === 'fp64'
-          ? `cpu: math 'fp64' is the CPU's`
-          : `cpu: ${name} is there, but the CUDA kernels have not passed on hardware yet; ask for device 'cuda' to use it`;
-  return new Context(native, { device: onCuda ? 'cuda' : 'cpu', math, seed, reason });
+}
+
+function cpuOptions(math: Math): { backend?: 'reference64'; math?: 'bf16' } {
+  if (math === 'fp64') return { backend: 'reference64' };
+  return math === 'bf16' ? { math } : {};
+}
+
+function cpuReason(device: string, math: Math): string {
+  if (device !== 'auto') return 'cpu: asked for';
+  if (addon.cuda.devices.length === 0) return `cpu: ${addon.cuda.reason}`;
+  if (math === 'fp64') return "cpu: math 'fp64' is the CPU's";
+  const name = addon.cuda.devices[cudaIndex(device)]?.name;
+  return (
+    `cpu: ${name} is there, but the CUDA kernels have not passed on hardware yet; ` +
+    "ask for device 'cuda' to use it"
+  );
 }
 
 let shared: Context | undefined;
 /** The context of calls that are given none: device 'auto', all threads, made on first use. */
 export function defaultContext(): Context {
-  return (shared ??= makeContext({}));
+  shared ??= makeContext({});
+  return shared;
 }

@@ -35,11 +35,8 @@ export async function io<T>(
   } catch (error) {
     const { code, syscall, message } = error as NodeJS.ErrnoException;
     if (syscall === undefined || code === undefined) throw error;
-    return fail(
-      'ERR_IO',
-      `${caller}: cannot ${action} ${path}: ${message.split(',')[0]}; ${REMEDIES[code] ?? 'check the path and the disk'}`,
-      error,
-    );
+    const remedy = REMEDIES[code] ?? 'check the path and the disk';
+    return fail('ERR_IO', `${caller}: cannot ${action} ${path}: ${message.split(',')[0]}; ${remedy}`, error);
   }
 }
 
@@ -48,15 +45,20 @@ export async function readIfPresent(caller: string, path: string): Promise<Buffe
   try {
     return await io(caller, 'read', path, () => readFile(path));
   } catch (error) {
-    if (hasCode(error, 'ERR_IO') && ((error as Error).cause as NodeJS.ErrnoException).code === 'ENOENT')
-      return undefined;
+    const absent =
+      hasCode(error, 'ERR_IO') && ((error as Error).cause as NodeJS.ErrnoException).code === 'ENOENT';
+    if (absent) return undefined;
     throw error;
   }
 }
 
 /** Writes all of `bytes`: write() may take fewer than it is given. */
 export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done)).bytesWritten;
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesWritten } = await file.write(bytes, done);
+    done += bytesWritten;
+  }
 }
 
 /**
@@ -101,35 +103,29 @@ export function parseJson(caller: string, path: string, bytes: Uint8Array): Reco
   return value as Record<string, unknown>;
 }
 
+/** How a directory is replaced. */
+interface Replacement {
+  /** A file that says whose the directory is. One without it is somebody else's, and refused. */
+  readonly marker: string;
+  /** Names of files that are written anew. All others move over from the old directory. */
+  readonly owned: RegExp;
+  readonly write: (temporary: string) => Promise<void>;
+}
+
 /**
  * Fills a fresh directory with `write` and puts it in `directory`'s place. Until everything is on disk an
- * existing directory stays as it is; what it holds beside `owned` files moves over to the new one. A
- * directory without `marker` is somebody else's and refused.
+ * existing directory stays as it is.
  */
 export async function replaceDirectory(
   caller: string,
   directory: string,
-  {
-    marker,
-    owned,
-    write,
-  }: {
-    readonly marker: string;
-    readonly owned: RegExp;
-    readonly write: (temporary: string) => Promise<void>;
-  },
+  { marker, owned, write }: Replacement,
 ): Promise<void> {
   // A symbolic link keeps pointing to the same place.
   const target = await realpath(directory).catch(() => resolve(directory));
   const temporary = temporaryName(target);
   try {
-    const existing = await io(caller, 'write', directory, async () => {
-      await mkdir(dirname(target), { recursive: true });
-      return readdir(target).catch((error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return undefined;
-        throw error;
-      });
-    });
+    const existing = await io(caller, 'write', directory, () => entriesFor(target));
     if (existing && existing.length > 0 && !existing.includes(marker))
       fail(
         'ERR_INVALID_ARG',
@@ -140,16 +136,8 @@ export async function replaceDirectory(
     await io(caller, 'write', directory, async () => {
       await syncDirectory(temporary);
       if (existing) {
-        const old = temporaryName(target);
-        await rename(target, old);
-        try {
-          await rename(temporary, target);
-        } catch (error) {
-          await rename(old, target);
-          throw error;
-        }
-        for (const name of existing) if (!owned.test(name)) await rename(join(old, name), join(target, name));
-        await rm(old, { recursive: true, force: true });
+        const kept = existing.filter((name) => !owned.test(name));
+        await exchange(target, temporary, kept);
       } else {
         await rename(temporary, target);
       }
@@ -159,6 +147,29 @@ export async function replaceDirectory(
     await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
     throw error;
   }
+}
+
+/** Names in a directory, undefined when there is none; its parents are made. */
+async function entriesFor(target: string): Promise<string[] | undefined> {
+  await mkdir(dirname(target), { recursive: true });
+  return readdir(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+}
+
+/** Puts `fresh` in the place of `target`; files that are `kept` move over. */
+async function exchange(target: string, fresh: string, kept: readonly string[]): Promise<void> {
+  const old = temporaryName(target);
+  await rename(target, old);
+  try {
+    await rename(fresh, target);
+  } catch (error) {
+    await rename(old, target);
+    throw error;
+  }
+  for (const name of kept) await rename(join(old, name), join(target, name));
+  await rm(old, { recursive: true, force: true });
 }
 
 function temporaryName(path: string): string {

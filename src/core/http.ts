@@ -35,33 +35,41 @@ export interface HttpClient {
   post<T>(url: string, body: unknown, read: (answer: unknown) => T, signal?: AbortSignal): Promise<T>;
 }
 
-const message = (error: unknown) =>
-  error instanceof Error
-    ? `${error.message}${error.cause instanceof Error ? ` (${error.cause.message})` : ''}`
-    : String(error);
+/** A failed request in words; fetch() hides what went wrong in the cause. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message;
+}
 
-/** @param caller and @param code name the errors that come after the last try. */
+/**
+ * Would another try help? An answer 4xx says that the request is wrong, but for a timeout and a full server.
+ */
+const isFinal = ({ status }: Response): boolean => status < 500 && status !== 408 && status !== 429;
+
+interface Tools {
+  readonly pRetry: typeof import('p-retry');
+  readonly limit: import('p-limit').LimitFunction;
+}
+
+async function loadTools(concurrency: number): Promise<Tools> {
+  const [pRetry, { default: pLimit }] = await Promise.all([import('p-retry'), import('p-limit')]);
+  return { pRetry, limit: pLimit(concurrency) };
+}
+
+/** `caller` and `code` name the errors that come after the last try. */
 export function createHttpClient(caller: string, code: ErrorCode, options: HttpOptions = {}): HttpClient {
   const { headers = {}, timeoutMs = 60_000, retries = 4, retryDelayMs = 500, concurrency = 8 } = options;
   // Loaded when first used: only runs with a server need them.
-  let tools:
-    | Promise<{ pRetry: typeof import('p-retry'); limit: import('p-limit').LimitFunction }>
-    | undefined;
-  const load = () =>
-    (tools ??= Promise.all([import('p-retry'), import('p-limit')]).then(([pRetry, { default: pLimit }]) => ({
-      pRetry,
-      limit: pLimit(concurrency),
-    })));
+  let tools: Promise<Tools> | undefined;
 
-  async function once<T>(
+  /** One try. */
+  async function request<T>(
+    { pRetry: { AbortError } }: Tools,
     url: string,
     body: string,
     read: (answer: unknown) => T,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    const {
-      pRetry: { AbortError },
-    } = await load();
     const clock = AbortSignal.timeout(timeoutMs);
     try {
       const response = await fetch(url, {
@@ -73,41 +81,48 @@ export function createHttpClient(caller: string, code: ErrorCode, options: HttpO
       const text = await response.text();
       if (!response.ok) {
         const error = new Error(`answered ${response.status} ${response.statusText}: ${text.slice(0, 200)}`);
-        throw response.status < 500 && response.status !== 408 && response.status !== 429
-          ? new AbortError(error)
-          : error;
+        throw isFinal(response) ? new AbortError(error) : error;
       }
       return read(JSON.parse(text));
     } catch (error) {
       if (clock.aborted && !signal?.aborted) throw new Error(`did not answer within ${timeoutMs} ms`);
       // p-retry takes a TypeError for a mistake in the program; fetch throws one when a server is not there.
-      throw error instanceof TypeError ? new Error(message(error)) : error;
+      throw error instanceof TypeError ? new Error(messageOf(error)) : error;
+    }
+  }
+
+  /** All tries. */
+  async function persist<T>(
+    loaded: Tools,
+    url: string,
+    body: string,
+    read: (answer: unknown) => T,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    let tries = 0;
+    const once = () => {
+      tries += 1;
+      return request(loaded, url, body, read, signal);
+    };
+    const patience = { retries, minTimeout: retryDelayMs, randomize: true, ...(signal ? { signal } : {}) };
+    try {
+      return await loaded.pRetry.default(once, patience);
+    } catch (error) {
+      signal?.throwIfAborted();
+      const count = tries > 1 ? `, ${tries} times` : '';
+      throw codedError(
+        code,
+        `${caller}: ${url} ${messageOf(error)}${count}; check the server, or raise timeoutMs or retries`,
+        error,
+      );
     }
   }
 
   return {
-    post: async (url, body, read, signal) =>
-      (await load()).limit(async () => {
-        const {
-          pRetry: { default: pRetry },
-        } = await load();
-        const text = JSON.stringify(body);
-        let tries = 0;
-        try {
-          return await pRetry(() => (++tries, once(url, text, read, signal)), {
-            retries,
-            minTimeout: retryDelayMs,
-            randomize: true,
-            ...(signal ? { signal } : {}),
-          });
-        } catch (error) {
-          signal?.throwIfAborted();
-          throw codedError(
-            code,
-            `${caller}: ${url} ${message(error)}${tries > 1 ? `, ${tries} times` : ''}; check the server, or raise timeoutMs or retries`,
-            error,
-          );
-        }
-      }),
+    async post(url, body, read, signal) {
+      tools ??= loadTools(concurrency);
+      const loaded = await tools;
+      return loaded.limit(() => persist(loaded, url, JSON.stringify(body), read, signal));
+    },
   };
 }

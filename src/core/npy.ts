@@ -6,14 +6,15 @@
  */
 import { writeAll, writeFileAtomically } from './files.js';
 
+/** Bytes before the header: magic string, version, length. */
 const PREFIX = 10;
 
 export function npyBytes(data: Float64Array, shape: readonly number[]): Uint8Array {
-  const dict = `{'descr': '<f8', 'fortran_order': False, 'shape': (${shape.join(', ')}${shape.length === 1 ? ',' : ''}), }`;
-  const header = Buffer.from(
-    dict.padEnd(Math.ceil((PREFIX + dict.length + 1) / 64) * 64 - PREFIX - 1) + '\n',
-    'latin1',
-  );
+  // A Python tuple of one number ends with a comma.
+  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
+  const dict = `{'descr': '<f8', 'fortran_order': False, 'shape': ${tuple}, }`;
+  const whole = Math.ceil((PREFIX + dict.length + 1) / 64) * 64;
+  const header = Buffer.from(`${dict.padEnd(whole - PREFIX - 1)}\n`, 'latin1');
   const prefix = Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, header.length & 255, header.length >> 8]);
   return Buffer.concat([prefix, header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)]);
 }

@@ -9,7 +9,10 @@
  * not a BigInt.
  */
 function multiplyHigh(a: number, b: number): number {
-  const [aLow, aHigh, bLow, bHigh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const bLow = b & 0xffff;
+  const bHigh = b >>> 16;
   const lower = aHigh * bLow + ((aLow * bLow) >>> 16);
   const upper = aLow * bHigh + (lower & 0xffff);
   return (aHigh * bHigh + (lower >>> 16) + (upper >>> 16)) >>> 0;
@@ -19,15 +22,20 @@ const low = (x: number) => x >>> 0;
 const high = (x: number) => Math.floor(x / 4294967296) >>> 0;
 
 /** Uniform in (0, 1), 53 bits. */
-export function philoxUniform(seed: number, stream: number, counter: number): number {
-  let [c0, c1, c2, c3] = [low(counter), high(counter), low(stream), high(stream)];
-  let [k0, k1] = [low(seed), high(seed)];
+function philoxUniform(seed: number, stream: number, counter: number): number {
+  let c0 = low(counter);
+  let c1 = high(counter);
+  let c2 = low(stream);
+  let c3 = high(stream);
+  let k0 = low(seed);
+  let k1 = high(seed);
   for (let round = 0; round < 10; ++round) {
-    const [p0, p1] = [c0, c2];
-    c0 = (multiplyHigh(0xcd9e8d57, p1) ^ c1 ^ k0) >>> 0;
-    c1 = Math.imul(0xcd9e8d57, p1) >>> 0;
-    c2 = (multiplyHigh(0xd2511f53, p0) ^ c3 ^ k1) >>> 0;
-    c3 = Math.imul(0xd2511f53, p0) >>> 0;
+    const before0 = c0;
+    const before2 = c2;
+    c0 = (multiplyHigh(0xcd9e8d57, before2) ^ c1 ^ k0) >>> 0;
+    c1 = Math.imul(0xcd9e8d57, before2) >>> 0;
+    c2 = (multiplyHigh(0xd2511f53, before0) ^ c3 ^ k1) >>> 0;
+    c3 = Math.imul(0xd2511f53, before0) >>> 0;
     k0 = (k0 + 0x9e3779b9) >>> 0;
     k1 = (k1 + 0xbb67ae85) >>> 0;
   }
@@ -35,6 +43,7 @@ export function philoxUniform(seed: number, stream: number, counter: number): nu
   return (c0 * 2097152 + (c1 >>> 11) + 0.5) / 9007199254740992;
 }
 
+/** Draws one after the other from a stream of a seed. */
 export class Random {
   readonly seed: number;
   readonly stream: number;

@@ -36,7 +36,10 @@ export function bestOfN(rewards: ArrayLike<number>, N: number): number {
   // − 1).
   let share = N / n;
   let sum = 0;
-  for (let i = n; i >= N; share *= (i - N) / (i - 1), --i) sum += share * sorted[i - 1]!;
+  for (let i = n; i >= N; --i) {
+    sum += share * sorted[i - 1]!;
+    share *= (i - N) / (i - 1);
+  }
   return sum;
 }
 
@@ -56,20 +59,27 @@ export function majorityAtK(
   const n = answers.length;
   if (k > n)
     fail('ERR_INVALID_ARG', `majorityAtK: k must be an integer in 1 … ${n} (the samples given), got ${k}`);
-  let sum = 0;
   const blocks = Math.floor(n / k);
+  let sum = 0;
   for (let block = 0; block < blocks; ++block) {
-    const votes = new Map<string, { count: number; right: boolean }>();
-    for (let i = block * k; i < (block + 1) * k; ++i) {
-      const answer = answers[i];
-      if (answer !== undefined)
-        votes.set(answer, { count: (votes.get(answer)?.count ?? 0) + 1, right: right[i]! });
-    }
-    const most = Math.max(0, ...[...votes.values()].map(({ count }) => count));
-    const winners = [...votes.values()].filter(({ count }) => count === most);
-    if (winners.length > 0) sum += winners.filter((winner) => winner.right).length / winners.length;
+    const begin = block * k;
+    sum += voteIsRight(answers.slice(begin, begin + k), right.slice(begin, begin + k));
   }
   return sum / blocks;
+}
+
+/** 1 or 0, or the share of the right answers among those that tie for most votes. */
+function voteIsRight(answers: readonly (string | undefined)[], right: readonly boolean[]): number {
+  const votes = new Map<string, { count: number; right: boolean }>();
+  answers.forEach((answer, i) => {
+    if (answer === undefined) return;
+    const count = (votes.get(answer)?.count ?? 0) + 1;
+    votes.set(answer, { count, right: right[i]! });
+  });
+  const all = [...votes.values()];
+  const most = Math.max(0, ...all.map(({ count }) => count));
+  const winners = all.filter(({ count }) => count === most);
+  return winners.length === 0 ? 0 : winners.filter((winner) => winner.right).length / winners.length;
 }
 
 export const mean = (values: ArrayLike<number>): number => {

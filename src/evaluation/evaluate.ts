@@ -114,22 +114,15 @@ export async function evaluate(
     model.generate(prompts, { maxNewTokens, seed, signal, ...extra });
 
   const completions = await generate({ temperature, numReturnSequences: n });
-  const rewards = completions.map((completion, i) => reward(Math.floor(i / n), completion));
-  const perPrompt = prompts.map((_, p) => ({
-    rewards: rewards.slice(p * n, (p + 1) * n),
-    right: rewards.slice(p * n, (p + 1) * n).filter((r) => r >= 1).length,
-    distinct: new Set(completions.slice(p * n, (p + 1) * n).map((c) => c.completionIds.join(' '))).size,
-  }));
   const greedy = await generate({ temperature: 0, numReturnSequences: 1 });
-
-  const samples = completions
-    .map(
-      ({ inputIds, completionIds }): Sample => ({
-        inputIds,
-        scoreFrom: inputIds.length - completionIds.length,
-      }),
-    )
-    .filter(({ inputIds, scoreFrom }) => scoreFrom < inputIds.length);
+  const rewards = completions.map((completion, i) => reward(Math.floor(i / n), completion));
+  const perPrompt = prompts.map((_, p) => {
+    const own = rewards.slice(p * n, (p + 1) * n);
+    const texts = completions.slice(p * n, (p + 1) * n).map(({ completionIds }) => completionIds.join(' '));
+    return { rewards: own, right: own.filter((r) => r >= 1).length, distinct: new Set(texts).size };
+  });
+  const samples = scoredSamples(completions);
+  const onPolicy = await confidence(model, samples, { temperature, signal });
   const evaluation: Evaluation = {
     prompts: prompts.length,
     samplesPerPrompt: n,
@@ -137,15 +130,31 @@ export async function evaluate(
     passAt1: mean(perPrompt.map(({ right }) => passAtK(n, right, 1))),
     passAtK: mean(perPrompt.map(({ right }) => passAtK(n, right, k))),
     k,
-    bestOf: Array.from({ length: Math.floor(Math.log2(n)) + 1 }, (_, i) => 2 ** i).map((best) => ({
+    bestOf: powersOfTwo(n).map((best) => ({
       n: best,
-      reward: mean(perPrompt.map((p) => bestOfN(p.rewards, best))),
+      reward: mean(perPrompt.map((own) => bestOfN(own.rewards, best))),
     })),
     greedy: mean(greedy.map((completion, p) => (reward(p, completion) >= 1 ? 1 : 0))),
     distinct: mean(perPrompt.map(({ distinct }) => distinct)),
-    meanLength: mean(completions.map((c) => c.completionIds.length)),
-    onPolicy: await confidence(model, samples, { temperature, signal }),
+    meanLength: mean(completions.map(({ completionIds }) => completionIds.length)),
+    onPolicy,
     ...(options.fixed ? { fixed: await confidence(model, options.fixed, { temperature, signal }) } : {}),
   };
   return { evaluation, samples };
+}
+
+/** Completions as samples, without those that have no token to score. */
+function scoredSamples(completions: readonly Completion[]): Sample[] {
+  const samples = completions.map(({ inputIds, completionIds }) => ({
+    inputIds,
+    scoreFrom: inputIds.length - completionIds.length,
+  }));
+  return samples.filter(({ inputIds, scoreFrom }) => scoreFrom < inputIds.length);
+}
+
+/** 1, 2, 4 … up to n. */
+function powersOfTwo(n: number): number[] {
+  const powers: number[] = [];
+  for (let power = 1; power <= n; power *= 2) powers.push(power);
+  return powers;
 }

@@ -3,32 +3,14 @@
  * (`kernels.token_gram`, `kernels.token_gramSync`). Made from the addon's op table, so an op added natively
  * is here without a line.
  */
-import { checkNames, checkOptions, choice, count, JOB, type Rules } from '../core/check.js';
-import { type Context, contextRule, defaultContext } from '../core/context.js';
-import { type JobOptions, runJob } from '../core/job.js';
 import { addon } from '../core/addon/addon.js';
-import type { BackendName, KernelArgs, KernelResult } from '../core/addon/contract.js';
-import { packedCall } from './pack.js';
+import type { KernelArgs, KernelResult, NativeOp } from '../core/addon/contract.js';
+import { checkNames, checkOptions, choice, count, JOB, type Rules } from '../core/check.js';
+import { contextRule, defaultContext } from '../core/context.js';
+import { runJob } from '../core/job.js';
 import type { Kernels } from './generated.js';
-
-/** Where an asynchronous kernel runs, how it is cancelled and watched. */
-export interface KernelOptions extends JobOptions {
-  /** Where it runs; default: the shared context on all processors. Its jobs run one after the other. */
-  readonly context?: Context;
-}
-
-/** How a synchronous kernel runs. Default: the best kernels of this processor, one thread. */
-export interface KernelSyncOptions {
-  /** Takes backend and threads from a context; the call itself runs on the calling thread at once. */
-  readonly context?: Context;
-  /**
-   * The implementation, e.g. 'reference64' for the oracle in double. Default: the context's, else the best of
-   * this processor.
-   */
-  readonly backend?: BackendName;
-  /** Default 1. Results do not depend on it. */
-  readonly threads?: number;
-}
+import type { KernelOptions, KernelSyncOptions } from './kernelOptions.js';
+import { packedCall } from './pack.js';
 
 const ASYNC: Rules = { ...JOB, context: contextRule };
 const SYNC: Rules = {
@@ -40,33 +22,47 @@ const SYNC: Rules = {
 type Call = (args: KernelArgs, options?: KernelOptions) => Promise<KernelResult>;
 type SyncCall = (args: KernelArgs, options?: KernelSyncOptions) => KernelResult;
 
-function make(): Kernels {
+/** Unknown names are refused here; values are judged by native code, which knows sizes and types. */
+function checkArguments(op: NativeOp, args: KernelArgs): void {
+  const fields = op.fields.map((field) => field.name);
+  checkNames(op.name, Object.keys(args ?? {}), fields, 'argument');
+}
+
+/** kernels.<op>: a job of a context. */
+const asynchronous =
+  (op: NativeOp): Call =>
+  async (args, options) => {
+    checkOptions(`kernels.${op.name}`, options, ASYNC);
+    checkArguments(op, args);
+    const context = options?.context ?? defaultContext();
+    return runJob(options, (onProgress) => op.run(context.native, args, onProgress));
+  };
+
+/**
+ * kernels.<op>Sync: on the calling thread; without options by the quick way, where the arguments allow it.
+ */
+function synchronous(op: NativeOp): SyncCall {
+  const packed = packedCall(op);
+  return (args, options) => {
+    if (options === undefined && args !== null && typeof args === 'object') {
+      const result = packed(args);
+      if (result !== undefined) return result;
+    }
+    checkOptions(`kernels.${op.name}Sync`, options, SYNC);
+    checkArguments(op, args);
+    const { context, backend = context?.backend, threads = context?.threads } = options ?? {};
+    return op.runSync(args, {
+      ...(backend !== undefined ? { backend } : {}),
+      ...(threads !== undefined ? { threads } : {}),
+    });
+  };
+}
+
+function makeKernels(): Kernels {
   const table: Record<string, Call | SyncCall> = {};
   for (const op of addon.ops) {
-    const fields = op.fields.map((field) => field.name);
-    // The rest of the arguments native code judges.
-    const checkArguments = (args: KernelArgs) =>
-      checkNames(op.name, Object.keys(args ?? {}), fields, 'argument');
-    table[op.name] = async (args: KernelArgs, options?: KernelOptions) => {
-      checkOptions(`kernels.${op.name}`, options, ASYNC);
-      checkArguments(args);
-      const context = options?.context ?? defaultContext();
-      return runJob(options, (onProgress) => op.run(context.native, args, onProgress));
-    };
-    const packed = packedCall(op);
-    table[`${op.name}Sync`] = (args: KernelArgs, options?: KernelSyncOptions) => {
-      if (options === undefined && args !== null && typeof args === 'object') {
-        const result = packed(args);
-        if (result !== undefined) return result;
-      }
-      checkOptions(`kernels.${op.name}Sync`, options, SYNC);
-      checkArguments(args);
-      const { context, backend = context?.backend, threads = context?.threads } = options ?? {};
-      return op.runSync(args, {
-        ...(backend !== undefined ? { backend } : {}),
-        ...(threads !== undefined ? { threads } : {}),
-      });
-    };
+    table[op.name] = asynchronous(op);
+    table[`${op.name}Sync`] = synchronous(op);
   }
   return Object.freeze(table) as unknown as Kernels;
 }
@@ -82,4 +78,4 @@ function make(): Kernels {
  * @throws ERR_INVALID_ARG, ERR_SHAPE, ERR_DTYPE, ERR_BUSY, ERR_OUT_OF_MEMORY; asynchronous, the reason of an
  * aborted `signal`
  */
-export const kernels: Kernels = make();
+export const kernels: Kernels = makeKernels();

@@ -5,8 +5,8 @@ import { Tensor } from '../core/tensor.js';
 import { fail, suggestion } from '../errors.js';
 import type { RealArray } from '../core/addon/contract.js';
 import { type Batch, packBatch } from './batch.js';
-import type { Model } from './model.js';
-import { filterRule, type ParameterFilter, wantedMask } from './selection.js';
+import { filterRule, type ParameterFilter, wantedMask } from './parameters.js';
+import type { ModelParts as Model } from './parts.js';
 
 export type ParameterVectors = Readonly<Record<string, RealArray>>;
 

@@ -1,4 +1,5 @@
 /** Sampling: options, stop rules and text around the native decoder. */
+import type { NativeCompletions, PackedSequences } from '../core/addon/contract.js';
 import {
   checkOptions,
   count,
@@ -12,8 +13,8 @@ import {
 } from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail } from '../errors.js';
-import type { PackedSequences } from '../core/addon/contract.js';
-import type { Model } from './model.js';
+import { tokenizerOf } from './companions.js';
+import type { ModelParts } from './parts.js';
 
 /**
  * How Model.generate() samples: from softmax(z / temperature), cut by topK, then topP, then minP, and
@@ -73,30 +74,31 @@ const OPTIONS: Rules = {
   maxBatch: count,
 };
 
-export function stopIds(model: Model, stop: GenerateOptions['stop']): number[] {
+/** The tokens that end a completion, as GenerateOptions.stop says. @throws ERR_INVALID_ARG. */
+export function stopIds(model: ModelParts, stop: GenerateOptions['stop']): number[] {
   if (stop === undefined) {
-    const eos = model.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
+    const eos = model.companions.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
     return (Array.isArray(eos) ? eos : [eos]).filter((id): id is number => typeof id === 'number');
   }
-  return stop.map((item) => {
-    if (typeof item === 'number') return item;
-    if (typeof item !== 'string')
-      fail(
-        'ERR_INVALID_ARG',
-        `model.generate: stop must hold token ids and one-token strings, got ${shown(item)}`,
-      );
-    const ids = model.tokenizer.encode(item, { addSpecialTokens: false });
-    if (ids.length !== 1)
-      fail(
-        'ERR_INVALID_ARG',
-        `model.generate: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`,
-      );
-    return ids[0]!;
-  });
+  return stop.map((item) => (typeof item === 'number' ? item : stopTokenOf(model, item)));
 }
 
+function stopTokenOf(model: ModelParts, item: unknown): number {
+  const caller = 'model.generate';
+  if (typeof item !== 'string')
+    fail('ERR_INVALID_ARG', `${caller}: stop must hold token ids and one-token strings, got ${shown(item)}`);
+  const ids = tokenizerOf(model.companions).encode(item, { addSpecialTokens: false });
+  if (ids.length !== 1)
+    fail(
+      'ERR_INVALID_ARG',
+      `${caller}: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`,
+    );
+  return ids[0]!;
+}
+
+/** `prompts`: packed by packPrompts(). */
 export async function generate(
-  model: Model,
+  model: ModelParts,
   prompts: PackedSequences,
   options: GenerateOptions,
 ): Promise<Completion[]> {
@@ -112,15 +114,7 @@ export async function generate(
     firstStream = 0,
     maxBatch = 256,
   } = options;
-  const { maxPositions } = model.spec;
-  for (let p = 0; p + 1 < prompts.offsets.length && maxNewTokens > 0; ++p) {
-    const length = prompts.offsets[p + 1]! - prompts.offsets[p]!;
-    if (length >= maxPositions)
-      fail(
-        'ERR_INVALID_ARG',
-        `model.generate: prompts[${p}] has ${length} tokens, but the model's context is ${maxPositions} and a completion needs at least one; shorten it`,
-      );
-  }
+  if (maxNewTokens > 0) checkRoom(prompts, model.spec.maxPositions);
   const result = await runJob(options, (onProgress) =>
     model.native.generate(
       prompts,
@@ -139,20 +133,42 @@ export async function generate(
       onProgress,
     ),
   );
-  const tokenizer = model.maybeTokenizer;
-  return Array.from({ length: result.stopped.length }, (_, c): Completion => {
-    const prompt = Math.floor(c / numReturnSequences);
-    const [begin, end] = [result.offsets[c]!, result.offsets[c + 1]!];
+  return completionsOf(model, prompts, result, numReturnSequences);
+}
+
+/** Every prompt leaves room for one token at least. */
+function checkRoom({ offsets }: PackedSequences, maxPositions: number): void {
+  for (let p = 0; p + 1 < offsets.length; ++p) {
+    const length = offsets[p + 1]! - offsets[p]!;
+    if (length >= maxPositions)
+      fail(
+        'ERR_INVALID_ARG',
+        `model.generate: prompts[${p}] has ${length} tokens, but the model's context is ${maxPositions} ` +
+          'and a completion needs at least one; shorten it',
+      );
+  }
+}
+
+/** What the decoder gives, completion by completion. Those of one prompt are next to each other. */
+function completionsOf(
+  model: ModelParts,
+  prompts: PackedSequences,
+  result: NativeCompletions,
+  perPrompt: number,
+): Completion[] {
+  const { tokenizer } = model.companions;
+  return Array.from(result.stopped, (stopped, c): Completion => {
+    const p = Math.floor(c / perPrompt);
+    const prompt = prompts.ids.subarray(prompts.offsets[p]!, prompts.offsets[p + 1]!);
+    const begin = result.offsets[c]!;
+    const end = result.offsets[c + 1]!;
     const completionIds = [...result.ids.subarray(begin, end)];
     return {
-      inputIds: [
-        ...prompts.ids.subarray(prompts.offsets[prompt]!, prompts.offsets[prompt + 1]!),
-        ...completionIds,
-      ],
+      inputIds: [...prompt, ...completionIds],
       completionIds,
       text: tokenizer ? tokenizer.decode(completionIds) : '',
       logps: result.logps.slice(begin, end),
-      finishReason: result.stopped[c] === 1 ? 'stop' : 'length',
+      finishReason: stopped === 1 ? 'stop' : 'length',
     };
   });
 }

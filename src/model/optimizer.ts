@@ -2,11 +2,13 @@
  * AdamW with decoupled weight decay, fused in one native pass, as in torch.optim.AdamW; gradients are clipped
  * by global L2 norm.
  */
+import { addon } from '../core/addon/addon.js';
+import type { NativeAdamStep, NativeOptimizer, RealArray } from '../core/addon/contract.js';
 import {
   check,
   checkOptions,
   JOB,
-  list,
+  listOf,
   natural,
   nonNegative,
   object,
@@ -16,10 +18,9 @@ import {
   type Rules,
 } from '../core/check.js';
 import { type JobOptions, runJob } from '../core/job.js';
-import { fail, suggestion } from '../errors.js';
-import { addon } from '../core/addon/addon.js';
-import type { NativeAdamStep, NativeOptimizer, RealArray } from '../core/addon/contract.js';
-import { type Model, modelRule } from './model.js';
+import { fail } from '../errors.js';
+import { parameterIndex } from './parameters.js';
+import { type ModelParts, modelRule } from './parts.js';
 
 /** Settings of AdamW, by torch's names; the learning rate is given at each step. */
 export interface AdamWOptions {
@@ -57,24 +58,21 @@ export interface OptimizerState {
   readonly expAvgSq: Readonly<Record<string, RealArray>>;
 }
 
-const below1 = (value: unknown) => typeof value === 'number' && value >= 0 && value < 1;
+const isDecay = (value: unknown) => typeof value === 'number' && value >= 0 && value < 1;
+
+function isGroup(value: unknown): boolean {
+  const { match, learningRateMultiplier } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  return match instanceof RegExp && nonNegative.accepts(learningRateMultiplier);
+}
+
 const OPTIONS: Rules = {
   betas: rule(
     'two numbers in [0, 1)',
-    (value) => Array.isArray(value) && value.length === 2 && value.every(below1),
+    (value) => Array.isArray(value) && value.length === 2 && value.every(isDecay),
   ),
   eps: positive,
   weightDecay: nonNegative,
-  groups: rule(
-    'an array of { match: RegExp, learningRateMultiplier: a number ≥ 0 }',
-    (value) =>
-      list.accepts(value) &&
-      (value as unknown[]).every(
-        (g) =>
-          (g as { match?: unknown } | null)?.match instanceof RegExp &&
-          nonNegative.accepts((g as { learningRateMultiplier?: unknown }).learningRateMultiplier),
-      ),
-  ),
+  groups: listOf('an array of { match: RegExp, learningRateMultiplier: a number ≥ 0 }', isGroup),
 };
 const STATE: Rules = { step: required(natural), expAvg: required(object), expAvgSq: required(object) };
 const STEP: Rules = { ...JOB, learningRate: required(nonNegative), maxGradNorm: nonNegative };
@@ -85,7 +83,7 @@ const STEP: Rules = { ...JOB, learningRate: required(nonNegative), maxGradNorm: 
  * them.
  */
 export class AdamW {
-  readonly #model: Model;
+  readonly #model: ModelParts;
   readonly #native: NativeOptimizer;
   readonly #betas: readonly [number, number];
   readonly #eps: number;
@@ -93,7 +91,7 @@ export class AdamW {
   readonly #lrScale: Float64Array;
   readonly #options: AdamWOptions;
 
-  constructor(model: Model, options: AdamWOptions = {}) {
+  constructor(model: ModelParts, options: AdamWOptions = {}) {
     check('AdamW', 'model', model, modelRule);
     checkOptions('AdamW', options, OPTIONS);
     const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, groups = [] } = options;
@@ -113,7 +111,7 @@ export class AdamW {
    * An optimizer for a copy of the model (same parameters in the same order), with the same settings and
    * state.
    */
-  async cloneFor(model: Model): Promise<AdamW> {
+  async cloneFor(model: ModelParts): Promise<AdamW> {
     const copy = new AdamW(model, this.#options);
     await copy.loadState(await this.state());
     return copy;
@@ -161,24 +159,15 @@ export class AdamW {
   /**
    * One parameter's moment, and from where a file stores it: checkpoints hold one tensor at a time in memory.
    */
-  readMoment(name: string, which: Moment): Promise<RealArray> {
+  async readMoment(name: string, which: Moment): Promise<RealArray> {
     return this.#native.readState(this.#index(name), which).promise;
   }
   /** Sets one parameter's moment from the numbers of a file. @throws ERR_IO. */
-  loadMoment(name: string, which: Moment, { path, offset, dtype }: StoredNumbers): Promise<void> {
+  async loadMoment(name: string, which: Moment, { path, offset, dtype }: StoredNumbers): Promise<void> {
     return this.#native.loadState(this.#index(name), which, path, offset, dtype).promise;
   }
   #index(name: string): number {
-    const index = this.#model.spec.parameters.findIndex((p) => p.name === name);
-    if (index < 0)
-      fail(
-        'ERR_INVALID_ARG',
-        `AdamW: there is no parameter '${name}'.${suggestion(
-          name,
-          this.#model.spec.parameters.map((p) => p.name),
-        )}`,
-      );
-    return index;
+    return parameterIndex('AdamW', this.#model.spec, name);
   }
 
   /** A copy of the state, with loadState() on the same model as good as the original. */
@@ -196,7 +185,8 @@ export class AdamW {
   async loadState(state: OptimizerState): Promise<void> {
     checkOptions('AdamW.loadState', state, STATE, { argument: 'state', noun: 'entry' });
     for (const [index, { name }] of this.#model.spec.parameters.entries()) {
-      const [m, v] = [state.expAvg[name], state.expAvgSq[name]];
+      const m = state.expAvg[name];
+      const v = state.expAvgSq[name];
       if (!m || !v) fail('ERR_CHECKPOINT', `AdamW.loadState: the state has no entry for parameter '${name}'`);
       await this.#native.writeState(index, 'exp_avg', m).promise;
       await this.#native.writeState(index, 'exp_avg_sq', v).promise;

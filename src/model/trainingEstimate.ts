@@ -3,7 +3,8 @@
  * plan of the largest step.
  */
 import { anything, checkOptions, count, flag, object, required, rule, type Rules } from '../core/check.js';
-import type { Model, Trainable } from './model.js';
+import { type Trainable, trainableMask } from './parameters.js';
+import type { ModelParts } from './parts.js';
 
 /** Sizes of one update, for Model.estimateTraining(). */
 export interface TrainingShape {
@@ -72,7 +73,7 @@ const SIZES: Rules = {
 };
 
 /** @throws ERR_INVALID_ARG for a size that is not a positive integer. */
-export function estimateTraining(model: Model, shape: TrainingShape): TrainingEstimate {
+export function estimateTraining(model: ModelParts, shape: TrainingShape): TrainingEstimate {
   const caller = 'model.estimateTraining';
   checkOptions(caller, shape, OPTIONS, { argument: 'shape' });
   if (shape.sampling !== undefined) checkOptions(`${caller}: sampling`, shape.sampling, SIZES);
@@ -85,11 +86,9 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
     reference = false,
     sampling,
   } = shape;
-  const mask = shape.trainable === undefined ? undefined : model.trainableMask(shape.trainable);
-  const trainable = model.parameters().filter((p, i) => (mask ? mask[i] === 1 : p.trainable));
+  const mask = trainableOf(model, shape.trainable);
+  const trainable = model.parameters().filter((_, i) => mask[i] === 1);
   const classifierOnly = trainable.every((p) => p.role === 'classifier');
-  const real = model.context.math === 'fp64' ? 8 : 4;
-  const gradients = real * trainable.reduce((sum, p) => sum + p.size, 0);
   const phases = model.native.footprint({
     sequences,
     sequenceLength,
@@ -97,29 +96,36 @@ export function estimateTraining(model: Model, shape: TrainingShape): TrainingEs
     ...(maxTokens ? { maxTokens } : {}),
     gradientCheckpointing,
     exactKl: reference === 'exact',
-    classifier: trainable.some((p) => p.role === (model.tied ? 'embedding' : 'classifier')),
-    body: !classifierOnly,
-    lowestLayer: trainable.reduce(
-      (lowest, p) =>
-        /^(final_norm|classifier)/.test(p.role) ? lowest : Math.min(lowest, Math.max(p.layer, 0)),
-      model.spec.layers,
-    ),
-    ...(sampling ?? { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 }),
+    trainable: mask,
+    ...(sampling ?? NO_SAMPLING),
   });
-  const { weights, accumulate: activations, score: scoring, generate: sampled } = phases;
+
+  const bytesPerNumber = model.context.math === 'fp64' ? 8 : 4;
+  const gradients = bytesPerNumber * trainable.reduce((sum, p) => sum + p.size, 0);
+  const keepsFeatures = classifierOnly && sampling !== undefined;
   const held = {
-    weights,
+    weights: phases.weights,
     gradients,
     optimizer: 2 * gradients,
-    reference: reference ? weights : 0,
-    features: classifierOnly && sampling ? real * sequences * scoredLength * model.spec.hiddenSize : 0,
+    reference: reference ? phases.weights : 0,
+    features: keepsFeatures ? bytesPerNumber * sequences * scoredLength * model.spec.hiddenSize : 0,
   };
   const throughout = Object.values(held).reduce((a, b) => a + b);
+  const scores = sampling !== undefined || reference !== false;
+  const largestPhase = Math.max(phases.accumulate, scores ? phases.score : 0, phases.generate);
   return {
-    bytes: throughout + Math.max(activations, sampling || reference ? scoring : 0, sampled),
+    bytes: throughout + largestPhase,
     ...held,
-    activations,
-    scoring,
-    sampling: sampled,
+    activations: phases.accumulate,
+    scoring: phases.score,
+    sampling: phases.generate,
   };
+}
+
+const NO_SAMPLING = { prompts: 0, promptLength: 1, numReturnSequences: 1, maxNewTokens: 0 };
+
+/** One entry per parameter: whether it trains. */
+function trainableOf(model: ModelParts, which: Trainable | undefined): Uint8Array {
+  if (which !== undefined) return trainableMask(model.spec, which, model.peftConfig);
+  return Uint8Array.from(model.parameters(), (p) => Number(p.trainable));
 }

@@ -13,6 +13,7 @@ import type { NativeFunctions } from '../core/addon/contract.js';
  */
 export type Level = 'sequence' | 'token';
 
+/** Collects functions; each is a sum of terms, a target at a row of the packed tokens. */
 class Builder {
   readonly sequence: number[] = [];
   readonly termOffsets = [0];
@@ -43,27 +44,20 @@ class Builder {
 function checked(caller: string, model: Model, samples: readonly Sample[]): Builder {
   check(caller, 'model', model, modelRule);
   checkSamples(caller, samples);
-  packSequences(
-    caller,
-    model,
-    samples.map((sample) => sample.inputIds),
-  );
+  const sequences = samples.map(({ inputIds }) => inputIds);
+  packSequences(caller, model, sequences);
   samples.forEach(({ inputIds, scoreFrom }, s) => {
     if (!(Number.isInteger(scoreFrom) && scoreFrom >= 1 && scoreFrom < inputIds.length))
       fail(
         'ERR_INVALID_ARG',
-        `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ${shown(scoreFrom)}`,
+        `${caller}: samples[${s}].scoreFrom must satisfy 1 ≤ scoreFrom < ${inputIds.length} (its length), got ` +
+          `${shown(scoreFrom)}`,
       );
   });
   // The last token is a target only. Without its row, functions of whole samples use all rows of the forward
   // pass, and nothing is gathered for them.
-  return new Builder(
-    packSequences(
-      caller,
-      model,
-      samples.map((sample) => sample.inputIds.slice(0, -1)),
-    ),
-  );
+  const prefixes = samples.map(({ inputIds }) => inputIds.slice(0, -1));
+  return new Builder(packSequences(caller, model, prefixes));
 }
 
 /** Log-probabilities of the scored tokens, summed per sample or one by one. */
@@ -97,7 +91,9 @@ export function logitFunctions(
 ): NativeFunctions {
   const builder = checked(caller, model, samples);
   samples.forEach(({ inputIds, scoreFrom }, s) => {
-    for (let t = scoreFrom; t < inputIds.length; ++t) for (const v of entries) builder.add(s, [[t - 1, v]]);
+    for (let t = scoreFrom; t < inputIds.length; ++t) {
+      for (const v of entries) builder.add(s, [[t - 1, v]]);
+    }
   });
   return builder.build('logit');
 }

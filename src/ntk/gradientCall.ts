@@ -5,7 +5,7 @@ import { check, choice, count, JOB, type Rules } from '../core/check.js';
 import type { JobOptions } from '../core/job.js';
 import { fail } from '../errors.js';
 import type { Model } from '../model/model.js';
-import { filterRule, type ParameterFilter } from '../model/selection.js';
+import { filterRule, type ParameterFilter } from '../model/parameters.js';
 
 export interface GradientCallOptions extends JobOptions {
   /** Which parameters count; default all, trainable or not. */

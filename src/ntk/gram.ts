@@ -7,7 +7,7 @@ import { runJob } from '../core/job.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import type { NativeFunctions, NativeGramOptions } from '../core/addon/contract.js';
 import { type Level, logitFunctions, targetFunctions } from './functions.js';
 import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL, reserve } from './gradientCall.js';
@@ -114,8 +114,11 @@ export const checkGramCall = (caller: string, model: Model, x2: unknown, options
   checkKernelCall(caller, model, x2, options, GRAM);
 
 /** @internal */
-export const resolve = (implementation: Implementation = 'auto') =>
+const resolve = (implementation: Implementation = 'auto') =>
   implementation === 'auto' ? 'structured-derivatives' : implementation;
+
+/** Matrices that a call holds; split by parameter it is one each, and three more. */
+const MATRICES: Readonly<Record<string, number>> = { total: 1, components: 4 };
 
 /** @internal Checks and lists the functions of a call, without running anything. */
 export function prepare(
@@ -130,7 +133,7 @@ export function prepare(
   const first = functions(x1);
   const second = x2 ? functions(x2) : null;
   const entries = first.sequence.length * (second ?? first).sequence.length;
-  const matrices = split === 'total' ? 1 : split === 'components' ? 4 : model.spec.parameters.length + 3;
+  const matrices = MATRICES[split] ?? model.spec.parameters.length + 3;
   const maxBytes = reserve(
     caller,
     byteBudget(caller, options.maxBytes),
@@ -161,7 +164,16 @@ function cheaper({ outputs = 'target', level = 'sequence', parts = false }: Gram
 
 const run = ({ model, first, second, options }: Call, job: GramOptions) =>
   runJob(job, (onProgress) => model.native.gram(first, second, options, onProgress));
-const add = (into: Float64Array, from: Float64Array) => from.forEach((value, i) => (into[i]! += value));
+
+function add(into: Float64Array, from: Float64Array): void {
+  for (let i = 0; i < from.length; ++i) into[i]! += from[i]!;
+}
+
+/** Functions of x1 and of x2. */
+const shapeOf = ({ first, second }: Call): [number, number] => [
+  first.sequence.length,
+  (second ?? first).sequence.length,
+];
 
 /**
  * The kernel between samples x1 and x2 (or x1 and itself).
@@ -182,7 +194,7 @@ export async function gram(
   );
   const plan = model.native.planGram(call.first, call.second, call.options);
   const matrices = await run(call, options);
-  const shape = [call.first.sequence.length, (call.second ?? call.first).sequence.length];
+  const shape = shapeOf(call);
   const done = {
     shape,
     implementation: call.options.implementation,
@@ -192,13 +204,13 @@ export async function gram(
   const named = partNames(model)
     .map((name, i) => ({ name, kernel: matrices[i]! }))
     .filter(({ kernel }) => kernel.some((value) => value !== 0));
-  const kernel = new Float64Array(shape[0]! * shape[1]!);
+  const kernel = new Float64Array(shape[0] * shape[1]);
   for (const part of named) add(kernel, part.kernel);
   return { kernel, parts: named, ...done };
 }
 
 /** @internal In the order of the native split 'parameters'. */
-export function partNames(model: Model): string[] {
+function partNames(model: Model): string[] {
   const parameters = model.spec.parameters;
   const classifier = parameters.find((p) => p.role === 'classifier')?.name;
   const embedding = parameters.find((p) => p.role === 'embedding')!.name;
@@ -225,9 +237,9 @@ async function logitGram(
     );
   const V = model.spec.vocabSize;
   const all = Array.from({ length: V }, (_, v) => v);
-  const states = (samples: readonly Sample[]) =>
-    samples.reduce((sum, s) => sum + s.inputIds.length - s.scoreFrom, 0);
-  const [m1, m2] = [states(x1), states(x2 ?? x1)];
+  const m1 = scoredStates(x1);
+  const m2 = scoredStates(x2 ?? x1);
+  // All entries at once, or one after the other, whose kernels add up to the trace.
   const chosen = outputs === 'full' ? [all] : all.map((v) => [v]);
   let kernel: Float64Array = new Float64Array(0);
   let cost = { blocks: 0, bytes: 0 };
@@ -243,16 +255,24 @@ async function logitGram(
   }
   const implementation = resolve(options.implementation);
   if (outputs === 'trace') return { kernel, shape: [m1, m2], implementation, cost };
-  // [m1 V, m2 V] → [m1, m2, V, V]
+  return { kernel: inBlocks(kernel, m1, m2, V), shape: [m1, m2, V, V], implementation, cost };
+}
+
+const scoredStates = (samples: readonly Sample[]): number =>
+  samples.reduce((sum, { inputIds, scoreFrom }) => sum + inputIds.length - scoreFrom, 0);
+
+/** [m1 V, m2 V] → [m1, m2, V, V]. */
+function inBlocks(kernel: Float64Array, m1: number, m2: number, V: number): Float64Array {
   const blocks = new Float64Array(kernel.length);
-  for (let i = 0; i < m1; ++i)
-    for (let j = 0; j < m2; ++j)
-      for (let v = 0; v < V; ++v)
-        blocks.set(
-          kernel.subarray((i * V + v) * m2 * V + j * V, (i * V + v) * m2 * V + (j + 1) * V),
-          ((i * m2 + j) * V + v) * V,
-        );
-  return { kernel: blocks, shape: [m1, m2, V, V], implementation, cost };
+  for (let i = 0; i < m1; ++i) {
+    for (let j = 0; j < m2; ++j) {
+      for (let v = 0; v < V; ++v) {
+        const from = (i * V + v) * m2 * V + j * V;
+        blocks.set(kernel.subarray(from, from + V), ((i * m2 + j) * V + v) * V);
+      }
+    }
+  }
+  return blocks;
 }
 
 /**
@@ -269,17 +289,10 @@ export async function decompose(
   const call = prepare('ntk.decompose', model, x1, x2, options, 'components', (samples) =>
     targetFunctions('ntk.decompose', model, samples, options.level ?? 'sequence'),
   );
-  const [representation, gradient, cross] = (await run(call, options)) as [
-    Float64Array,
-    Float64Array,
-    Float64Array,
-  ];
+  const matrices = await run(call, options);
+  const representation = matrices[0]!;
+  const gradient = matrices[1]!;
+  const cross = matrices[2]!;
   const total = representation.map((value, i) => value + gradient[i]! + cross[i]!);
-  return {
-    representation,
-    gradient,
-    cross,
-    total,
-    shape: [call.first.sequence.length, (call.second ?? call.first).sequence.length],
-  };
+  return { representation, gradient, cross, total, shape: shapeOf(call) };
 }

@@ -2,6 +2,7 @@
  * What a kernel will cost, before it is computed: the native plan's FLOPs and bytes, and seconds from a
  * matmul rate measured on the spot.
  */
+import type { Context } from '../core/context.js';
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
@@ -47,32 +48,37 @@ const rates = new WeakMap<object, Map<string, number>>();
  * FLOP/s of (ROWS, C) · (C, F): the best of REPETITIONS, or of what fits in MEASURE_MS, remembered per
  * context and shape.
  */
-function matmulRate(model: Model): number {
-  const { hiddenSize: C, mlpSize: F } = model.spec;
-  const known = rates.get(model.context) ?? new Map<string, number>();
-  rates.set(model.context, known);
+function matmulRate({ context, spec }: Model): number {
+  const { hiddenSize: C, mlpSize: F } = spec;
+  const known = rates.get(context) ?? new Map<string, number>();
+  rates.set(context, known);
   const key = `${C} ${F}`;
-  const before = known.get(key);
-  if (before) return before;
-  const gemm = addon.ops.find((op) => op.name === 'gemm')!;
-  const Real = model.context.math === 'fp64' ? Float64Array : Float32Array;
+  const rate = known.get(key) ?? measureRate(context, C, F);
+  known.set(key, rate);
+  return rate;
+}
+
+function measureRate(context: Context, C: number, F: number): number {
+  const exact = context.math === 'fp64';
+  const gemm = addon.ops.find(({ name }) => name === 'gemm')!;
+  const Real = exact ? Float64Array : Float32Array;
   const matrix = (rows: number, columns: number) => ({
     data: new Real(rows * columns).fill(0.5),
     shape: [rows, columns],
   });
   // In the double reference a large product takes long: fewer rows say as much.
-  const rows = model.context.math === 'fp64' ? 8 : ROWS;
+  const rows = exact ? 8 : ROWS;
   const args = { a: matrix(rows, C), b: matrix(C, F), c: matrix(rows, F) };
+  const where = { backend: context.backend, threads: context.threads };
   let best = Infinity;
   const begin = performance.now();
   for (let i = 0; i < REPETITIONS || performance.now() - begin < MEASURE_MS; ++i) {
     const start = performance.now();
-    gemm.runSync(args, { backend: model.context.backend, threads: model.context.threads });
+    gemm.runSync(args, where);
     best = Math.min(best, performance.now() - start);
   }
-  const rate = (2 * rows * C * F) / (Math.max(best, 1e-3) / 1000);
-  known.set(key, rate);
-  return rate;
+  const seconds = Math.max(best, 1e-3) / 1000;
+  return (2 * rows * C * F) / seconds;
 }
 
 /**

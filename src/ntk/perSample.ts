@@ -5,7 +5,7 @@ import { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
 import { checkSamples, type Sample } from '../model/batch.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import type { NativeFunctions } from '../core/addon/contract.js';
 import { lastLogitFunctions, type Level, targetFunctions } from './functions.js';
 import { gram } from './gram.js';
@@ -43,6 +43,7 @@ function layoutOf(model: Model, wanted: Uint8Array): { layout: LayoutEntry[]; wi
   return { layout, width };
 }
 
+/** The gradients of functions as rows over the chosen parameters, within the budget. */
 async function rows(caller: string, model: Model, functions: NativeFunctions, options: GradientCallOptions) {
   const wanted = wantedMask(caller, model, options.params);
   const { layout, width } = layoutOf(model, wanted);
@@ -51,14 +52,13 @@ async function rows(caller: string, model: Model, functions: NativeFunctions, op
     caller,
     byteBudget(caller, options.maxBytes),
     result,
-    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ntk.gram for their products instead`,
+    `${functions.sequence.length} × ${width} numbers: choose parameters with params, use fewer samples, or ask ` +
+      'ntk.gram for their products instead',
   );
-  const tensor = new Tensor(
-    await runJob(options, (onProgress) =>
-      model.native.perSampleGradients(functions, { wanted, maxBytes }, onProgress),
-    ),
+  const native = await runJob(options, (onProgress) =>
+    model.native.perSampleGradients(functions, { wanted, maxBytes }, onProgress),
   );
-  return { tensor, layout, width };
+  return { tensor: new Tensor(native), layout, width };
 }
 
 /**

@@ -4,7 +4,7 @@ import { type JobOptions, runJob } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
 import { flatten, type ParameterVectors } from '../model/derivatives.js';
 import { type Model, modelRule } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import { type Level, targetFunctions } from './functions.js';
 import { checkKernelCall } from './gram.js';
 import { byteBudget, GRADIENT_CALL, type GradientCallOptions, LEVEL } from './gradientCall.js';

@@ -3,7 +3,7 @@ import { choice, count, natural, rule, type Rules } from '../core/check.js';
 import { runJob } from '../core/job.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
-import { wantedMask } from '../model/selection.js';
+import { wantedMask } from '../model/parameters.js';
 import { type Level, targetFunctions } from './functions.js';
 import { checkKernelCall } from './gram.js';
 import {
@@ -97,7 +97,8 @@ export async function sketch(
   } = options;
   const first = targetFunctions(caller, model, x1, level);
   const second = x2 ? targetFunctions(caller, model, x2, level) : null;
-  const [n1, n2] = [first.sequence.length, (second ?? first).sequence.length];
+  const n1 = first.sequence.length;
+  const n2 = (second ?? first).sequence.length;
   const held = realBytes(model) * repeats * size * (n1 + (second ? n2 : 0)) + 16 * n1 * n2;
   const maxBytes = reserve(
     caller,

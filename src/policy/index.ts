@@ -1,14 +1,17 @@
 /** The fused policy update on plain matrices. */
+export type { CallOptions, ClassifierInput, Matrix, PolicyGradientResult } from './classifierCall.js';
+export { type CrossEntropyInput, type CrossEntropyResult, linearCrossEntropy } from './crossEntropy.js';
 export {
-  type CallOptions,
-  type ClassifierInput,
-  type CrossEntropyInput,
-  type CrossEntropyResult,
   type GivenCoefficients,
-  linearCrossEntropy,
-  type Matrix,
   policyGradient,
   type PolicyGradientInput,
-  type PolicyGradientResult,
   type PolicyLoss,
 } from './policyGradient.js';
+export type {
+  ImportanceLevel,
+  KlEstimator,
+  LossOptions,
+  LossParameters,
+  LossType,
+  PolicyLossName,
+} from './losses.js';

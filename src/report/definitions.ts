@@ -8,7 +8,9 @@ export interface Definition {
 export const DEFINITIONS = {
   reward: {
     name: 'reward',
-    text: 'Mean reward of the completions sampled in this training step. For the noisy adder: the share of right answers.',
+    text:
+      'Mean reward of the completions sampled in this training step. For the noisy adder: the share of right ' +
+      'answers.',
   },
   passAt1: {
     name: 'pass@1',
@@ -16,7 +18,9 @@ export const DEFINITIONS = {
   },
   passAtK: {
     name: 'pass@k',
-    text: 'Probability that at least one of k sampled completions is right (unbiased estimator over the samples of each prompt).',
+    text:
+      'Probability that at least one of k sampled completions is right (unbiased estimator over the samples ' +
+      'of each prompt).',
   },
   greedy: {
     name: 'greedy',
@@ -36,7 +40,9 @@ export const DEFINITIONS = {
   },
   fixed: {
     name: 'on fixed text',
-    text: 'Measured on the same text for every model: the base model’s own evaluation samples, frozen. It shows what training did to given states.',
+    text:
+      'Measured on the same text for every model: the base model’s own evaluation samples, frozen. It shows ' +
+      'what training did to given states.',
   },
   onPolicy: {
     name: 'on own samples',
@@ -56,7 +62,9 @@ export const DEFINITIONS = {
   },
   representation: {
     name: 'representation component',
-    text: 'R: what moving the classifier W does, ⟨φ(s), φ(s′)⟩ between features times the identity. Kernel entries are of the log-probability of whole samples.',
+    text:
+      'R: what moving the classifier W does, ⟨φ(s), φ(s′)⟩ between features times the identity. Kernel ' +
+      'entries are of the log-probability of whole samples.',
   },
   gradient: {
     name: 'gradient component',
@@ -68,7 +76,9 @@ export const DEFINITIONS = {
   },
   total: {
     name: 'kernel',
-    text: 'The empirical neural tangent kernel: inner products of the gradients of the samples’ log-probabilities. Red: training on one raises the other. Blue: lowers it.',
+    text:
+      'The empirical neural tangent kernel: inner products of the gradients of the samples’ ' +
+      'log-probabilities. Red: training on one raises the other. Blue: lowers it.',
   },
   spectrum: {
     name: 'spectrum',
@@ -76,15 +86,21 @@ export const DEFINITIONS = {
   },
   cosine: {
     name: 'cosine of features',
-    text: 'Between the final hidden states of different samples with equally many answer tokens. Near 1: the representation component pushes the same tokens up everywhere.',
+    text:
+      'Between the final hidden states of different samples with equally many answer tokens. Near 1: the ' +
+      'representation component pushes the same tokens up everywhere.',
   },
   prediction: {
     name: 'prediction',
-    text: 'Change of the log-probability of every next token, predicted to first order from the weights before the step, against what the step really did. Error: ‖predicted − measured‖ / ‖measured‖.',
+    text:
+      'Change of the log-probability of every next token, predicted to first order from the weights before ' +
+      'the step, against what the step really did. Error: ‖predicted − measured‖ / ‖measured‖.',
   },
   parts: {
     name: 'parts of the prediction',
-    text: 'Size of each component’s change, and of the gradient component’s by layer, relative to the whole predicted change. Parts can cancel, so shares may add to more than 1.',
+    text:
+      'Size of each component’s change, and of the gradient component’s by layer, relative to the whole ' +
+      'predicted change. Parts can cancel, so shares may add to more than 1.',
   },
   stepR: {
     name: 'R’s effect on entropy',
@@ -96,7 +112,9 @@ export const DEFINITIONS = {
   },
   stepError: {
     name: 'prediction error',
-    text: '‖predicted − measured‖ / ‖measured‖ of the step’s change of log π: small where the first order explains the step.',
+    text:
+      '‖predicted − measured‖ / ‖measured‖ of the step’s change of log π: small where the first order ' +
+      'explains the step.',
   },
   featureDrift: {
     name: 'feature drift',
@@ -115,11 +133,15 @@ export const DEFINITIONS = {
   bestOfN: { name: 'best of n', text: 'Expected best reward among n samples of a prompt.' },
   claim: {
     name: 'claim',
-    text: 'Of arXiv 2601.04670, with a criterion of parts: met in every run = reproduced, in none = not reproduced, else partly.',
+    text:
+      'Of arXiv 2601.04670, with a criterion of parts: met in every run = reproduced, in none = not ' +
+      'reproduced, else partly.',
   },
   step: {
     name: 'step',
-    text: 'One optimizer update. Where runs are compared, each samples the same number of completions per step, so equal steps are equal budgets.',
+    text:
+      'One optimizer update. Where runs are compared, each samples the same number of completions per step, ' +
+      'so equal steps are equal budgets.',
   },
   band: { name: 'band', text: 'One standard deviation over seeds on either side of their mean.' },
 } as const satisfies Record<string, Definition>;

@@ -17,7 +17,7 @@ import { init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 
 import type { Interval } from '../evaluation/estimators.js';
-import type { Curve, Figure } from './content.js';
+import type { Curve, Figure } from './types.js';
 
 use([
   BarChart,
@@ -51,12 +51,11 @@ const PALETTE = [
 export const armColor = (index: number) =>
   `var(--arm-${index % PALETTE.length}, ${PALETTE[index % PALETTE.length]})`;
 const color = (name: string, fallback: string) => `var(--${name}, ${fallback})`;
-const [MUTED, SURFACE, SHADE] = [
-  color('muted', '#6b6a66'),
-  color('surface', '#ffffff'),
-  color('shade', '#d9631e'),
-];
-export const [INK, LINE] = [color('ink', '#1d1c1a'), color('line', '#e3e1dc')];
+const MUTED = color('muted', '#6b6a66');
+const SURFACE = color('surface', '#ffffff');
+const SHADE = color('shade', '#d9631e');
+export const INK = color('ink', '#1d1c1a');
+export const LINE = color('line', '#e3e1dc');
 /** Named in full, also for labels that could inherit it: ECharts measures text in the font it is told of. */
 export const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif';
 export const TEXT = { color: MUTED, fontFamily: FONT, fontSize: 12 };

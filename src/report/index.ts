@@ -3,10 +3,11 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { codedError } from '../errors.js';
-import { loadRun, type Run } from './readRun.js';
+import { loadRun } from './readRun.js';
+import type { Run } from './run.js';
 import { terminalSummary } from './terminal.js';
 
-export type { Arm, ClaimSummary, EvaluationRecord, MetricsLine, Run, RunSummary } from './readRun.js';
+export type { Arm, ClaimSummary, EvaluationRecord, MetricsLine, Run, RunSummary } from './run.js';
 
 /** Runs on disk as reports: one self-contained HTML file, its figures as SVG, or text for a terminal. */
 export const report = {

@@ -45,6 +45,12 @@ const short = (label: string, length: number) =>
   label.length > length ? `${label.slice(0, length - 1)}…` : label;
 const rounded = (x: number) => Number(x.toPrecision(4));
 
+/** 'Total', 'Gradient: 62 % of the trace'. */
+function kernelTitle(name: string, share: number): string {
+  const capitalised = `${name[0]!.toUpperCase()}${name.slice(1)}`;
+  return name === 'total' ? capitalised : `${capitalised}: ${Math.round(100 * share)} % of the trace`;
+}
+
 function heatMap({ name, rows, share }: Snapshot['kernels'][number], samples: readonly string[]): Panel {
   // Pairs are what a map is for: its colours span them, and the larger diagonal takes the last colour.
   const pairs = rows.flatMap((row, i) => row.filter((_, j) => j !== i).map(Math.abs));
@@ -59,7 +65,7 @@ function heatMap({ name, rows, share }: Snapshot['kernels'][number], samples: re
   };
   return {
     id: `kernel-${name}`,
-    title: `${name[0]!.toUpperCase()}${name.slice(1)}${name === 'total' ? '' : `: ${Math.round(100 * share)} % of the trace`}`,
+    title: kernelTitle(name, share),
     definition: COMPONENT_DEFINITION[name]!,
     height: 380,
     option: {

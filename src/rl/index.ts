@@ -1,5 +1,16 @@
 /** Post-training: GRPO and its family, classifier-first RL, supervised fine-tuning. */
+
+// Trainers, and what they exchange with their users.
 export { CFRLTrainer } from './trainers/cfrl.js';
+export { GRPOTrainer } from './trainers/grpo.js';
+export { PPOTrainer, RLOOTrainer } from './trainers/ppo.js';
+export { SFTTrainer, type SFTTrainerArguments } from './trainers/sft.js';
+export type { SFTRow } from './trainers/sftRows.js';
+export type { GRPOTrainerArguments, TrainerArguments } from './trainers/arguments.js';
+export type * from './interfaces.js';
+
+// Options.
+export { configOptions, resolveConfig } from './config/config.js';
 export type {
   CommonConfig,
   ResolvedCFRLConfig,
@@ -17,14 +28,10 @@ export type {
   StageConfig,
   TrainingOptions,
 } from './config/options.js';
-export { configOptions, resolveConfig } from './config/config.js';
+export type { Stage } from './config/stages.js';
+
+// Data sets, and completions sampled elsewhere.
 export { readJsonLines, trainTestSplit } from './rollout/dataset.js';
-export {
-  evaluateRewards,
-  type RewardEvaluation,
-  type RewardEvaluationOptions,
-} from './rewards/evaluateRewards.js';
-export { GRPOTrainer, type GRPOTrainerArguments } from './trainers/grpo.js';
 export {
   openAIRollouts,
   type RemoteRolloutOptions,
@@ -33,26 +40,12 @@ export {
   sglangRollouts,
   sglangWeightSync,
 } from './rollout/remoteRollouts.js';
-export { PPOTrainer, RLOOTrainer } from './trainers/ppo.js';
-export { loadReward } from './rewards/call.js';
+
+// Rewards.
+export * from './rewards/index.js';
+export { loadReward } from './rewards/loadReward.js';
 export {
-  builtinRewards,
-  httpReward,
-  type HttpRewardOptions,
-  lengthReward,
-  type LengthRewardOptions,
-  mathReward,
-  type MathRewardOptions,
-  regexReward,
-  repetitionPenaltyReward,
-  type RepetitionPenaltyOptions,
-  type RewardRequest,
-  sameAnswer,
-  softOverlongPunishment,
-  type SoftOverlongOptions,
-  thinkFormatReward,
-} from './rewards/index.js';
-export { type SFTRow, SFTTrainer, type SFTTrainerArguments } from './trainers/sft.js';
-export type { Stage } from './config/stages.js';
-export type { TrainerArguments } from './trainers/trainer.js';
-export type * from './interfaces.js';
+  evaluateRewards,
+  type RewardEvaluation,
+  type RewardEvaluationOptions,
+} from './rewards/evaluateRewards.js';

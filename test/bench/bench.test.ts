@@ -9,7 +9,7 @@ import { compare, readResults, type Earlier } from '../../bench/compare.js';
 import { measure, timingOf } from '../../bench/harness.js';
 import { bound } from '../../bench/types.js';
 import { addon } from '../../src/core/addon/addon.js';
-import { sumOfSquares } from '../cases/sum_of_squares.js';
+import { sumOfSquares } from '../cases/optimizer/sum_of_squares.js';
 import { temporaryDirectory } from '../helpers/files.js';
 
 const LIMITS = { seconds: 0.05, minSamples: 3 };
@@ -52,7 +52,11 @@ it('measures the peak between the samples, outside of what it tells of the body'
     'peak',
     () => wait(2),
     LIMITS,
-    () => (wait(20), ++peaks),
+    () => {
+      wait(20);
+      peaks += 1;
+      return peaks;
+    },
   );
   expect(peaks).toBeGreaterThanOrEqual(samples);
   expect(peak).toBeGreaterThanOrEqual(peaks / 2);

@@ -29,7 +29,7 @@ describe('ntk.estimate', async () => {
     { context },
   );
 
-  it('counts the passes’ and the contractions’ matrix products, and names the cheaper form of each matrix', async () => {
+  it('counts matrix products of passes and contractions, and names the cheaper form of each matrix', async () => {
     const T = 200;
     for (const [count, length, form] of [
       [40, 3, 'ghost'],
@@ -113,8 +113,14 @@ describe('headfirst ntk', () => {
   afterEach(() => vi.restoreAllMocks());
   async function run(...argv: string[]): Promise<{ out: string; log: string }> {
     const texts = { out: '', log: '' };
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((texts.out += String(text)), true));
-    vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((texts.log += String(text)), true));
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      texts.out += String(text);
+      return true;
+    });
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      texts.log += String(text);
+      return true;
+    });
     try {
       await command()
         .exitOverride()
@@ -129,7 +135,8 @@ describe('headfirst ntk', () => {
   const data = join(temporaryDirectory(), 'samples.jsonl');
   writeFileSync(
     data,
-    '{"inputIds": [1, 2, 3, 4], "scoreFrom": 2}\n\n{"prompt": [5, 6], "completion": [7]}\n{"inputIds": [3, 1, 2], "scoreFrom": 1}\n',
+    '{"inputIds": [1, 2, 3, 4], "scoreFrom": 2}\n\n{"prompt": [5, 6], "completion": [7]}\n{"inputIds": [3, 1, ' +
+      '2], "scoreFrom": 1}\n',
   );
   const x = [
     { inputIds: [1, 2, 3, 4], scoreFrom: 2 },

@@ -162,7 +162,8 @@ describe('the tarball', () => {
 
 describe('a consumer', () => {
   const GEMM =
-    'const r = kernels.gemmSync({ a: { data: Float32Array.of(1, 2), shape: [1, 2] }, b: { data: Float32Array.of(3, 4), shape: [2, 1] } }); console.log(r.c.data[0]);';
+    'const r = kernels.gemmSync({ a: { data: Float32Array.of(1, 2), shape: [1, 2] }, b: { data: ' +
+    'Float32Array.of(3, 4), shape: [2, 1] } }); console.log(r.c.data[0]);';
   it('imports', () => expect(script(`import { kernels } from 'headfirst'; ${GEMM}`)).toBe('11'));
   it('requires', () => {
     expect(script(`const { kernels } = require('headfirst'); ${GEMM}`, { name: 'script.cjs' })).toContain(
@@ -176,14 +177,28 @@ describe('a consumer', () => {
     const output = script(`
       import { Model, createContext, ntk } from 'headfirst';
       const context = await createContext({ threads: 1 });
-      const model = await Model.fromConfig({ model_type: 'gpt', vocab_size: 13, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, max_position_embeddings: 8 }, { context, seed: 1 });
-      const { kernel, shape } = await ntk.gram(model, [{ inputIds: [1, 2, 3], scoreFrom: 1 }, { inputIds: [4, 5], scoreFrom: 1 }]);
+      const config = {
+        model_type: 'gpt',
+        vocab_size: 13,
+        hidden_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        intermediate_size: 16,
+        max_position_embeddings: 8,
+      };
+      const model = await Model.fromConfig(config, { context, seed: 1 });
+      const samples = [
+        { inputIds: [1, 2, 3], scoreFrom: 1 },
+        { inputIds: [4, 5], scoreFrom: 1 },
+      ];
+      const { kernel, shape } = await ntk.gram(model, samples);
       console.log(JSON.stringify([shape, kernel[0] > 0, Math.abs(kernel[1] - kernel[2]) < 1e-9]));`);
     expect(output).toBe('[[2,2],true,true]');
   });
   it('computes a large spectrum in a thread of its own, whatever the entry is', () => {
     const body =
-      'const n = 70; analysis.spectrum({ data: Float64Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0)), shape: [n, n] }).then((s) => console.log(s.rank, s.trace));';
+      'const n = 70; analysis.spectrum({ data: Float64Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) ' +
+      '=== 0)), shape: [n, n] }).then((s) => console.log(s.rank, s.trace));';
     expect(script(`import { analysis } from 'headfirst'; ${body}`)).toBe('70 70');
     expect(script(`const { analysis } = require('headfirst'); ${body}`, { name: 'script.cjs' })).toContain(
       '70 70',
@@ -203,9 +218,16 @@ describe('a consumer', () => {
       import * as first from 'headfirst';
       import * as second from './second/node_modules/headfirst/dist/index.js';
       const m = (data, shape) => ({ data: Float32Array.from(data), shape });
-      const product = ({ kernels }) => kernels.gemm({ a: m([1, 2], [1, 2]), b: m([3, 4], [2, 1]) }).then((r) => r.c.data[0]);
+      const product = async ({ kernels }) => {
+        const { c } = await kernels.gemm({ a: m([1, 2], [1, 2]), b: m([3, 4], [2, 1]) });
+        return c.data[0];
+      };
       console.log(first.kernels !== second.kernels, await product(first), await product(second));
-      const code = "import('headfirst').then(async ({ kernels }) => { const m = (d, shape) => ({ data: Float32Array.from(d), shape }); const r = await kernels.gemm({ a: m([1, 2], [1, 2]), b: m([3, 4], [2, 1]) }); require('node:worker_threads').parentPort.postMessage(r.c.data[0]); })";
+      const code = \`import('headfirst').then(async ({ kernels }) => {
+        const m = (d, shape) => ({ data: Float32Array.from(d), shape });
+        const { c } = await kernels.gemm({ a: m([1, 2], [1, 2]), b: m([3, 4], [2, 1]) });
+        require('node:worker_threads').parentPort.postMessage(c.data[0]);
+      })\`;
       const worker = new Worker(code, { eval: true });
       worker.on('message', (value) => console.log('worker', value));`);
     expect(output).toBe('true 11 11\nworker 11');
@@ -235,7 +257,9 @@ describe('a consumer', () => {
         using context = await createContext();
         const model = await Model.fromPretrained(dir, { context });
         const { gram } = await kernels.token_gram({ d, offsets: Int32Array.of(0, 1) }, { context });
-        return (await ntk.gram(model, samples)).kernel[0]! + gram.data[0]! + Number(c[0]) + include.length + (addonPath ?? '').length;
+        const { kernel } = await ntk.gram(model, samples);
+        const words = include.length + (addonPath ?? '').length;
+        return kernel[0]! + gram.data[0]! + Number(c[0]) + words;
       }`,
     );
     writeFileSync(
@@ -298,13 +322,26 @@ describe('the C interface', () => {
       const f = (n, seed) => Float32Array.from({ length: n }, (_, i) => Math.sin(seed + i));
       console.log('open', JSON.stringify(example.open(addonPath)), example.facts());
       const a = f(12, 1), b = f(6, 2), c = new Float32Array(8);
-      console.log('gemm', example.gemm(a, b, c), same(c, kernels.gemmSync({ a: { data: a, shape: [4, 3] }, b: { data: b, shape: [3, 2] }, alpha: 0.5 }).c.data));
+      const matrix = (data, ...shape) => ({ data, shape });
+      const product = kernels.gemmSync({ a: matrix(a, 4, 3), b: matrix(b, 3, 2), alpha: 0.5 });
+      console.log('gemm', example.gemm(a, b, c), same(c, product.c.data));
       const d = f(20, 3), offsets = Int32Array.of(0, 2, 4), gram = new Float64Array(4);
-      console.log('token_gram', example.tokenGram(a, d, offsets, gram), same(gram, kernels.token_gramSync({ a: { data: a, shape: [4, 3] }, d: { data: d, shape: [4, 5] }, offsets }).gram.data));
-      const w = f(15, 4), targets = Int32Array.of(0, 4, -100, 2), coefficients = f(4, 5), logps = new Float32Array(4), dHidden = new Float32Array(12);
+      const tokens = kernels.token_gramSync({ a: matrix(a, 4, 3), d: matrix(d, 4, 5), offsets });
+      console.log('token_gram', example.tokenGram(a, d, offsets, gram), same(gram, tokens.gram.data));
+      const w = f(15, 4), coefficients = f(4, 5);
+      const targets = Int32Array.of(0, 4, -100, 2);
+      const logps = new Float32Array(4), dHidden = new Float32Array(12);
       const message = example.policyGradient(a, w, targets, coefficients, logps, dHidden);
-      const js = kernels.linear_policy_gradientSync({ hidden: { data: a, shape: [4, 3] }, weight: { data: w, shape: [5, 3] }, targets, coefficients, temperature: 2, d_hidden: true });
-      console.log('linear_policy_gradient', message, same(logps, js.logps.data), same(dHidden, js.d_hidden.data));
+      const js = kernels.linear_policy_gradientSync({
+        hidden: matrix(a, 4, 3),
+        weight: matrix(w, 5, 3),
+        targets,
+        coefficients,
+        temperature: 2,
+        d_hidden: true,
+      });
+      const equal = [same(logps, js.logps.data), same(dHidden, js.d_hidden.data)];
+      console.log('linear_policy_gradient', message, ...equal);
       console.log(example.wrongShape());
       console.log(example.wrongName());`);
     const lines = output.split('\n');
@@ -363,7 +400,7 @@ describe('what can be wrong with the binary', () => {
     expect(info.status).toBe(1);
     expect(info.errors).toMatch(cause);
     expect(info.errors).toMatch(
-      /^headfirst: the native addon could not be loaded [^]*\[ERR_BACKEND_UNAVAILABLE\]\n$/,
+      /^headfirst: the native addon could not be loaded [\s\S]*\[ERR_BACKEND_UNAVAILABLE\]\n$/,
     );
     expect(info.errors).not.toMatch(/^ +at /m); // a message, no stack
   });

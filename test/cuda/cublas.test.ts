@@ -22,35 +22,32 @@ const log = join(temporaryDirectory(), 'products');
 process.env['HEADFIRST_CUBLAS_DIR'] = join(root, 'build/emulation');
 process.env['HEADFIRST_EMULATED_CUBLAS_LOG'] = log;
 
-function logged<T>(body: () => T): { result: T; products: Record<string, unknown>[] } {
+type Product = Record<string, unknown>;
+
+/** Calls body(); which products the library was given meanwhile. */
+function logged<T>(body: () => T): { result: T; products: Product[] } {
   rmSync(log, { force: true });
   const result = body();
-  return {
-    result,
-    products: existsSync(log)
-      ? readFileSync(log, 'utf8')
-          .trim()
-          .split('\n')
-          .map((line) => JSON.parse(line) as Record<string, unknown>)
-      : [],
-  };
+  if (!existsSync(log)) return { result, products: [] };
+  const lines = readFileSync(log, 'utf8').trim().split('\n');
+  return { result, products: lines.map((line) => JSON.parse(line) as Product) };
 }
-function run(
-  args: CaseArgs,
-  math: NativeMath,
-  padRows = false,
-): { c: ArrayView; products: Record<string, unknown>[] } {
+function run(args: CaseArgs, math: NativeMath, padRows = false): { c: ArrayView; products: Product[] } {
   const { result: c, products } = logged(() => runCase(entry('gemm'), args, 'cuda', { math, padRows })['c']!);
   return { c, products };
 }
-const rounded = (t: RealTensor): RealTensor => ({
-  ...t,
-  data: t.data.map((x) => {
-    const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
-    return new Float32Array(Uint32Array.of((bits + 0x7fff + ((bits >>> 16) & 1)) & ~0xffff).buffer)[0]!;
-  }),
-});
-/** Of the stand-in, which rounds to bfloat16 only what it is given in it. */
+/** To the nearest bfloat16. */
+function roundedNumber(x: number): number {
+  const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
+  const nearest = (bits + 0x7fff + ((bits >>> 16) & 1)) & ~0xffff;
+  return new Float32Array(Uint32Array.of(nearest).buffer)[0]!;
+}
+const rounded = (t: RealTensor): RealTensor => ({ ...t, data: t.data.map(roundedNumber) });
+
+/**
+ * One product that goes to the library, against the double reference on the operands that it gets. The
+ * stand-in rounds nothing but what it is to give back in bfloat16.
+ */
 function check(args: CaseArgs & { a: RealTensor; b: RealTensor }, math: NativeMath, padRows = false) {
   const exact = math === 'bf16' ? { ...args, a: rounded(args.a), b: rounded(args.b) } : args;
   const { c, products } = run(args, math, padRows);
@@ -61,8 +58,8 @@ function check(args: CaseArgs & { a: RealTensor; b: RealTensor }, math: NativeMa
 
 const random = new Random(7);
 const [M, K, N] = [300, 371, 309]; // more than 2^25 multiply-adds
-const a = random.normal([M, K]),
-  b = random.normal([K, N]);
+const a = random.normal([M, K]);
+const b = random.normal([K, N]);
 
 const lay = (t: RealTensor, layout: 'rows' | 'columns'): RealTensor =>
   layout === 'rows' ? t : { ...t, layout };
@@ -129,9 +126,9 @@ describe.skipIf(onHardware)('products that go to cuBLAS', () => {
 
   it('a gradient of a weight with fewer rows than columns as its transpose', () => {
     const [out, input, rows] = [141, 275, 1000];
-    const d = { ...random.normal([out, rows]), layout: 'columns' as const },
-      x = random.normal([rows, input]),
-      gradient = random.normal([out, input]);
+    const d = { ...random.normal([out, rows]), layout: 'columns' as const };
+    const x = random.normal([rows, input]);
+    const gradient = random.normal([out, input]);
     for (const padded of [false, true])
       expect(check({ a: d, b: x, c: gradient, accumulate: true, alpha: -2 }, 'bf16', padded)).toMatchObject({
         m: out,
@@ -257,9 +254,11 @@ describe.skipIf(onHardware)('the environment', () => {
     const { stdout } = node(environment, join(root, 'dist/cli/main.js'), 'info', '--json');
     return (JSON.parse(stdout) as { cuda: { cublas: string } }).cuda.cublas;
   };
-  const program = `import { createContext, kernels } from ${JSON.stringify(join(root, 'dist/index.js'))};
+  const program = `
+    import { createContext, kernels } from ${JSON.stringify(join(root, 'dist/index.js'))};
     const matrix = (rows, columns) => ({ data: new Float32Array(rows * columns).fill(1), shape: [rows, columns] });
-    const { c } = await kernels.gemm({ a: matrix(300, 400), b: matrix(400, 300) }, { context: await createContext({ device: 'cuda', math: 'bf16' }) });
+    const context = await createContext({ device: 'cuda', math: 'bf16' });
+    const { c } = await kernels.gemm({ a: matrix(300, 400), b: matrix(400, 300) }, { context });
     console.log(c.data[7]);`;
 
   it('headfirst info says which cuBLAS is used, or why none', () => {

@@ -30,9 +30,12 @@ const golden = (family: string) => fileURLToPath(new URL(`../golden/${family}`, 
 
 function relative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   expect(actual.length).toBe(expected.length);
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; ++i)
-    (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; ++i) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
   return Math.sqrt(difference / Math.max(norm, 1e-300));
 }
 function samplesOf(V: number, lengths: readonly number[], seed = 1): Sample[] {
@@ -88,8 +91,8 @@ describe.each(['gpt2', 'gpt_neox', 'qwen3'])('%s', (family) => {
 
   it('Gram matrices, decomposition and per-sample gradients are those of the CPU', async () => {
     const [here, there] = [await load(), await load(cpu)];
-    const x = samplesOf(here.spec.vocabSize, [7, 3, 10]),
-      y = samplesOf(here.spec.vocabSize, [6, 4], 3);
+    const x = samplesOf(here.spec.vocabSize, [7, 3, 10]);
+    const y = samplesOf(here.spec.vocabSize, [6, 4], 3);
     for (const [second, options] of [
       [null, {}],
       [y, { level: 'token' }],
@@ -185,7 +188,8 @@ it('a bfloat16 model in exact math is that of the CPU, after steps too', async (
       outputs,
     ).toBeLessThan(1e-5);
   const [ours, theirs] = [await train(here), await train(there)];
-  expect(relative(ours.losses, theirs.losses)).toBeLessThan(2e-3); // a weight on the edge of two bfloat16 may round either way
+  // A weight on the edge of two bfloat16 may round either way.
+  expect(relative(ours.losses, theirs.losses)).toBeLessThan(2e-3);
   expect(relative(ours.weights, theirs.weights)).toBeLessThan(2e-3);
 });
 
@@ -268,9 +272,16 @@ it('memory of disposed tensors comes back', async () => {
 
 /** In a process of its own, because the environment describes the device. */
 function inProcess(environment: Record<string, string>, body: string): Record<string, string> {
-  const program = `import { createContext, Model, Tensor } from ${JSON.stringify(fileURLToPath(new URL('../../dist/index.js', import.meta.url)))};
-    const config = { model_type: 'gpt', vocab_size: 17, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 16 };
-    const attempt = async (body) => { try { return String(await body()); } catch (e) { return e.code + ': ' + e.message; } };
+  const library = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
+  const program = `
+    import { createContext, Model, Tensor } from ${JSON.stringify(library)};
+    const config = {
+      model_type: 'gpt', vocab_size: 17, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+      max_position_embeddings: 16,
+    };
+    const attempt = async (body) => {
+      try { return String(await body()); } catch (e) { return e.code + ': ' + e.message; }
+    };
     ${body}`;
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',
@@ -339,7 +350,8 @@ describe.skipIf(onHardware)('errors', () => {
     });
   });
 
-  it("'auto' takes the device once the kernels have passed on hardware (native/backends/cuda/runs.json), and says so", async () => {
+  // native/backends/cuda/runs.json says that they have.
+  it("'auto' takes the device once the kernels have passed on hardware, and says so", async () => {
     const context = await createContext();
     expect(context.device).toBe('cuda');
     expect(context.reason).toMatch(/^cuda: .+, the first usable device$/);

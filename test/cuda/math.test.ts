@@ -20,7 +20,9 @@ import type { ArrayView } from '../../src/core/addon/contract.js';
  */
 function rounded(x: number, math: 'tf32' | 'bf16'): number {
   const bits = new Uint32Array(Float32Array.of(x).buffer)[0]!;
-  const out = math === 'tf32' ? (bits + 0x1000) & ~0x1fff : (bits + 0x7fff + ((bits >>> 16) & 1)) & ~0xffff;
+  const tf32 = (bits + 0x1000) & ~0x1fff;
+  const bf16 = (bits + 0x7fff + ((bits >>> 16) & 1)) & ~0xffff;
+  const out = math === 'tf32' ? tf32 : bf16;
   return new Float32Array(Uint32Array.of(out).buffer)[0]!;
 }
 /** Of an array of bfloat16. */
@@ -82,11 +84,9 @@ describe.each(['tf32', 'bf16'] as const)('%s', (math) => {
       const forward = runCase(entry(op), args, 'reference64');
       for (const name of [op, `${op}_backward`, `${op}_jvp`].filter(hasEntry)) {
         const derived =
-          name === op
-            ? args
-            : derivedArgs(entry(name), entry(op), args, forward, (shape) => random.normal(shape), {});
-        const expected = runCase(entry(name), derived, 'reference64'),
-          ours = runCase(entry(name), derived, 'cuda', { math });
+          name === op ? args : derivedArgs(entry(name), args, forward, (shape) => random.normal(shape), {});
+        const expected = runCase(entry(name), derived, 'reference64');
+        const ours = runCase(entry(name), derived, 'cuda', { math });
         for (const output of outputsOf(name)) {
           if (!expected[output] || entry(name).fields.find((f) => f.name === output)!.dtype === 'int32')
             continue;
@@ -112,15 +112,15 @@ describe.each(['tf32', 'bf16'] as const)('%s', (math) => {
         [1032, 70].map((columns) => [kind, columns] as const),
       ),
     )('activation and its backward pass, %s, %i columns: bfloat16 in and out', (kind, columns) => {
-    const random = new Random(6),
-      gated = kind === 'silu_gate';
+    const random = new Random(6);
+    const gated = kind === 'silu_gate';
     const tensor = (scale: number) => ({
       ...round(random.normal([3, columns], scale), math),
       bfloat16: true,
     });
-    const x = tensor(3),
-      d_y = tensor(1),
-      result = () => ({ data: new Float64Array(3 * columns), shape: [3, columns], bfloat16: true });
+    const x = tensor(3);
+    const d_y = tensor(1);
+    const result = () => ({ data: new Float64Array(3 * columns), shape: [3, columns], bfloat16: true });
     const inputs: CaseArgs = { x, kind, ...(gated ? { up: tensor(1) } : {}) };
     const plain = (args: CaseArgs): CaseArgs =>
       Object.fromEntries(

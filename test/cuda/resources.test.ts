@@ -51,7 +51,7 @@ describe('the record of kernel resources', () => {
     ['attention.cu', 'd_kv_kernel'],
     ['attention.cu', 'jvp_kernel'],
     ['gram.cu', 'gram_tile_kernel'],
-    ['outer.cu', 'outer_kernel'],
+    ['outer_products.cu', 'outer_kernel'],
     ['linear_policy_gradient.cu', 'logits_kernel'],
   ])('%s: %s runs on mma.sync in tf32 and bf16, and not in exact float32', (file, kernel) => {
     const all = record.kernels.filter((k) => k.file === file && k.kernel.startsWith(`${kernel}, `));

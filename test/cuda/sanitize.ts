@@ -48,8 +48,8 @@ function chosen(cases: OpCases): OpCase[] {
 
 /** The products that only Hopper runs begin at sizes that no case has. */
 function wide(): Call[] {
-  const random = new Random(1),
-    [N, C, V] = [1030, 64, 300];
+  const random = new Random(1);
+  const [N, C, V] = [1030, 64, 300];
   const rows = {
     hidden: random.normal([N, C]),
     weight: random.normal([V, C], 0.2),
@@ -101,6 +101,7 @@ for (const { math, label, name, args } of all) {
   }
   ++done;
 }
-process.stdout.write(
-  `${done} of ${all.length} calls on ${device.name} in ${(performance.now() / 1e3).toFixed(1)} s${done < all.length ? `; not reached: ${all[done]!.name}, ${all[done]!.label}, ${all[done]!.math} and what follows` : ''}\n`,
-);
+const next = all[done];
+const rest = next ? `; not reached: ${next.name}, ${next.label}, ${next.math} and what follows` : '';
+const seconds = (performance.now() / 1e3).toFixed(1);
+process.stdout.write(`${done} of ${all.length} calls on ${device.name} in ${seconds} s${rest}\n`);

@@ -1,7 +1,7 @@
-// A BLAS for test/native/blas.test.ts: what native/backends/cpu/blas.cc looks up, as plain loops after the
-// reference's cblas.h, strict about what that refuses. Every product adds a line to the file that
-// HEADFIRST_EMULATED_BLAS_LOG names. HEADFIRST_EMULATED_BLAS_NEXT names a real library that computes it
-// instead.
+// A BLAS for test/native/blas.test.ts: the functions that native/backends/cpu/blas.cc looks up, as plain
+// loops after the reference's cblas.h, and strict about what that refuses. Every product adds a line to the
+// file that HEADFIRST_EMULATED_BLAS_LOG names. HEADFIRST_EMULATED_BLAS_NEXT may name a real library that
+// computes the product instead.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -9,7 +9,9 @@
 
 namespace {
 
-constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
+constexpr int kRowMajor = 101;
+constexpr int kPlain = 111;
+constexpr int kTransposed = 112;
 int threads = 0;
 
 void* next(const char* name) {
@@ -30,18 +32,20 @@ void openblas_set_num_threads(int count) {
 void cblas_sgemm(int order, int a_form, int b_form, int M, int N, int K, float alpha, const float* a, int lda,
                  const float* b, int ldb, float beta, float* c, int ldc) {
   const bool a_plain = a_form == kPlain, b_plain = b_form == kPlain;
-  const bool valid = order == kRowMajor && (a_plain || a_form == kTransposed) &&
-                     (b_plain || b_form == kTransposed) && M > 0 && N > 0 && K > 0 &&
-                     lda >= (a_plain ? K : M) && ldb >= (b_plain ? N : K) && ldc >= N;
+  const bool forms = (a_plain || a_form == kTransposed) && (b_plain || b_form == kTransposed);
+  const bool sizes = M > 0 && N > 0 && K > 0;
+  const bool steps = lda >= (a_plain ? K : M) && ldb >= (b_plain ? N : K) && ldc >= N;
+  const bool valid = order == kRowMajor && forms && sizes && steps;
   void* const other = valid ? next("cblas_sgemm") : nullptr;
-  if (const char* log = std::getenv("HEADFIRST_EMULATED_BLAS_LOG"))
-    if (std::FILE* file = std::fopen(log, "a")) {
-      std::fprintf(
-          file,
-          "{\"m\":%d,\"n\":%d,\"k\":%d,\"transposed\":[%d,%d],\"beta\":%g,\"threads\":%d,\"valid\":%s,\"by\":\"%s\"}\n",
-          M, N, K, !a_plain, !b_plain, beta, threads, valid ? "true" : "false", other ? "the next" : "loops");
-      std::fclose(file);
-    }
+  const char* log = std::getenv("HEADFIRST_EMULATED_BLAS_LOG");
+  if (std::FILE* file = log ? std::fopen(log, "a") : nullptr) {
+    std::fprintf(file,
+                 "{\"m\":%d,\"n\":%d,\"k\":%d,\"transposed\":[%d,%d],\"beta\":%g,\"threads\":%d,"
+                 "\"valid\":%s,\"by\":\"%s\"}\n",
+                 M, N, K, !a_plain, !b_plain, beta, threads, valid ? "true" : "false",
+                 other ? "the next" : "loops");
+    std::fclose(file);
+  }
   if (other)
     return reinterpret_cast<decltype(&cblas_sgemm)>(other)(order, a_form, b_form, M, N, K, alpha, a, lda, b,
                                                            ldb, beta, c, ldc);
@@ -53,12 +57,13 @@ void cblas_sgemm(int order, int a_form, int b_form, int M, int N, int K, float a
     for (int k = 0; k < K; ++k) {
       const float x =
           alpha * (a_plain ? a[static_cast<long>(m) * lda + k] : a[static_cast<long>(k) * lda + m]);
-      if (b_plain)
+      if (b_plain) {
         for (int n = 0; n < N; ++n)
           row[n] += x * b[static_cast<long>(k) * ldb + n];
-      else
+      } else {
         for (int n = 0; n < N; ++n)
           row[n] += x * b[static_cast<long>(n) * ldb + k];
+      }
     }
   }
 }

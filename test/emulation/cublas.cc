@@ -1,7 +1,7 @@
-// cuBLASLt for the emulated device: the functions that native/backends/cuda/cublas.cu looks up, as plain
-// loops, after NVIDIA's description of the interface (cublasLt.h, CUDA 12 and 13). Strict where the library
-// is: sizes of attributes, leading dimensions, alignments that were promised. Every product adds a line to
-// the file that HEADFIRST_EMULATED_CUBLAS_LOG names.
+// cuBLASLt for the emulated device: the functions that native/backends/cuda/cublas_library.h looks up, as
+// plain loops, after NVIDIA's description of the interface (cublasLt.h, CUDA 12 and 13). It is strict where
+// the library is: about sizes of attributes, leading dimensions, and alignments that were promised. Every
+// product adds a line to the file that HEADFIRST_EMULATED_CUBLAS_LOG names.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -11,8 +11,14 @@
 
 namespace {
 
-constexpr int kSuccess = 0, kInvalidValue = 7;
-constexpr int kF32 = 0, kBF16 = 14, kCompute32F = 68, kComputeTf32 = 77;
+constexpr int kSuccess = 0;
+constexpr int kInvalidValue = 7;
+constexpr int kF32 = 0;
+constexpr int kBF16 = 14;
+constexpr int kCompute32F = 68;
+constexpr int kComputeTf32 = 77;
+constexpr uint32_t kEpilogueNone = 1;
+constexpr uint32_t kEpilogueBias = 4;
 
 struct Desc {
   int compute, scale;
@@ -32,8 +38,8 @@ struct Preference {
   uint32_t alignment[4], reductions;
 };
 struct Algorithm {
-  uint64_t data[8];
-};  // [0]: promised alignments, a byte each; [1]: a mark
+  uint64_t data[8];  // [0]: promised alignments, a byte each; [1]: a mark
+};
 struct Heuristic {
   Algorithm algorithm;
   size_t workspace;
@@ -65,22 +71,82 @@ void store(void* data, int type, int64_t i, float value) {
   std::memcpy(&bits, &value, sizeof bits);
   static_cast<uint16_t*>(data)[i] = uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
-// Sizes of op(A) op(B), or invalid.
-bool shapes(const Desc* desc, const Layout* a, const Layout* b, const Layout* c, const Layout* d, uint64_t& m,
-            uint64_t& n, uint64_t& k) {
-  m = desc->transposed[0] ? a->columns : a->rows, k = desc->transposed[0] ? a->rows : a->columns;
-  n = desc->transposed[1] ? b->rows : b->columns;
-  const uint64_t other = desc->transposed[1] ? b->columns : b->rows;
-  if (other != k || d->rows != m || d->columns != n || c->rows != m || c->columns != n ||
-      c->type != d->type || a->type != b->type)
-    return false;
-  if (desc->scale != kF32 || (desc->compute != kCompute32F && desc->compute != kComputeTf32) ||
-      (a->type == kBF16 && desc->compute != kCompute32F))
-    return false;
-  if (a->type == kF32 && d->type != kF32) return false;
+// Whether the library has arithmetic for these types.
+bool known_types(const Desc* desc, const Layout* a, const Layout* b, const Layout* c, const Layout* d) {
+  if (c->type != d->type || a->type != b->type) return false;
+  if (desc->scale != kF32) return false;
+  if (a->type == kBF16) return desc->compute == kCompute32F;
+  return d->type == kF32 && (desc->compute == kCompute32F || desc->compute == kComputeTf32);
+}
+// Whether rows and matrices of a batch do not overlap.
+bool valid_steps(const Layout* a, const Layout* b, const Layout* c, const Layout* d) {
   for (const Layout* layout : {a, b, c, d})
     if (layout->step < int64_t(layout->rows) || layout->batch != d->batch || layout->batch < 1) return false;
-  if (d->batch > 1 && d->batch_step < d->step * int64_t(d->columns - 1) + int64_t(d->rows)) return false;
+  const int64_t numbers = d->step * int64_t(d->columns - 1) + int64_t(d->rows);
+  return d->batch == 1 || d->batch_step >= numbers;
+}
+// Sizes of op(A) op(B); false when they are invalid.
+bool shapes(const Desc* desc, const Layout* a, const Layout* b, const Layout* c, const Layout* d, uint64_t& m,
+            uint64_t& n, uint64_t& k) {
+  m = desc->transposed[0] ? a->columns : a->rows;
+  k = desc->transposed[0] ? a->rows : a->columns;
+  n = desc->transposed[1] ? b->rows : b->columns;
+  const uint64_t other = desc->transposed[1] ? b->columns : b->rows;
+  if (other != k || d->rows != m || d->columns != n || c->rows != m || c->columns != n) return false;
+  return known_types(desc, a, b, c, d) && valid_steps(a, b, c, d);
+}
+
+// Entry (row, column) of op(matrix), whose matrix of the batch begins at `begin`.
+double entry(const void* data, const Layout* layout, bool transposed, int64_t begin, int64_t row,
+             int64_t column) {
+  const int64_t at = transposed ? column + row * layout->step : row + column * layout->step;
+  return number(data, layout->type, begin + at);
+}
+
+// One product of a batch: d = alpha op(A) op(B) + beta c (+ bias).
+void multiply(const Desc* desc, float alpha, const void* a, const Layout* la, const void* b, const Layout* lb,
+              float beta, const void* c, const Layout* lc, void* d, const Layout* ld, int64_t z, uint64_t k) {
+  const int64_t dz = z * ld->batch_step;
+  for (int64_t j = 0; j < int64_t(ld->columns); ++j) {
+    for (int64_t i = 0; i < int64_t(ld->rows); ++i) {
+      double sum = 0;
+      for (int64_t l = 0; l < int64_t(k); ++l)
+        sum += entry(a, la, desc->transposed[0], z * la->batch_step, i, l) *
+               entry(b, lb, desc->transposed[1], z * lb->batch_step, l, j);
+      double out = double(alpha) * sum;
+      if (beta != 0) out += double(beta) * entry(c, lc, false, z * lc->batch_step, i, j);
+      if (desc->epilogue == kEpilogueBias) out += number(desc->bias, ld->type, i);
+      store(d, ld->type, dz + i + j * ld->step, float(out));
+    }
+  }
+}
+
+// Adds the product to the file of products, where the environment names one.
+void note(const Desc* desc, const Layout* la, const Layout* ld, bool has_c, bool in_place, uint64_t m,
+          uint64_t n, uint64_t k) {
+  const char* path = std::getenv("HEADFIRST_EMULATED_CUBLAS_LOG");
+  std::FILE* log = path ? std::fopen(path, "a") : nullptr;
+  if (!log) return;
+  const char* c = !has_c ? "none" : in_place ? "d" : "other";
+  const std::string batch = ld->batch == 1 ? "" : ",\"batch\":" + std::to_string(ld->batch);
+  std::fprintf(log,
+               "{\"m\":%llu,\"n\":%llu,\"k\":%llu,\"transposed\":[%d,%d],\"operands\":\"%s\","
+               "\"tf32\":%s,\"bias\":%s,\"c\":\"%s\"%s}\n",
+               (unsigned long long)m, (unsigned long long)n, (unsigned long long)k, desc->transposed[0],
+               desc->transposed[1], la->type == kBF16 ? "bf16" : "f32",
+               desc->compute == kComputeTf32 ? "true" : "false", desc->bias ? "true" : "false", c,
+               batch.c_str());
+  std::fclose(log);
+}
+
+// Whether addresses and steps keep the alignments that the heuristic was promised.
+bool keep_promises(const Algorithm* algorithm, const void* const (&addresses)[4],
+                   const Layout* const (&layouts)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    const uintptr_t step = uintptr_t(layouts[i]->batch_step) * (layouts[i]->type == kBF16 ? 2 : 4);
+    const uintptr_t forbidden = algorithm->data[0] >> 8 * i & 255;
+    if ((reinterpret_cast<uintptr_t>(addresses[i]) | step) & forbidden) return false;
+  }
   return true;
 }
 
@@ -95,16 +161,20 @@ const char* cublasLtGetStatusString(int status) {
   return status == kSuccess ? "success" : "an emulated failure";
 }
 int cublasLtCreate(void** handle) {
-  return *handle = std::malloc(1), kSuccess;
+  *handle = std::malloc(1);
+  return kSuccess;
 }
 int cublasLtDestroy(void* handle) {
-  return std::free(handle), kSuccess;
+  std::free(handle);
+  return kSuccess;
 }
 int cublasLtMatmulDescCreate(Desc** desc, int compute, int scale) {
-  return *desc = new Desc{compute, scale, {0, 0}, 1, nullptr}, kSuccess;
+  *desc = new Desc{compute, scale, {0, 0}, kEpilogueNone, nullptr};
+  return kSuccess;
 }
 int cublasLtMatmulDescDestroy(Desc* desc) {
-  return delete desc, kSuccess;
+  delete desc;
+  return kSuccess;
 }
 int cublasLtMatmulDescSetAttribute(Desc* desc, int attribute, const void* value, size_t bytes) {
   switch (attribute) {
@@ -116,7 +186,8 @@ int cublasLtMatmulDescSetAttribute(Desc* desc, int attribute, const void* value,
   }
 }
 int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns, int64_t step) {
-  return *layout = new Layout{type, rows, columns, step, 1, 0}, kSuccess;
+  *layout = new Layout{type, rows, columns, step, 1, 0};
+  return kSuccess;
 }
 int cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const void* value, size_t bytes) {
   switch (attribute) {
@@ -126,13 +197,16 @@ int cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const void* 
   }
 }
 int cublasLtMatrixLayoutDestroy(Layout* layout) {
-  return delete layout, kSuccess;
+  delete layout;
+  return kSuccess;
 }
 int cublasLtMatmulPreferenceCreate(Preference** preference) {
-  return *preference = new Preference{0, {256, 256, 256, 256}, 7}, kSuccess;
+  *preference = new Preference{0, {256, 256, 256, 256}, 7};
+  return kSuccess;
 }
 int cublasLtMatmulPreferenceDestroy(Preference* preference) {
-  return delete preference, kSuccess;
+  delete preference;
+  return kSuccess;
 }
 int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, const void* value,
                                          size_t bytes) {
@@ -153,62 +227,25 @@ int cublasLtMatmulAlgoGetHeuristic(void*, Desc* desc, Layout* a, Layout* b, Layo
   results[0] = {};
   for (int i = 0; i < 4; ++i)
     results[0].algorithm.data[0] |= uint64_t(preference->alignment[i] - 1) << 8 * i;
-  results[0].algorithm.data[1] = kMark, results[0].workspace = preference->workspace;
-  return *found = 1, kSuccess;
+  results[0].algorithm.data[1] = kMark;
+  results[0].workspace = preference->workspace;
+  *found = 1;
+  return kSuccess;
 }
 int cublasLtMatmul(void*, Desc* desc, const float* alpha, const void* a, Layout* la, const void* b,
                    Layout* lb, const float* beta, const void* c, Layout* lc, void* d, Layout* ld,
                    const Algorithm* algorithm, void* workspace, size_t workspace_bytes, void*) {
   uint64_t m, n, k;
-  if (!shapes(desc, la, lb, lc, ld, m, n, k) || algorithm->data[1] != kMark || !workspace ||
-      workspace_bytes < 1)
-    return kInvalidValue;
-  const void* const addresses[] = {a, b, c, d};
-  const Layout* const layouts[] = {la, lb, lc, ld};
-  const auto bytes_of = [](const Layout* l) { return uintptr_t(l->batch_step) * (l->type == kBF16 ? 2 : 4); };
-  for (int i = 0; i < 4; ++i)
-    if ((reinterpret_cast<uintptr_t>(addresses[i]) | bytes_of(layouts[i])) &
-        (algorithm->data[0] >> 8 * i & 255))
-      return kInvalidValue;
+  if (!shapes(desc, la, lb, lc, ld, m, n, k)) return kInvalidValue;
+  if (algorithm->data[1] != kMark || !workspace || workspace_bytes < 1) return kInvalidValue;
+  if (!keep_promises(algorithm, {a, b, c, d}, {la, lb, lc, ld})) return kInvalidValue;
   if (c == d && lc->step != ld->step) return kInvalidValue;
-  if ((desc->epilogue == 4) != (desc->bias != nullptr) || (desc->epilogue != 1 && desc->epilogue != 4))
+  const bool with_bias = desc->epilogue == kEpilogueBias;
+  if (with_bias != (desc->bias != nullptr) || (!with_bias && desc->epilogue != kEpilogueNone))
     return kInvalidValue;
-  for (int64_t z = 0; z < ld->batch; ++z) {
-    const int64_t az = z * la->batch_step, bz = z * lb->batch_step, cz = z * lc->batch_step,
-                  dz = z * ld->batch_step;
-    for (uint64_t j = 0; j < n; ++j) {
-      for (uint64_t i = 0; i < m; ++i) {
-        double sum = 0;
-        for (uint64_t l = 0; l < k; ++l)
-          sum += number(a, la->type,
-                        az + (desc->transposed[0] ? int64_t(l) + int64_t(i) * la->step
-                                                  : int64_t(i) + int64_t(l) * la->step)) *
-                 number(b, lb->type,
-                        bz + (desc->transposed[1] ? int64_t(j) + int64_t(l) * lb->step
-                                                  : int64_t(l) + int64_t(j) * lb->step));
-        double out = double(*alpha) * sum;
-        if (*beta != 0) out += double(*beta) * number(c, lc->type, cz + int64_t(i) + int64_t(j) * lc->step);
-        if (desc->epilogue == 4) out += number(desc->bias, ld->type, int64_t(i));
-        store(d, ld->type, dz + int64_t(i) + int64_t(j) * ld->step, float(out));
-      }
-    }
-  }
-  if (const char* path = std::getenv("HEADFIRST_EMULATED_CUBLAS_LOG")) {
-    if (std::FILE* log = std::fopen(path, "a")) {
-      const std::string batch = ld->batch == 1 ? "" : ",\"batch\":" + std::to_string(ld->batch);
-      std::fprintf(
-          log,
-          "{\"m\":%llu,\"n\":%llu,\"k\":%llu,\"transposed\":[%d,%d],\"operands\":\"%s\",\"tf32\":%s,\"bias\":%s,\"c\":\"%s\"%s}\n",
-          (unsigned long long)m, (unsigned long long)n, (unsigned long long)k, desc->transposed[0],
-          desc->transposed[1], la->type == kBF16 ? "bf16" : "f32",
-          desc->compute == kComputeTf32 ? "true" : "false", desc->bias ? "true" : "false",
-          *beta == 0 ? "none"
-          : c == d   ? "d"
-                     : "other",
-          batch.c_str());
-      std::fclose(log);
-    }
-  }
+  for (int64_t z = 0; z < ld->batch; ++z)
+    multiply(desc, *alpha, a, la, b, lb, *beta, c, lc, d, ld, z, k);
+  note(desc, la, ld, *beta != 0, c == d, m, n, k);
   return kSuccess;
 }
 

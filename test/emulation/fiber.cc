@@ -6,8 +6,8 @@ namespace hf::emulation {
 
 #if defined(__x86_64__)
 
-// Only what the calling convention says a function must keep: a switch is a call. swapcontext would ask the
-// kernel about signals each time.
+// Saves only what the calling convention says a function must keep, since a switch is a call. (swapcontext
+// would ask the kernel about signals each time.)
 extern "C" void hf_switch_stack(void** from, void* to);
 asm(R"(
 .text
@@ -32,7 +32,8 @@ hf_switch_stack:
 )");
 
 Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
-  // As a call would leave it: the return address of enter() (none) at a multiple of 16 minus 8.
+  // The stack as a call of enter() would leave it: its return address (there is none) at a multiple of 16
+  // minus 8.
   uintptr_t top = reinterpret_cast<uintptr_t>(stack + bytes) & ~uintptr_t{15};
   void** slot = reinterpret_cast<void**>(top);
   *--slot = nullptr;                         // enter() returns nowhere
@@ -51,7 +52,8 @@ void switch_fiber(Fiber& from, Fiber& to) {
 Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
   Fiber fiber;
   getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = stack, fiber.context.uc_stack.ss_size = bytes,
+  fiber.context.uc_stack.ss_sp = stack;
+  fiber.context.uc_stack.ss_size = bytes;
   fiber.context.uc_link = nullptr;
   makecontext(&fiber.context, enter, 0);
   return fiber;

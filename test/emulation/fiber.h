@@ -1,4 +1,4 @@
-// Stacks that take turns on one thread.
+// Fibers: stacks that take turns on one thread of the host.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The names that kernels use (native/backends/cuda/hardware.h, and those of CUDA C++ itself), on the emulated
-// machine.
+// The names that kernels are written in, on the emulated machine (machine.h): those of CUDA C++ itself, and
+// those of native/backends/cuda/hardware.h, where they are described.
 #pragma once
 
 #include <math.h>
@@ -101,7 +101,7 @@ inline long long max(long long a, long long b) {
 
 namespace hf::emulation {
 
-// value of lane pick(own lane), for shuffles; a lane outside the mask is the caller's own.
+// Every lane gets the value of the lane `source` that it names; of its own where that one is not in the mask.
 template <class T>
 struct ShuffleIn {
   T value;

@@ -1,10 +1,12 @@
-// The CUDA execution model on the host. One block runs at a time; its threads are fibers that run until they
-// wait for others (a barrier, a warp function), in a shuffled order that a seed fixes
-// (HEADFIRST_EMULATION_SEED). Every word of shared memory keeps its last writer and readers with the barrier
-// intervals they acted in, so an access that no barrier orders is reported whether or not it did harm this
-// time; so are indices outside a piece of shared memory, words read before anything wrote them, barriers and
-// warp functions that not all threads reach, and asynchronous copies read before they were waited for. Errors
-// are thrown as ERR_CUDA by the launch.
+// The CUDA execution model on the host, as a machine that runs kernels and finds their mistakes.
+//
+// One block runs at a time. Its threads are fibers (fiber.h) that run until they wait for others (at a
+// barrier, or in a function of a warp), in a shuffled order that a seed fixes (HEADFIRST_EMULATION_SEED).
+// Every word of shared memory keeps its last writer and readers, and the interval between barriers in which
+// they acted. So an access that no barrier orders is reported whether or not it did harm this time. Reported
+// as well are indices outside a piece of shared memory, words that are read before anything wrote them,
+// barriers and warp functions that not all threads reach, and asynchronous copies that are read before they
+// were waited for. The launch throws errors as ERR_CUDA.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +36,8 @@ const Position& position();
 // ---- shared memory ----------------------------------------------------------------------------------------
 // Offsets are bytes in the block's shared memory; a piece is [begin, begin + bytes).
 char* shared_memory();
-int take_shared(int bytes);  // the next piece of the calling thread, 16-byte aligned
+// The next piece of the calling thread, at a multiple of 16 bytes.
+int take_shared(int bytes);
 enum class Access { kRead, kWrite };
 // Notes and checks an access of the calling thread to `bytes` at `offset`, which must lie in the piece.
 void access_shared(Access access, int64_t offset, int bytes, int piece_begin, int piece_bytes);
@@ -44,10 +47,12 @@ void commit_async();
 void wait_async(int pending);
 
 // ---- waiting for others -----------------------------------------------------------------------------------
-int barrier(int value);            // __syncthreads; the sum of all threads' values
-void warp_barrier(unsigned mask);  // __syncwarp
-// All lanes of `mask` meet in the function `name`; the last to come calls combine(in, out) with what each
-// brought and wants.
+// __syncthreads(); returns the sum of all threads' values.
+int barrier(int value);
+// __syncwarp()
+void warp_barrier(unsigned mask);
+// All lanes of `mask` meet in the function `name`. The last one to come calls combine(in, out, mask) with
+// what each of them brought and wants.
 void meet(const char* name, unsigned mask, const void* in, void* out,
           void (*combine)(const void* const* in, void* const* out, unsigned mask));
 

@@ -1,6 +1,7 @@
-// Kernels with planted mistakes, each beside its correct form: `planted <name>` runs one on the emulated
+// Kernels with planted mistakes, each beside its correct form. `planted <name>` runs one on the emulated
 // machine and prints 'ok', or what the emulation (or the comparison with plain loops) found.
-// test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads.
+// test/cuda/emulation.test.ts expects every mistake to be found, whatever the order of threads. The list of
+// names is at the end.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -16,24 +17,25 @@ namespace {
 
 constexpr int kRows = 16, kColumns = 8;
 
+// What a kernel does wrong.
 enum class Mistake {
   kNone,
-  kNoBarrier,
-  kNoWarpBarrier,
-  kNoWait,
-  kOutOfBounds,
-  kUnwritten,
-  kDivergent,
-  kSplitWarp,
-  kLane,
-  kUnrounded
+  kNoBarrier,      // reads what other warps loaded without a barrier of the block
+  kNoWarpBarrier,  // reads what other lanes wrote without a barrier of the warp
+  kNoWait,         // reads what an asynchronous copy brings without waiting for it
+  kOutOfBounds,    // reads past the end of a piece of shared memory
+  kUnwritten,      // reads a word that nothing wrote
+  kDivergent,      // only one of two warps comes to a barrier of the block
+  kSplitWarp,      // only half a warp comes to an mma
+  kLane,           // lanes read the fragments (or name the rows) of others
+  kUnrounded,      // an operand of the tf32 product is not rounded
 };
 
 // c (16, 8) = a (16, 32) b (8, 32)ᵀ through shared memory, one warp, in tf32; a second warp loads b.
 HF_KERNEL product_kernel(Operand a, Operand b, float* c, Mistake mistake) {
   SharedMemory memory;
-  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep),
-                         tile_b = memory.take<uint32_t>(kColumns * kTileStep);
+  const Shared<uint32_t> tile_a = memory.take<uint32_t>(kRows * kTileStep);
+  const Shared<uint32_t> tile_b = memory.take<uint32_t>(kColumns * kTileStep);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   if (warp == 0)
     for (int i = lane; i < kRows * kTileWords; i += kWarp)
@@ -93,8 +95,10 @@ HF_KERNEL matrices_kernel(uint32_t* out, Mistake mistake) {
   uint32_t plain[2][2], turned[2][2];
   ldmatrix_x4(plain, row);
   ldmatrix_x4_trans(turned, row);
-  for (int m = 0; m < 4; ++m)
-    out[m * kWarp + lane] = plain[m / 2][m % 2], out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
+  for (int m = 0; m < 4; ++m) {
+    out[m * kWarp + lane] = plain[m / 2][m % 2];
+    out[(4 + m) * kWarp + lane] = turned[m / 2][m % 2];
+  }
 }
 
 std::string run_matrices(Mistake mistake) {
@@ -131,7 +135,8 @@ std::string run_product(Mistake mistake) {
     return copy;
   };
   Operand left, right;
-  left.data = upload(a), right.data = upload(b);
+  left.data = upload(a);
+  right.data = upload(b);
   void* out = upload(c);
   launch("product", product_kernel, dim3(1), 2 * kWarp, (kRows + kColumns) * kTileStep * 4, stream, left,
          right, static_cast<float*>(out), mistake);
@@ -189,25 +194,38 @@ std::string run_uploads() {
   return "ok";
 }
 
+// The list: what is planted, in words, and how it is run. The first four are the correct forms.
+struct Planted {
+  const char* name;
+  std::string (*run)();
+};
+constexpr Planted kPlanted[] = {
+    {"product", [] { return run_product(Mistake::kNone); }},
+    {"exchange", [] { return run_exchange(Mistake::kNone); }},
+    {"matrices", [] { return run_matrices(Mistake::kNone); }},
+    {"uploads", [] { return run_uploads(); }},
+
+    {"a read of what another warp loads, without a barrier of the block",
+     [] { return run_product(Mistake::kNoBarrier); }},
+    {"a read of what another lane writes, without a barrier of the warp",
+     [] { return run_exchange(Mistake::kNoWarpBarrier); }},
+    {"fragments of what other lanes write, without a barrier of the warp",
+     [] { return run_matrices(Mistake::kNoWarpBarrier); }},
+    {"a read of an asynchronous copy that was not waited for", [] { return run_product(Mistake::kNoWait); }},
+    {"a read of a word that nothing wrote", [] { return run_exchange(Mistake::kUnwritten); }},
+    {"an index past the end of a piece of shared memory", [] { return run_product(Mistake::kOutOfBounds); }},
+    {"a matrix row that is not at a multiple of 16 bytes", [] { return run_matrices(Mistake::kLane); }},
+    {"a barrier that only one of two warps reaches", [] { return run_product(Mistake::kDivergent); }},
+    {"an mma that only half a warp reaches", [] { return run_product(Mistake::kSplitWarp); }},
+    {"fragments that belong to other lanes", [] { return run_product(Mistake::kLane); }},
+    {"an operand of the tf32 product that is not rounded", [] { return run_product(Mistake::kUnrounded); }},
+    {"host code that writes to device memory", [] { return run_memory(true); }},
+    {"an index past the end of device memory", [] { return run_memory(false); }},
+};
+
 std::string run(const std::string& name) {
-  if (name == "product") return run_product(Mistake::kNone);
-  if (name == "exchange") return run_exchange(Mistake::kNone);
-  if (name == "uploads") return run_uploads();
-  if (name == "matrices") return run_matrices(Mistake::kNone);
-  if (name == "matrices without a warp barrier") return run_matrices(Mistake::kNoWarpBarrier);
-  if (name == "matrix row not aligned") return run_matrices(Mistake::kLane);
-  if (name == "uploads") return run_uploads();
-  if (name == "missing barrier") return run_product(Mistake::kNoBarrier);
-  if (name == "missing wait") return run_product(Mistake::kNoWait);
-  if (name == "shared index out of bounds") return run_product(Mistake::kOutOfBounds);
-  if (name == "divergent barrier") return run_product(Mistake::kDivergent);
-  if (name == "half a warp in mma") return run_product(Mistake::kSplitWarp);
-  if (name == "wrong fragment lane") return run_product(Mistake::kLane);
-  if (name == "operand not rounded") return run_product(Mistake::kUnrounded);
-  if (name == "missing warp barrier") return run_exchange(Mistake::kNoWarpBarrier);
-  if (name == "unwritten word") return run_exchange(Mistake::kUnwritten);
-  if (name == "device memory on the host") return run_memory(true);
-  if (name == "global index out of bounds") return run_memory(false);
+  for (const Planted& planted : kPlanted)
+    if (name == planted.name) return planted.run();
   return "there is no such case";
 }
 

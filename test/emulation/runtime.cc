@@ -42,6 +42,12 @@ struct EmulatedDevice {
   }
   size_t total() const { return number("HEADFIRST_EMULATED_BYTES", size_t{1} << 31); }
   size_t block_shared() const { return number("HEADFIRST_EMULATED_SHARED", 163 << 10); }
+  bool is_page_locked(const char* data) const {
+    const auto after = page_locked.upper_bound(data);
+    if (after == page_locked.begin()) return false;
+    const auto& [begin, bytes] = *std::prev(after);
+    return data < begin + bytes;
+  }
   void protect(int mode) const {
     for (const auto& [data, a] : allocations)
       mprotect(a.pages, a.length, mode);
@@ -52,6 +58,7 @@ EmulatedDevice& device() {
   static EmulatedDevice instance;
   return instance;
 }
+// Makes the copies that are still to be made.
 void finish() {
   bool any;
   {
@@ -87,14 +94,18 @@ cudaError_t next_launch() {
 }  // namespace hf::emulation
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  return *count = 1, cudaSuccess;
+  *count = 1;
+  return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  return *version = 13000, cudaSuccess;
+  *version = 13000;
+  return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "emulated device");
-  properties->totalGlobalMem = device().total(), properties->major = 8, properties->minor = 0;
+  properties->totalGlobalMem = device().total();
+  properties->major = 8;
+  properties->minor = 0;
   properties->sharedMemPerBlockOptin = device().block_shared();
   return cudaSuccess;
 }
@@ -102,13 +113,15 @@ cudaError_t cudaSetDevice(int index) {
   return index == 0 ? device().sticky : cudaErrorInvalidValue;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  return *stream = nullptr, device().sticky;
+  *stream = nullptr;
+  return device().sticky;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t) {
   return device().sticky;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  return finish(), device().sticky;
+  finish();
+  return device().sticky;
 }
 cudaError_t cudaStreamQuery(cudaStream_t) {
   return device().sticky;
@@ -156,7 +169,8 @@ cudaError_t cudaFreeHost(void* data) {
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *total = device().total(), *free = *total - device().used;
+  *total = device().total();
+  *free = *total - device().used;
   return cudaSuccess;
 }
 
@@ -164,9 +178,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                             cudaStream_t stream) {
   {
     std::lock_guard<std::mutex> lock(device().mutex);
-    const auto after = device().page_locked.upper_bound(static_cast<const char*>(from));
-    if (after != device().page_locked.begin() &&
-        static_cast<const char*>(from) < std::prev(after)->first + std::prev(after)->second) {
+    if (device().is_page_locked(static_cast<const char*>(from))) {
       device().pending.push_back({to, from, bytes});
       return device().sticky;
     }
@@ -192,16 +204,20 @@ struct EmulatedEvent {
   std::chrono::steady_clock::time_point time;
 };
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  return *event = new EmulatedEvent, cudaSuccess;
+  *event = new EmulatedEvent;
+  return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return delete event, cudaSuccess;
+  delete event;
+  return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  return event->time = std::chrono::steady_clock::now(), device().sticky;
+  event->time = std::chrono::steady_clock::now();
+  return device().sticky;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return finish(), device().sticky;
+  finish();
+  return device().sticky;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();

@@ -1,7 +1,8 @@
-// The few functions of the CUDA runtime that native/backends/cuda/device.cu calls, for the emulated device.
-// Device memory may be touched by kernels and copies only: at any other time its pages are closed, so host
-// code that reads or writes it ends the process at once. Every allocation ends at a closed page. Copies out
-// of page-locked memory are made as late as a device may: when other work needs them or the host waits.
+// The few functions of the CUDA runtime that native/backends/cuda calls, for the emulated device. Only
+// kernels and copies may touch device memory. At any other time its pages are closed, so that host code that
+// reads or writes it ends the process at once. Every allocation ends at a closed page. Copies out of
+// page-locked memory are made as late as a device may make them: when other work needs them, or when the host
+// waits.
 //   HEADFIRST_EMULATED_BYTES   memory of the device (default 2^31)
 //   HEADFIRST_EMULATED_SHARED  shared memory that a block may ask for, in bytes (default 163 KiB, as sm_80)
 //   HEADFIRST_EMULATED_FAULT   the n-th launch from the start of the process fails, and the device with it

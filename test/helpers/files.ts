@@ -1,21 +1,17 @@
 /** Directories and hand-made safetensors files for tests. */
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
-export const goldenFamilies = [
-  'gpt',
-  'llama',
-  'llama_linear',
-  'gpt_neox',
-  'gpt_neox_sequential',
-  'gpt2',
-  'qwen2',
-  'qwen3',
-] as const;
-export const golden = (name: string) => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
+const goldenRoot = fileURLToPath(new URL('../golden', import.meta.url));
+
+/** The directories that test/golden/generate.py has made: one per family and variant. */
+export const goldenFamilies = readdirSync(goldenRoot).filter((name) =>
+  existsSync(join(goldenRoot, name, 'golden.json')),
+);
+export const golden = (name: string) => join(goldenRoot, name);
 
 /** Material that is not in the repository: tests that use it skip, and say why, where it is absent. */
 const sharedRoot = fileURLToPath(new URL('../../../shared/data', import.meta.url));
@@ -57,8 +53,10 @@ export function writeRaw(
 ): void {
   const entries: Record<string, unknown> = {};
   let offset = 0;
-  for (const [name, { dtype, shape, data }] of Object.entries(tensors))
-    entries[name] = { dtype, shape, data_offsets: [offset, (offset += data.length)] };
+  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
+    entries[name] = { dtype, shape, data_offsets: [offset, offset + data.length] };
+    offset += data.length;
+  }
   const edited = header(entries);
   const text = Buffer.from(typeof edited === 'string' ? edited : JSON.stringify(edited));
   const length = Buffer.alloc(8);
@@ -71,23 +69,18 @@ export function readRaw(path: string): Record<string, RawTensor> {
   const start = 8 + Number(bytes.readBigUInt64LE());
   const header = JSON.parse(bytes.subarray(8, start).toString('utf8')) as Record<string, any>;
   delete header['__metadata__'];
-  return Object.fromEntries(
-    Object.entries(header).map(
-      ([
-        name,
-        {
-          dtype,
-          shape,
-          data_offsets: [begin, end],
-        },
-      ]) => [name, { dtype, shape, data: Uint8Array.from(bytes.subarray(start + begin, start + end)) }],
-    ),
-  );
+  const tensors: Record<string, RawTensor> = {};
+  for (const [name, { dtype, shape, data_offsets: range }] of Object.entries(header)) {
+    const data = Uint8Array.from(bytes.subarray(start + range[0], start + range[1]));
+    tensors[name] = { dtype, shape, data };
+  }
+  return tensors;
 }
 
 /** A file's tensors changed in place. */
 export function editRaw(
   path: string,
+  // biome-ignore lint/suspicious/noConfusingVoidType: an edit in place returns nothing
   edit: (tensors: Record<string, RawTensor>) => Record<string, RawTensor> | void,
 ): void {
   const tensors = readRaw(path);

@@ -73,6 +73,99 @@ function rowMajor(shape: readonly number[], pad: boolean): number[] {
   return strides;
 }
 
+/** A dimension of a field list: "S+1" is the size S and the offset 1. */
+function parseDimension(dimension: string): { name: string; offset: number } {
+  const [name, offset] = dimension.split('+');
+  return { name: name!, offset: Number(offset ?? 0) };
+}
+
+/** The sizes that the given tensors bind, by name. */
+function boundSizes(op: NativeOp, args: CaseArgs): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const field of op.fields) {
+    const value = args[field.name];
+    if (!isTensorField(field) || !isTensor(value)) continue;
+    field.dims!.split(' ').forEach((dimension, i) => {
+      const { name, offset } = parseDimension(dimension);
+      sizes.set(name, value.shape[i]! - offset);
+    });
+  }
+  return sizes;
+}
+
+/** The shape of an output that was not given; "S2|S" is S2 where that is bound. */
+function shapeOf(field: FieldDescription, sizes: ReadonlyMap<string, number>): number[] {
+  return field.dims!.split(' ').map((dimension) => {
+    if (/^\d+$/.test(dimension)) return Number(dimension);
+    const bound = dimension.split('|').find((choice) => sizes.has(parseDimension(choice).name));
+    const { name, offset } = parseDimension(bound!);
+    return sizes.get(name)! + offset;
+  });
+}
+
+function arrayTypeOf(field: FieldDescription, backend: BackendName, bfloat16: boolean | undefined) {
+  if (bfloat16) return Uint16Array;
+  switch (field.dtype) {
+    case 'int32':
+      return Int32Array;
+    case 'uint8':
+      return Uint8Array;
+    case 'float64':
+      return Float64Array;
+    default:
+      return realOf(backend);
+  }
+}
+
+function stridesOf(shape: readonly number[], layout: RealTensor['layout'], padRows: boolean): number[] {
+  const pad = padRows ? 3 : 0;
+  if (layout === 'columns') return [1, shape[0]! + pad];
+  if (layout === 'spread') return [2 * shape[1]! + 1 + pad, 2];
+  return rowMajor(shape, padRows);
+}
+
+/** A tensor between guard bands: the given numbers, or for an output poison. */
+function place(
+  op: NativeOp,
+  field: FieldDescription,
+  value: RealTensor | IntTensor | undefined,
+  shape: number[],
+  backend: BackendName,
+  { padRows, round }: { padRows: boolean; round: boolean },
+): { view: ArrayView; verify: () => void } {
+  const { layout, bfloat16 } = (value ?? {}) as Partial<RealTensor>;
+  const Type = arrayTypeOf(field, backend, bfloat16);
+  const strides = stridesOf(shape, layout, padRows);
+  const at = positions(shape, strides);
+  const data = new Type(2 * GUARD + (at.length > 0 ? at.at(-1)! + 1 : 0));
+  const bytes = new Uint8Array(data.buffer);
+  bytes.fill(SENTINEL);
+  const inside = new Uint8Array(data.length);
+  const stored = (x: number): number => {
+    if (bfloat16) return bfloat16Bits(x);
+    return field.dtype === 'real' && round ? Math.fround(x) : x;
+  };
+  const poison = Type === Int32Array ? -123456 : Number.NaN;
+  for (let i = 0; i < at.length; ++i) {
+    const position = GUARD + at[i]!;
+    inside[position] = 1;
+    data[position] = value ? stored(value.data[i]!) : poison;
+  }
+  const before = bytes.slice();
+  const unit = data.BYTES_PER_ELEMENT;
+  const verify = () => {
+    for (let element = 0; element < data.length; ++element) {
+      if (inside[element] && field.kind !== 'in') continue;
+      for (let b = element * unit; b < (element + 1) * unit; ++b)
+        if (bytes[b] !== before[b])
+          throw new Error(
+            `${op.name}: ${inside[element] ? 'input' : 'memory around'} ${field.name} was changed at element ${element - GUARD}`,
+          );
+    }
+  };
+  return { view: { data, shape, strides, offset: GUARD } as ArrayView, verify };
+}
+
 /**
  * Case arguments in a backend's types. Reals are rounded to float32 first, so that every backend sees the
  * same numbers. Outputs lie between guard bands and are filled with NaN; `padRows` puts rows (and heads)
@@ -84,15 +177,7 @@ export function prepare(
   backend: BackendName,
   { padRows = false, round = true } = {},
 ): Prepared {
-  const sizes = new Map<string, number>();
-  for (const field of op.fields) {
-    const value = args[field.name];
-    if (!isTensorField(field) || !isTensor(value)) continue;
-    field.dims!.split(' ').forEach((dim, i) => {
-      const [name, offset] = dim.split('+');
-      sizes.set(name!, value.shape[i]! - Number(offset ?? 0));
-    });
-  }
+  const sizes = boundSizes(op, args);
   const result: Record<string, KernelArgs[string]> = {};
   const checks: (() => void)[] = [];
   for (const field of op.fields) {
@@ -101,61 +186,13 @@ export function prepare(
       if (value !== undefined) result[field.name] = value as number;
       continue;
     }
-    if (value === undefined && (field.optional || field.kind === 'in')) continue;
-    if (value === false) continue;
-    const shape = isTensor(value)
-      ? [...value.shape]
-      : field.dims!.split(' ').map((dim) => {
-          if (/^\d+$/.test(dim)) return Number(dim);
-          const [name, offset] = dim
-            .split('|')
-            .find((choice) => sizes.has(choice.split('+')[0]!))!
-            .split('+');
-          return sizes.get(name!)! + Number(offset ?? 0);
-        });
-    const { layout, bfloat16 } = (isTensor(value) ? value : {}) as Partial<RealTensor>;
-    const Type = bfloat16
-      ? Uint16Array
-      : field.dtype === 'int32'
-        ? Int32Array
-        : field.dtype === 'uint8'
-          ? Uint8Array
-          : field.dtype === 'float64'
-            ? Float64Array
-            : realOf(backend);
-    const pad = padRows ? 3 : 0;
-    const strides =
-      layout === 'columns'
-        ? [1, shape[0]! + pad]
-        : layout === 'spread'
-          ? [2 * shape[1]! + 1 + pad, 2]
-          : rowMajor(shape, padRows);
-    const at = positions(shape, strides);
-    const data = new Type(2 * GUARD + (at.length > 0 ? at.at(-1)! + 1 : 0));
-    const bytes = new Uint8Array(data.buffer);
-    bytes.fill(SENTINEL);
-    const inside = new Uint8Array(data.length);
-    for (let i = 0; i < at.length; ++i) {
-      const position = GUARD + at[i]!;
-      inside[position] = 1;
-      if (isTensor(value)) {
-        const v = value.data[i]!;
-        data[position] = bfloat16 ? bfloat16Bits(v) : field.dtype === 'real' && round ? Math.fround(v) : v;
-      } else data[position] = Type === Int32Array ? -123456 : Number.NaN;
-    }
-    const before = bytes.slice();
-    result[field.name] = { data, shape, strides, offset: GUARD } as ArrayView;
-    checks.push(() => {
-      const unit = data.BYTES_PER_ELEMENT;
-      for (let element = 0; element < data.length; ++element) {
-        if (inside[element] && field.kind !== 'in') continue;
-        for (let b = element * unit; b < (element + 1) * unit; ++b)
-          if (bytes[b] !== before[b])
-            throw new Error(
-              `${op.name}: ${inside[element] ? 'input' : 'memory around'} ${field.name} was changed at element ${element - GUARD}`,
-            );
-      }
-    });
+    const isLeftOut = value === undefined && (field.optional || field.kind === 'in');
+    if (isLeftOut || value === false) continue;
+    const tensor = isTensor(value) ? value : undefined;
+    const shape = tensor ? [...tensor.shape] : shapeOf(field, sizes);
+    const { view, verify } = place(op, field, tensor, shape, backend, { padRows, round });
+    result[field.name] = view;
+    checks.push(verify);
   }
   return { args: result, verify: () => checks.forEach((check) => check()) };
 }
@@ -205,42 +242,40 @@ export function relativeError(actual: ArrayView, expected: ArrayView): number {
 
 /**
  * The backward or jvp arguments that belong to a forward call, by name: a field that the forward entry also
- * has keeps its value or result; d_<output> and t_<input> come from `random`; d_<input> and t_<output> are
+ * has keeps its value or result; d_<output> and t_<input> come from `cotangent`; d_<input> and t_<output> are
  * outputs.
  */
 export function derivedArgs(
   derived: NativeOp,
-  forward: NativeOp,
   forwardArgs: CaseArgs,
   forwardResult: KernelResult,
   cotangent: (shape: readonly number[]) => RealTensor,
   extra: CaseArgs = {},
 ): CaseArgs {
+  const argument = (field: FieldDescription): CaseArgs[string] | undefined => {
+    const { name } = field;
+    if (name in extra) return extra[name];
+    const result = isTensorField(field) ? forwardResult[name] : undefined;
+    if (result) {
+      const data = numbers(result);
+      return {
+        data: field.dtype === 'int32' ? Int32Array.from(data) : data,
+        shape: result.shape,
+      } as RealTensor;
+    }
+    if (forwardArgs[name] !== undefined) return forwardArgs[name];
+    if (!isTensorField(field) || !/^[dt]_/.test(name)) return undefined;
+    const base = name.slice(2);
+    const source = forwardArgs[base];
+    const shape = forwardResult[base]?.shape ?? (isTensor(source) ? source.shape : undefined);
+    if (!shape) return undefined; // the forward call did not have it (an optional input)
+    return field.kind === 'in' ? cotangent(shape) : true;
+  };
   const args: CaseArgs = {};
   for (const field of derived.fields) {
-    const name = field.name;
-    if (name in extra) args[name] = extra[name]!;
-    else if (!isTensorField(field)) {
-      if (forwardArgs[name] !== undefined) args[name] = forwardArgs[name]!;
-    } else if (forwardResult[name])
-      args[name] = {
-        data:
-          field.dtype === 'int32'
-            ? Int32Array.from(numbers(forwardResult[name]!))
-            : numbers(forwardResult[name]!),
-        shape: forwardResult[name]!.shape,
-      } as RealTensor;
-    else if (forwardArgs[name] !== undefined) args[name] = forwardArgs[name]!;
-    else if (/^[dt]_/.test(name)) {
-      const base = name.slice(2);
-      const source = forwardArgs[base];
-      const shape = forwardResult[base]?.shape ?? (isTensor(source) ? source.shape : undefined);
-      if (!shape) continue; // the forward call did not have it (an optional input)
-      if (field.kind === 'in') args[name] = cotangent(shape);
-      else args[name] = true;
-    }
+    const value = argument(field);
+    if (value !== undefined) args[field.name] = value;
   }
-  void forward;
   return args;
 }
 

@@ -17,7 +17,12 @@ import {
   runCase,
 } from './kernels.js';
 import { Random, type RealTensor } from './random.js';
-import type { BackendName, KernelResult } from '../../src/core/addon/contract.js';
+import type {
+  ArrayView,
+  BackendName,
+  FieldDescription,
+  KernelResult,
+} from '../../src/core/addon/contract.js';
 
 export const seedOf = (text: string) =>
   [...text].reduce((hash, c) => Math.imul(hash, 31) + c.charCodeAt(0), 7);
@@ -27,8 +32,8 @@ const allowed = (naive: number) => 2 * naive + 1e-6;
 
 /** A fiber costs more than a thread: what is large runs once there, what is larger not at all. */
 const emulated = addon.cuda.architectures === 'emulated';
-const MOST_FLOPS = 1e7,
-  MOST_BYTES = 8e6;
+const MOST_FLOPS = 1e7;
+const MOST_BYTES = 8e6;
 const tooLarge = (name: string, args: CaseArgs) => {
   const { flops, bytes } = entry(name).cost(prepare(entry(name), args, 'cuda').args);
   return flops > MOST_FLOPS || bytes > MOST_BYTES;
@@ -52,8 +57,26 @@ export function outputsOf(name: string): Set<string> {
 }
 
 /**
- * Each backend twice: the second time with another number of threads, and on an emulated device in another
- * order of them.
+ * One output against the reference: opaque bytes are not compared, indices are equal, reals keep the rule.
+ */
+function checkOutput(
+  field: FieldDescription,
+  actual: ArrayView,
+  expected: ArrayView,
+  naive: ArrayView,
+  label: string,
+): void {
+  if (field.dtype === 'uint8') return; // every backend has a layout of its own
+  if (field.dtype === 'int32') expect(numbers(actual), label).toEqual(numbers(expected));
+  else
+    expect(relativeError(actual, expected), label).toBeLessThanOrEqual(
+      allowed(relativeError(naive, expected)),
+    );
+}
+
+/**
+ * Each backend three times: as it is, with another number of threads (on an emulated device, in another order
+ * of them), and with padded rows.
  */
 function checkParity(name: string, args: CaseArgs, backends: readonly BackendName[]): void {
   const op = entry(name);
@@ -64,21 +87,14 @@ function checkParity(name: string, args: CaseArgs, backends: readonly BackendNam
     const once = emulated && op.cost(prepare(op, args, backend).args).flops > 1e6;
     const two = once ? one : withEmulationSeed(2, () => runCase(op, args, backend, { threads: 2 }));
     const padded = once ? one : runCase(op, args, backend, { padRows: true });
-    for (const output of outputsOf(name)) {
-      if (!expected[output]) continue;
+    for (const field of op.fields) {
+      const output = field.name;
+      if (field.kind === 'in' || !expected[output]) continue;
       const label = `${name}.${output} on ${backend}`;
-      if (op.fields.find((f) => f.name === output)!.dtype === 'uint8') {
-        // Opaque: every backend has a layout of its own, only the threads must agree.
-      } else if (op.fields.find((f) => f.name === output)!.dtype === 'int32') {
-        expect(numbers(one[output]!), label).toEqual(numbers(expected[output]!));
-      } else {
-        const bound = allowed(relativeError(naive[output]!, expected[output]!));
-        expect(relativeError(one[output]!, expected[output]!), label).toBeLessThanOrEqual(bound);
-        expect(
-          relativeError(padded[output]!, expected[output]!),
-          `${label}, padded rows`,
-        ).toBeLessThanOrEqual(bound);
-      }
+      const check = (result: KernelResult, what: string) =>
+        checkOutput(field, result[output]!, expected[output]!, naive[output]!, what);
+      check(one, label);
+      check(padded, `${label}, padded rows`);
       expect(numbers(two[output]!), `${label}, again`).toEqual(numbers(one[output]!));
     }
   }
@@ -111,60 +127,81 @@ function finiteDifference(
   return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
 }
 
+/** |analytic − numeric| of a directional derivative, relative to ‖gradient‖ ‖direction‖. */
+function derivativeError(gradient: Float64Array, direction: Float64Array, numeric: number): number {
+  const scale = Math.sqrt(dot(gradient, gradient) * dot(direction, direction)) + 1e-12;
+  return Math.abs(dot(gradient, direction) - numeric) / scale;
+}
+const MOST_DERIVATIVE_ERROR = 1e-7;
+
+/** A forward call in float64, and the numbers that its derivatives are asked with. */
+interface Differentiated {
+  readonly op: string;
+  readonly args: CaseArgs;
+  readonly result: KernelResult;
+  readonly random: Random;
+}
+
+/**
+ * The gradients that the backward entry gives against finite differences of ⟨cotangents, outputs⟩; returns
+ * the cotangents by output.
+ */
+function checkBackward({ op, args, result, random }: Differentiated): Record<string, RealTensor> {
+  const backward = entry(`${op}_backward`);
+  const backwardArgs = derivedArgs(backward, args, result, (shape) => random.normal(shape));
+  const cotangents: Record<string, RealTensor> = {};
+  for (const { kind, name } of backward.fields) {
+    if (kind === 'in' && name.startsWith('d_')) cotangents[name.slice(2)] = backwardArgs[name] as RealTensor;
+    // Accumulated outputs start from zero here.
+    if (kind === 'inout' && backwardArgs[name] === true) {
+      const input = args[name.slice(2)] as RealTensor;
+      backwardArgs[name] = { data: new Float64Array(input.data.length), shape: input.shape };
+    }
+  }
+  const functional = (r: KernelResult) =>
+    Object.entries(cotangents).reduce((sum, [output, c]) => sum + dot(numbers(r[output]!), c.data), 0);
+  const gradients = runCase(backward, backwardArgs, 'reference64', { round: false });
+  for (const [name, view] of Object.entries(gradients)) {
+    if (!name.startsWith('d_')) continue;
+    const input = name.slice(2);
+    const gradient = numbers(view);
+    const direction = random.normal([gradient.length]).data;
+    const numeric = finiteDifference(op, args, { [input]: direction }, functional);
+    expect(derivativeError(gradient, direction, numeric), `${backward.name}: ${name}`).toBeLessThan(
+      MOST_DERIVATIVE_ERROR,
+    );
+  }
+  return cotangents;
+}
+
+/** The tangents that the jvp entry gives against finite differences along all tangents of the inputs. */
+function checkJvp(
+  { op, args, result, random }: Differentiated,
+  cotangents: Readonly<Record<string, RealTensor>>,
+): void {
+  const jvp = entry(`${op}_jvp`);
+  const jvpArgs = derivedArgs(jvp, args, result, (shape) => random.normal(shape));
+  const tangents: Record<string, Float64Array> = {};
+  for (const { kind, name } of jvp.fields)
+    if (kind === 'in' && name.startsWith('t_') && jvpArgs[name])
+      tangents[name.slice(2)] = (jvpArgs[name] as RealTensor).data;
+  const outputs = runCase(jvp, jvpArgs, 'reference64', { round: false });
+  for (const [name, view] of Object.entries(outputs)) {
+    const output = name.slice(2);
+    const probe = (cotangents[output] ?? random.normal(view.shape)).data;
+    const numeric = finiteDifference(op, args, tangents, (r) => dot(numbers(r[output]!), probe));
+    expect(derivativeError(numbers(view), probe, numeric), `${jvp.name}: ${name}`).toBeLessThan(
+      MOST_DERIVATIVE_ERROR,
+    );
+  }
+}
+
 export function checkDerivatives(cases: OpCases, test: OpCase): void {
-  const forward = entry(cases.op);
   const random = new Random(seedOf(test.name));
   const args = test.args(random);
-  const result = forward64(cases.op, args);
-  const cotangents: Record<string, RealTensor> = {};
-  const draw = (shape: readonly number[]) => random.normal(shape);
-  const backward = `${cases.op}_backward`;
-  let adjoint: { inputs: Record<string, Float64Array> } | undefined;
-  if (hasEntry(backward)) {
-    const op = entry(backward);
-    const backwardArgs = derivedArgs(op, forward, args, result, draw, {});
-    for (const field of op.fields)
-      if (field.kind === 'in' && field.name.startsWith('d_'))
-        cotangents[field.name.slice(2)] = backwardArgs[field.name] as RealTensor;
-    const functional = (r: KernelResult) =>
-      Object.entries(cotangents).reduce((sum, [output, c]) => sum + dot(numbers(r[output]!), c.data), 0);
-    // Accumulated outputs start from zero here.
-    for (const field of op.fields)
-      if (field.kind === 'inout' && backwardArgs[field.name] === true) {
-        const input = args[field.name.slice(2)] as RealTensor;
-        backwardArgs[field.name] = { data: new Float64Array(input.data.length), shape: input.shape };
-      }
-    const gradients = runCase(op, backwardArgs, 'reference64', { round: false });
-    adjoint = { inputs: {} };
-    for (const [name, gradient] of Object.entries(gradients)) {
-      if (!name.startsWith('d_')) continue;
-      const input = name.slice(2);
-      adjoint.inputs[input] = numbers(gradient);
-      const direction = random.normal([(args[input] as RealTensor).data.length]).data;
-      const analytic = dot(numbers(gradient), direction);
-      const numeric = finiteDifference(cases.op, args, { [input]: direction }, functional);
-      const scale = Math.sqrt(dot(numbers(gradient), numbers(gradient)) * dot(direction, direction)) + 1e-12;
-      expect(Math.abs(analytic - numeric) / scale, `${backward}: ${name}`).toBeLessThan(1e-7);
-    }
-  }
-  const jvp = `${cases.op}_jvp`;
-  if (hasEntry(jvp)) {
-    const op = entry(jvp);
-    const jvpArgs = derivedArgs(op, forward, args, result, draw, {});
-    const tangents: Record<string, Float64Array> = {};
-    for (const field of op.fields)
-      if (field.kind === 'in' && field.name.startsWith('t_') && jvpArgs[field.name])
-        tangents[field.name.slice(2)] = (jvpArgs[field.name] as RealTensor).data;
-    const outputs = runCase(op, jvpArgs, 'reference64', { round: false });
-    for (const [name, tangent] of Object.entries(outputs)) {
-      const output = name.slice(2);
-      const probe = cotangents[output] ?? random.normal(tangent.shape);
-      const analytic = dot(numbers(tangent), probe.data);
-      const numeric = finiteDifference(cases.op, args, tangents, (r) => dot(numbers(r[output]!), probe.data));
-      const scale = Math.sqrt(dot(numbers(tangent), numbers(tangent)) * dot(probe.data, probe.data)) + 1e-12;
-      expect(Math.abs(analytic - numeric) / scale, `${jvp}: ${name}`).toBeLessThan(1e-7);
-    }
-  }
+  const call: Differentiated = { op: cases.op, args, result: forward64(cases.op, args), random };
+  const cotangents = hasEntry(`${cases.op}_backward`) ? checkBackward(call) : {};
+  if (hasEntry(`${cases.op}_jvp`)) checkJvp(call, cotangents);
 }
 
 /** d_<input> that the forward call itself returns, against finite differences of the case's objective. */
@@ -180,8 +217,7 @@ export function checkOwnGradients(op: string, test: OpCase): void {
     const gradient = numbers(base[name]!).map((g, i) => g - (start?.[i] ?? 0)); // accumulated outputs
     const direction = random.normal([gradient.length]).data;
     const numeric = finiteDifference(op, args, { [input]: direction }, functional);
-    const scale = Math.sqrt(dot(gradient, gradient) * dot(direction, direction)) + 1e-12;
-    expect(Math.abs(dot(gradient, direction) - numeric) / scale, name).toBeLessThan(1e-7);
+    expect(derivativeError(gradient, direction, numeric), name).toBeLessThan(MOST_DERIVATIVE_ERROR);
   }
 }
 
@@ -197,7 +233,7 @@ export function callsOf(cases: OpCases, test: OpCase): { readonly name: string; 
   const calls = [{ name: cases.op, args }];
   for (const name of [`${cases.op}_backward`, `${cases.op}_jvp`].filter(hasEntry)) {
     const extra = name.endsWith('_backward') ? (test.backward?.(random) ?? {}) : {};
-    const derived = derivedArgs(entry(name), forward, args, result, (shape) => random.normal(shape), extra);
+    const derived = derivedArgs(entry(name), args, result, (shape) => random.normal(shape), extra);
     for (const field of entry(name).fields)
       if (field.kind === 'inout' && derived[field.name] === true && isTensorField(field))
         derived[field.name] = random.normal((args[field.name.slice(2)] as RealTensor).shape);

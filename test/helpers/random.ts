@@ -50,6 +50,11 @@ export const ints = (...values: number[]): IntTensor => ({
   data: Int32Array.from(values),
   shape: [values.length],
 });
+/** A float32 array of zeros, for calls whose numbers do not matter. */
+export const float32s = (...shape: number[]): { data: Float32Array; shape: number[] } => ({
+  data: new Float32Array(product(shape)),
+  shape,
+});
 export const reals = (...values: number[]): RealTensor => ({
   data: Float64Array.from(values),
   shape: [values.length],

@@ -13,33 +13,38 @@ export interface Answer {
 }
 
 const servers: Server[] = [];
-afterAll(() => servers.forEach((server) => (server.closeAllConnections(), server.close())));
+afterAll(() => servers.forEach(end));
+
+function end(server: Server): void {
+  server.closeAllConnections();
+  server.close();
+}
 
 /** `answer` is called with the request's JSON, its path and its number from 0. */
 export async function serve(
   answer: (body: any, path: string, index: number) => Answer | Promise<Answer>,
 ): Promise<{ url: string; requests: { path: string; body: any }[]; most: () => number; close: () => void }> {
   const requests: { path: string; body: any }[] = [];
-  let [open, most] = [0, 0];
+  let open = 0;
+  let most = 0;
   const server = createServer((request, response) => {
-    most = Math.max(most, ++open);
-    response.on('close', () => --open);
+    open += 1;
+    most = Math.max(most, open);
+    response.on('close', () => {
+      open -= 1;
+    });
     const chunks: Buffer[] = [];
     request
       .on('data', (chunk: Buffer) => chunks.push(chunk))
       .on('end', async () => {
         const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
-        const {
-          status = 200,
-          body: out,
-          delayMs = 0,
-          hangUp,
-        } = await answer(body, request.url!, requests.push({ path: request.url!, body }) - 1);
+        const path = request.url!;
+        const index = requests.push({ path, body }) - 1;
+        const { status = 200, body: out, delayMs = 0, hangUp } = await answer(body, path, index);
+        const text = typeof out === 'string' ? out : JSON.stringify(out ?? null);
         setTimeout(() => {
-          if (hangUp) return void request.socket.destroy();
-          response
-            .writeHead(status, { 'content-type': 'application/json' })
-            .end(typeof out === 'string' ? out : JSON.stringify(out ?? null));
+          if (hangUp) request.socket.destroy();
+          else response.writeHead(status, { 'content-type': 'application/json' }).end(text);
         }, delayMs);
       });
   });
@@ -49,6 +54,6 @@ export async function serve(
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     most: () => most,
-    close: () => (server.closeAllConnections(), server.close()),
+    close: () => end(server),
   };
 }

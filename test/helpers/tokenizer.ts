@@ -42,6 +42,9 @@ export const BYTE_VOCABULARY = SPECIALS.length + 256;
 
 /** A chat template in the manner of ChatML. */
 export const CHAT_TEMPLATE = [
-  "{%- for message in messages -%}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + '<|im_end|>' + '\\n' }}{%- endfor -%}",
-  "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- if thinking is defined and not thinking -%}{{ '<think></think>' }}{%- endif -%}{%- endif -%}",
+  '{%- for message in messages -%}' +
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + '<|im_end|>' + '\\n' }}" +
+    '{%- endfor -%}',
+  "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}" +
+    "{%- if thinking is defined and not thinking -%}{{ '<think></think>' }}{%- endif -%}{%- endif -%}",
 ].join('\n');

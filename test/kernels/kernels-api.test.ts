@@ -104,9 +104,9 @@ it('what is missing or misshapen is named, not the output whose size would follo
 describe('arrays in use by a job', () => {
   const n = 400;
   it('may be read by others, not written; and what it writes is its own', async () => {
-    const a = matrix(n, n),
-      b = matrix(n, n),
-      c = matrix(n, n, 0);
+    const a = matrix(n, n);
+    const b = matrix(n, n);
+    const c = matrix(n, n, 0);
     const busy = expect.objectContaining({
       code: 'ERR_BUSY',
       message: expect.stringContaining('pending job of gemm'),

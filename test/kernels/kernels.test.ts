@@ -40,7 +40,7 @@ describe('the op table', () => {
   it('has a case file and every CPU column for every op', () => {
     const covered = new Set(allCases.map((cases) => cases.op));
     for (const op of addonOps) {
-      expect(covered, `test/cases/${op.op}.ts`).toContain(op.op);
+      expect(covered, `test/cases/<family>/${op.op}.ts`).toContain(op.op);
       expect(op.backends, op.name).toEqual(
         expect.arrayContaining(['reference32', 'reference64', ...cpuBackends]),
       );

@@ -44,9 +44,12 @@ async function gradientsOf(model: Model): Promise<(readonly number[])[]> {
   return Promise.all(model.parameters().map(async (p) => [...(await model.getGradient(p.name))]));
 }
 function relative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; ++i)
-    (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; ++i) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
   return Math.sqrt(difference / norm);
 }
 

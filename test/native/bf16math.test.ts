@@ -9,8 +9,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type Context, createContext, Model, policyGradient, type Sample, Tensor } from '../../src/index.js';
 import { addon } from '../../src/core/addon/addon.js';
 import type { CaseArgs } from '../cases/define.js';
-import { gemm } from '../cases/gemm.js';
-import { gemm_pack } from '../cases/gemm_pack.js';
+import { gemm } from '../cases/linear/gemm.js';
+import { gemmPack } from '../cases/linear/gemm_pack.js';
 import { golden, goldenFamilies } from '../helpers/files.js';
 import { entry, numbers, relativeError, runCase } from '../helpers/kernels.js';
 import { Random, type RealTensor } from '../helpers/random.js';
@@ -57,7 +57,7 @@ describe.skipIf(!addon.cpu.bf16Dot)('math bf16 on a processor with AVX512_BF16 (
     );
   });
 
-  it.each([...gemm.invariants!, ...gemm_pack.invariants!])('invariant: $name', (invariant) => {
+  it.each([...gemm.invariants!, ...gemmPack.invariants!])('invariant: $name', (invariant) => {
     invariant.check(
       (name, args) => runCase(entry(name), args, 'avx512', bf16),
       new Random(seedOf(invariant.name)),

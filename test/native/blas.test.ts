@@ -10,8 +10,8 @@ import { describe, expect, it, vi } from 'vitest';
 
 import { addon } from '../../src/core/addon/addon.js';
 import type { CaseArgs } from '../cases/define.js';
-import { gemm } from '../cases/gemm.js';
-import { packedBytes } from '../cases/gemm_pack.js';
+import { gemm } from '../cases/linear/gemm.js';
+import { packedBytes } from '../cases/linear/gemm_pack.js';
 import { temporaryDirectory } from '../helpers/files.js';
 import { cpuBackends, entry, numbers, relativeError, runCase } from '../helpers/kernels.js';
 import { Random, type RealTensor } from '../helpers/random.js';
@@ -70,8 +70,8 @@ function logged<T>(body: () => T): { result: T; products: Product[] } {
  */
 function products(args: CaseArgs, options: { padRows?: boolean; threads?: number } = {}): Product[] {
   const op = entry('gemm');
-  const expected = runCase(op, args, 'reference64')['c']!,
-    naive = runCase(op, args, 'reference32')['c']!;
+  const expected = runCase(op, args, 'reference64')['c']!;
+  const naive = runCase(op, args, 'reference32')['c']!;
   const [first, ...others] = cpuBackends.map((backend) => {
     const { result, products: made } = logged(() => runCase(op, args, backend, options)['c']!);
     expect(relativeError(result, expected), backend).toBeLessThanOrEqual(
@@ -87,11 +87,11 @@ const random = new Random(3);
 const lay = (t: RealTensor, layout: 'rows' | 'columns' | 'spread'): RealTensor =>
   layout === 'rows' ? t : { ...t, layout };
 const [M, K, N] = [60, 130, 70];
-const a = random.normal([M, K]),
-  b = random.normal([K, N]),
-  c = random.normal([M, N]),
-  bias = random.normal([N]),
-  residual = random.normal([M, N]);
+const a = random.normal([M, K]);
+const b = random.normal([K, N]);
+const c = random.normal([M, N]);
+const bias = random.normal([N]);
+const residual = random.normal([M, N]);
 
 describe.each(libraries)('by $name', ({ next, by, skip }) => {
   const given = { m: M, n: N, k: K, beta: 0, threads: 1, valid: true, by };
@@ -152,8 +152,8 @@ describe.each(libraries)('by $name', ({ next, by, skip }) => {
   });
 
   it.skipIf(skip)('a long product is made in pieces', () => {
-    const op = entry('gemm'),
-      size = 1450;
+    const op = entry('gemm');
+    const size = 1450;
     const matrix = (rows: number, columns: number) => ({
       data: Float32Array.from({ length: rows * columns }, () => random.uniform() - 0.5),
       shape: [rows, columns],

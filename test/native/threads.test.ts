@@ -1,11 +1,12 @@
 /**
- * Threads share the panels of A that they pack (native/ops/linear/cpu/gemm.cc): each panel by whoever comes
- * first, and who finds another one at it packs his own. That is a race, so each product is made many times.
+ * Threads share the panels of A that they pack (native/ops/linear/cpu/gemm_shelf.h): each panel by whoever
+ * comes first, and who finds another one at it packs his own. That is a race, so each product is made many
+ * times.
  */
 import { describe, expect, it } from 'vitest';
 
 import type { BackendName, KernelArgs } from '../../src/core/addon/contract.js';
-import { packedBytes } from '../cases/gemm_pack.js';
+import { packedBytes } from '../cases/linear/gemm_pack.js';
 import { cpuBackends, entry } from '../helpers/kernels.js';
 import { Random } from '../helpers/random.js';
 

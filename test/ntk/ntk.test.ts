@@ -75,7 +75,7 @@ describe.each(variants)('$family untied: $untie', ({ family, untie }) => {
   const load = (context = fp64) =>
     Model.fromPretrained(`${golden}${family}`, { context, untieClassifier: untie });
 
-  it('per-sample gradients, Gram by every implementation, norms, decomposition and parts agree with one backward pass per sample', async () => {
+  it('gradients, Gram by every implementation, norms and parts agree with a backward pass per sample', async () => {
     const model = await load();
     const x = makeSamples(1, model.spec.vocabSize, lengths);
     const y = makeSamples(2, model.spec.vocabSize, [4, 11, 6]);
@@ -348,7 +348,8 @@ describe('modes and budgets', async () => {
         what,
       ).toEqual(seen.map(([done]) => done).sort((a, b) => a - b));
       expect(seen.at(-1)![0], what).toBe(entries);
-      if ('level' in options) expect(new Set(seen.map(([done]) => done)).size, what).toBeGreaterThan(2); // of one block: layer by layer
+      // Of one block: layer by layer.
+      if ('level' in options) expect(new Set(seen.map(([done]) => done)).size, what).toBeGreaterThan(2);
     }
   });
 

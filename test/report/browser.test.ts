@@ -35,15 +35,28 @@ async function look(page: string, directory: string, width: number, dark: boolea
   const frame = join(directory, `frame-${width}.html`);
   writeFileSync(
     frame,
-    `<body style="margin:0"><iframe src="${page}" style="border:0;width:${width}px;height:900px"></iframe><pre id="seen"></pre><script>
+    `<body style="margin:0">
+    <iframe src="${page}" style="border:0;width:${width}px;height:900px"></iframe>
+    <pre id="seen"></pre>
+    <script>
+    const left = (element) => element.getBoundingClientRect().left;
+    const cutTexts = (chart) =>
+      [...chart.querySelectorAll('svg text')].filter((text) => left(text) < left(chart)).map((t) => t.textContent);
+    const isDrawn = (chart) =>
+      chart.querySelectorAll('svg path').length > 3 &&
+      chart.querySelector('svg').getBoundingClientRect().width > 200;
     const frame = document.querySelector('iframe');
     frame.addEventListener('load', () => setTimeout(() => {
       const { document: page } = frame.contentWindow;
       const charts = [...page.querySelectorAll('figure .chart')];
       document.getElementById('seen').textContent = JSON.stringify({
-        width: ${width}, scrollWidth: page.documentElement.scrollWidth, figures: charts.length,
-        cut: charts.flatMap((c) => [...c.querySelectorAll('svg text')].filter((t) => t.getBoundingClientRect().left < c.getBoundingClientRect().left).map((t) => t.textContent)), words: page.body.innerText.split(/\\s+/).length,
-        drawn: charts.filter((c) => c.querySelectorAll('svg path').length > 3 && c.querySelector('svg').getBoundingClientRect().width > 200).length });
+        width: ${width},
+        scrollWidth: page.documentElement.scrollWidth,
+        figures: charts.length,
+        cut: charts.flatMap(cutTexts),
+        words: page.body.innerText.split(/\\s+/).length,
+        drawn: charts.filter(isDrawn).length,
+      });
     }, 800));</script></body>`,
   );
   const { stdout, stderr } = await promisify(execFile)(

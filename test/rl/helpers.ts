@@ -52,6 +52,9 @@ export const config: GRPOConfig = {
   lrSchedulerType: 'linear',
 };
 
+/** Arguments of a policy's trainer, but for the config. */
+export const common = (model: Model) => ({ model, rewardFuncs: wantedTokens, trainDataset: prompts() });
+
 export const temporary = (): string => mkdtempSync(join(tmpdir(), 'headfirst-rl-'));
 
 export async function weights(model: Model): Promise<Record<string, number[]>> {

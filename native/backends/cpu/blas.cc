@@ -1,5 +1,5 @@
-// The C interface of BLAS: one function that multiplies, and where the library has one, the function that
-// sets its threads.
+// Op gemm through a BLAS of the system. Of its C interface we use one function that multiplies and, where the
+// library has one, the function that sets its threads.
 //   HEADFIRST_BLAS   the library's file, or a name that the loader finds; unset: none
 #include "backends/cpu/blas.h"
 
@@ -24,7 +24,9 @@ namespace {
 // Names and values of cblas.h. A size is an int there, or a long in builds with 64-bit integers, which
 // Debian's keep the same names for: the ABIs of the machines we run on pass both in the same place, so one
 // that is declared long here and fits an int is right for either.
-constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
+constexpr int kRowMajor = 101;
+constexpr int kPlain = 111;
+constexpr int kTransposed = 112;
 using Sgemm = void (*)(int order, int a_form, int b_form, int64_t M, int64_t N, int64_t K, float alpha,
                        const float* a, int64_t a_step, const float* b, int64_t b_step, float beta, float* c,
                        int64_t c_step);
@@ -40,8 +42,32 @@ struct Library {
   SetThreads set_threads = nullptr;
 };
 
-void open_library(Library& lib) {
 #if __has_include(<dlfcn.h>)
+// Sets set_threads; returns the name of the function that was found, or null.
+const char* find_set_threads(void* opened, Library& lib) {
+  for (const char* name : kSetThreads) {
+    lib.set_threads = reinterpret_cast<SetThreads>(dlsym(opened, name));
+    if (lib.set_threads) return name;
+  }
+  return nullptr;
+}
+
+std::string path_of(Sgemm function, const std::string& wanted) {
+  Dl_info where{};
+  dladdr(reinterpret_cast<void*>(function), &where);
+  std::error_code ignored;
+  const std::string path =
+      std::filesystem::canonical(where.dli_fname ? where.dli_fname : wanted, ignored).string();
+  return path.empty() ? wanted : path;
+}
+
+// OpenBLAS says which kernels it chose; a processor that it does not know gets slow ones.
+std::string core_of(void* opened) {
+  const auto core = reinterpret_cast<const char* (*)()>(dlsym(opened, "openblas_get_corename"));
+  return core ? std::string(" (kernels for ") + core() + ")" : "";
+}
+
+void open_library(Library& lib) {
   void* const opened = dlopen(lib.wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!opened) {
     const char* said = dlerror();
@@ -53,26 +79,16 @@ void open_library(Library& lib) {
     lib.problem = "it has no cblas_sgemm";
     return;
   }
-  const char* threads_by = nullptr;
-  for (const char* name : kSetThreads)
-    if (!lib.set_threads && (lib.set_threads = reinterpret_cast<SetThreads>(dlsym(opened, name))))
-      threads_by = name;
-  Dl_info where{};
-  dladdr(reinterpret_cast<void*>(lib.sgemm), &where);
-  std::error_code ignored;
-  const std::string path =
-      std::filesystem::canonical(where.dli_fname ? where.dli_fname : lib.wanted, ignored).string();
-  const auto core = reinterpret_cast<const char* (*)()>(
-      dlsym(opened, "openblas_get_corename"));  // a processor that it does not know gets slow ones
-  lib.status =
-      (path.empty() ? lib.wanted : path) + (core ? std::string(" (kernels for ") + core() + ")" : "") +
-      " for large plain products, " +
-      (threads_by ? std::string("threads by ") + threads_by : "threads by its own environment variables") +
-      "; a row's bits may depend on its batch, the threads and the library";
-#else
-  lib.problem = "this system has no dlopen";
-#endif
+  const char* threads_by = find_set_threads(opened, lib);
+  lib.status = path_of(lib.sgemm, lib.wanted) + core_of(opened) + " for large plain products, threads by " +
+               (threads_by ? threads_by : "its own environment variables") +
+               "; a row's bits may depend on its batch, the threads and the library";
 }
+#else
+void open_library(Library& lib) {
+  lib.problem = "this system has no dlopen";
+}
+#endif
 
 Library load() {
   Library lib;
@@ -98,8 +114,8 @@ const Library& library() {
 constexpr int64_t kFewRows = 8;
 
 bool takes(const GemmArgs& g) {
-  if (g.a.dtype != DType::kF32 || g.b.dtype != DType::kF32 || g.packed_b || g.triangle != Triangle::kFull)
-    return false;
+  const bool is_float = g.a.dtype == DType::kF32 && g.b.dtype == DType::kF32;
+  if (!is_float || g.packed_b || g.triangle != Triangle::kFull) return false;
   if (g.c.shape[0] <= kFewRows || g.a.shape[1] == 0 || is_small(cost(g))) return false;
   if (!plain_matrix(g.a) || !plain_matrix(g.b)) return false;
   for (const View& v : {g.a, g.b, g.c})
@@ -108,6 +124,7 @@ bool takes(const GemmArgs& g) {
   return true;
 }
 
+// How BLAS is told where a matrix lies.
 struct Stored {
   int form;
   int64_t step;  // from row to row, or column to column, as stored
@@ -120,9 +137,11 @@ Stored stored(const View& v) {
 // Bias and residual into c, for BLAS to add to.
 void add_first(const GemmArgs& g, Run& run) {
   constexpr int64_t kRows = 32;
-  const int64_t M = g.c.shape[0], N = g.c.shape[1];
+  const int64_t M = g.c.shape[0];
+  const int64_t N = g.c.shape[1];
   parallel_for(run, (M + kRows - 1) / kRows, [&](int64_t task) {
-    for (int64_t m = task * kRows; m < std::min((task + 1) * kRows, M); ++m) {
+    const int64_t end = std::min((task + 1) * kRows, M);
+    for (int64_t m = task * kRows; m < end; ++m) {
       float* const c = g.c.as<float>() + m * g.c.stride[0];
       if (!g.accumulate) std::fill_n(c, N, 0.0f);
       if (g.bias)
@@ -148,29 +167,30 @@ std::string blas_status() {
 
 bool blas_gemm(const GemmArgs& g, Run& run) {
   const Library& lib = library();
-  if (!lib.problem.empty())
-    fail(
-        ErrorCode::kBackendUnavailable,
-        "gemm: HEADFIRST_BLAS must name a BLAS with the C interface (cblas_sgemm), such as libopenblas.so.0 or its path, got '%s': %s; unset it for the built-in kernels",
-        lib.wanted.c_str(), lib.problem.c_str());
-  if (!lib.sgemm || !takes(g) ||
-      (run.math == Math::kBf16 && run.backend == Backend::kCpuAvx512 && has_bf16_dot()))
-    return false;
-  const int64_t M = g.c.shape[0], N = g.c.shape[1], K = g.a.shape[1];
+  HF_CHECK(lib.problem.empty(), ErrorCode::kBackendUnavailable,
+           "gemm: HEADFIRST_BLAS must name a BLAS with the C interface (cblas_sgemm), "
+           "such as libopenblas.so.0 or its path, got '%s': %s; unset it for the built-in kernels",
+           lib.wanted.c_str(), lib.problem.c_str());
+  const bool in_bf16 = run.math == Math::kBf16 && run.backend == Backend::kCpuAvx512 && has_bf16_dot();
+  if (!lib.sgemm || !takes(g) || in_bf16) return false;
+  const int64_t M = g.c.shape[0];
+  const int64_t N = g.c.shape[1];
+  const int64_t K = g.a.shape[1];
   const bool added_first = g.bias || g.residual;
   if (added_first) add_first(g, run);
   const float beta = added_first || g.accumulate ? 1 : 0;
-  const Stored a = stored(g.a), b = stored(g.b);
+  const Stored a = stored(g.a);
+  const Stored b = stored(g.b);
   const bool by_rows = M >= N;
-  const int64_t longer = std::max(M, N),
-                piece = std::max(kLeastPiece, static_cast<int64_t>(kPieceWork * run.threads /
-                                                                   (double(K) * double(std::min(M, N)))));
+  const int64_t longer = std::max(M, N);
+  const double work_per_line = double(K) * double(std::min(M, N));
+  const int64_t piece = std::max(kLeastPiece, static_cast<int64_t>(kPieceWork * run.threads / work_per_line));
   for (int64_t begin = 0; begin < longer; begin += piece) {
     checkpoint(run);
     const int64_t count = std::min(piece, longer - begin);
-    const View of_a = by_rows ? g.a.slice(0, begin, count) : g.a,
-               of_b = by_rows ? g.b : g.b.slice(1, begin, count),
-               of_c = g.c.slice(by_rows ? 0 : 1, begin, count);
+    const View of_a = by_rows ? g.a.slice(0, begin, count) : g.a;
+    const View of_b = by_rows ? g.b : g.b.slice(1, begin, count);
+    const View of_c = g.c.slice(by_rows ? 0 : 1, begin, count);
     // One at a time: the number of threads is the library's, not the caller's, and not every build allows two
     // callers.
     static std::mutex mutex;

@@ -13,7 +13,8 @@ constexpr double kRounder = 6755399441055744.0;  // 1.5 · 2^52: x + kRounder ha
 HF_INLINE Doubles exp(Doubles x) {
   const Longs gone = x < -708.0;
   x = gone ? Doubles{} : x;
-  const Doubles shifted = x * 1.4426950408889634 + kRounder, n = shifted - kRounder;
+  const Doubles shifted = x * 1.4426950408889634 + kRounder;
+  const Doubles n = shifted - kRounder;
   const Doubles r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;  // log 2 in two parts
   Doubles p = r * (1.0 / 6227020800.0) + 1.0 / 479001600.0;  // Taylor: |r| ≤ log(2)/2 leaves 4e-18
   p = p * r + 1.0 / 39916800.0;
@@ -33,9 +34,10 @@ HF_INLINE Doubles exp(Doubles x) {
 
 // sin and cos within 1e-11 for |x| ≤ 1e6: enough for results that are rounded to float32.
 HF_INLINE void sin_cos(Doubles x, Doubles* sine, Doubles* cosine) {
-  const Doubles shifted = x * 0.63661977236758134308 + kRounder, k = shifted - kRounder;
-  const Doubles r = (x - k * 1.57079632673412561417) -
-                    k * 6.07710050650619224932e-11;  // π/2: k times its 33 leading bits is exact
+  const Doubles shifted = x * 0.63661977236758134308 + kRounder;
+  const Doubles k = shifted - kRounder;
+  // π/2 in two parts: k times its 33 leading bits is exact.
+  const Doubles r = (x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11;
   const Doubles s = r * r;
   Doubles a = s * (-1.0 / 39916800.0) + 1.0 / 362880.0;
   a = a * s + -1.0 / 5040.0;
@@ -50,7 +52,8 @@ HF_INLINE void sin_cos(Doubles x, Doubles* sine, Doubles* cosine) {
   b = b * s + 1.0;
   const Longs quadrant = reinterpret_cast<Longs>(shifted);
   const Longs odd = (quadrant & 1) != 0;
-  const Doubles u = odd ? b : a, v = odd ? a : b;
+  const Doubles u = odd ? b : a;
+  const Doubles v = odd ? a : b;
   *sine = (quadrant & 2) != 0 ? -u : u;
   *cosine = ((quadrant + 1) & 2) != 0 ? -v : v;
 }

@@ -1,5 +1,5 @@
 // Work that runs at the machine's limit (ops/rates.h): independent fused multiply-adds in registers, or a
-// stream of loads.
+// stream of loads. Nothing is computed that anybody reads.
 #include "ops/rates.h"
 
 #include "backends/cpu/isa.h"
@@ -8,7 +8,9 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int kChains = 12;  // latency 4–5 × 2 units, in no more registers than any instruction set has
+// Independent chains: an addition takes 4 – 5 cycles on each of 2 units, and no instruction set has fewer
+// registers than these need.
+constexpr int kChains = 12;
 constexpr int64_t kBlock = int64_t{1} << 16;  // numbers that one task reads
 
 // Volatile keeps the compiler from finding out that nobody needs the result.
@@ -16,8 +18,9 @@ void multiply_adds(int64_t rounds, volatile float* result) {
   Floats chain[kChains];
   for (int c = 0; c < kChains; ++c)
     chain[c] = broadcast(float(c));
-  const Floats a = broadcast(*result + 0.5f),
-               b = broadcast(*result + 0.25f);  // tends to 0.5: no overflow, no denormals
+  // Chains tend to 0.5: no overflow, no denormals.
+  const Floats a = broadcast(*result + 0.5f);
+  const Floats b = broadcast(*result + 0.25f);
   for (int64_t i = 0; i < rounds; ++i)
     for (int c = 0; c < kChains; ++c)
       chain[c] = multiply_add(chain[c], a, b);
@@ -32,10 +35,18 @@ void multiply_adds(int64_t rounds, volatile float* result) {
 void bf16_dots(int64_t rounds) {
   for (int64_t i = 0; i < rounds; ++i)
     asm volatile(
-        "vdpbf16ps %%zmm30, %%zmm31, %%zmm0\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm1\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm2\n\t"
-        "vdpbf16ps %%zmm30, %%zmm31, %%zmm3\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm4\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm5\n\t"
-        "vdpbf16ps %%zmm30, %%zmm31, %%zmm6\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm7\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm8\n\t"
-        "vdpbf16ps %%zmm30, %%zmm31, %%zmm9\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm10\n\tvdpbf16ps %%zmm30, %%zmm31, %%zmm11" ::
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm0\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm1\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm2\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm3\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm4\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm5\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm6\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm7\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm8\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm9\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm10\n\t"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm11" ::
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
               "xmm11");
 }
@@ -56,6 +67,7 @@ void read_all(const float* x, int64_t size, volatile float* result) {
 
 }  // namespace
 
+// Not in op_list.inc, so isa.h does not declare it.
 void run(const RateProbe& probe, Run& r);
 void run(const RateProbe& probe, Run& r) {
   if (probe.data) {
@@ -63,7 +75,8 @@ void run(const RateProbe& probe, Run& r) {
     parallel_for(r, (size + kBlock - 1) / kBlock, [&](int64_t task) {
       volatile float result = 0;
       const int64_t begin = task * kBlock;
-      read_all(probe.data.as<const float>() + begin, size - begin < kBlock ? size - begin : kBlock, &result);
+      const int64_t count = size - begin < kBlock ? size - begin : kBlock;
+      read_all(probe.data.as<const float>() + begin, count, &result);
     });
     return;
   }
@@ -74,7 +87,8 @@ void run(const RateProbe& probe, Run& r) {
     else
       multiply_adds(probe.rounds, &result);
   });
-  *probe.flops = double(r.threads) * double(probe.rounds) * kChains * kLanes * (probe.bf16 ? 4 : 2);
+  const int flops_per_lane = probe.bf16 ? 4 : 2;
+  *probe.flops = double(r.threads) * double(probe.rounds) * kChains * kLanes * flops_per_lane;
 }
 
 }  // namespace hf::HF_ISA

@@ -1,7 +1,8 @@
-// Inner products of rows: out[j · stride + i] = Σ_k x_i[k] y_j[k]. The Gram kernels' inner loop. Both
-// operands are contiguous along k, so vectors run along k and nothing is packed or transposed; rows are given
-// by pointers, so gathered rows cost nothing. A product's bits depend on its two rows only: one chain of
-// fused multiply-adds per lane within kDepth, then a fixed tree over the lanes.
+// Inner products of rows, the inner loop of the Gram kernels: out[j · stride + i] = Σ_k x_i[k] y_j[k].
+//
+// Both operands are contiguous along k, so vectors run along k and nothing is packed or transposed. Rows are
+// given by pointers, so gathered rows cost nothing. A product's bits depend on its two rows only: one chain
+// of fused multiply-adds per lane within kProductDepth numbers, then a fixed tree over the lanes.
 #pragma once
 
 #include "backends/cpu/isa.h"
@@ -10,17 +11,20 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int kProductRows = 4,
-              kProductColumns = HF_VECTOR_BYTES == 64 ? 6 : 3;  // accumulators of one register tile
+// Accumulators of one register tile: kProductRows rows of x times kProductColumns rows of y.
+constexpr int kProductRows = 4;
+constexpr int kProductColumns = HF_VECTOR_BYTES == 64 ? 6 : 3;
 constexpr int64_t kTile = 96;  // rows of a tile of products: a multiple of both
-constexpr int64_t kProductDepth = 512,
-                  kProductBlock = 12;  // so many rows of y stay in the L1 cache while all of x passes,
-constexpr int64_t kCopyFrom =
-    48;  // copied together if so many rows of x use them: rows pages apart map to the same cache sets
+// Pieces of kProductBlock rows of y, kProductDepth numbers long, stay in the L1 cache while all of x passes.
+constexpr int64_t kProductDepth = 512;
+constexpr int64_t kProductBlock = 12;
+// They are copied together if more rows of x than this use them: rows that are pages apart map to the same
+// sets of the cache.
+constexpr int64_t kCopyFrom = 48;
 
 using Four = float __attribute__((vector_size(16)));
 
-// The sums of four vectors' lanes.
+// The sums of the lanes of four vectors.
 HF_INLINE Four sums(Floats a, Floats b, Floats c, Floats d) {
   Four quarter[4];
   const Floats v[4] = {a, b, c, d};
@@ -43,7 +47,8 @@ HF_INLINE Four sums(Floats a, Floats b, Floats c, Floats d) {
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
-// One register tile over k < count: out (columns × 4) is set, or added to.
+// One register tile over k < count: out (columns × 4) is set, or added to. The four rows of x are variables
+// of their own, so that they stay in registers.
 template <int Columns>
 HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int64_t count, bool add,
                               float* out, int64_t stride) {
@@ -53,7 +58,10 @@ HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int6
 #pragma GCC unroll 4
     for (int i = 0; i < kProductRows; ++i)
       chain[j][i] = zero();
-  const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+  const float* x0 = x[0];
+  const float* x1 = x[1];
+  const float* x2 = x[2];
+  const float* x3 = x[3];
   const float* rows[Columns];
   for (int j = 0; j < Columns; ++j)
     rows[j] = y[j];
@@ -90,6 +98,7 @@ HF_NOINLINE void product_tile(const float* const* x, const float* const* y, int6
   }
 }
 
+// The register tile of that many columns.
 template <int Columns = kProductColumns>
 HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const float* const* y, int64_t count,
                                bool add, float* out, int64_t stride) {
@@ -99,8 +108,18 @@ HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const flo
   product_tile<Columns>(x, y, count, add, out, stride);
 }
 
-// out[j · kTile + i] for i < nx, j < ny, both at most kTile; entries up to the next multiple of 4 in i are
-// written too. first (optional, not decreasing): row i is wanted for j ≥ first[i] only.
+// block (kProductBlock, kProductDepth) = `count` numbers of the rows, which point into it afterwards.
+HF_INLINE void copy_together(const float** rows, int64_t number, int64_t count, float* block) {
+  for (int64_t j = 0; j < number; ++j) {
+    float* const to = block + j * kProductDepth;
+    for (int64_t k = 0; k < count; k += kLanes)
+      store_partial(to + k, load_partial(rows[j] + k, count - k), count - k);
+    rows[j] = to;
+  }
+}
+
+// out[j · kTile + i] = ⟨x_i, y_j⟩ for i < nx and j < ny, both at most kTile. Entries up to the next multiple
+// of 4 in i are written too. first (optional, not decreasing): row i is wanted for j ≥ first[i] only.
 [[maybe_unused]] HF_NOINLINE void row_products(const float* const* x, int64_t nx, const float* const* y,
                                                int64_t ny, int64_t depth, float* out,
                                                const int32_t* first = nullptr) {
@@ -110,20 +129,14 @@ HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const flo
     return;
   }
   alignas(64) float block[kProductBlock * kProductDepth];
-  const bool copied = nx > kCopyFrom;
   for (int64_t k = 0; k < depth; k += kProductDepth) {
     const int64_t count = depth - k < kProductDepth ? depth - k : kProductDepth;
     for (int64_t j0 = 0; j0 < ny; j0 += kProductBlock) {
       const int64_t j1 = j0 + kProductBlock < ny ? j0 + kProductBlock : ny;
       const float* columns[kProductBlock];
-      for (int64_t j = j0; j < j1; ++j) {
+      for (int64_t j = j0; j < j1; ++j)
         columns[j - j0] = y[j] + k;
-        if (!copied) continue;
-        float* const to = block + (j - j0) * kProductDepth;
-        columns[j - j0] = to;
-        for (int64_t c = 0; c < count; c += kLanes)
-          store_partial(to + c, load_partial(y[j] + k + c, count - c), count - c);
-      }
+      if (nx > kCopyFrom) copy_together(columns, j1 - j0, count, block);
       for (int64_t i = 0; i < nx; i += kProductRows) {
         if (first && first[i] >= j1) break;
         const float* rows[kProductRows];
@@ -131,8 +144,8 @@ HF_INLINE void product_tile_of(int64_t columns, const float* const* x, const flo
           rows[r] = x[i + r < nx ? i + r : nx - 1] + k;
         for (int64_t j = j0; j < j1; j += kProductColumns) {
           if (first && first[i] >= j + kProductColumns) continue;
-          product_tile_of(j1 - j < kProductColumns ? j1 - j : kProductColumns, rows, columns + (j - j0),
-                          count, k > 0, out + j * kTile + i, kTile);
+          const int64_t width = j1 - j < kProductColumns ? j1 - j : kProductColumns;
+          product_tile_of(width, rows, columns + (j - j0), count, k > 0, out + j * kTile + i, kTile);
         }
       }
     }

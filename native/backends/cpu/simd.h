@@ -1,7 +1,23 @@
-// The vector vocabulary of the CPU kernels: GCC vector extensions whose width follows the instruction set of
-// the file that includes this (16 bytes for baseline and arm64, 32 for AVX2, 64 for AVX-512). HF_VECTOR_BYTES
-// overrides the width: the build option HEADFIRST_EMULATE_AVX512 compiles the 64-byte kernels for machines
-// that only have AVX2, so that they can be tested there.
+// The vector vocabulary of the CPU kernels.
+//
+// A vector holds several numbers, its lanes, and one instruction does the same to all of them. GCC and clang
+// know such types without any library: a type with __attribute__((vector_size(32))) is 32 bytes of its
+// element type. What one needs to know of them to read a kernel:
+//
+//   a + b, a * b, -a, a < b    work lane by lane; a number beside a vector (2 * v) counts as a vector of it
+//   a < b                      is an integer vector: all bits of a lane are set where it holds, none elsewhere
+//   m ? x : y                  takes each lane from x where m's lane is set, else from y
+//   v[i]                       is one lane; slow, so not in inner loops
+//   Floats{}                   is a vector of zeros
+//   __builtin_shufflevector    picks lanes of two vectors by constant numbers (the second's go on counting)
+//   __builtin_convertvector    converts lane by lane
+//   reinterpret_cast           takes the same bits as another type
+//
+// The width follows the instruction set of the file that includes this: 16 bytes for baseline and arm64, 32
+// for AVX2, 64 for AVX-512. A kernel is written once, in terms of kLanes. HF_VECTOR_BYTES overrides the
+// width: the build option HEADFIRST_EMULATE_AVX512 compiles the 64-byte kernels for machines that only have
+// AVX2, so that they can be tested there. Where the compiler does not find the best instruction by itself,
+// the functions below name it (_mm256_… for AVX2, _mm512_… for AVX-512).
 //
 //   Floats, Ints, Doubles      kLanes float32 or int32, kLanes / 2 float64
 //   load, store, *_partial     any address; the partial forms touch exactly `count` elements, 0 ≤ count ≤ kLanes
@@ -40,6 +56,7 @@ using Doubles = double __attribute__((vector_size(kVectorBytes)));
 using HalfFloats = float __attribute__((vector_size(kVectorBytes / 2)));
 using HalfWords = uint16_t __attribute__((vector_size(kVectorBytes / 2)));
 
+// A vector of x in every lane.
 // x − 0 is x for every x, so the compiler drops the subtraction; 0 + x it has to keep, because −0 would
 // become +0.
 HF_INLINE Floats broadcast(float x) {
@@ -210,7 +227,8 @@ HF_INLINE float sum(Floats v) {
   return (v[0] + v[2]) + (v[1] + v[3]);
 }
 HF_INLINE float max_of(Floats v) {
-  const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+  const float a = v[0] > v[2] ? v[0] : v[2];
+  const float b = v[1] > v[3] ? v[1] : v[3];
   return a > b ? a : b;
 }
 HF_INLINE double sum(Doubles v) {
@@ -221,10 +239,11 @@ using Floats4 = float __attribute__((vector_size(16)));
 using Floats8 = float __attribute__((vector_size(32)));
 using Doubles2 = double __attribute__((vector_size(16)));
 using Doubles4 = double __attribute__((vector_size(32)));
+// The halves of 16 lanes combined, or the 8 lanes that there are.
 HF_INLINE Floats8 eight(Floats v, bool maximum) {
 #if HF_VECTOR_BYTES == 64
-  const Floats8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
-                high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Floats8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  const Floats8 high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
   return maximum ? (low > high ? low : high) : low + high;
 #else
   (void)maximum;
@@ -238,10 +257,11 @@ HF_INLINE float sum(Floats v) {
 }
 HF_INLINE float max_of(Floats v) {
   const Floats8 e = eight(v, true);
-  const Floats4 low = __builtin_shufflevector(e, e, 0, 1, 2, 3),
-                high = __builtin_shufflevector(e, e, 4, 5, 6, 7);
+  const Floats4 low = __builtin_shufflevector(e, e, 0, 1, 2, 3);
+  const Floats4 high = __builtin_shufflevector(e, e, 4, 5, 6, 7);
   const Floats4 f = low > high ? low : high;
-  const float a = f[0] > f[2] ? f[0] : f[2], b = f[1] > f[3] ? f[1] : f[3];
+  const float a = f[0] > f[2] ? f[0] : f[2];
+  const float b = f[1] > f[3] ? f[1] : f[3];
   return a > b ? a : b;
 }
 HF_INLINE double sum(Doubles v) {
@@ -265,16 +285,21 @@ HF_INLINE Doubles widen_high(Floats v) {
   __builtin_memcpy(&half, reinterpret_cast<const char*>(&v) + sizeof half, sizeof half);
   return __builtin_convertvector(half, Doubles);
 }
+// Their inverse, rounded.
 HF_INLINE Floats narrow(Doubles low, Doubles high) {
-  const HalfFloats a = __builtin_convertvector(low, HalfFloats),
-                   b = __builtin_convertvector(high, HalfFloats);
+  const HalfFloats a = __builtin_convertvector(low, HalfFloats);
+  const HalfFloats b = __builtin_convertvector(high, HalfFloats);
   Floats v{};
   __builtin_memcpy(&v, &a, sizeof a);
   __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof a, &b, sizeof b);
   return v;
 }
 
-// Lane j of row i changes places with lane i of row j: first inside 16-byte pieces, then whole pieces.
+// Lane j of row i changes places with lane i of row j: first inside 16-byte pieces of four lanes, then whole
+// pieces.
+//
+// HF_PIECES(w, x, y, z) are the lane numbers of a shuffle that does the same in every piece: 0 … 3 are the
+// lanes of the piece of the first vector, 4 … 7 those of the second.
 HF_INLINE void transpose(Floats (&v)[kLanes]) {
 #define HF_AT(x, piece) ((x) < 4 ? (x) + 4 * (piece) : (x) - 4 + kLanes + 4 * (piece))
 #define HF_PIECE(w, x, y, z, piece) HF_AT(w, piece), HF_AT(x, piece), HF_AT(y, piece), HF_AT(z, piece)
@@ -287,33 +312,36 @@ HF_INLINE void transpose(Floats (&v)[kLanes]) {
   HF_PIECE(w, x, y, z, 0), HF_PIECE(w, x, y, z, 1), HF_PIECE(w, x, y, z, 2), HF_PIECE(w, x, y, z, 3)
 #endif
   for (int i = 0; i < kLanes; i += 4) {
-    const Floats a = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(0, 4, 1, 5)),
-                 b = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(2, 6, 3, 7));
-    const Floats c = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(0, 4, 1, 5)),
-                 d = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(2, 6, 3, 7));
-    v[i] = __builtin_shufflevector(a, c, HF_PIECES(0, 1, 4, 5)),
+    const Floats a = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(0, 4, 1, 5));
+    const Floats b = __builtin_shufflevector(v[i], v[i + 1], HF_PIECES(2, 6, 3, 7));
+    const Floats c = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(0, 4, 1, 5));
+    const Floats d = __builtin_shufflevector(v[i + 2], v[i + 3], HF_PIECES(2, 6, 3, 7));
+    v[i] = __builtin_shufflevector(a, c, HF_PIECES(0, 1, 4, 5));
     v[i + 1] = __builtin_shufflevector(a, c, HF_PIECES(2, 3, 6, 7));
-    v[i + 2] = __builtin_shufflevector(b, d, HF_PIECES(0, 1, 4, 5)),
-          v[i + 3] = __builtin_shufflevector(b, d, HF_PIECES(2, 3, 6, 7));
+    v[i + 2] = __builtin_shufflevector(b, d, HF_PIECES(0, 1, 4, 5));
+    v[i + 3] = __builtin_shufflevector(b, d, HF_PIECES(2, 3, 6, 7));
   }
 #undef HF_AT
 #undef HF_PIECE
 #undef HF_PIECES
 #if HF_VECTOR_BYTES == 32
   for (int i = 0; i < 4; ++i) {
-    const Floats a = v[i], b = v[i + 4];
-    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11),
+    const Floats a = v[i];
+    const Floats b = v[i + 4];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
     v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
   }
 #elif HF_VECTOR_BYTES == 64
   for (int j = 0; j < 8; ++j) {
     const int i = j < 4 ? j : j + 4;
-    const Floats a = v[i], b = v[i + 4];
+    const Floats a = v[i];
+    const Floats b = v[i + 4];
     v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
     v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
   }
   for (int i = 0; i < 8; ++i) {
-    const Floats a = v[i], b = v[i + 8];
+    const Floats a = v[i];
+    const Floats b = v[i + 8];
     v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
     v[i + 8] = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
   }
@@ -327,18 +355,12 @@ HF_INLINE float from_bf16(uint16_t x) {
 }
 HF_INLINE uint16_t to_bf16(float x) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  return static_cast<uint16_t>(x != x ? (bits >> 16) | 0x40 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const uint32_t quiet_nan = (bits >> 16) | 0x40;
+  return static_cast<uint16_t>(x != x ? quiet_nan : rounded);
 }
 HF_INLINE Floats load_bf16(const uint16_t* p) {
   return as_floats(__builtin_convertvector(load_as<HalfWords>(p), Ints) << 16);
-}
-HF_INLINE void store_bf16(uint16_t* p, Floats v) {
-  using Words = uint32_t __attribute__((vector_size(kVectorBytes)));
-  const Words bits = reinterpret_cast<Words>(v);
-  const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-  store_as(p, __builtin_convertvector(reinterpret_cast<Words>(select(v != v, reinterpret_cast<Ints>(nan),
-                                                                     reinterpret_cast<Ints>(rounded))),
-                                      HalfWords));
 }
 
 // e^x within 1.5 ulp; results below 2^−125.5 are 0 (no slow subnormals in a softmax), so exp(−∞) = 0;
@@ -355,8 +377,8 @@ HF_INLINE Floats exp(Floats x) {
   p = p * r + 1.666666686e-01f;
   p = p * r + 5.000000079e-01f;
   p = (p * r) * r + r + 1.0f;
-  return (p + p) *
-         as_floats((as_ints(shifted) + 126) << 23);  // n = −126 gives the scale 0, n = 128 the scale 2^127
+  const Floats half_scale = as_floats((as_ints(shifted) + 126) << 23);  // n = −126: 0, n = 128: 2^127
+  return (p + p) * half_scale;
 }
 
 // Natural logarithm within 1.5 ulp; log(0) = −∞, log(x < 0) = NaN, subnormals are exact too.
@@ -384,7 +406,8 @@ HF_INLINE Floats log(Floats x) {
 
 // Within 2 ulp: an odd polynomial near 0, 1 − 2 / (e^{2|x|} + 1) beyond.
 HF_INLINE Floats tanh(Floats x) {
-  const Floats a = abs(x), s = x * x;
+  const Floats a = abs(x);
+  const Floats s = x * x;
   Floats p = s * -5.717036598e-03f + 2.065057904e-02f;
   p = p * s + -5.374349527e-02f;
   p = p * s + 1.333149125e-01f;
@@ -397,7 +420,8 @@ HF_INLINE Floats tanh(Floats x) {
 // Within 2 ulp: x + x P(x²) near 0, 1 − e^{−t + Q(t)} beyond. Both fits are our own (Lawson-weighted least
 // squares).
 HF_INLINE Floats erf(Floats x) {
-  const Floats s = x * x, t = min(broadcast(4.0f), abs(x));  // erf rounds to 1 from 3.92 on
+  const Floats s = x * x;
+  const Floats t = min(broadcast(4.0f), abs(x));  // erf rounds to 1 from 3.92 on
   Floats p = s * 8.345224886e-05f + -8.137437563e-04f;
   p = p * s + 5.200634306e-03f;
   p = p * s + -2.685927078e-02f;

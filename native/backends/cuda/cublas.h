@@ -1,5 +1,5 @@
-// Plain matrix products by cuBLASLt, where the machine has it: opened at run time, never linked.
-// runtime/device.h says which one (cublas_status).
+// Plain matrix products by cuBLASLt, where the machine has it. It is opened at run time and never linked;
+// cublas_status() of runtime/device.h says which one is used.
 #pragma once
 
 #include "backends/cuda/stream.h"
@@ -14,14 +14,17 @@ struct Product {
   View bias;  // (N), of d's type
   float alpha = 1;
   bool tf32 = false;  // float32 operands may be rounded to tf32; sums are float32 in any case
-  // As many products in one call, whose matrices (but the bias) lie so many numbers after the ones above. c:
-  // absent, or d.
-  int64_t batch = 1, a_step = 0, b_step = 0, d_step = 0;
+  // So many products in one call. The matrices of each (but the bias) lie so many numbers after those of the
+  // one before; c is then absent, or d.
+  int64_t batch = 1;
+  int64_t a_step = 0;
+  int64_t b_step = 0;
+  int64_t d_step = 0;
 };
 
 // False when this machine has no cuBLASLt or it is switched off.
 bool blas_available();
-// `name`: for the profile. False, with nothing done, when there is no cuBLASLt or it does not take these
+// `name` is for the profile. False, with nothing done, when there is no cuBLASLt or it does not take these
 // operands.
 bool blas_product(const char* name, Stream& stream, const Product& product);
 

@@ -1,4 +1,4 @@
-// Devices through the CUDA runtime: what there is, memory, copies, errors.
+// Devices through the CUDA runtime: which ones there are, and Stream (stream.h): memory, copies, errors.
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -8,6 +8,7 @@
 namespace hf {
 namespace {
 
+// Why kernels do not run on a device; empty when they do.
 std::string problem_of(const cudaDeviceProp& p) {
   if (p.major < 8)
     return "it has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) +
@@ -18,29 +19,39 @@ std::string problem_of(const cudaDeviceProp& p) {
   return "";
 }
 
+// Why there is no device at all. `error` is what cudaGetDeviceCount said.
+std::string why_none(cudaError_t error, int driver, const std::string& version) {
+  if (driver == 0) return "no NVIDIA driver is installed";
+  if (error == cudaErrorInsufficientDriver)
+    return "the NVIDIA driver supports CUDA " + version + " only; install one for CUDA 13 or later";
+  if (error == cudaErrorNoDevice || error == cudaSuccess)
+    return "the NVIDIA driver finds no device (CUDA_VISIBLE_DEVICES may hide them)";
+  return std::string("the CUDA runtime fails: ") + cudaGetErrorString(error);
+}
+
 CudaStatus look() {
   CudaStatus status;
   status.built = true;
-  status.architectures = HEADFIRST_CUDA_ARCHITECTURES;
+  status.architectures = std::string(HEADFIRST_CUDA_ARCHITECTURES);
   int count = 0, driver = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   const std::string version = std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
   if (error != cudaSuccess || count == 0) {
     cudaGetLastError();
-    status.reason = driver == 0                            ? "no NVIDIA driver is installed"
-                    : error == cudaErrorInsufficientDriver ? "the NVIDIA driver supports CUDA " + version +
-                                                                 " only; install one for CUDA 13 or later"
-                    : error == cudaErrorNoDevice || error == cudaSuccess
-                        ? "the NVIDIA driver finds no device (CUDA_VISIBLE_DEVICES may hide them)"
-                        : std::string("the CUDA runtime fails: ") + cudaGetErrorString(error);
+    status.reason = why_none(error, driver, version);
     return status;
   }
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    status.devices.push_back({properties.name, properties.major, properties.minor,
-                              int64_t(properties.totalGlobalMem), problem_of(properties)});
+    status.devices.push_back({
+        properties.name,
+        properties.major,
+        properties.minor,
+        int64_t(properties.totalGlobalMem),
+        problem_of(properties),
+    });
   }
   status.reason = "CUDA driver for " + version;
   std::string problems;
@@ -63,9 +74,11 @@ const CudaStatus& cuda_status() {
 std::shared_ptr<Device> open_cuda(int index) {
   const CudaStatus& status = cuda_status();
   HF_CHECK(!status.devices.empty(), ErrorCode::kBackendUnavailable, "cuda: %s", status.reason.c_str());
-  if (index == kFirstUsable)  // there is one, or there were none in the list
-    for (index = 0; !status.devices[size_t(index)].problem.empty();)
+  if (index == kFirstUsable) {  // there is one, or the list would be empty
+    index = 0;
+    while (!status.devices[size_t(index)].problem.empty())
       ++index;
+  }
   HF_CHECK(index >= 0 && index < int(status.devices.size()), ErrorCode::kBackendUnavailable,
            "cuda: there is no device %d; this machine has %zu", index, status.devices.size());
   const CudaDevice& device = status.devices[size_t(index)];
@@ -89,7 +102,10 @@ Stream::Stream(int index) : index_(index) {
 
 Stream::~Stream() {
   const bool reachable = cudaSetDevice(index_) == cudaSuccess;
-  profile_.reset(), blas_.reset(), ring_.reset(), uploads_.reset();
+  profile_.reset();
+  blas_.reset();
+  ring_.reset();
+  uploads_.reset();
   if (reachable) cudaStreamDestroy(stream_);
 }
 
@@ -105,8 +121,9 @@ void Stream::check(cudaError_t error, const char* what) {
   if (error == cudaErrorNoKernelImageForDevice)
     fail(ErrorCode::kBackendUnavailable, "%s: this build has kernels for %s, none of which runs on device %d",
          what, HEADFIRST_CUDA_ARCHITECTURES, index_);
-  cudaGetLastError();  // forgets an error that concerns one call only …
-  if (cudaGetLastError() != cudaSuccess || cudaStreamQuery(stream_) == error) {  // … unlike one that stays
+  cudaGetLastError();  // forgets an error that concerns one call only
+  const bool stays = cudaGetLastError() != cudaSuccess || cudaStreamQuery(stream_) == error;
+  if (stays) {
     std::lock_guard<std::mutex> lock(mutex_);
     lost_ = std::string(what) + ": " + text;
   }
@@ -155,20 +172,21 @@ void Stream::copy(void* to, int64_t to_step, const void* from, int64_t from_step
   if (bytes == 0 || rows == 0) return;
   use();
   const Timed timed(profile(), "copy between host and device");
-  if (rows == 1 && bytes <= PinnedRing::kLargest && owns(to) && !owns(from)) {
+  const bool small_upload = rows == 1 && bytes <= PinnedRing::kLargest && owns(to) && !owns(from);
+  if (small_upload) {
     std::call_once(ring_made_, [&] { ring_ = std::make_unique<PinnedRing>(*this); });
     return ring_->upload(to, from, bytes);
   }
-  // From pageable host memory the call returns once the numbers are in the driver's hands, to it once they
-  // have arrived.
-  if (rows == 1)
-    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_),
-          "cudaMemcpyAsync");
-  else
-    check(
-        cudaMemcpy2DAsync(to, static_cast<size_t>(to_step), from, static_cast<size_t>(from_step),
-                          static_cast<size_t>(bytes), static_cast<size_t>(rows), cudaMemcpyDefault, stream_),
-        "cudaMemcpy2DAsync");
+  // A copy from pageable host memory returns once the numbers are in the driver's hands, a copy to it once
+  // they have arrived.
+  const size_t width = static_cast<size_t>(bytes);
+  if (rows == 1) {
+    check(cudaMemcpyAsync(to, from, width, cudaMemcpyDefault, stream_), "cudaMemcpyAsync");
+  } else {
+    check(cudaMemcpy2DAsync(to, static_cast<size_t>(to_step), from, static_cast<size_t>(from_step), width,
+                            static_cast<size_t>(rows), cudaMemcpyDefault, stream_),
+          "cudaMemcpy2DAsync");
+  }
   if (!owns(to)) synchronize();
 }
 

@@ -1,5 +1,5 @@
-// The named functions of kernels, on real hardware (sm_80 and later). test/emulation/hardware.h has the same
-// list for the host.
+// The functions that kernels are written in, on real hardware (sm_80 and later): whatever needs inline PTX or
+// touches shared memory has a name here. test/emulation/hardware.h has the same list for the host.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,8 +18,8 @@ namespace hf::cuda {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// A piece of the block's shared memory. Kernels reach shared memory through this alone, so that the emulation
-// sees every access.
+// A piece of the block's shared memory: a pointer, in effect. Kernels reach shared memory through it alone,
+// so that the emulation, whose Shared checks every access, sees them all.
 template <class T>
 class Shared {
  public:
@@ -67,8 +67,9 @@ class SharedMemory {
   char* next_;
 };
 
-// Asynchronous copies from global memory; what is not `valid` becomes zero and is not read. Visible to the
-// thread after cp_async_wait, to others after a barrier as well.
+// Asynchronous copies of 4 or 16 bytes from global to shared memory. What is not `valid` becomes zero and is
+// not read. The numbers are there for the thread after cp_async_wait, and for others after a barrier as well.
+// Copies since the last cp_async_commit are a group.
 HF_DEVICE void cp_async_4(Shared<uint32_t> to, const void* from, bool valid) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to.address()), "l"(from),
                "r"(valid ? 4 : 0)
@@ -82,13 +83,14 @@ HF_DEVICE void cp_async_16(Shared<uint32_t> to, const void* from, bool valid) {
 HF_DEVICE void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
-// Until at most `kPending` of the thread's latest groups are under way.
+// Waits until at most `kPending` of the thread's latest groups are under way.
 template <int kPending>
 HF_DEVICE void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// Rounds to nearest: float32 to the bits of tf32; two float32 to one word of bfloat16, `low` in its low half.
+// Round to nearest: a float32 to the bits of tf32, and two float32 to one word of bfloat16, `low` in its low
+// half.
 HF_DEVICE uint32_t to_tf32(float x) {
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
@@ -114,7 +116,7 @@ HF_DEVICE float2 from_f16x2(uint32_t bits) {
   return out;
 }
 
-// 8 or 16 bytes in one store, which nvcc takes apart at times.
+// 8 or 16 bytes in one store. (nvcc takes a plain assignment apart at times.)
 HF_DEVICE void store_whole(void* to, uint2 x) {
   asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(x.x), "r"(x.y) : "memory");
 }
@@ -140,10 +142,10 @@ HF_DEVICE float reciprocal_approximate(float x) {
   return y;
 }
 
-// Four matrices of 8 rows of 16 bytes (8 bfloat16), a warp: lane l names row l % 8 of matrix l / 8, which
-// starts at a multiple of 16 bytes. Lane 4 g + t gets word t of row g of each matrix; transposed, the numbers
-// g of rows 2t and 2t + 1. So a tile with the summed index along its rows, or down its columns (transposed),
-// becomes b fragments.
+// A warp reads four matrices of 8 rows of 16 bytes (8 bfloat16). Lane l names row l % 8 of matrix l / 8,
+// which starts at a multiple of 16 bytes. Lane 4 g + t gets word t of row g of each matrix; transposed, it
+// gets the numbers g of rows 2t and 2t + 1. In this way a tile with the summed index along its rows, or
+// (transposed) down its columns, becomes b fragments of mma_bf16.
 HF_DEVICE void ldmatrix_x4(uint32_t (&out)[2][2], Shared<uint32_t> row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(out[0][0]), "=r"(out[0][1]), "=r"(out[1][0]), "=r"(out[1][1])
@@ -157,24 +159,28 @@ HF_DEVICE void ldmatrix_x4_trans(uint32_t (&out)[2][2], Shared<uint32_t> row) {
                : "memory");
 }
 
-// c (16 × 8, float32) += a (16 × 8 or 16) b (that × 8), one warp. Lane = 4 g + t; in words of 4 bytes (one
-// tf32, two bfloat16):
-//   a: (g, t) (g + 8, t) (g, t + 4) (g + 8, t + 4)    b: (t, g) (t + 4, g)    c: (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1)
+// The tensor cores' product: c (16 × 8, float32) += a (16 × 8 or 16) b (that × 8), by one warp. What lane
+// 4 g + t holds of each, in words of 4 bytes (one tf32, or two bfloat16):
+//   a  (g, t) (g + 8, t) (g, t + 4) (g + 8, t + 4)
+//   b  (t, g) (t + 4, g)
+//   c  (g, 2t) (g, 2t + 1) (g + 8, 2t) (g + 8, 2t + 1)
 HF_DEVICE void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 HF_DEVICE void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Lets the kernel have that much shared memory on the current device. The driver is asked once for each, and
-// again only for more.
+// Lets the kernel have that much shared memory on the current device. The driver is asked once for each
+// kernel and device, and again only for more.
 inline cudaError_t allow_shared(const void* kernel, int bytes) {
   static std::mutex mutex;
   static std::map<std::pair<int, const void*>, int> allowed;

@@ -1,4 +1,5 @@
-// A view (N, H, D) whose rows and heads may be apart, four numbers at a time.
+// Numbers (N, H, D) whose rows and heads may be apart, read and written four at a time: what rope and copy
+// share.
 #pragma once
 
 #include "backends/cuda/rows.h"

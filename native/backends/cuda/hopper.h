@@ -1,6 +1,12 @@
-// What only Hopper has (sm_90a): matrix products of a warpgroup (wgmma), tiles that the copy engine brings
-// (TMA), barriers that count both threads and bytes, and clusters of blocks that share a tile. Kernels of
-// `wide.h` are written in these; everything else runs from sm_80 on.
+// What only Hopper (sm_90a) has, as named functions. Kernels of wide.h are written in these; everything else
+// runs from sm_80 on. For a newcomer, the four ideas:
+//   wgmma      A matrix product that four warps (a *warpgroup*) start together. It reads its operands from
+//              shared memory by itself and works on while the threads go on.
+//   TMA        The copy engine. One thread asks for a box of a matrix; the engine brings it to shared memory.
+//   mbarrier   A barrier in shared memory that counts both threads that arrived and bytes that came, so that
+//              one can wait for a box.
+//   cluster    Blocks that run at the same time on neighbouring multiprocessors, reach each other's shared
+//              memory and can share a box.
 #pragma once
 
 #include <cuda.h>
@@ -11,9 +17,10 @@ namespace hf::cuda {
 
 constexpr int kWarpgroup = 128;
 
-// A matrix (rows, depth) of bfloat16 for the copy engine: boxes of `box_rows` rows by 64 numbers, swizzled by
-// 128 bytes; zero outside the matrix. `step`: numbers between rows, a multiple of 8; data at a multiple of 16
-// bytes.
+// Describes a matrix (rows, depth) of bfloat16 to the copy engine, which brings it in boxes of `box_rows`
+// rows by 64 numbers. It swizzles them by 128 bytes (permutes pieces of 16 bytes, so that wgmma meets no bank
+// conflicts) and fills in zeros outside the matrix. `step` is the numbers between rows, a multiple of 8; the
+// data lie at a multiple of 16 bytes.
 CUtensorMap tensor_map(const void* data, int64_t rows, int64_t depth, int64_t step, int box_rows);
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -26,10 +33,12 @@ HF_DEVICE unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
-// The scope is the block's even where another block arrives: what passes between them are the copy engine's
-// bytes, which the barrier itself counts. A cluster's scope makes every step of a product wait for a fence:
-// 630 instead of 825 TFLOP/s on an H200. Barriers: a phase ends when `count` threads have arrived and the
-// announced bytes have come.
+// ---- barriers ---------------------------------------------------------------------------------------------
+// A phase of a barrier ends when `count` threads have arrived and the announced bytes have come. The scope is
+// the block's, even where another block arrives: what passes between blocks are the copy engine's bytes, and
+// the barrier itself counts those. The scope of a cluster makes every step of a product wait for a fence,
+// which costs a quarter of the rate (630 instead of 825 TFLOP/s on an H200).
+
 HF_DEVICE void mbarrier_init(uint64_t* barrier, int count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count)
                : "memory");
@@ -45,12 +54,12 @@ HF_DEVICE void mbarrier_arrive_expect(uint64_t* barrier, int bytes) {
 // Arrives at the barrier at the same place in block `rank` of the cluster.
 HF_DEVICE void mbarrier_arrive(uint64_t* barrier, unsigned rank) {
   asm volatile(
-      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::
-          "r"(shared_address(barrier)),
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
 }
-// Until the phase of that parity has ended.
+// Waits until the phase of that parity (0 for the first, then 1, 0, …) has ended.
 HF_DEVICE void mbarrier_wait(uint64_t* barrier, int parity) {
   unsigned done = 0;
   while (!done)
@@ -61,24 +70,29 @@ HF_DEVICE void mbarrier_wait(uint64_t* barrier, int parity) {
         : "memory");
 }
 
-// A box whose first number is (row, k), to shared memory; `barrier` counts its bytes. To every block of the
-// cluster in `mask` at the same place there.
+// ---- the copy engine --------------------------------------------------------------------------------------
+
+// Brings the box whose first number is (row, k) to shared memory; `barrier` counts its bytes.
 HF_DEVICE void tma_load(void* to, const CUtensorMap* map, uint64_t* barrier, int k, int row) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
-          "r"(shared_address(to)),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(to)),
       "l"(map), "r"(shared_address(barrier)), "r"(k), "r"(row)
       : "memory");
 }
+// The same to every block of the cluster in `mask`, at the same place there.
 HF_DEVICE void tma_load_multicast(void* to, const CUtensorMap* map, uint64_t* barrier, int k, int row,
                                   uint16_t mask) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::
-          "r"(shared_address(to)),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
       "l"(map), "r"(shared_address(barrier)), "r"(k), "r"(row), "h"(mask)
       : "memory");
 }
 
+// ---- clusters and warpgroups ------------------------------------------------------------------------------
+
+// Which block of its cluster the calling one is.
 HF_DEVICE unsigned cluster_rank() {
   unsigned rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
@@ -92,6 +106,7 @@ HF_DEVICE void warpgroup_sync(int id) {
   asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory");
 }
 
+// A warpgroup asks for kCount registers a thread, or gives back what it has above that.
 template <int kCount>
 HF_DEVICE void registers_up() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
@@ -101,12 +116,16 @@ HF_DEVICE void registers_down() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }
 
-// Describes rows of 64 bfloat16 in shared memory as the copy engine wrote them: 128 bytes a row, swizzled,
-// eight rows 1024 bytes apart.
+// ---- products of a warpgroup ------------------------------------------------------------------------------
+
+// Describes rows of 64 bfloat16 in shared memory, as the copy engine wrote them, to wgmma: 128 bytes a row,
+// swizzled, groups of eight rows 1024 bytes apart.
 HF_DEVICE uint64_t wgmma_operand(const void* tile) {
   return uint64_t((shared_address(tile) & 0x3ffff) >> 4) | uint64_t(1) << 16 | uint64_t(64) << 32 |
          uint64_t(1) << 62;
 }
+// wgmma_begin() before the first product of a group, wgmma_commit() after its last one, and
+// wgmma_wait<kPending>() until at most kPending groups are under way.
 HF_DEVICE void wgmma_begin() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -118,8 +137,8 @@ HF_DEVICE void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// c (64 × 256 of the warpgroup; warp w rows 16w …, as mma_bf16's c) = a bᵀ, plus c unless `fresh`, over 16 of
-// the depth.
+// c = a bᵀ over 16 numbers of the depth, plus c unless `fresh`. c is 64 × 256 of the warpgroup: warp w has
+// rows 16w …, its lanes the entries that mma_bf16's c has.
 HF_DEVICE void wgmma_bf16(float (&c)[32][4], uint64_t a, uint64_t b, bool fresh) {
 #define HF_ROW(j) "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])
 #define HF_ROWS(j)                                                                                     \

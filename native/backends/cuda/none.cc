@@ -1,4 +1,4 @@
-// Stands in for the CUDA column in a build without it.
+// Stands in for the CUDA column in a build without it, and says why it is missing.
 #include "core/error.h"
 #include "ops/op_table.h"
 #include "runtime/device.h"

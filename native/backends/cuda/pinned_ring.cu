@@ -22,9 +22,10 @@ void PinnedRing::upload(void* to, const void* from, int64_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (used_ + bytes > kHalf) {
     stream_.check(cudaEventRecord(read_[half_], stream_.handle()), "cudaEventRecord");
-    half_ ^= 1, used_ = 0;
-    stream_.check(cudaEventSynchronize(read_[half_]),
-                  "cudaEventSynchronize");  // at once where it was never recorded
+    half_ ^= 1;
+    used_ = 0;
+    // Returns at once where the event was never recorded.
+    stream_.check(cudaEventSynchronize(read_[half_]), "cudaEventSynchronize");
   }
   char* piece = static_cast<char*>(memory_) + half_ * kHalf + used_;
   std::memcpy(piece, from, static_cast<size_t>(bytes));

@@ -1,6 +1,6 @@
-// Page-locked memory through which small host arrays go to the device, so that a copy is a few microseconds
-// of the host's time and waits for nothing. Two halves: one is written while copies out of the other may be
-// under way, and a half is written again once those out of it are done.
+// Page-locked memory through which small host arrays go to the device, so that a copy takes a few
+// microseconds of the host's time and waits for nothing. It has two halves: one is written while copies out
+// of the other may be under way, and a half is written again once those out of it are done.
 #pragma once
 
 #include <stdint.h>
@@ -22,7 +22,7 @@ class PinnedRing {
   PinnedRing(const PinnedRing&) = delete;
   PinnedRing& operator=(const PinnedRing&) = delete;
 
-  // In the order of the stream's work; `from` may be reused on return. Any thread.
+  // Copies in the order of the stream's work. `from` may be reused on return. Any thread may call it.
   void upload(void* to, const void* from, int64_t bytes);
 
  private:

@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kMostOpen = 4096;
 
-// Never destroyed: the process's end may come before that of a stream.
+// The profiles of streams that have not ended. Never destroyed, because the process may end before a stream.
 struct Alive {
   std::mutex mutex;
   std::set<Profile*> all;
@@ -62,10 +62,12 @@ cudaEvent_t Profile::record() {
 
 cudaEvent_t Profile::record_locked() {
   cudaEvent_t event = nullptr;
-  if (!free_.empty())
-    event = free_.back(), free_.pop_back();
-  else
+  if (!free_.empty()) {
+    event = free_.back();
+    free_.pop_back();
+  } else {
     cudaEventCreate(&event);
+  }
   cudaEventRecord(event, stream_);
   return event;
 }
@@ -82,11 +84,12 @@ void Profile::collect() {
         std::find_if(totals_.begin(), totals_.end(), [&](const Total& t) { return t.name == span.name; });
     if (total == totals_.end()) total = totals_.insert(total, {span.name, 0, 0});
     float milliseconds = 0;
-    if (cudaEventSynchronize(span.end) == cudaSuccess &&
-        cudaEventElapsedTime(&milliseconds, span.begin, span.end) == cudaSuccess)
-      total->milliseconds += double(milliseconds);
+    const bool measured = cudaEventSynchronize(span.end) == cudaSuccess &&
+                          cudaEventElapsedTime(&milliseconds, span.begin, span.end) == cudaSuccess;
+    if (measured) total->milliseconds += double(milliseconds);
     ++total->calls;
-    free_.push_back(span.begin), free_.push_back(span.end);
+    free_.push_back(span.begin);
+    free_.push_back(span.end);
   }
   open_.clear();
 }
@@ -99,8 +102,10 @@ void Profile::print() {
             [](const Total& a, const Total& b) { return a.milliseconds > b.milliseconds; });
   double all = 0;
   long calls = 0;
-  for (const Total& t : totals_)
-    all += t.milliseconds, calls += t.calls;
+  for (const Total& t : totals_) {
+    all += t.milliseconds;
+    calls += t.calls;
+  }
   std::fprintf(stderr, "headfirst profile, cuda:%d\n%-32s %9s %12s %7s\n", device_, "name", "calls", "ms",
                "share");
   for (const Total& t : totals_)

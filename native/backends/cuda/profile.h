@@ -1,6 +1,6 @@
-// HEADFIRST_PROFILE=1: the device's time by what was started, printed to stderr when a stream ends, at the
-// latest when the process does. A pair of events around every launch; where the device waits for the host, a
-// launch's own delay counts as well.
+// HEADFIRST_PROFILE=1 prints to stderr the device's time by what was started, when a stream ends or at the
+// latest when the process does. A pair of events stands around every launch. Where the device waits for the
+// host, a launch's own delay counts as well.
 #pragma once
 
 #include <memory>
@@ -21,10 +21,10 @@ class Profile {
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
 
-  // The same name wherever it is spelled; valid as long as this.
+  // One pointer for one name, wherever it is spelled, valid as long as the profile.
   const char* name(std::string name);
   cudaEvent_t record();
-  void add(const char* name, cudaEvent_t begin);  // … until now
+  void add(const char* name, cudaEvent_t begin);  // the time from `begin` until now
   void print();
 
  private:
@@ -50,7 +50,7 @@ class Profile {
   std::set<std::string> names_;
 };
 
-// What is started while it lives is `name`'s. `profile` null: nothing.
+// What is started while one lives counts as `name`'s. It does nothing where `profile` is null.
 class Timed {
  public:
   Timed(Profile* profile, const char* name)

@@ -1,4 +1,4 @@
-// Registers the CUDA column.
+// Enters the CUDA column's run() of every op into the table.
 #include <type_traits>
 
 #include "backends/cuda/stage.h"
@@ -14,7 +14,10 @@ void add() {
 }  // namespace
 
 void register_cuda() {
-#define HF_OP(op, Forward, Backward, Jvp) add<Forward>(), add<Backward>(), add<Jvp>();
+#define HF_OP(op, Forward, Backward, Jvp) \
+  add<Forward>();                         \
+  add<Backward>();                        \
+  add<Jvp>();
 #include "ops/op_list.inc"
 #undef HF_OP
 }

@@ -1,4 +1,6 @@
-// Rows of float32, four columns at a time, and sums over a block.
+// What memory-bound kernels share: rows of a matrix read and written four columns at a time, and sums over a
+// warp or a block. Four float32 (or four bfloat16) are one access, and only wide accesses with several under
+// way together reach the memory's rate.
 #pragma once
 
 #include "backends/cuda/platform.h"
@@ -6,8 +8,8 @@
 
 namespace hf::cuda {
 
-constexpr int kThreads =
-    256;  // of a block of the memory-bound kernels: enough loads in flight with any occupancy from 50 % on
+// Of a block of the memory-bound kernels: enough loads are in flight with any occupancy from 50 % on.
+constexpr int kThreads = 256;
 
 struct Four {
   float v[4];
@@ -17,7 +19,7 @@ HF_DEVICE float from_bf16(uint16_t bits) {
   return __uint_as_float(uint32_t(bits) << 16);
 }
 
-// A matrix (N, C) of float32 or bfloat16 whose rows may be apart; `data` null: absent.
+// A matrix (N, C) of float32 or bfloat16 whose rows may be apart. `data` is null where the matrix is absent.
 struct Rows {
   void* data = nullptr;
   int64_t step = 0;
@@ -78,8 +80,9 @@ struct Rows {
   }
 };
 
-// body(load), load(n, c) = x.load(n, c, columns): a load whose kind is chosen here, once. Where x.load
-// chooses, a branch parts every load from the next, and each is waited for before the next is under way.
+// Calls body(load) with load(n, c) = x.load(n, c, columns), the kind of load chosen here, once. x.load
+// chooses at every call: the branch then parts every load from the next, and each is waited for before the
+// next is under way.
 template <class Body>
 HF_DEVICE void with_loads(const Rows& x, int64_t columns, const Body& body) {
   if (!x.aligned || columns % 4 != 0)
@@ -90,14 +93,20 @@ HF_DEVICE void with_loads(const Rows& x, int64_t columns, const Body& body) {
     body([&](int64_t n, int64_t c) { return x.load_whole<false>(n, c); });
 }
 
+// A matrix, or a vector as one row.
 inline Rows rows_of(const View& v) {
   if (!v) return {};
   const int64_t step = v.rank == 2 ? v.stride[0] : 0;
   const int64_t width = dtype_bytes(v.dtype);
-  return {v.data, step, reinterpret_cast<uintptr_t>(v.data) % (4 * width) == 0 && step % 4 == 0,
-          v.dtype == DType::kBF16};
+  return {
+      .data = v.data,
+      .step = step,
+      .aligned = reinterpret_cast<uintptr_t>(v.data) % (4 * width) == 0 && step % 4 == 0,
+      .bf16 = v.dtype == DType::kBF16,
+  };
 }
 
+// The same sum in every lane of the warp.
 template <class T>
 HF_DEVICE T warp_sum(T x) {
 #pragma unroll
@@ -106,7 +115,7 @@ HF_DEVICE T warp_sum(T x) {
   return x;
 }
 
-// The same sum in every thread of the block. `room`: one T per warp, free before and after.
+// The same sum in every thread of the block. `room` has one T for each warp, and is free before and after.
 template <class T>
 HF_DEVICE T block_sum(T x, Shared<T> room) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;

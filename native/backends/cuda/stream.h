@@ -17,8 +17,9 @@ namespace hf::cuda {
 
 class Blas;
 
-constexpr int kBlockShared = 163 << 10;  // bytes of shared memory that a block may have: sm_80's, less than
-                                         // sm_90's; sm_86, sm_89 and sm_120 have 99 KiB
+// Bytes of shared memory that a block may have: those of sm_80, which are fewer than those of sm_90. (sm_86,
+// sm_89 and sm_120 have 99 KiB.)
+constexpr int kBlockShared = 163 << 10;
 
 class Stream final : public Device {
  public:
@@ -35,10 +36,10 @@ class Stream final : public Device {
   void synchronize() override;
   std::vector<double> time(int count, const std::function<void()>& body) override;
 
-  // ERR_CUDA unless it is success. An error that the device does not recover from is remembered: it is lost,
-  // and says so from then on.
+  // Throws ERR_CUDA unless `error` is success. An error that the device does not recover from is remembered:
+  // the device is lost, and says so from then on.
   void check(cudaError_t error, const char* what);
-  // The calling thread works on this device from here on. ERR_CUDA when it is lost.
+  // The calling thread works on this device from here on. Throws ERR_CUDA when the device is lost.
   void use();
   cudaStream_t handle() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }
@@ -66,7 +67,8 @@ inline Stream& stream_of(Run& run) {
   return static_cast<Stream&>(*run.device);
 }
 
-// The one way to start a kernel. Nothing is started for an empty grid.
+// The one way to start a kernel. `name` is for the profile and for errors. Nothing is started for an empty
+// grid.
 template <class... P, class... A>
 void launch(const char* name, void (*kernel)(P...), dim3 grid, int block, int shared_bytes, Stream& stream,
             A&&... arguments) {
@@ -82,8 +84,8 @@ inline unsigned blocks(int64_t count, int64_t size) {
   return static_cast<unsigned>((count + size - 1) / size);
 }
 
-// So that a block of 256 threads may do several short rows: the exponent of 2 of the threads that share a row
-// of `count` numbers, four each.
+// A block of 256 threads may do several short rows. 2 to the power of the result is how many threads share a
+// row of `count` numbers, at four numbers each.
 inline int share_of_block(int64_t count) {
   int shift = 0;
   while (shift < 8 && (4 << shift) < count)

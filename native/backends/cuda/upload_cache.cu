@@ -8,7 +8,7 @@
 namespace hf::cuda {
 namespace {
 
-// Four chains beside each other: one waits for its multiplication.
+// Four chains beside each other, because one alone would wait for its multiplication.
 uint64_t hash_of(const void* data, int64_t bytes) {
   constexpr int64_t kChains = 4, kWord = 8;
   const char* p = static_cast<const char*>(data);
@@ -50,7 +50,7 @@ void UploadCache::leave() {
   --depth_;
 }
 
-// [next_, next_ + size) is free after it.
+// Drops arrays until [next_, next_ + size) is free; false when one of them belongs to the op in hand.
 bool UploadCache::make_room(int64_t size) {
   const auto drop = [&](const auto& in_the_way) {
     while (!entries_.empty() && in_the_way(entries_.front())) {
@@ -82,8 +82,8 @@ void* UploadCache::find(const void* from, int64_t bytes) {
   const uint64_t hash = hash_of(from, bytes);
   if (const auto found = by_hash_.find(hash); found != by_hash_.end()) {
     Entry& entry = *found->second;
-    if (int64_t(entry.content.size()) != bytes || std::memcmp(entry.content.data(), from, size_t(bytes)) != 0)
-      return nullptr;
+    const bool same_length = int64_t(entry.content.size()) == bytes;
+    if (!same_length || std::memcmp(entry.content.data(), from, size_t(bytes)) != 0) return nullptr;
     entry.op = op_;
     return memory_ + entry.begin;
   }

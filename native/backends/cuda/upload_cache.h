@@ -1,7 +1,9 @@
-// Small host arrays on the device, kept by content: one call after another is given the same positions,
-// offsets and slots, and a copy to the device costs the host and the stream a few microseconds each. A ring
-// of device memory whose oldest arrays make room for new ones. Writing one over another is ordered behind the
-// kernels that read it by the stream; what the op in hand has been given stays.
+// Small host arrays on the device, kept by content. One call after another is given the same positions,
+// offsets and slots, and each copy to the device costs the host and the stream a few microseconds.
+//
+// The arrays lie in a ring of device memory, where the oldest make room for new ones. The stream orders the
+// copy that writes one array over another behind the kernels that read the old one. What the op in hand has
+// been given is not written over.
 #pragma once
 
 #include <stdint.h>
@@ -24,11 +26,19 @@ class UploadCache {
   UploadCache(const UploadCache&) = delete;
   UploadCache& operator=(const UploadCache&) = delete;
 
-  // Device memory with these bytes, for reading; null when it has no room for them.
+  // Device memory with these bytes, for reading; null when the cache has no room for them.
   void* find(const void* from, int64_t bytes);
-  // Around every op: what find() gives out inside the outermost pair stays until its end.
-  void enter();
-  void leave();
+  // One lives as long as an op runs. What find() gives out inside the outermost one stays until its end.
+  class Use {
+   public:
+    explicit Use(UploadCache& cache) : cache_(cache) { cache_.enter(); }
+    ~Use() { cache_.leave(); }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    UploadCache& cache_;
+  };
 
  private:
   static constexpr int64_t kBytes = 4 << 20;
@@ -37,14 +47,17 @@ class UploadCache {
     int64_t begin, size, op;
     std::vector<char> content;
   };
+  void enter();
+  void leave();
   bool make_room(int64_t size);
 
   Stream& stream_;
   std::mutex mutex_;
   char* memory_ = nullptr;
-  bool refused_ = false;  // there was no memory for it
-  int64_t next_ = 0, op_ = 0;
-  int depth_ = 0;
+  bool refused_ = false;       // there was no memory for it
+  int64_t next_ = 0;           // where the next array goes
+  int64_t op_ = 0;             // counts outermost uses
+  int depth_ = 0;              // uses within each other
   std::deque<Entry> entries_;  // oldest first, in the order of their places
   std::unordered_map<uint64_t, Entry*> by_hash_;
 };

@@ -1,7 +1,14 @@
-// Pointwise nonlinearities of the MLP.
-//   gelu      y = x Φ(x), Φ the normal distribution function (erf)      gelu_new  y = x/2 (1 + tanh(√(2/π)(x + 0.044715x³)))
-//   silu_gate y = silu(x) ∘ up, silu(x) = x σ(x)                        relu      y = max(x, 0)
-// Hendrycks & Gimpel 2016; Shazeer 2020 (gated units). Nothing may alias.
+// Applies a pointwise nonlinearity, as the MLP of a transformer does.
+//   kind        y
+//   gelu        x Φ(x), with Φ the normal distribution function        (Hendrycks & Gimpel 2016)
+//   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
+//   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
+//   relu        max(x, 0)
+// Fields:
+//   x, y (N,C)     the input, and the result, which is overwritten
+//   up (N,C)       the gate's other factor, for silu_gate and only for it
+// Nothing may alias. Nothing is accumulated. The op is bound by memory: it reads x (and up) once and writes
+// y.
 #pragma once
 
 #include "ops/fields.h"

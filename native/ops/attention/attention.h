@@ -1,11 +1,19 @@
-// Causal grouped-query attention over packed sequences.
-//   y_i = Σ_{j ≤ i, same sequence} softmax_j(scale · ⟨q_i, k_j⟩) v_j
-// Sequence s owns rows offsets[s] … offsets[s+1] − 1. Query head h reads key/value head h / (H/G). Heads may
-// be slices of one fused qkv tensor: rows and heads are strided, the last dimension is not. lse (N,H) = log
-// Σ_j exp(scale · ⟨q_i, k_j⟩) lets the backward pass recompute the probabilities tile by tile:
-//   P = exp(scale·qkᵀ − lse), D_i = ⟨d_y_i, y_i⟩, dS = P ∘ (d_y vᵀ − D), d_q = scale·dS k, d_k = scale·dSᵀ q, d_v = Pᵀ d_y
-// jvp: t_y = Σ_j P_ij (t_s_ij − Σ_j' P t_s) v_j + P t_v  with  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩).
-// Never materialised: the T × T scores (Dao et al. 2022). flops 4·D·(pairs) forward, 10·D backward.
+// Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
+//   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+// Fields:
+//   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
+//   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
+//   offsets (S+1)     sequence s owns rows offsets[s] … offsets[s+1] − 1
+//   lse (N,H)         optional: log Σ_j exp(scale · ⟨q_i, k_j⟩), which the derivatives need
+//   scale             of the scores, usually 1/√D
+// Heads may be slices of one fused qkv tensor: rows and heads are strided, the last dimension is contiguous.
+// lse lets the backward pass recompute the probabilities tile by tile:
+//   P = exp(scale · q kᵀ − lse),  D_i = ⟨d_y_i, y_i⟩,  dS = P ∘ (d_y vᵀ − D)
+//   d_q = scale · dS k,  d_k = scale · dSᵀ q,  d_v = Pᵀ d_y
+// and the forward-mode derivative (jvp):
+//   t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩),  t_y = Σ_j P_ij (t_s_ij − Σ_j' P_ij' t_s_ij') v_j + P_ij t_v_j
+// Outputs are overwritten and alias nothing. The T × T scores are never materialised (Dao et al. 2022). Cost:
+// 4 D flops per pair of a query and a key forward, 10 D backward and in the jvp.
 #pragma once
 
 #include "ops/fields.h"

@@ -1,7 +1,13 @@
-// One new query per sequence against its key/value cache (decoding).
+// Attention of one new query per sequence against the key/value cache, as decoding needs it.
 //   y_b = Σ_{j < lengths[b]} softmax_j(scale · ⟨q_b, cache_k[slots[b], j]⟩) cache_v[slots[b], j]
-// The new token's own key and value are already in the cache (op kv_append), lengths[b] ≥ 1 counts them.
-// Memory bound: reads every valid cache entry once.
+// Fields:
+//   q, y (B,H,D)                   the new queries, and the result, which is overwritten
+//   cache_k, cache_v (S,T,G,D)     S slots of T positions; query head h reads head h / (H/G)
+//   slots (B)                      the slot of each sequence
+//   lengths (B)                    its valid positions; the new token's own is among them (op kv_append), so ≥ 1
+//   scale                          of the scores, usually 1/√D
+// y has the bits that op attention gives the same row, on the CPU. Nothing may alias. The op is bound by
+// memory: it reads every valid cache entry once.
 #pragma once
 
 #include "ops/fields.h"
@@ -31,13 +37,15 @@ inline void check_args(const AttentionDecodeArgs& a) {
       "attention_decode: q has %lld heads, the cache has %lld; the first must be a multiple of the second",
       (long long)a.q.shape[1], (long long)a.cache_k.shape[2]);
   for (int64_t b = 0; b < a.q.shape[0]; ++b) {
-    const int32_t slot = a.slots.as<int32_t>()[b], length = a.lengths.as<int32_t>()[b];
-    HF_CHECK(
-        slot >= 0 && slot < a.cache_k.shape[0] && length >= 1 && length <= a.cache_k.shape[1],
-        ErrorCode::kInvalidArg,
-        "attention_decode: slots[%lld] = %d and lengths[%lld] = %d must lie in a cache of %lld slots of %lld positions",
-        (long long)b, slot, (long long)b, length, (long long)a.cache_k.shape[0],
-        (long long)a.cache_k.shape[1]);
+    const int32_t slot = a.slots.as<int32_t>()[b];
+    const int32_t length = a.lengths.as<int32_t>()[b];
+    const bool is_slot = slot >= 0 && slot < a.cache_k.shape[0];
+    const bool is_length = length >= 1 && length <= a.cache_k.shape[1];
+    HF_CHECK(is_slot && is_length, ErrorCode::kInvalidArg,
+             "attention_decode: slots[%lld] = %d and lengths[%lld] = %d "
+             "must lie in a cache of %lld slots of %lld positions",
+             (long long)b, slot, (long long)b, length, (long long)a.cache_k.shape[0],
+             (long long)a.cache_k.shape[1]);
   }
 }
 inline Cost cost(const AttentionDecodeArgs& a) {

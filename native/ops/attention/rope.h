@@ -1,10 +1,16 @@
-// Rotary position embedding (Su et al. 2021), in place on heads of a strided tensor. x (N,H,D): the first 2·F
-// of the D dimensions are rotated, the rest pass through (partial rotary). Pair i is (x[i], x[i+F]), the
-// "half" layout of Hugging Face checkpoints. Angle = positions[n] · inv_freq[i], computed in float64;
-// frequency scaling (linear, llama3, …) is the caller's: it arrives as inv_freq, with attention scaling
-// folded into `scale`.
-//   y = scale · rotate(x, angle);   inverse = true rotates by −angle, which is both the backward pass and the transpose.
-// Linear in x, so the jvp is the op itself.
+// Rotary position embedding, in place: rotates pairs of numbers of every head by an angle that grows with the
+// position (Su et al. 2021).
+//   (x[i], x[F + i]) ← scale · rotate((x[i], x[F + i]), ± positions[n] · inv_freq[i])    for i < F
+// Fields:
+//   x (N,H,D)         updated; the first 2 F of the D dimensions are rotated, the rest pass through
+//   positions (N)     of the rows
+//   inv_freq (F)      radians per position, float64
+//   scale             of the result
+//   inverse           rotates by −angle, which is both the backward pass and the transpose
+// A pair is an element of the first half and one of the second half of the rotated dimensions, the layout of
+// Hugging Face checkpoints. The angle is computed in float64. Frequency scaling (linear, llama3, …) is the
+// caller's: it arrives as inv_freq, with attention scaling folded into `scale`. The op is linear in x, so its
+// jvp is the op itself. It is bound by memory.
 #pragma once
 
 #include "ops/fields.h"

@@ -1,5 +1,8 @@
-// y = x over rows and heads that may each be apart: heads out of a fused tensor into packed rows and back,
-// slices into results. Memory bound.
+// Copies rows of heads that may each be apart: heads out of a fused tensor into packed rows and back, slices
+// into results.
+//   y[n,h,:] = x[n,h,:]
+// x, y (N,H,D): rows and heads may be apart, the last dimension is contiguous. y is overwritten and may not
+// alias x. The op is bound by memory.
 #pragma once
 
 #include "ops/fields.h"

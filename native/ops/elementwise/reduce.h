@@ -1,5 +1,11 @@
-// Sums over rows, for the gradients of biases, gains and positions:  y[c] (+)= Σ_n x[n,c] · scale_by[n,c]   (scale_by absent: 1).
-// Summed in blocks of rows of a size that depends on the shape only (same bits for any thread count).
+// Sums the rows of a matrix, for the gradients of biases, gains and positions.
+//   y[c] (+)= Σ_n x[n,c] · scale_by[n,c]
+// Fields:
+//   x (N,C)            what is summed
+//   scale_by (N,C)     optional factors, 1 if absent
+//   y (C)              overwritten, or with `accumulate` added to
+// Rows are summed in blocks of a size that depends on the shape only, so the bits are the same for any number
+// of threads. x ∘ scale_by is never materialised. Nothing may alias. The op is bound by memory.
 #pragma once
 
 #include "ops/fields.h"

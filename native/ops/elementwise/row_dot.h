@@ -1,5 +1,7 @@
-// y[n] (+)= Σ_c x[n,c] w[n,c] in float64: values and derivatives of functions from rows of gradients. Memory
-// bound.
+// Multiplies two matrices row by row: values and derivatives of functions from rows of gradients.
+//   y[n] (+)= Σ_c x[n,c] w[n,c]
+// x, w (N,C) in the run's real type; y (N) and the sums in float64. y is overwritten, or with `accumulate`
+// added to. Nothing may alias. The op is bound by memory.
 #pragma once
 
 #include "ops/fields.h"

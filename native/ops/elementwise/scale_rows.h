@@ -1,4 +1,6 @@
-// x[n,:] *= scale[n]. Memory bound.
+// Multiplies each row of a matrix by a number of its own, in place.
+//   x[n,:] ← scale[n] · x[n,:]
+// x (N,C) is updated, scale (N) may not alias it. The op is bound by memory.
 #pragma once
 
 #include "ops/fields.h"

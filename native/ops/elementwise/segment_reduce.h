@@ -1,10 +1,14 @@
-// Sums over the rows of each function: the per-sample gradients of biases, gains and other elementwise
-// parameters.
-//   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]           (scale_by absent: 1; r_n = scale_rows[n], absent: n)
-// For a norm's gain x is d_y and scale_by the normalised input, which functions of one forward pass share
-// (scale_rows). The Gram matrix of y's rows is op token_gram without a. Functions own consecutive rows
-// (ops/gram/gradient_pairs.h); an empty one has y = 0. y may be a slice of the columns of an (S,P) matrix.
-// Memory bound: reads x and scale_by once. Never materialised: x ∘ scale_by.
+// Sums the rows of each function: the per-sample gradients of biases, gains and other elementwise parameters.
+//   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]    with r_n = scale_rows[n], or n if that is absent
+// Fields:
+//   x (N,C)            what is summed; for a norm's gain it is d_y
+//   offsets (S+1)      function s owns rows offsets[s] … offsets[s+1] − 1 (ops/gram/gradient_pairs.h)
+//   scale_by (M,C)     optional factors, 1 if absent; for a norm's gain the normalised input
+//   scale_rows (N)     optional: functions of one forward pass share the rows of scale_by
+//   y (S,C)            overwritten, or with `accumulate` added to; 0 for a function without rows
+// y may be a slice of the columns of an (S,P) matrix. The Gram matrix of y's rows is op token_gram without a.
+// x ∘ scale_by is never materialised. Nothing may alias. The op is bound by memory: it reads x and scale_by
+// once.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"

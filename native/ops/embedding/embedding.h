@@ -1,7 +1,13 @@
-// Row gather: y[n,:] = table[ids[n],:] (+ table2[ids2[n],:] for learned positions).
-// Its gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], summed in the order
-// of n (deterministic). table may be bfloat16, widened exactly. Also gathers hidden rows before the
-// classifier and scatters their gradients back. Ids outside the table are an error.
+// Gathers rows of a table by their ids, and adds rows of a second one, for learned positions.
+//   y[n,:] = table[ids[n],:] (+ table2[ids2[n],:])
+// Fields:
+//   table (V,C)            may be bfloat16, which is widened exactly
+//   ids (N)                rows of the table; others are an error
+//   table2 (T,C), ids2 (N) both or neither
+//   y (N,C)                overwritten
+// The gradient with respect to a table is a scatter-add, d_table[ids[n],:] += d_y[n,:], which is accumulated
+// in the order of n, so it is deterministic. The op also gathers hidden rows before the classifier, and its
+// gradient scatters theirs back. Nothing may alias. The op is bound by memory.
 #pragma once
 
 #include "ops/fields.h"

@@ -1,11 +1,15 @@
-// The kernel of an embedding table (V,C), whose per-sample gradient is a scatter: row v of G_s is Σ_{n ∈ s,
-// ids[n] = v} d_n.
+// The kernel of an embedding table (V,C): inner products of per-sample gradients that are scatters. Row v of
+// the gradient of function s is G_s[v] = Σ_{n ∈ s, ids[n] = v} d_n.
 //   K[s,s'] (+)= Σ_v ⟨G_s[v], G'_s'[v]⟩ = Σ_{n ∈ s, n' ∈ s'} 1[ids[n] = ids'[n']] ⟨d_n, d'_n'⟩
-// Learned positions are the same with positions for ids. Rows are sorted by (id, function); what one function
-// adds to one id is summed once, then every id multiplies the functions that use it. Ids are any integers: V
-// does not appear, and nothing of its size exists. Functions own consecutive rows; the second set:
-// ops/gram/gradient_pairs.h. Never materialised: (S,V,C) gradients. Workspace: an index of the rows, and 4
-// MiB of sums (or those of one id). flops N C + 2 C Σ_v (pairs of functions that use v): from S² C (no id
+// Fields:
+//   ids (N), d (N,C)        ids and the gradients of their rows; positions are the same with positions for ids
+//   offsets (S+1)           function s owns rows offsets[s] … offsets[s+1] − 1
+//   ids2, d2, offsets2      a second set of functions, for a rectangular K (ops/gram/gradient_pairs.h)
+//   gram (S,S2|S)           K in float64: overwritten, or with `accumulate` added to
+// Rows are sorted by id and function. What one function adds to one id is summed once, then every id
+// multiplies the functions that use it. Ids are any integers: V does not appear, and nothing of its size
+// exists. The (S,V,C) gradients are never materialised; sums that are kept take 4 MiB, or as much as those of
+// one id. Nothing may alias. Cost: N C + 2 C Σ_v (pairs of functions that use v) flops, from S² C (no id
 // shared) up to T S² C (all shared).
 #pragma once
 
@@ -42,21 +46,15 @@ inline void check_args(const EmbeddingGramArgs& a) {
 }
 // An upper bound without looking at the ids: every function of a set uses the same ids.
 inline Cost cost(const EmbeddingGramArgs& a) {
-  const double c = double(a.d.shape[1]), functions = double(a.offsets.shape[0] - 1),
-               rows = double(a.d.shape[0]) + (a.d2 ? double(a.d2.shape[0]) : 0);
-  const double longest = functions > 0 ? double(a.d.shape[0]) / functions : 0;
-  return {rows * c + 2 * c * longest * function_pairs(a.offsets, a.offsets2),
-          4 * rows * c + 8.0 * a.gram.size()};
+  const double C = double(a.d.shape[1]);
+  const double functions = double(a.offsets.shape[0] - 1);
+  const double rows = double(a.d.shape[0]) + (a.d2 ? double(a.d2.shape[0]) : 0);
+  const double rows_each = functions > 0 ? double(a.d.shape[0]) / functions : 0;
+  return {rows * C + 2 * C * rows_each * function_pairs(a.offsets, a.offsets2),
+          4 * rows * C + 8.0 * a.gram.size()};
 }
-int64_t workspace_bytes(const EmbeddingGramArgs& a);
 
-// The rows of one function that use one id: entries [begin, begin + count) of the order.
-struct EmbeddingUse {
-  int32_t id, function, begin, count;
-};
 // Rows sorted by (id, row), so by (id, function).
 void order_by_id(const int32_t* ids, int64_t rows, int32_t* order);
-// Sums held at once: at least one id's.
-int64_t embedding_batch_rows(const EmbeddingGramArgs& a);
 
 }  // namespace hf

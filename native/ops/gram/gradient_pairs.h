@@ -1,14 +1,17 @@
 // What the backward pass hands to a gradient sink, and what the Gram and per-sample ops share.
 //
-// A parameter W (O,I) that a layer uses as y = W a meets, on the way back, rows of pairs (a_n, d_n): its
-// input and its output's gradient. *Functions* s = 0 … S−1 (samples, or several scored positions of one
-// sample) own consecutive rows:
-//   offsets (S+1) int32: function s owns rows offsets[s] … offsets[s+1] − 1 of d; it may own none
-//   a_rows (N) int32, optional: the row of a that belongs to a row of d. Functions of one forward pass share its rows of a, and a
-//     function of position t lists only the rows ≤ t, where its d is not zero by causality. Absent: row n of d has row n of a.
-// The gradient of function s is G_s = Σ_{n ∈ s} d_n ⊗ a_n (O,I), and the kernel K[s,s'] = ⟨G_s, G'_s'⟩ is
-// summed over parameters: every Gram op has `accumulate`. Fields a2, d2, … are a second set of functions
-// (rectangular K); absent, K is symmetric: one half is computed, both are written, equal to the bit.
+// A layer uses a parameter W (O,I) as y = W a. On the way back it meets rows of pairs (a_n, d_n): the layer's
+// input and the gradient of its output. A *function* s = 0 … S − 1 is what a gradient is taken of: a sample's
+// loss, or the score of one position of a sample. Functions own consecutive rows:
+//   offsets (S+1) int32    function s owns rows offsets[s] … offsets[s+1] − 1 of d; it may own none
+//   a_rows (N) int32       optional: the row of a that belongs to a row of d; absent, row n of d has row n of a
+// Functions of one forward pass share its rows of a by a_rows. A function of position t lists only the rows
+// ≤ t, because attention is causal and its d is zero behind them.
+//
+// The gradient of function s is G_s = Σ_{n ∈ s} d_n ⊗ a_n (O,I). The kernel K[s,s'] = ⟨G_s, G'_s'⟩ is summed
+// over parameters, so every Gram op has `accumulate`. Fields a2, d2, … are a second set of functions, and K
+// is rectangular. If they are absent, K is symmetric: one half is computed, and both are written, equal to
+// the bit.
 #pragma once
 
 #include <stdint.h>

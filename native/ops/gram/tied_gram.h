@@ -1,14 +1,20 @@
-// The cross term of a matrix (V,C) that is used twice: as a classifier (pair: hidden row φ_n and the gradient
-// g_n over the vocabulary, row v of the gradient is Σ g_nv φ_n) and as an embedding table (row ids[m]
-// receives δ_m).
-//   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩               with `symmetrize`: + the same with s and s' exchanged
-// Functions s own rows of (φ, g) by `offsets` (φ rows shared by phi_rows), functions s' own rows of (ids, δ)
-// by offsets2. The whole kernel of
-// tied functions 1 and 2 is  token_gram + embedding_gram + tied_gram(classifier 1, embedding 2) + tied_gram(classifier 2, embedding 1)ᵀ:
-// gram may have any strides, so the last is a call with a transposed view; when both sets are the same one
-// call with symmetrize does. g may be a slice of the vocabulary's columns: column v of g is id first_id + v,
-// other ids add nothing. Never materialised: (S,V,C). Tiles of 64 × 64 rows, as in op token_gram. flops 2 N
-// N2 C.
+// The cross term of a matrix (V,C) that is used twice, as a classifier and as an embedding table. The
+// classifier meets hidden rows φ_n with gradients g_n over the vocabulary, so row v of its gradient is
+// Σ_n g_nv φ_n; the table meets ids, so row ids[m] of its gradient receives δ_m.
+//   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩    with `symmetrize` + the same with s and s' exchanged
+// Fields:
+//   phi (M,C), g (N,V)              hidden rows and gradients; phi_rows as a_rows in ops/gram/gradient_pairs.h
+//   offsets (S+1), phi_rows (N)     functions s own rows of (φ, g)
+//   ids (N2), delta (N2,C)          ids and the gradients of their rows
+//   offsets2 (S2+1)                 functions s' own rows of (ids, δ)
+//   gram (S,S2)                     K in float64, any strides: overwritten, or with `accumulate` added to
+//   first_id                        column v of g is id first_id + v; other ids add nothing
+// The whole kernel of tied functions 1 and 2 is
+//   token_gram + embedding_gram + tied_gram(classifier 1, embedding 2) + tied_gram(classifier 2, embedding 1)ᵀ
+// gram may have any strides, so the last is a call with a transposed view. When both sets are the same, one
+// call with symmetrize does. g may be a slice of the vocabulary's columns. The (S,V,C) gradients are never
+// materialised: tiles of rows × rows are multiplied as in op token_gram. Nothing may alias. Cost: 2 N N2 C
+// flops.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -50,8 +56,5 @@ inline Cost cost(const TiedGramArgs& a) {
   return {pairs * (2 * double(a.phi.shape[1]) + 2),
           4.0 * (a.phi.size() + a.g.size() + a.delta.size()) + 8.0 * a.gram.size()};
 }
-inline int64_t workspace_bytes(const TiedGramArgs& a) {
-  return 8 * a.gram.size();
-}  // summed before it is symmetrized and added
 
 }  // namespace hf

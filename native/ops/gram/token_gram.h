@@ -1,14 +1,19 @@
 // The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
-//   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩          b = 1 with `bias` (the layer has one), else 0
+//   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩    b = 1 with `bias` (the layer has one), else 0
 // because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives").
-// Without a it is the constant 1: then the rows are the per-sample gradients themselves (of a bias, or of a
-// gain after op segment_reduce) and K their plain Gram matrix. Functions, rows, a_rows and the second set:
-// ops/gram/gradient_pairs.h. K is linear in ⟨d,d'⟩, so a wide d (a classifier's, over the vocabulary) may
-// come in slices of columns, one call each. Inner products in the run's real type, their products summed into
-// float64 entries. Never materialised: G_s, and any rows × rows matrix: pairs of tiles of 96 × 96 rows are
-// multiplied, reduced and forgotten. flops (I + O) N² symmetric, 2 (I + O) N N2 rectangular, against 2 N I O
-// + S² I O of jacobian_gram: this form wins for short functions, below
-//   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each (I = O = d).
+// Fields:
+//   a (M,I), d (N,O)               rows of inputs and of output gradients
+//   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
+//   a2, d2, offsets2, a_rows2      a second set of functions, for a rectangular K
+//   gram (S,S2|S)                  K in float64: overwritten, or with `accumulate` added to
+// If a is absent it is the constant 1: then the rows are the per-sample gradients themselves (of a bias, or
+// of a gain after op segment_reduce), and K is their plain Gram matrix. K is linear in ⟨d,d'⟩, so a wide d (a
+// classifier's, over the vocabulary) may come in slices of columns, one call each. Inner products are in the
+// run's real type, their products are summed into float64 entries. G_s and any rows × rows matrix are never
+// materialised: pairs of tiles of 96 × 96 rows are multiplied, reduced and forgotten. Nothing may alias.
+// Cost: (I + O) N² flops symmetric, 2 (I + O) N N2 rectangular, against 2 N I O + S² I O of jacobian_gram. So
+// this form wins for short functions, below
+//   T* ≈ (d/S + √((d/S)² + 2d)) / 2 rows each    (I = O = d)
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -47,11 +52,7 @@ inline Cost cost(const TokenGramArgs& a) {
           4.0 * (a.d.size() + a.d2.size() * bool(a.d2) + a.a.size() * bool(a.a) + a.a2.size() * bool(a.a2)) +
               8.0 * a.gram.size()};
 }
-// Tiles live on the stack of the thread that works on them.
-inline int64_t workspace_bytes(const TokenGramArgs&) {
-  return 0;
-}
-// Share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm
+// The share of the measured GEMM rate that these flops run at, for a planner's seconds. Measured beside gemm
 // 1024³ in one process, one thread: 0.67 at d 1024, n 128 × T 16 and 0.75 at n 32 × T 32 with AVX-512, 0.85
 // both with AVX2 (Sapphire Rapids, 26 November 2026, bench/results).
 inline double relative_rate(const TokenGramArgs&) {

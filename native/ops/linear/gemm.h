@@ -1,14 +1,21 @@
-// Matrix product with the epilogues a transformer needs.
-//   C = alpha · A B (+ bias, per column) (+ residual)        or, with accumulate,  C += alpha · A B (+ bias) (+ residual)
-// a (M,K), b (K,N): any strides, so every transpose is a view. c (M,N): rows may be apart.
-// triangle: only entries n ≥ m are computed, the others are neither read nor written (Gram matrices; M = N).
-// a and b may be bfloat16, each for itself: they are widened exactly, products and sums are those of c's
-// type. In bf16 math both are bfloat16, rounded if they have to be. packed_b: b as gemm_pack lays it out,
-// made once and used many times (decoding). It is valid for the backend and the math that made it; b is
-//   still needed for its shape and by backends that do not pack. The sum over k is taken in the same order with and without it,
-//   and for every M and N, so a row of C has the same bits in a batch of 1 and of 1,000 (but for large products of
-//   cuBLAS, docs/cuda.md, or of the BLAS that HEADFIRST_BLAS names, docs/linking.md).
-// Never materialised: transposes. flops 2MKN.
+// Multiplies two matrices, with the epilogues that a transformer needs.
+//   C = alpha · A B (+ bias, per column) (+ residual)
+//   C += alpha · A B (+ bias) (+ residual)                 with `accumulate`
+// Fields:
+//   a (M,K), b (K,N)     any strides, so every transpose is a view; each may be bfloat16
+//   bias (N)             optional
+//   residual (M,N)       optional
+//   packed_b (P)         optional: b as op gemm_pack lays it out, made once and used many times (decoding)
+//   c (M,N)              the result; rows may be apart
+//   triangle             upper: only entries n ≥ m are computed, for Gram matrices (M = N); the others are
+//                        neither read nor written
+// bfloat16 operands are widened exactly; products and sums are those of c's type. In bf16 math both operands
+// are bfloat16, rounded if they have to be. packed_b is valid for the backend and the math that made it; b is
+// still needed for its shape and by backends that do not pack.
+// The sum over k is taken in the same order with and without packed_b, and for every M and N, so a row of C
+// has the same bits in a batch of 1 and of 1,000. Exceptions are large products of cuBLAS (docs/cuda.md) and
+// of the BLAS that HEADFIRST_BLAS names (docs/linking.md). Transposes are never materialised. Nothing may
+// alias. Cost: 2 M K N flops.
 #pragma once
 
 #include "ops/fields.h"
@@ -41,9 +48,9 @@ struct GemmArgs {
 };
 
 inline Cost cost(const GemmArgs& g) {
-  const double m = double(g.c.shape[0]), n = double(g.c.shape[1]), k = double(g.a.shape[1]);
-  return {2 * m * n * k * (g.triangle == Triangle::kUpper ? 0.5 : 1),
-          4 * (m * k + k * n + m * n * (1 + g.accumulate))};
+  const double M = double(g.c.shape[0]), N = double(g.c.shape[1]), K = double(g.a.shape[1]);
+  const double share = g.triangle == Triangle::kUpper ? 0.5 : 1;
+  return {2 * M * N * K * share, 4 * (M * K + K * N + M * N * (1 + g.accumulate))};
 }
 
 // Bytes of packed_b, enough for every backend.
@@ -51,8 +58,9 @@ constexpr int64_t gemm_packed_bytes(int64_t K, int64_t N) {
   return 64 + 4 * K * ((N + 31) / 32 * 32);
 }
 
-// packed = b in the running backend's layout; P ≥ gemm_packed_bytes(K, N). Bytes beyond what the layout needs
-// are left alone.
+// Lays b out as the running backend's products read it, for packed_b of op gemm.
+// b (K,N) may have any strides and may be bfloat16. packed (P) is bytes, P ≥ gemm_packed_bytes(K, N); those
+// beyond what the layout needs are left alone.
 struct GemmPackArgs {
   View b, packed;
 

@@ -1,11 +1,19 @@
 // Per-sample gradients of one linear layer, and their norms.
-//   gradients[s] (+)= Σ_{n ∈ s} d_n ⊗ a_n     bias_gradients[s] (+)= Σ_{n ∈ s} d_n     squared_norms[s] (+)= ‖Σ d_n ⊗ a_n‖² (+ ‖Σ d_n‖² with `bias`)
-// Any of the three may be absent. gradients (S,O,I): any strides in which o or i is contiguous, so that it
-// can be a slice of the columns of an (S,P) matrix, and a transposed (I,O) parameter (GPT-2's Conv1D) as
-// well. squared_norms are those of this call's gradients, not of what `accumulate` adds to. Functions, rows
-// and a_rows: ops/gram/gradient_pairs.h. Never materialised for norms alone: G_s beyond one block of rows;
-// short functions use Σ_{n,n'} ⟨a,a'⟩⟨d,d'⟩ instead, whichever is cheaper (Li et al. 2021, "ghost norm").
-// flops 2 N I O for gradients; norms alone Σ_s min(T_s (T_s + 1) (I + O), 2 T_s I O).
+//   gradients[s]      (+)= Σ_{n ∈ s} d_n ⊗ a_n
+//   bias_gradients[s] (+)= Σ_{n ∈ s} d_n
+//   squared_norms[s]  (+)= ‖Σ_{n ∈ s} d_n ⊗ a_n‖² (+ ‖Σ_{n ∈ s} d_n‖² with `bias`)
+// Fields:
+//   a (M,I), d (N,O)              rows of inputs and of output gradients
+//   offsets (S+1), a_rows (N)     who owns which rows (ops/gram/gradient_pairs.h)
+//   gradients (S,O,I)             optional; any strides in which o or i is contiguous
+//   bias_gradients (S,O)          optional
+//   squared_norms (S)             optional, float64: norms of this call's gradients, not of what they are added to
+//   bias                          the layer has one
+// Outputs are overwritten, or with `accumulate` added to. gradients can be a slice of the columns of an (S,P)
+// matrix, and a transposed (I,O) parameter (GPT-2's Conv1D). For norms alone, G_s is never materialised
+// beyond one block of rows; short functions use Σ_{n,n'} ⟨a,a'⟩⟨d,d'⟩ instead, whichever is cheaper (Li et
+// al. 2021, "ghost norm"). Nothing may alias. Cost: 2 N I O flops for gradients; for norms alone Σ_s min(T_s
+// (T_s + 1) (I + O), 2 T_s I O), where T_s is the number of rows of function s.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -35,10 +43,12 @@ inline void check_args(const PerSampleLinearArgs& a) {
   check_offsets("per_sample_linear", "offsets", a.offsets, a.d.shape[0]);
   check_source_rows("per_sample_linear", "a", "a_rows", a.a, a.a_rows, a.d.shape[0]);
   const View& g = a.gradients;
-  HF_CHECK(
-      !g || g.stride[2] == 1 || g.shape[2] <= 1 || g.stride[1] == 1 || g.shape[1] <= 1, ErrorCode::kShape,
-      "per_sample_linear: gradients (S O I) must be contiguous in o or in i, got strides (%lld, %lld, %lld)",
-      (long long)g.stride[0], (long long)g.stride[1], (long long)g.stride[2]);
+  const bool by_inputs = g.stride[2] == 1 || g.shape[2] <= 1;
+  const bool by_outputs = g.stride[1] == 1 || g.shape[1] <= 1;
+  HF_CHECK(!g || by_inputs || by_outputs, ErrorCode::kShape,
+           "per_sample_linear: gradients (S O I) must be contiguous in o or in i, "
+           "got strides (%lld, %lld, %lld)",
+           (long long)g.stride[0], (long long)g.stride[1], (long long)g.stride[2]);
   HF_CHECK(!a.bias_gradients || a.bias, ErrorCode::kInvalidArg,
            "per_sample_linear: bias_gradients need bias: true");
 }
@@ -50,19 +60,16 @@ inline bool ghost_norm_wins(double rows, double inputs, double outputs) {
 
 inline Cost cost(const PerSampleLinearArgs& a) {
   const double in = double(a.a.shape[1]), out = double(a.d.shape[1]);
+  const int32_t* offsets = a.offsets.as<int32_t>();
   double flops = 0;
   for (int64_t s = 0; s + 1 < a.offsets.shape[0]; ++s) {
-    const double rows = a.offsets.as<int32_t>()[s + 1] - a.offsets.as<int32_t>()[s];
-    flops +=
-        !a.gradients && ghost_norm_wins(rows, in, out) ? rows * (rows + 1) * (in + out) : 2 * rows * in * out;
-    if (a.squared_norms && (a.gradients || !ghost_norm_wins(rows, in, out))) flops += 2 * in * out;
+    const double rows = offsets[s + 1] - offsets[s];
+    const bool ghost = !a.gradients && ghost_norm_wins(rows, in, out);
+    flops += ghost ? rows * (rows + 1) * (in + out) : 2 * rows * in * out;
+    if (a.squared_norms && !ghost) flops += 2 * in * out;
   }
   return {flops,
           4.0 * (a.a.size() + a.d.size() + a.gradients.size() * bool(a.gradients) * (1 + a.accumulate))};
-}
-// A block of 252 × 256 gradients and its packed operands, for each thread.
-inline int64_t workspace_bytes(const PerSampleLinearArgs& a) {
-  return 4 * (252 * 256 + 384 * (252 + 256 + 92) + a.d.shape[1]);
 }
 
 }  // namespace hf

@@ -1,11 +1,13 @@
 // The gradient of a function with respect to the logits, for a slice of the vocabulary at a time (what sinks
 // of the NTK take):
 //   z[n,v] becomes scale[n] · (1[first_id + v = targets[n]] − e^(z[n,v] − lse[n]))      f = Σ scale · log π(target)
+// Without lse f is Σ scale · z_target: z, which may then be undefined, becomes
+// scale[n] · 1[first_id + v = targets[n]]. Without scale that is 1. A target outside the slice is in another
+// one.
+//
 // With `g` the result goes there instead, rounded to its type, and z stays. On a run that stores bfloat16
-// that is g for products to read: logits of 20, rounded so, would be off by 0.04, and probabilities by as
-// many parts of one, so that z has float32. lse absent: f = Σ scale · z_target, and z, which may then be
-// undefined, becomes scale[n] · 1[first_id + v = targets[n]]. scale absent: 1. Targets outside the slice are
-// in another one. Memory bound.
+// that is how products read it. z itself keeps float32 there: logits of 20, rounded to bfloat16, would be off
+// by 0.04, and probabilities by as many parts of one. Memory bound.
 #pragma once
 
 #include "ops/fields.h"
@@ -29,7 +31,10 @@ struct ClassifierGradientArgs {
 };
 
 inline Cost cost(const ClassifierGradientArgs& a) {
-  return {(a.lse ? 12.0 : 1.0) * a.z.size(), (a.lse ? 8.0 : 4.0) * a.z.size()};
+  return {
+      .flops = (a.lse ? 12.0 : 1.0) * a.z.size(),
+      .bytes = (a.lse ? 8.0 : 4.0) * a.z.size(),
+  };
 }
 
 }  // namespace hf

@@ -1,11 +1,17 @@
-// Layer norm and RMS norm over rows, saving what the backward pass needs.
-//   layer:  x̂ = (x − mean) · rstd,  rstd = 1/√(var + eps),  var biased          (Ba et al. 2016)
-//   rms:    x̂ = x · rstd,           rstd = 1/√(mean(x²) + eps)                  (Zhang & Sennrich 2019)
+// Normalises every row of a matrix, by layer norm or RMS norm, and saves what the backward pass needs.
+//   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
+//   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
 //   y = gain ∘ x̂ (+ bias)
-// Backward, with g = gain ∘ d_y:   d_x = rstd · (g − [layer] mean(g) − x̂ · mean(g ∘ x̂)).
-//   add_to_d_x: d_x += (the residual stream's gradient is already there).
-//   x_hat is written when a gradient sink wants the gain's pair (x̂, d_y): d_gain = Σ_n x̂ ∘ d_y, d_bias = Σ_n d_y (op reduce).
-// Memory bound: 2 passes over x, 1 write.
+// Fields:
+//   x, y (N,C)              the rows, and the result, which is overwritten
+//   gain (C), bias (C)      bias is optional
+//   mean (N), rstd (N)      optional results; mean is 0 for rms
+// The backward pass, with g = gain ∘ d_y:
+//   d_x = rstd · (g − mean(g) − x̂ · mean(g ∘ x̂)), without mean(g) for rms
+//   add_to_d_x    d_x is added to, because the residual stream's gradient is already there
+//   x_hat (N,C)   written when a gradient sink wants the gain's pair (x̂, d_y):
+//                 d_gain = Σ_n x̂ ∘ d_y and d_bias = Σ_n d_y are op reduce
+// Nothing may alias. The op is bound by memory: two passes over x, one write.
 #pragma once
 
 #include "ops/fields.h"

@@ -1,8 +1,15 @@
-// AdamW with decoupled weight decay, one fused pass (Loshchilov & Hutter 2019, as in torch.optim.AdamW):
-//   g = grad_scale · grad;  m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²
-//   p = p (1 − lr·weight_decay) − lr · (m / (1−β₁^step)) / (√(v / (1−β₂^step)) + eps)
-// grad_scale carries gradient clipping. step counts from 1. Memory bound: reads 4, writes 3 numbers a
-// parameter.
+// Updates parameters by AdamW, Adam with decoupled weight decay, in one pass over them (Loshchilov & Hutter
+// 2019, as in torch.optim.AdamW).
+//   g = grad_scale · grad
+//   m = β₁ m + (1 − β₁) g
+//   v = β₂ v + (1 − β₂) g²
+//   p = p (1 − lr · weight_decay) − lr · (m / (1 − β₁^step)) / (√(v / (1 − β₂^step)) + eps)
+// Fields:
+//   param (P)                       p, updated
+//   grad (P)                        its gradient; grad_scale carries gradient clipping
+//   exp_avg (P), exp_avg_sq (P)     m and v, updated; zero before the first step
+//   step                            counts from 1
+// Nothing may alias. The op is bound by memory: it reads 4 and writes 3 numbers a parameter.
 #pragma once
 
 #include "ops/fields.h"

@@ -1,5 +1,8 @@
-// y[0] (+)= Σ_p x[p]², accumulated in float64: the gradient norm that clipping needs. Summed in blocks of
-// fixed size.
+// Sums the squares of all numbers: the gradient norm that clipping needs.
+//   y[0] (+)= Σ_p x[p]²
+// x (P) in the run's real type; y (1) and the sums in float64. y is overwritten, or with `accumulate` added
+// to. Blocks of fixed size are summed, so the bits are the same for any number of threads. The op is bound by
+// memory.
 #pragma once
 
 #include "ops/fields.h"

@@ -1,12 +1,17 @@
 // Draws one token per row of logits.
-//   temperature 0: argmax, ties to the lowest id; logp is that of the untempered softmax.
-//   otherwise: softmax(logits / temperature), restricted to the top_k most likely (0 = all; ties beyond the k-th are cut by
-//   id) and renormalised, then to the smallest set of most likely tokens whose probability reaches top_p (1 = all), then to
-//   p ≥ min_p · p_max; renormalised again. logp is the log-probability in that final distribution. Drawn by inversion in id
-//   order with philox_uniform(seed, first_stream + streams[b], counters[b]): one number per token, independent of batch and device.
-//   Probabilities and their sums are float64, so that every implementation picks the same token.
-// −∞ logits have probability 0. A row with NaN, +∞ or no finite logit at all is an error (ERR_INVALID_ARG,
-// naming the row).
+//   temperature 0: the largest logit, ties to the lowest id; logp is that of the untempered softmax
+//   otherwise: softmax(logits / temperature), restricted in this order, each time renormalised:
+//     top_k    to the top_k most likely (0 = all; ties beyond the k-th are cut by id)
+//     top_p    to the smallest set of most likely tokens whose probability reaches top_p (1 = all)
+//     min_p    to tokens with p ≥ min_p · p_max
+// Fields:
+//   logits (B,V)           −∞ has probability 0; a row with NaN, +∞ or no finite logit is an error
+//                          (ERR_INVALID_ARG, naming the row)
+//   streams, counters (B)  which sample, from first_stream on, and which of its tokens
+//   tokens (B), logps (B)  the token and its log-probability in the final distribution; overwritten
+// Drawn by inversion in id order with philox_uniform(seed, first_stream + streams[b], counters[b]): one
+// number per token, independent of batch and device. Probabilities and their sums are float64, so that every
+// implementation picks the same token. Nothing may alias. Cost: O(V) exponentials a row.
 #pragma once
 
 #include "ops/fields.h"
@@ -38,11 +43,13 @@ struct SampleTokenArgs {
 inline void check_args(const SampleTokenArgs& a) {
   HF_CHECK(a.logits.shape[1] > 0 || a.logits.shape[0] == 0, ErrorCode::kShape,
            "sample_token: logits must have at least one column");
+  const bool is_temperature = a.temperature >= 0 && a.temperature < __builtin_inf();
+  const bool is_top_p = a.top_p > 0 && a.top_p <= 1;
+  const bool is_min_p = a.min_p >= 0 && a.min_p <= 1;
   HF_CHECK(
-      a.temperature >= 0 && a.temperature < __builtin_inf() && a.top_k >= 0 && a.top_p > 0 && a.top_p <= 1 &&
-          a.min_p >= 0 && a.min_p <= 1,
-      ErrorCode::kInvalidArg,
-      "sample_token: a finite temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, got %g, %lld, %g, %g",
+      is_temperature && a.top_k >= 0 && is_top_p && is_min_p, ErrorCode::kInvalidArg,
+      "sample_token: a finite temperature >= 0, top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1 expected, "
+      "got %g, %lld, %g, %g",
       a.temperature, (long long)a.top_k, a.top_p, a.min_p);
 }
 inline Cost cost(const SampleTokenArgs& a) {

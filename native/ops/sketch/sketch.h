@@ -1,24 +1,30 @@
-// Random projections of per-sample gradients that preserve inner products on average, never forming the
-// gradients.
-//   sketches[s,r] += R₁ʳ G_s (R₂ʳ)ᵀ / √(A·B) = Σ_{n ∈ s} (R₁ʳ d_n) (R₂ʳ a_n)ᵀ / √(A·B)      (A·B = K numbers), for repeats r = 0 … R − 1
+// Random projections of per-sample gradients that preserve inner products on average. The gradients are never
+// formed. For repeats r = 0 … R − 1, each with K = A · B numbers:
+//   sketches[s,r] += R₁ʳ G_s (R₂ʳ)ᵀ / √(A · B) = Σ_{n ∈ s} (R₁ʳ d_n) (R₂ʳ a_n)ᵀ / √(A · B)
 // R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal
-// (gaussian), so E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
-// their mean estimates K with an error ∝ 1/√R and their spread says how large it is (op sketch_gram).
-// Kronecker-factored as in LoGra (Choe et al. 2024). Always accumulates: adding up the layers' sketches, each
-// layer with its own `stream`, is a projection of the whole gradient, so memory is S·R·K for any number of
-// layers.
-//   a absent: the constant 1 (a bias; or d the per-sample gradient of an elementwise parameter, one row per function)
-//   ids instead of d: d_n = one-hot(ids[n]), a_n the gradient δ_n of an embedding row. A tied classifier is the same matrix: give both uses
-//     the same stream, and the cross terms are in the estimate.
-//   bias: a gets one more entry, 1, at column I
-//   first_column: this call's d is a slice of columns, from this one on (slices add up; with ids it must be 0)
-// Randomness: Philox (core/philox.h) keyed by `seed`. Column c of R₁ (R₂) uses stream 2·stream (2·stream +
-// 1): entry e = r·A + i (r·B + j) of column c is, rademacher, bit e mod 128 (word (e mod 128)/32, low bits
-// first; set = +1) of counter (c << 20) + e/128; gaussian, the cosine (e even) or sine (e odd) member of the
-// Box–Muller pair made of uniforms at counters (c << 20) + 2⌊e/2⌋ and + 1. Results do not depend on how
-// columns, rows, functions or repeats are split into calls, beyond rounding. Never materialised: G_s; R
-// beyond a block of 512 columns. R₂ a of all rows of a exists at once: split samples into calls. flops 2 N R
-// (A O + B I + K).
+// (gaussian). So E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
+// their mean estimates the kernel with an error ∝ 1/√R, and their spread says how large it is (op
+// sketch_gram). The factors are Kronecker products as in LoGra (Choe et al. 2024). Fields:
+//   a (M,I)                     rows of inputs; absent: the constant 1 (a bias; or d is the per-sample gradient of
+//                               an elementwise parameter, one row per function)
+//   d (N,O)                     rows of output gradients
+//   ids (N)                     instead of d: d_n = one-hot(ids[n]), and a_n is the gradient δ_n of an embedding row
+//   offsets (S+1), a_rows (N)   who owns which rows (ops/gram/gradient_pairs.h)
+//   sketches (S,R,K)            always accumulated
+//   bias                        a gets one more entry, 1, at column I
+//   first_column                this call's d is a slice of columns, from this one on; with ids it must be 0
+//   seed, stream                which random numbers; each layer has a stream of its own
+// Adding up the layers' sketches is a projection of the whole gradient, so memory is S · R · K for any number
+// of layers. A tied classifier and its table are the same matrix: give both uses the same stream, and the
+// cross terms are in the estimate. Slices of columns add up. Randomness is Philox (core/philox.h) keyed by
+// `seed`. Column c of R₁ (R₂) uses stream 2 · stream (2 · stream
+// + 1). Entry e = r · A + i (r · B + j) of column c is:
+//   rademacher    bit e mod 128 of counter (c << 20) + e/128: word (e mod 128)/32, low bits first; set = +1
+//   gaussian      the cosine (e even) or sine (e odd) member of the Box–Muller pair made of the uniforms at
+//                 counters (c << 20) + 2⌊e/2⌋ and + 1
+// Results do not depend on how columns, rows, functions or repeats are split into calls, beyond rounding. G_s
+// is never materialised, nor R beyond a block of 512 columns. R₂ a of all rows of a exists at once: split
+// samples into calls. Nothing may alias. Cost: 2 N R (A O + B I + K) flops.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"
@@ -26,6 +32,9 @@
 namespace hf {
 
 enum class Projection : int32_t { kRademacher, kGaussian };
+
+// Columns of the random matrices that exist at a time.
+constexpr int64_t kSketchColumns = 512;
 
 struct SketchArgs {
   View a, d, ids, offsets, a_rows, sketches;
@@ -72,13 +81,14 @@ inline void check_args(const SketchArgs& a) {
              (long long)n, a.ids.as<int32_t>()[n]);
 }
 inline Cost cost(const SketchArgs& a) {
-  const double n = double(sketch_rows(a)), r = double(a.sketches.shape[1]), k1 = double(a.left),
-               k2 = double(a.sketches.shape[2]) / k1;
-  return {
-      2 * n * r * (k1 * (a.d ? double(a.d.shape[1]) : 0) + k2 * (a.a ? double(a.a.shape[1]) : 0) + k1 * k2),
-      4.0 * (a.d.size() * bool(a.d) + a.a.size() * bool(a.a) + 2 * a.sketches.size())};
+  const double rows = double(sketch_rows(a));
+  const double repeats = double(a.sketches.shape[1]);
+  const double left = double(a.left);
+  const double right = double(a.sketches.shape[2]) / left;
+  const double outputs = a.d ? double(a.d.shape[1]) : 0;
+  const double inputs = a.a ? double(a.a.shape[1]) : 0;
+  return {2 * rows * repeats * (left * outputs + right * inputs + left * right),
+          4.0 * (a.d.size() * bool(a.d) + a.a.size() * bool(a.a) + 2 * a.sketches.size())};
 }
-// Projections of all rows of a and of 2,048 rows of d, a block of R; the GEMM's packing comes on top.
-int64_t workspace_bytes(const SketchArgs& a);
 
 }  // namespace hf

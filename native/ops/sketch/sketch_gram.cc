@@ -8,15 +8,17 @@ namespace {
 
 // The continued fraction of the incomplete beta function (Lentz's method; Abramowitz & Stegun 26.5.8).
 double beta_fraction(double a, double b, double x) {
-  const double tiny = 1e-300;
-  double c = 1, d = 1 - (a + b) * x / (a + 1);
-  d = 1 / (std::fabs(d) < tiny ? tiny : d);
+  constexpr double tiny = 1e-300;
+  const auto not_zero = [](double value) { return std::fabs(value) < tiny ? tiny : value; };
+  double c = 1;
+  double d = 1 / not_zero(1 - (a + b) * x / (a + 1));
   double h = d;
   for (int m = 1; m < 500; ++m) {
-    for (const double numerator : {m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-                                   -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))}) {
-      d = 1 + numerator * d, c = 1 + numerator / c;
-      d = 1 / (std::fabs(d) < tiny ? tiny : d), c = std::fabs(c) < tiny ? tiny : c;
+    const double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+    const double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+    for (const double numerator : {even, odd}) {
+      d = 1 / not_zero(1 + numerator * d);
+      c = not_zero(1 + numerator / c);
       h *= d * c;
     }
     if (std::fabs(d * c - 1) < 1e-15) break;
@@ -24,6 +26,7 @@ double beta_fraction(double a, double b, double x) {
   return h;
 }
 
+// The regularised incomplete beta function I_x(a, b).
 double incomplete_beta(double a, double b, double x) {
   if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
   const double front =
@@ -36,11 +39,15 @@ double incomplete_beta(double a, double b, double x) {
 
 double student_t_quantile(double confidence, double degrees) {
   // P(|T| > t) = I_x(ν/2, 1/2) with x = ν / (ν + t²): bisection in x.
-  double low = 0, high = 1;
+  double low = 0;
+  double high = 1;
   for (int i = 0; i < 200 && low < high; ++i) {
     const double middle = (low + high) / 2;
     if (middle == low || middle == high) break;
-    (incomplete_beta(degrees / 2, 0.5, middle) < 1 - confidence ? low : high) = middle;
+    if (incomplete_beta(degrees / 2, 0.5, middle) < 1 - confidence)
+      low = middle;
+    else
+      high = middle;
   }
   return std::sqrt(degrees * (1 - low) / low);
 }

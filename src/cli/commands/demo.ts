@@ -2,10 +2,10 @@ import { Command, Option } from 'commander';
 import { join } from 'node:path';
 
 import type { NoisyAdderVariant } from '../../research/tasks/noisyAdder.js';
-import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson, threadsOption } from '../flags.js';
+import { integer, printJson, thisCommand, threadsOption } from '../flags.js';
+import { longJob } from '../interrupt.js';
+import { glance } from '../progress.js';
 import { environmentOf } from '../version.js';
-import { glance, Progress } from '../progress.js';
 
 interface Options {
   readonly seeds: number;
@@ -41,48 +41,43 @@ export const demo = (): Command =>
     .option('--fresh', 'forget what --out holds, base models too, and begin again')
     .addOption(threadsOption())
     .option('--json', 'print the summary as JSON')
-    .action(async (options: Options) => {
-      const [{ createContext }, { makePlan }, { runDemo }, { report }] = await Promise.all([
-        import('../../core/context.js'),
-        import('../../research/experiment/experimentPlan.js'),
-        import('../../research/experiment/runDemo.js'),
-        import('../../report/index.js'),
-      ]);
-      const out =
-        options.out ??
-        join(
-          'runs',
-          [
-            'demo',
-            ...(options.task === 'main' ? [] : [options.task]),
-            ...(options.controls ? ['controls'] : []),
-            ...(options.quick ? ['quick'] : []),
-          ].join('-'),
-        );
-      const argv = process.argv.slice(2).filter((word) => word !== '--fresh');
-      const progress = new Progress();
-      const context = await createContext(options.threads ? { threads: options.threads } : {});
-      try {
-        const summary = await interruptible({ goOn: commandLine(...argv) }, (signal) =>
-          runDemo({
-            context,
-            out,
-            signal,
-            command: commandLine(...argv),
-            environment: environmentOf(context),
-            baseDirectory: join(out, 'base-models'),
-            plan: makePlan(options.task, options.quick ? 'quick' : 'full', options.controls === true),
-            seeds: Array.from({ length: options.seeds }, (_, seed) => seed),
-            fresh: options.fresh === true,
-            onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
-          }),
-        ).finally(() => progress.end());
-        if (options.json) printJson(summary);
-        else
-          process.stdout.write(
-            `\n${report.terminal(out)}\n\n${summary.notes.map((note) => `· ${note}`).join('\n')}\n\nReport: ${join(out, 'report.html')}\n`,
-          );
-      } finally {
-        context.dispose();
-      }
-    });
+    .action(run);
+
+async function run(options: Options): Promise<void> {
+  const [{ createContext }, { makePlan }, { runDemo }, { report }] = await Promise.all([
+    import('../../core/context.js'),
+    import('../../research/experiment/experimentPlan.js'),
+    import('../../research/experiment/runDemo.js'),
+    import('../../report/index.js'),
+  ]);
+  const out = options.out ?? defaultDirectory(options);
+  const command = thisCommand('--fresh');
+  using context = await createContext({ threads: options.threads });
+  const summary = await longJob({ goOn: command }, (signal, progress) =>
+    runDemo({
+      context,
+      out,
+      signal,
+      command,
+      environment: environmentOf(context),
+      baseDirectory: join(out, 'base-models'),
+      plan: makePlan(options.task, options.quick ? 'quick' : 'full', options.controls === true),
+      seeds: Array.from({ length: options.seeds }, (_, seed) => seed),
+      fresh: options.fresh === true,
+      onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
+    }),
+  );
+  if (options.json) return printJson(summary);
+  const notes = summary.notes.map((note) => `· ${note}`).join('\n');
+  const page = join(out, 'report.html');
+  process.stdout.write(`\n${report.terminal(out)}\n\n${notes}\n\nReport: ${page}\n`);
+}
+
+/** A directory of its own for every kind of run: runs/demo-contrast-quick, for example. */
+function defaultDirectory({ task, controls, quick }: Options): string {
+  const words = ['demo'];
+  if (task !== 'main') words.push(task);
+  if (controls) words.push('controls');
+  if (quick) words.push('quick');
+  return join('runs', words.join('-'));
+}

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 
+import type { Probe } from '../../core/addon/probe.js';
 import { printJson } from '../flags.js';
 import { version } from '../version.js';
 
@@ -7,56 +8,69 @@ export const info = (): Command =>
   new Command('info')
     .description('what this build can run on this machine')
     .option('--json', 'print as JSON')
-    .action(async (options: { json?: boolean }) => {
-      const { probeAddons } = await import('../../core/addon/probe.js');
-      const probes = probeAddons();
-      // A binary that ends the process that loads it must not end this one: without one that survived the
-      // probe nothing is loaded here.
-      const { loadError } = await import('../../core/addon/locate.js');
-      if (!probes.some((probe) => probe.loads))
-        throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));
-      const [{ backends }, { addon, loadedPath }] = await Promise.all([
-        import('../../core/context.js'),
-        import('../../core/addon/addon.js'),
-      ]);
-      const { kernelRuns, onHardware } = await import('../../core/addon/runs.js');
-      const runs = kernelRuns();
-      const blas = addon.cpu.blas(),
-        cublas = addon.cuda.cublas();
-      const ops = addon.ops.map(({ op, name, backends: columns }) => ({
-        name,
-        backends: columns,
-        ...(columns.includes('cuda') ? { onHardware: onHardware(op) } : {}),
-      }));
-      const facts = {
-        version,
-        node: process.versions.node,
-        platform: `${process.platform}-${process.arch}`,
-        addon: { path: loadedPath, tried: probes },
-        cpu: { ...addon.cpu, blas },
-        cuda: { ...addon.cuda, cublas },
-        backends: backends(),
-        ops,
-      };
-      if (options.json) return printJson(facts);
-      const lines = [
-        `headfirst ${version} · Node.js ${facts.node} · ${facts.platform}`,
-        `addon      ${loadedPath}`,
-        ...probes
-          .filter((probe) => !probe.loads && probe.path !== undefined)
-          .map((probe) => `broken     ${probe.source}: ${probe.problem}`),
-        `kernels    ${addon.cpu.best} in use (built: ${addon.cpu.backends.join(', ')}), ${addon.cpu.threads} threads${addon.cpu.bf16Dot ? ', math bf16 by AVX512_BF16' : ''}`,
-        `blas       ${blas}`,
-        ...facts.backends.map(
-          (b) => `${b.name.padEnd(10)} ${b.available ? 'available' : 'not available'}: ${b.reason}`,
-        ),
-        ...(addon.cuda.built
-          ? [
-              `cuda       kernels for ${addon.cuda.architectures}; ${runs.length > 0 ? `passed on ${[...new Set(runs.map((run) => run.gpu))].join(', ')}` : 'not yet run on hardware'}`,
-            ]
-          : []),
-        ...(addon.cuda.devices.length > 0 ? [`cublas     ${cublas}`] : []),
-        `ops        ${ops.length}: ${ops.map((op) => op.name).join(', ')}`,
-      ];
-      process.stdout.write(`${lines.join('\n')}\n`);
-    });
+    .action(run);
+
+async function run({ json }: { json?: boolean }): Promise<void> {
+  const { probeAddons } = await import('../../core/addon/probe.js');
+  const probes = probeAddons();
+  // A binary that ends the process that loads it must not end this one: nothing is loaded here unless a
+  // binary survived the probe.
+  if (!probes.some((probe) => probe.loads)) {
+    const { loadError } = await import('../../core/addon/locate.js');
+    throw loadError(probes.map(({ source, problem }) => `${source}: ${problem}`));
+  }
+  const facts = await collectFacts(probes);
+  if (json) return printJson(facts);
+  const { kernelRuns } = await import('../../core/addon/runs.js');
+  const gpus = [...new Set(kernelRuns().map(({ gpu }) => gpu))];
+  process.stdout.write(`${linesOf(facts, gpus).join('\n')}\n`);
+}
+
+/** GPUs on which the kernels have run. */
+const hardwareText = (gpus: readonly string[]): string =>
+  gpus.length > 0 ? `passed on ${gpus.join(', ')}` : 'not yet run on hardware';
+
+type Facts = Awaited<ReturnType<typeof collectFacts>>;
+
+async function collectFacts(tried: readonly Probe[]) {
+  const [{ backends }, { addon, loadedPath }, { onHardware }] = await Promise.all([
+    import('../../core/context.js'),
+    import('../../core/addon/addon.js'),
+    import('../../core/addon/runs.js'),
+  ]);
+  return {
+    version,
+    node: process.versions.node,
+    platform: `${process.platform}-${process.arch}`,
+    addon: { path: loadedPath, tried },
+    cpu: { ...addon.cpu, blas: addon.cpu.blas() },
+    cuda: { ...addon.cuda, cublas: addon.cuda.cublas() },
+    backends: backends(),
+    ops: addon.ops.map(({ op, name, backends: columns }) => ({
+      name,
+      backends: columns,
+      ...(columns.includes('cuda') ? { onHardware: onHardware(op) } : {}),
+    })),
+  };
+}
+
+function linesOf(facts: Facts, gpus: readonly string[]): string[] {
+  const { node, platform, addon, cpu, cuda, backends, ops } = facts;
+  const line = (name: string, text: string) => `${name.padEnd(10)} ${text}`;
+  const broken = addon.tried.filter(({ loads, path }) => !loads && path !== undefined);
+  const bf16 = cpu.bf16Dot ? ', math bf16 by AVX512_BF16' : '';
+  const lines = [
+    `headfirst ${version} · Node.js ${node} · ${platform}`,
+    line('addon', addon.path),
+    ...broken.map(({ source, problem }) => line('broken', `${source}: ${problem}`)),
+    line('kernels', `${cpu.best} in use (built: ${cpu.backends.join(', ')}), ${cpu.threads} threads${bf16}`),
+    line('blas', String(cpu.blas)),
+    ...backends.map(({ name, available, reason }) =>
+      line(name, `${available ? 'available' : 'not available'}: ${reason}`),
+    ),
+  ];
+  if (cuda.built) lines.push(line('cuda', `kernels for ${cuda.architectures}; ${hardwareText(gpus)}`));
+  if (cuda.devices.length > 0) lines.push(line('cublas', String(cuda.cublas)));
+  lines.push(line('ops', `${ops.length}: ${ops.map(({ name }) => name).join(', ')}`));
+  return lines;
+}

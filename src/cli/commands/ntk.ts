@@ -2,23 +2,28 @@ import { Argument, Command, Option } from 'commander';
 
 import { bytesText, flopsText, secondsText } from '../../core/units.js';
 import { fail } from '../../errors.js';
-import { analysisText } from '../ntkText.js';
-import { interruptible } from '../interrupt.js';
-import { checkWritable, commandLine, integer, pattern, printJson, threadsOption } from '../flags.js';
-import { Progress } from '../progress.js';
+import type { Sample } from '../../model/batch.js';
+import type { Model } from '../../model/model.js';
+import type { Estimate } from '../../ntk/kernelEstimate.js';
+import { checkWritable, integer, pattern, printJson, thisCommand, threadsOption } from '../flags.js';
+import { longJob } from '../interrupt.js';
+import { analysisText, type KernelFacts } from '../ntkText.js';
 import { environmentOf } from '../version.js';
 
 type What = 'gram' | 'decompose' | 'spectrum';
+
+const IMPLEMENTATIONS = [
+  'auto',
+  'structured-derivatives',
+  'jacobian-contraction',
+  'ntk-vector-products',
+] as const;
 
 interface Options {
   readonly model: string;
   readonly data: string;
   readonly level: 'sequence' | 'token';
-  readonly implementation?:
-    | 'auto'
-    | 'jacobian-contraction'
-    | 'ntk-vector-products'
-    | 'structured-derivatives';
+  readonly implementation?: (typeof IMPLEMENTATIONS)[number];
   readonly parts?: boolean;
   readonly params?: RegExp;
   readonly math: 'fp32' | 'fp64';
@@ -47,12 +52,7 @@ export const ntk = (): Command =>
     .option('--parts', 'gram: also one kernel per parameter')
     .option('--params <regexp>', 'only parameters whose name matches', pattern)
     .addOption(
-      new Option('--implementation <name>', 'gram, spectrum: how (default: auto)').choices([
-        'auto',
-        'structured-derivatives',
-        'jacobian-contraction',
-        'ntk-vector-products',
-      ]),
+      new Option('--implementation <name>', 'gram, spectrum: how (default: auto)').choices(IMPLEMENTATIONS),
     )
     .addOption(
       new Option('--math <mode>', 'fp64: the plain reference in double, for small models')
@@ -67,119 +67,159 @@ export const ntk = (): Command =>
     .addOption(threadsOption())
     .option(
       '--out <file.npy>',
-      'write the kernel ([n, n]; with --parts or decompose [parts, n, n]) for numpy.load, and names and figures beside it as .json',
+      'write the kernel ([n, n]; with --parts or decompose [parts, n, n]) for numpy.load, ' +
+        'and names and figures beside it as .json',
     )
     .option('--json', 'print everything as JSON')
-    .action(async (what: What, options: Options) => {
-      if (options.parts && what !== 'gram')
-        fail('ERR_INVALID_ARG', `ntk ${what}: there are no --parts; use ntk gram --parts, or leave it out`);
-      if (options.implementation && what === 'decompose')
-        fail('ERR_INVALID_ARG', 'ntk decompose: there is no choice of --implementation; leave it out');
-      if (options.out) await checkWritable('ntk', options.out);
-      const [{ createContext }, { Model }, ntks, { spectrum }, { readSamples }, { writeNpy }, files] =
-        await Promise.all([
-          import('../../core/context.js'),
-          import('../../model/model.js'),
-          import('../../ntk/index.js'),
-          import('../../analysis/spectrum.js'),
-          import('../samples.js'),
-          import('../../core/npy.js'),
-          import('../../core/files.js'),
-        ]);
-      using context = await createContext({
-        math: options.math,
-        ...(options.threads ? { threads: options.threads } : {}),
+    .action(run);
+
+async function run(what: What, options: Options): Promise<void> {
+  await checkOptions(what, options);
+  const [{ createContext }, { Model: Models }, { estimate }, { readSamples }] = await Promise.all([
+    import('../../core/context.js'),
+    import('../../model/model.js'),
+    import('../../ntk/index.js'),
+    import('../samples.js'),
+  ]);
+  using context = await createContext({ math: options.math, threads: options.threads });
+  using model = await Models.fromPretrained(options.model, { context });
+  const samples = await readSamples(model, options.data);
+  const expected = await estimate(model, samples, null, gramOptions(what, options));
+  process.stderr.write(estimateText(expected, samples.length));
+
+  const began = performance.now();
+  const kernels = await computeKernels(what, model, samples, options);
+  const seconds = (performance.now() - began) / 1000;
+  const facts = {
+    what,
+    model: options.model,
+    data: options.data,
+    level: options.level,
+    shape: kernels.shape,
+    samples: samples.length,
+    parts: kernels.names.map((name, i) => ({ name, trace: traceOf(kernels, i) })),
+    ...(what === 'spectrum' ? { spectrum: await computeSpectrum(kernels) } : {}),
+    estimate: expected,
+    seconds,
+    environment: environmentOf(context),
+  };
+  if (options.out) await write(options.out, kernels, facts);
+  if (!options.json) {
+    process.stdout.write(`${analysisText(facts)}\n`);
+    return;
+  }
+  const parts = facts.parts.map((part, i) => ({ ...part, kernel: rowsOf(kernels, i) }));
+  printJson({ ...facts, parts });
+}
+
+async function checkOptions(what: What, { parts, implementation, out }: Options): Promise<void> {
+  if (parts && what !== 'gram')
+    fail('ERR_INVALID_ARG', `ntk ${what}: there are no --parts; use ntk gram --parts, or leave it out`);
+  if (implementation && what === 'decompose')
+    fail('ERR_INVALID_ARG', 'ntk decompose: there is no choice of --implementation; leave it out');
+  if (out) await checkWritable('ntk', out);
+}
+
+const sharedOptions = ({ level, params, maxBytes }: Options) => ({ level, params, maxBytes });
+
+const gramOptions = (what: What, options: Options) => ({
+  ...sharedOptions(options),
+  implementation: options.implementation ?? 'auto',
+  parts: what === 'gram' && options.parts === true,
+});
+
+/** Square matrices, row-major, each of `shape`. */
+interface Kernels {
+  readonly shape: readonly number[];
+  readonly names: readonly string[];
+  readonly matrices: readonly Float64Array[];
+}
+
+async function computeKernels(
+  what: What,
+  model: Model,
+  samples: readonly Sample[],
+  options: Options,
+): Promise<Kernels> {
+  const { decompose, gram } = await import('../../ntk/index.js');
+  return longJob({ again: thisCommand() }, async (signal, progress) => {
+    const phase = what === 'spectrum' ? 'kernel' : what;
+    const job = {
+      signal,
+      onProgress: (done: number, total: number) => progress.update(phase, done, total),
+    };
+    if (what === 'decompose') {
+      const { shape, ...components } = await decompose(model, samples, null, {
+        ...sharedOptions(options),
+        ...job,
       });
-      using model = await Model.fromPretrained(options.model, { context });
-      const samples = await readSamples(model, options.data);
-      const shared = {
-        level: options.level,
-        ...(options.params ? { params: options.params } : {}),
-        ...(options.maxBytes ? { maxBytes: options.maxBytes } : {}),
-      };
-      const gramOptions = {
-        ...shared,
-        implementation: options.implementation ?? 'auto',
-        parts: what === 'gram' && options.parts === true,
-      };
-      const estimate = await ntks.estimate(model, samples, null, gramOptions);
-      const forms = (form: string) => estimate.choices.filter((c) => c.form === form).length;
-      process.stderr.write(
-        `${estimate.shape[0]} functions of ${samples.length} samples · ${estimate.implementation}${estimate.choices.length ? ` (${forms('ghost')} matrices in ghost form, ${forms('blocked')} in blocked form)` : ''}\n` +
-          `estimate · ${flopsText(estimate.flops)}, ${bytesText(estimate.bytes)} working memory in ${estimate.blocks} block${estimate.blocks === 1 ? '' : 's'}, ${bytesText(estimate.resultBytes)} result, about ${secondsText(estimate.seconds)} at ${flopsText(estimate.flopsPerSecond)}/s\n`,
-      );
-      const progress = new Progress();
-      const began = performance.now();
-      const again = { again: commandLine(...process.argv.slice(2)) };
-      const result = await interruptible(again, async (signal) => {
-        const job = {
-          signal,
-          onProgress: (done: number, total: number) =>
-            progress.update(what === 'spectrum' ? 'kernel' : what, done, total),
-        };
-        if (what === 'decompose') {
-          const { shape, ...components } = await ntks.decompose(model, samples, null, { ...shared, ...job });
-          return { shape, names: Object.keys(components), matrices: Object.values(components) };
-        }
-        const { kernel, shape, parts } = await ntks.gram(model, samples, null, { ...gramOptions, ...job });
-        return {
-          shape,
-          names: ['total', ...(parts ?? []).map((p) => p.name)],
-          matrices: [kernel, ...(parts ?? []).map((p) => p.kernel)],
-        };
-      }).finally(() => progress.end());
-      const seconds = (performance.now() - began) / 1000;
-      const n = result.shape[0]!;
-      const trace = (k: Float64Array) =>
-        Array.from({ length: n }, (_, i) => k[i * n + i]!).reduce((a, b) => a + b, 0);
-      const spectra =
-        what === 'spectrum'
-          ? await interruptible(again, async (signal) => {
-              progress.update('eigenvalues', 0, n);
-              const found = await spectrum({ kernel: result.matrices[0]!, shape: result.shape }, { signal });
-              progress.update('eigenvalues', n, n);
-              return found;
-            }).finally(() => progress.end())
-          : undefined;
-      const facts = {
-        what,
-        model: options.model,
-        data: options.data,
-        level: options.level,
-        shape: result.shape,
-        samples: samples.length,
-        parts: result.names.map((name, i) => ({ name, trace: trace(result.matrices[i]!) })),
-        ...(spectra
-          ? {
-              spectrum: {
-                ...spectra,
-                condition: Number.isFinite(spectra.condition) ? spectra.condition : null,
-                eigenvalues: [...spectra.eigenvalues],
-              },
-            }
-          : {}),
-        estimate,
-        seconds,
-        environment: environmentOf(context),
-      };
-      if (options.out) {
-        const stack = result.matrices.length > 1;
-        const numbers = new Float64Array(n * n * result.matrices.length);
-        result.matrices.forEach((k, i) => numbers.set(k, i * n * n));
-        await writeNpy('ntk', options.out, numbers, stack ? [result.matrices.length, n, n] : [n, n]);
-        const sidecar = options.out.replace(/\.npy$/, '') + '.json';
-        await files.writeFileAtomically('ntk', sidecar, (file) =>
-          files.writeAll(file, Buffer.from(`${JSON.stringify(facts, null, 2)}\n`)),
-        );
-        process.stderr.write(`written · ${options.out}, ${sidecar}\n`);
-      }
-      if (options.json) {
-        const rows = (k: Float64Array) =>
-          Array.from({ length: n }, (_, i) => [...k.subarray(i * n, (i + 1) * n)]);
-        return printJson({
-          ...facts,
-          parts: facts.parts.map((part, i) => ({ ...part, kernel: rows(result.matrices[i]!) })),
-        });
-      }
-      process.stdout.write(`${analysisText(facts)}\n`);
-    });
+      return { shape, names: Object.keys(components), matrices: Object.values(components) };
+    }
+    const found = await gram(model, samples, null, { ...gramOptions(what, options), ...job });
+    const parts = found.parts ?? [];
+    return {
+      shape: found.shape,
+      names: ['total', ...parts.map(({ name }) => name)],
+      matrices: [found.kernel, ...parts.map(({ kernel }) => kernel)],
+    };
+  });
+}
+
+async function computeSpectrum({ shape, matrices }: Kernels): Promise<NonNullable<KernelFacts['spectrum']>> {
+  const { spectrum } = await import('../../analysis/spectrum.js');
+  const n = shape[0]!;
+  return longJob({ again: thisCommand() }, async (signal, progress) => {
+    progress.update('eigenvalues', 0, n);
+    const found = await spectrum({ kernel: matrices[0]!, shape }, { signal });
+    progress.update('eigenvalues', n, n);
+    // JSON has no infinity.
+    const condition = Number.isFinite(found.condition) ? found.condition : null;
+    return { ...found, condition, eigenvalues: [...found.eigenvalues] };
+  });
+}
+
+function traceOf({ shape, matrices }: Kernels, which: number): number {
+  const n = shape[0]!;
+  let sum = 0;
+  for (let i = 0; i < n; ++i) sum += matrices[which]![i * n + i]!;
+  return sum;
+}
+
+function rowsOf({ shape, matrices }: Kernels, which: number): number[][] {
+  const n = shape[0]!;
+  return Array.from({ length: n }, (_, i) => [...matrices[which]!.subarray(i * n, (i + 1) * n)]);
+}
+
+/** One matrix as [n, n], several as [parts, n, n]; what they are, in a JSON file beside it. */
+async function write(file: string, { shape, matrices }: Kernels, facts: object): Promise<void> {
+  const [{ writeNpy }, { writeAll, writeFileAtomically }] = await Promise.all([
+    import('../../core/npy.js'),
+    import('../../core/files.js'),
+  ]);
+  const n = shape[0]!;
+  const numbers = new Float64Array(n * n * matrices.length);
+  matrices.forEach((matrix, i) => {
+    numbers.set(matrix, i * n * n);
+  });
+  await writeNpy('ntk', file, numbers, matrices.length > 1 ? [matrices.length, n, n] : [n, n]);
+  const sidecar = `${file.replace(/\.npy$/, '')}.json`;
+  const json = Buffer.from(`${JSON.stringify(facts, null, 2)}\n`);
+  await writeFileAtomically('ntk', sidecar, (handle) => writeAll(handle, json));
+  process.stderr.write(`written · ${file}, ${sidecar}\n`);
+}
+
+function estimateText(estimate: Estimate, sampleCount: number): string {
+  const { shape, implementation, choices, flops, bytes, blocks, resultBytes, seconds, flopsPerSecond } =
+    estimate;
+  const count = (form: string) => choices.filter((choice) => choice.form === form).length;
+  const forms =
+    choices.length === 0
+      ? ''
+      : ` (${count('ghost')} matrices in ghost form, ${count('blocked')} in blocked form)`;
+  const size = `${bytesText(bytes)} working memory in ${blocks} block${blocks === 1 ? '' : 's'}`;
+  const time = `about ${secondsText(seconds)} at ${flopsText(flopsPerSecond)}/s`;
+  return (
+    `${shape[0]} functions of ${sampleCount} samples · ${implementation}${forms}\n` +
+    `estimate · ${flopsText(flops)}, ${size}, ${bytesText(resultBytes)} result, ${time}\n`
+  );
+}

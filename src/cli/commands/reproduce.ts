@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { join } from 'node:path';
 
-import { interruptible } from '../interrupt.js';
-import { commandLine, integer, printJson } from '../flags.js';
-import { glance, Progress } from '../progress.js';
+import { integer, printJson, thisCommand } from '../flags.js';
+import { longJob } from '../interrupt.js';
+import { glance } from '../progress.js';
 import { environmentOf } from '../version.js';
 
 interface Options {
@@ -24,7 +24,8 @@ export const reproduce = (): Command =>
     .option('--quick', 'a few steps of everything: minutes, meaningless numbers')
     .option(
       '--out <dir>',
-      'where the study goes; one that was stopped goes on from there (default: runs/study or runs/study-quick)',
+      'where the study goes; one that was stopped goes on from there ' +
+        '(default: runs/study or runs/study-quick)',
     )
     .option('--fresh', 'forget what --out holds, base models too, and begin again')
     .option(
@@ -34,31 +35,31 @@ export const reproduce = (): Command =>
       1,
     )
     .option('--json', 'print the claims as JSON')
-    .action(async (options: Options) => {
-      const [{ createContext }, { runStudy }] = await Promise.all([
-        import('../../core/context.js'),
-        import('../../research/study/runStudy.js'),
-      ]);
-      const out = options.out ?? join('runs', options.quick ? 'study-quick' : 'study');
-      const seeds = Array.from({ length: options.seeds ?? (options.quick ? 2 : 5) }, (_, seed) => seed);
-      const command = commandLine(...process.argv.slice(2).filter((word) => word !== '--fresh'));
-      const progress = new Progress();
-      using context = await createContext({ threads: options.threads });
-      const claims = await interruptible({ goOn: command }, (signal) =>
-        runStudy({
-          context,
-          out,
-          seeds,
-          signal,
-          command,
-          environment: environmentOf(context),
-          size: options.quick ? 'quick' : 'full',
-          fresh: options.fresh === true,
-          onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
-        }),
-      ).finally(() => progress.end());
-      if (options.json) return printJson(claims);
-      process.stdout.write(
-        `${claims.map(({ claim, verdict }, i) => `${i + 1}. ${verdict.padEnd(14)}  ${claim}`).join('\n')}\n\nTables and figures: ${join(out, 'README.md')}\n`,
-      );
-    });
+    .action(run);
+
+async function run({ quick = false, fresh = false, threads, json, ...options }: Options): Promise<void> {
+  const [{ createContext }, { runStudy }] = await Promise.all([
+    import('../../core/context.js'),
+    import('../../research/study/runStudy.js'),
+  ]);
+  const out = options.out ?? join('runs', quick ? 'study-quick' : 'study');
+  const count = options.seeds ?? (quick ? 2 : 5);
+  const command = thisCommand('--fresh');
+  using context = await createContext({ threads });
+  const claims = await longJob({ goOn: command }, (signal, progress) =>
+    runStudy({
+      context,
+      out,
+      seeds: Array.from({ length: count }, (_, seed) => seed),
+      signal,
+      command,
+      environment: environmentOf(context),
+      size: quick ? 'quick' : 'full',
+      fresh,
+      onPhase: (phase, done, total, metrics) => progress.update(phase, done, total, glance(metrics)),
+    }),
+  );
+  if (json) return printJson(claims);
+  const lines = claims.map(({ claim, verdict }, i) => `${i + 1}. ${verdict.padEnd(14)}  ${claim}`);
+  process.stdout.write(`${lines.join('\n')}\n\nTables and figures: ${join(out, 'README.md')}\n`);
+}

@@ -1,12 +1,7 @@
 import { Command } from 'commander';
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 
-import { fail } from '../../errors.js';
-import { root } from '../../core/addon/locate.js';
+import { runInCheckout } from '../checkout.js';
 
-/** Like bench, from a source checkout: the checks are the tests' case files. */
 export const verify = (): Command =>
   new Command('verify')
     .description(
@@ -14,18 +9,7 @@ export const verify = (): Command =>
     )
     .argument('[ops...]', 'default all')
     .option('--json', 'print as JSON')
-    .action(async (ops: string[], options: { json?: boolean }) => {
-      const main = join(root, 'build/bench/bench/verify.js');
-      if (!existsSync(main))
-        fail(
-          'ERR_UNSUPPORTED',
-          'verify: build/bench is not there; the checks run from a source checkout, after npm run build',
-        );
-      const child = spawn(process.execPath, [main, ...(options.json ? ['--json'] : []), ...ops], {
-        stdio: 'inherit',
-        env: { HEADFIRST_ADDON: join(root, 'build/Release/headfirst.node'), ...process.env },
-      });
-      process.exitCode = await new Promise<number>((resolve) =>
-        child.on('exit', (code) => resolve(code ?? 1)),
-      );
+    .action((ops: string[], { json }: { json?: boolean }) => {
+      const args = json ? ['--json', ...ops] : ops;
+      return runInCheckout({ command: 'verify', what: 'checks', file: 'verify.js' }, args);
     });

@@ -31,7 +31,8 @@ function open(path: string): NativeAddon {
   if (!Array.isArray(ops)) throw new Error(`${path}: is another package's addon, not headfirst's`);
   if (version !== packageVersion)
     throw new Error(
-      `${path}: belongs to headfirst ${version ?? 'of an older build'}, this is ${packageVersion}; build it again`,
+      `${path}: belongs to headfirst ${version ?? 'of an older build'}, this is ${packageVersion}; ` +
+        'build it again',
     );
   return module.exports;
 }

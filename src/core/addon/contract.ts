@@ -4,7 +4,7 @@ import type { NativeOp } from './contract/kernels.js';
 import type { NativeModel } from './contract/model.js';
 import type { ModelSpec } from './contract/modelSpec.js';
 import type { NativeOptimizer } from './contract/optimizer.js';
-import type { NativePolicyGradient, NativeScores } from './contract/policy.js';
+import type { NativeLossRow, NativePolicyGradient, NativeScores } from './contract/policy.js';
 import type {
   BackendName,
   NativeContext,
@@ -28,6 +28,7 @@ export interface NativeAddon {
   /** Of the package it was built from. */
   readonly version: string;
   readonly ops: readonly NativeOp[];
+  readonly losses: readonly NativeLossRow[];
   /**
    * What the machine reaches now: float32 FLOP/s in registers, bytes per second when `footprint` bytes are
    * read over and over. Blocks for about `seconds`.

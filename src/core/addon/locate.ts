@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { type CodedError, codedError } from '../../errors.js';
+
 const require = createRequire(import.meta.url);
 
 /**
@@ -37,50 +39,52 @@ function firstBytes(path: string, count: number): Buffer {
   }
 }
 
+const ELF = 0x7f454c46;
+const MACH_O = 0xfeedfacf;
+const MZ = 0x5a4d;
+const ELF_MACHINES: Readonly<Record<number, string>> = {
+  0x3e: 'x64',
+  0xb7: 'arm64',
+  0x03: 'ia32',
+  0x28: 'arm',
+  0xf3: 'riscv64',
+  0x15: 'ppc64',
+  0x16: 's390x',
+};
+const MACH_O_MACHINES: Readonly<Record<number, string>> = { 0x01000007: 'x64', 0x0100000c: 'arm64' };
+const PE_MACHINES: Readonly<Record<number, string>> = { 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: 'ia32' };
+
+const machineName = (known: Readonly<Record<number, string>>, code: number): string =>
+  known[code] ?? `machine 0x${code.toString(16)}`;
+
 /** Undefined: no program's format that we know. */
 function readBinary(path: string): Binary | undefined {
   const head = firstBytes(path, 1024);
   if (head.length < 64) return undefined;
-  const name = (table: Record<number, string>, code: number) =>
-    table[code] ?? `machine 0x${code.toString(16)}`;
-  if (head.readUInt32BE(0) === 0x7f454c46) {
-    const machine = head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18);
-    return {
-      platform: 'linux',
-      arch: name(
-        {
-          0x3e: 'x64',
-          0xb7: 'arm64',
-          0x03: 'ia32',
-          0x28: 'arm',
-          0xf3: 'riscv64',
-          0x15: 'ppc64',
-          0x16: 's390x',
-        },
-        machine,
-      ),
-      bytes:
-        head[4] === 2 && head[5] === 1
-          ? Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60)
-          : 0,
-    };
-  }
-  if (head.readUInt32LE(0) === 0xfeedfacf)
-    return {
-      platform: 'darwin',
-      arch: name({ 0x01000007: 'x64', 0x0100000c: 'arm64' }, head.readUInt32LE(4)),
-      bytes: 0,
-    };
-  if (head.readUInt16BE(0) === 0x4d5a) {
-    const at = head.readUInt32LE(60);
-    if (at + 6 <= head.length)
-      return {
-        platform: 'win32',
-        arch: name({ 0x8664: 'x64', 0xaa64: 'arm64', 0x14c: 'ia32' }, head.readUInt16LE(at + 4)),
-        bytes: 0,
-      };
+  if (head.readUInt32BE(0) === ELF) return readElf(head);
+  if (head.readUInt32LE(0) === MACH_O)
+    return { platform: 'darwin', arch: machineName(MACH_O_MACHINES, head.readUInt32LE(4)), bytes: 0 };
+  if (head.readUInt16LE(0) === MZ) {
+    const headerAt = head.readUInt32LE(60);
+    if (headerAt + 6 > head.length) return undefined;
+    const machine = head.readUInt16LE(headerAt + 4);
+    return { platform: 'win32', arch: machineName(PE_MACHINES, machine), bytes: 0 };
   }
   return undefined;
+}
+
+/** Only of 64-bit little-endian files is the length known: their section table comes last. */
+function readElf(head: Buffer): Binary {
+  const is64Bit = head[4] === 2;
+  const isLittleEndian = head[5] === 1;
+  const machine = head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18);
+  const sectionTable = Number(head.readBigUInt64LE(40));
+  const sectionBytes = head.readUInt16LE(58) * head.readUInt16LE(60);
+  return {
+    platform: 'linux',
+    arch: machineName(ELF_MACHINES, machine),
+    bytes: is64Bit && isLittleEndian ? sectionTable + sectionBytes : 0,
+  };
 }
 
 /**
@@ -97,7 +101,7 @@ function isMusl(): boolean {
 }
 
 /** 'linux-x64', 'linux-x64-musl', 'darwin-arm64' …: the name of this machine's platform package. */
-export const platformName = (): string => `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`;
+const platformName = (): string => `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`;
 export const platformPackage = (): string => `@headfirst/${platformName()}`;
 
 export interface Candidate {
@@ -113,30 +117,24 @@ export interface Candidate {
  */
 export function candidates(): Candidate[] {
   const override = process.env['HEADFIRST_ADDON'];
-  if (override) {
-    const path = resolve(override);
-    return [
-      existsSync(path)
-        ? { source: 'HEADFIRST_ADDON', path }
-        : { source: 'HEADFIRST_ADDON', problem: `${path}: there is no such file` },
-    ];
-  }
-  const local = join(root, 'build/Release/headfirst.node');
-  const found: Candidate[] = [
-    existsSync(local)
-      ? { source: 'local build', path: local }
-      : { source: 'local build', problem: `${local}: there is no such file` },
+  if (override) return [fileCandidate('HEADFIRST_ADDON', resolve(override))];
+  return [
+    fileCandidate('local build', join(root, 'build/Release/headfirst.node')),
+    packageCandidate(platformPackage()),
   ];
-  const name = platformPackage();
+}
+
+const fileCandidate = (source: string, path: string): Candidate =>
+  existsSync(path) ? { source, path } : { source, problem: `${path}: there is no such file` };
+
+function packageCandidate(name: string): Candidate {
+  const source = `platform package ${name}`;
   try {
-    found.push({
-      source: `platform package ${name}`,
-      path: join(dirname(require.resolve(`${name}/package.json`)), 'headfirst.node'),
-    });
+    const folder = dirname(require.resolve(`${name}/package.json`));
+    return { source, path: join(folder, 'headfirst.node') };
   } catch {
-    found.push({ source: `platform package ${name}`, problem: 'not installed' });
+    return { source, problem: 'not installed' };
   }
-  return found;
 }
 
 /**
@@ -148,7 +146,10 @@ export function damage(path: string): string | undefined {
   const binary = readBinary(path);
   if (!binary) return `${path}: is not a native addon (a damaged or foreign file)`;
   if (binary.platform !== process.platform || binary.arch !== process.arch)
-    return `${path}: was built for ${binary.platform}-${binary.arch}, this is ${process.platform}-${process.arch}`;
+    return (
+      `${path}: was built for ${binary.platform}-${binary.arch}, ` +
+      `this is ${process.platform}-${process.arch}`
+    );
   const { size } = statSync(path);
   if (size < binary.bytes)
     return `${path}: is cut off: ${size} bytes of ${binary.bytes}; install or build it again`;
@@ -161,23 +162,32 @@ export function explain(path: string, message: string): string {
   if (/GLIBC_|GLIBCXX_|CXXABI_/.test(line))
     return `${path}: needs a newer C or C++ library than this system has (${line})`;
   if (/libc\.musl|ld-musl|ld-linux|libc\.so\.6|libstdc\+\+|symbol not found/.test(line))
-    return `${path}: was built for ${isMusl() ? 'glibc' : 'musl'}, or a library it needs is missing; this is ${platformName()} (${line})`;
+    return (
+      `${path}: was built for ${isMusl() ? 'glibc' : 'musl'}, or a library it needs is missing; ` +
+      `this is ${platformName()} (${line})`
+    );
   return `${path}: ${line}`;
 }
 
 /** The way out, for this place: a checkout builds through npm, an installed package by its own command. */
-export function remedy(): string {
+function remedy(): string {
   if (process.env['HEADFIRST_ADDON'])
     return 'Correct HEADFIRST_ADDON, or unset it to use the local build or the platform package.';
   const needs = 'needs CMake 3.20 or newer, make and a C++20 compiler; no network';
-  return existsSync(join(root, 'scripts/build-native.mjs'))
-    ? `Build it in ${root} with: npm run build:native (${needs})`
-    : `Install the platform package: npm install ${platformPackage()}@${packageVersion}\nor build the shipped sources: npx headfirst build (${needs})`;
+  if (existsSync(join(root, 'scripts/build-native.mjs')))
+    return `Build it in ${root} with: npm run build:native (${needs})`;
+  return (
+    `Install the platform package: npm install ${platformPackage()}@${packageVersion}\n` +
+    `or build the shipped sources: npx headfirst build (${needs})`
+  );
 }
 
-export function loadError(causes: readonly string[]): Error {
-  const error = new Error(
-    `headfirst: the native addon could not be loaded on ${platformName()} with Node.js ${process.versions.node}. Tried:\n${causes.map((cause) => `  ${cause}`).join('\n')}\n${remedy()}`,
+/** The one error when nothing loads. `causes`: one line per candidate. */
+export function loadError(causes: readonly string[]): CodedError {
+  const tried = causes.map((cause) => `  ${cause}`).join('\n');
+  return codedError(
+    'ERR_BACKEND_UNAVAILABLE',
+    `headfirst: the native addon could not be loaded on ${platformName()} with Node.js ` +
+      `${process.versions.node}. Tried:\n${tried}\n${remedy()}`,
   );
-  return Object.assign(error, { code: 'ERR_BACKEND_UNAVAILABLE' });
 }

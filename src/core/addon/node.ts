@@ -9,8 +9,12 @@
  */
 export function nodeProblem(version: string): string | undefined {
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  if ((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22) return undefined;
-  return `headfirst: needs Node.js ^20.19.0 or >=22.12.0, got ${version}; install a newer Node.js (https://nodejs.org)`;
+  const supported = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
+  if (supported) return undefined;
+  return (
+    `headfirst: needs Node.js ^20.19.0 or >=22.12.0, got ${version}; ` +
+    'install a newer Node.js (https://nodejs.org)'
+  );
 }
 
 const problem = nodeProblem(process.versions.node);

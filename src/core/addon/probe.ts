@@ -11,27 +11,41 @@ export interface Probe {
   readonly problem?: string;
 }
 
+/** Exit code of a child that lived to say what is wrong. */
+const DOES_NOT_LOAD = 3;
+
 const SCRIPT = `
 const module = { exports: {} };
-try { process.dlopen(module, process.argv[1]); } catch (error) { process.stderr.write(error.message); process.exit(3); }
-if (!Array.isArray(module.exports.ops)) { process.stderr.write('is another addon, not headfirst'); process.exit(3); }
+const refuse = (why) => {
+  process.stderr.write(why);
+  process.exit(${DOES_NOT_LOAD});
+};
+try {
+  process.dlopen(module, process.argv[1]);
+} catch (error) {
+  refuse(error.message);
+}
+if (!Array.isArray(module.exports.ops)) refuse('is another addon, not headfirst');
 `;
 
 export function probeAddons(): Probe[] {
   return candidates().map(({ source, path, problem }) => {
     if (path === undefined) return { source, loads: false, problem: problem! };
-    const damaged = damage(path);
-    if (damaged !== undefined) return { source, path, loads: false, problem: damaged };
-    const child = spawnSync(process.execPath, ['-e', SCRIPT, path], { encoding: 'utf8', timeout: 30_000 });
-    if (child.status === 0) return { source, path, loads: true };
-    return {
-      source,
-      path,
-      loads: false,
-      problem:
-        child.status === 3
-          ? explain(path, child.stderr)
-          : `${path}: loading it ends the process (${child.signal ?? child.error?.message ?? `exit ${child.status}`})`,
-    };
+    const found = damage(path) ?? problemOnLoading(path);
+    return found === undefined
+      ? { source, path, loads: true }
+      : { source, path, loads: false, problem: found };
   });
+}
+
+/** Loads the file in a child process; undefined when that went well. */
+function problemOnLoading(path: string): string | undefined {
+  const { status, signal, error, stderr } = spawnSync(process.execPath, ['-e', SCRIPT, path], {
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  if (status === 0) return undefined;
+  if (status === DOES_NOT_LOAD) return explain(path, stderr);
+  const end = signal ?? error?.message ?? `exit ${status}`;
+  return `${path}: loading it ends the process (${end})`;
 }

@@ -19,9 +19,9 @@ export interface KernelRun {
 }
 
 export function kernelRuns(): readonly KernelRun[] {
-  return (
-    JSON.parse(readFileSync(join(root, 'native/backends/cuda/runs.json'), 'utf8')) as { runs: KernelRun[] }
-  ).runs;
+  const text = readFileSync(join(root, 'native/backends/cuda/runs.json'), 'utf8');
+  const { runs } = JSON.parse(text) as { runs: KernelRun[] };
+  return runs;
 }
 
 /** The latest GPU on which every case of the op passed, or 'not yet'. */

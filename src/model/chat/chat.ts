@@ -70,7 +70,8 @@ export function createChatTemplate(
     if (!isChat(messages))
       fail(
         'ERR_INVALID_ARG',
-        `chat template: messages must be a non-empty array of { role, content }, got ${JSON.stringify(messages)?.slice(0, 80)}`,
+        'chat template: messages must be a non-empty array of { role, content }, got ' +
+          `${JSON.stringify(messages)?.slice(0, 80)}`,
       );
     try {
       const { Template } = createRequire(import.meta.url)(
@@ -86,7 +87,8 @@ export function createChatTemplate(
     } catch (error) {
       return fail(
         'ERR_UNSUPPORTED',
-        `chat template of ${path}: ${(error as Error).message}; give prompts as text, or mend the template or the messages`,
+        `chat template of ${path}: ${(error as Error).message}; give prompts as text, or mend the template or ` +
+          'the messages',
         error,
       );
     }

@@ -2,20 +2,18 @@
  * GPT-2 (Radford et al. 2019): learned positions, layer norms with bias, linear weights stored [in, out]
  * (Conv1D), fused qkv in blocks, tied.
  */
-import type { Family } from './index.js';
+import type { Family } from './family.js';
 import {
   choice,
   flag,
-  initializerRange,
   multiple,
-  ParameterList,
   PLAIN_ACTIVATIONS,
   positive,
-  refuse,
-  refuseUnsupported,
   size,
   withDefaults,
-} from './shared.js';
+} from './shared/configValues.js';
+import { initializerRange, ParameterList } from './shared/parameterList.js';
+import { refuse, refuseUnsupported } from './shared/refusals.js';
 
 /** transformers takes its common names for these keys too, and writes its own. */
 const ALIASES = {
@@ -53,9 +51,12 @@ export const gpt2: Family = {
     return complete;
   },
   spec(config) {
-    const [V, C, L, H, F, T] = ['vocab_size', 'n_embd', 'n_layer', 'n_head', 'n_inner', 'n_positions'].map(
-      (key) => size(config, key),
-    ) as [number, number, number, number, number, number];
+    const V = size(config, 'vocab_size');
+    const C = size(config, 'n_embd');
+    const L = size(config, 'n_layer');
+    const H = size(config, 'n_head');
+    const F = size(config, 'n_inner');
+    const T = size(config, 'n_positions');
     const parameters = new ParameterList();
     parameters.at(-1, 'transformer.');
     parameters.add('embedding', 'wte.weight', V, C);
@@ -99,9 +100,9 @@ export const gpt2: Family = {
     };
   },
   /** Projections back into the residual stream are smaller by √(2 layers), as in the paper. */
-  initialStd: (parameter, config) =>
-    initializerRange(parameter, config) /
-    (parameter.role === 'attention_out' || parameter.role === 'mlp_down'
-      ? Math.sqrt(2 * size(config, 'n_layer'))
-      : 1),
+  initialStd(parameter, config) {
+    const std = initializerRange(parameter, config);
+    const intoResidual = parameter.role === 'attention_out' || parameter.role === 'mlp_down';
+    return intoResidual ? std / Math.sqrt(2 * size(config, 'n_layer')) : std;
+  },
 };

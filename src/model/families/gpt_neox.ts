@@ -3,21 +3,19 @@
  * positions on a part of each head, a plain MLP; attention and MLP side by side on one residual (x +
  * attention(norm₁ x) + mlp(norm₂ x)) or one after the other.
  */
-import type { Family } from './index.js';
+import type { Family } from './family.js';
 import {
   choice,
   flag,
-  initializerRange,
   multiple,
-  ParameterList,
   PLAIN_ACTIVATIONS,
   positive,
-  refuseSlidingWindow,
-  refuseUnsupported,
-  rotary,
   size,
   withDefaults,
-} from './shared.js';
+} from './shared/configValues.js';
+import { initializerRange, ParameterList } from './shared/parameterList.js';
+import { refuseSlidingWindow, refuseUnsupported } from './shared/refusals.js';
+import { rotary } from './shared/rotary.js';
 
 export const gptNeox: Family = {
   modelType: 'gpt_neox',
@@ -40,13 +38,11 @@ export const gptNeox: Family = {
     return complete;
   },
   spec(config) {
-    const [V, C, L, H, F] = [
-      'vocab_size',
-      'hidden_size',
-      'num_hidden_layers',
-      'num_attention_heads',
-      'intermediate_size',
-    ].map((key) => size(config, key)) as [number, number, number, number, number];
+    const V = size(config, 'vocab_size');
+    const C = size(config, 'hidden_size');
+    const L = size(config, 'num_hidden_layers');
+    const H = size(config, 'num_attention_heads');
+    const F = size(config, 'intermediate_size');
     const D = C / H;
     const attentionBias = flag(config, 'attention_bias');
     const parameters = new ParameterList();
@@ -83,7 +79,10 @@ export const gptNeox: Family = {
       norm: 'layer',
       normEps: positive(config, 'layer_norm_eps'),
       activation: choice(config, 'hidden_act', PLAIN_ACTIVATIONS),
-      rotary: rotary(config, D, { theta: config['rotary_emb_base'], fraction: config['rotary_pct'] ?? 0.25 }),
+      rotary: rotary(config, D, {
+        theta: config['rotary_emb_base'],
+        fraction: config['rotary_pct'] ?? 0.25,
+      }),
       parallelResidual: flag(config, 'use_parallel_residual'),
       fusedQkv: 'heads',
       transposedLinears: false,

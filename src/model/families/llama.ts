@@ -2,8 +2,10 @@
  * Llama 1–3 and what shares its config (SmolLM, TinyLlama, …): optional biases, llama3 and linear rope
  * scaling.
  */
-import type { Family } from './index.js';
-import { completeGatedDecoder, flag, gatedDecoder, initializerRange } from './shared.js';
+import type { Family } from './family.js';
+import { flag } from './shared/configValues.js';
+import { completeGatedDecoder, gatedDecoder } from './shared/gatedDecoder.js';
+import { initializerRange } from './shared/parameterList.js';
 
 export const llama: Family = {
   modelType: 'llama',

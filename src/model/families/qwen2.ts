@@ -2,8 +2,9 @@
  * Qwen2 and Qwen2.5 (Qwen team 2024): Llama with biases on q, k and v. Sliding windows are a switch that
  * released models leave off.
  */
-import type { Family } from './index.js';
-import { completeGatedDecoder, gatedDecoder, initializerRange } from './shared.js';
+import type { Family } from './family.js';
+import { completeGatedDecoder, gatedDecoder } from './shared/gatedDecoder.js';
+import { initializerRange } from './shared/parameterList.js';
 
 export const qwen2: Family = {
   modelType: 'qwen2',

@@ -2,8 +2,10 @@
  * Qwen3 (Qwen team 2025): Llama with RMS norms on each head's queries and keys before the rotation; heads are
  * 128 wide unless told.
  */
-import type { Family } from './index.js';
-import { completeGatedDecoder, flag, gatedDecoder, initializerRange } from './shared.js';
+import type { Family } from './family.js';
+import { flag } from './shared/configValues.js';
+import { completeGatedDecoder, gatedDecoder } from './shared/gatedDecoder.js';
+import { initializerRange } from './shared/parameterList.js';
 
 export const qwen3: Family = {
   modelType: 'qwen3',

@@ -81,7 +81,8 @@ export async function readSafetensorsHeader(
   if (end !== dataStart + dataBytes)
     fail(
       'ERR_IO',
-      `${caller}: ${path}: ${dataStart + dataBytes - end} bytes after the last tensor '${previous}' belong to none; ${REMEDY}`,
+      `${caller}: ${path}: ${dataStart + dataBytes - end} bytes after the last tensor '${previous}' belong to ` +
+        `none; ${REMEDY}`,
     );
   return tensors;
 }
@@ -104,7 +105,8 @@ async function readHeader(
       if (length > MAX_HEADER_BYTES || length > size - 8)
         fail(
           'ERR_IO',
-          `${caller}: ${path} is truncated or not a safetensors file: it announces a header of ${length} bytes and has ${size} bytes; ${REMEDY}`,
+          `${caller}: ${path} is truncated or not a safetensors file: it announces a header of ${length} bytes ` +
+            `and has ${size} bytes; ${REMEDY}`,
         );
       const bytes = Buffer.alloc(Number(length));
       for (let done = 0; done < bytes.length; ) {
@@ -172,7 +174,8 @@ function checkEntry(
   if (typeof dtype !== 'string' || !Object.hasOwn(BYTES, dtype))
     fail(
       'ERR_DTYPE',
-      `${what} has dtype ${JSON.stringify(dtype)}, known are ${Object.keys(BYTES).join(', ')}; save it as F32, BF16 or F16`,
+      `${what} has dtype ${JSON.stringify(dtype)}, known are ${Object.keys(BYTES).join(', ')}; save it as F32, ` +
+        'BF16 or F16',
     );
   if (!Array.isArray(shape) || !shape.every(isCount))
     fail('ERR_SHAPE', `${what} has shape ${JSON.stringify(shape)}, which is not a list of sizes; ${REMEDY}`);
@@ -185,7 +188,8 @@ function checkEntry(
   if (end > dataBytes)
     fail(
       'ERR_IO',
-      `${what} ends at byte ${dataStart + end}, but the file has ${dataStart + dataBytes} bytes: it is truncated; copy or download it again`,
+      `${what} ends at byte ${dataStart + end}, but the file has ${dataStart + dataBytes} bytes: it is ` +
+        'truncated; copy or download it again',
     );
   const bytes = shape.reduce((a: number, b: number) => a * b, BYTES[dtype as SafetensorsDtype]);
   if (bytes !== end - begin)
@@ -241,7 +245,8 @@ export async function readCheckpointTensors(
       if (other)
         fail(
           'ERR_IO',
-          `${caller}: tensor '${name}' is in both ${other.path} and ${entry.path}; remove the shard that does not belong here`,
+          `${caller}: tensor '${name}' is in both ${other.path} and ${entry.path}; remove the shard that does ` +
+            'not belong here',
         );
       tensors.set(name, entry);
     }

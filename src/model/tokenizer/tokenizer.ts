@@ -62,7 +62,8 @@ export function createTokenizer(
   } catch (error) {
     fail(
       'ERR_UNSUPPORTED',
-      `fromPretrained: ${path} cannot be used: ${(error as Error).message}; move it away to use the model with token ids`,
+      `fromPretrained: ${path} cannot be used: ${(error as Error).message}; move it away to use the model with ` +
+        'token ids',
       error,
     );
   }
@@ -94,7 +95,8 @@ export function createTokenizer(
       if (!chat)
         fail(
           'ERR_UNSUPPORTED',
-          `tokenizer.encodeChat: ${path} has no chat template beside it (chat_template in tokenizer_config.json, or chat_template.jinja); add the model's own, or give prompts as text`,
+          `tokenizer.encodeChat: ${path} has no chat template beside it (chat_template in tokenizer_config.json, ` +
+            "or chat_template.jinja); add the model's own, or give prompts as text",
         );
       return encode(chat(messages, options), false);
     },

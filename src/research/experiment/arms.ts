@@ -1,6 +1,6 @@
 /** One seed's base model and arms, each trained once: what is on disk already is not done again. */
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { record, type Recordable } from '../../analysis/record.js';
@@ -12,6 +12,7 @@ import type { EvaluationRecord } from '../../report/index.js';
 import { latestCheckpoint } from '../../rl/run/checkpoint.js';
 import {
   CFRLTrainer,
+  type GRPOConfig,
   GRPOTrainer,
   type RewardFunc,
   type RewardInput,
@@ -32,9 +33,10 @@ import {
   reward,
   splitAdditions,
 } from '../tasks/noisyAdder.js';
+import { Clock } from './clock.js';
 import { type Dynamics, measureDynamics } from './dynamics.js';
 import { readJson, writeJson } from './jsonFiles.js';
-import type { ArmPlan, Plan } from './experimentPlan.js';
+import type { ArmPlan, Mark, Plan } from './experimentPlan.js';
 
 export interface RunOptions {
   readonly context: Context;
@@ -83,7 +85,7 @@ const evaluationsFile = (out: string, seed: number, arm: string) =>
 export const readRecords = (out: string, seed: number, arm: string): readonly MarkRecord[] =>
   readJson<MarkRecord[]>(evaluationsFile(out, seed, arm)) ?? [];
 
-export const adderReward: RewardFunc = Object.assign(
+const adderReward: RewardFunc = Object.assign(
   ({ completionIds, pair }: RewardInput) => completionIds.map((ids, i) => reward(pair[i], decode(ids))),
   { rewardName: 'sum' },
 );
@@ -92,16 +94,13 @@ export const adderReward: RewardFunc = Object.assign(
  * Supervised on fresh demonstrations of the training pairs; response tokens only. Loaded when an earlier run
  * left it.
  */
-export async function baseModel(
+async function baseModel(
   { context, plan, baseDirectory, signal, onPhase }: RunOptions,
   seed: number,
 ): Promise<Model> {
-  const key = createHash('sha256')
-    .update(JSON.stringify([plan.variant, plan.sft, NOISY_ADDER_MODEL, seed]))
-    .digest('hex')
-    .slice(0, 10);
-  const directory = join(baseDirectory, `${plan.variant}-seed${seed}-${key}`);
+  const directory = join(baseDirectory, `${plan.variant}-seed${seed}-${baseKey(plan, seed)}`);
   const saved = join(directory, 'model');
+  const training = join(directory, 'training');
   if (existsSync(saved)) return Model.fromPretrained(saved, { context });
   const model = await Model.fromConfig(NOISY_ADDER_MODEL, { context, seed });
   const { train } = splitAdditions(seed);
@@ -111,18 +110,22 @@ export async function baseModel(
       const pair = random.pick(train);
       return { prompt: prompt(pair), completion: encode(demonstrate(pair, random, plan.variant)) };
     },
-    config: { ...plan.sft, seed, outputDir: join(directory, 'training'), overwriteOutputDir: true },
+    config: { ...plan.sft, seed, outputDir: training, overwriteOutputDir: true },
   });
   const total = plan.sft.maxSteps!;
-  for await (const metrics of trainer.steps({
-    signal,
-    resumeFrom: await latestCheckpoint(join(directory, 'training')),
-  }))
+  const resumeFrom = await latestCheckpoint(training);
+  for await (const metrics of trainer.steps({ signal, resumeFrom }))
     onPhase?.(`seed ${seed} · base model`, metrics.step, total, metrics);
   trainer.dispose();
   await model.savePretrained(saved);
-  rmSync(join(directory, 'training'), { recursive: true, force: true });
+  rmSync(training, { recursive: true, force: true });
   return model;
+}
+
+/** Ten digits for all that a base model depends on. */
+function baseKey({ variant, sft }: Plan, seed: number): string {
+  const text = JSON.stringify([variant, sft, NOISY_ADDER_MODEL, seed]);
+  return createHash('sha256').update(text).digest('hex').slice(0, 10);
 }
 
 async function evaluateModel(
@@ -143,21 +146,21 @@ async function evaluateModel(
   });
 }
 
-const dynamicsOf = async (
+/** What the study asks of a model besides its evaluation, where the plan wants it. */
+async function dynamicsOf(
   { plan }: RunOptions,
   model: Model,
-  state: SeedState,
-): Promise<{ dynamics?: Dynamics }> =>
-  !plan.dynamics
-    ? {}
-    : {
-        dynamics: await measureDynamics(state.base, model, {
-          fixed: state.fixed,
-          prompts: state.train.slice(0, plan.scale.prompts / 4).map(prompt),
-          reward: (i, text) => reward(state.train[i]!, text),
-          seed: state.seed,
-        }),
-      };
+  { base, fixed, train, seed }: SeedState,
+): Promise<{ dynamics?: Dynamics }> {
+  if (!plan.dynamics) return {};
+  const dynamics = await measureDynamics(base, model, {
+    fixed,
+    prompts: train.slice(0, plan.scale.prompts / 4).map(prompt),
+    reward: (i, text) => reward(train[i]!, text),
+    seed,
+  });
+  return { dynamics };
+}
 
 /** Evaluates the base model, whose samples the arms are measured on. */
 export async function openSeed(options: RunOptions, seed: number): Promise<SeedState> {
@@ -230,36 +233,6 @@ function trainerOf(
     : new GRPOTrainer({ ...common, config: { ...arm.config, ...place } });
 }
 
-/**
- * Processor seconds of each step, on disk so that a resumed arm has them all; a step made twice counts once.
- */
-class Clock {
-  readonly #file: string;
-  readonly #steps = new Map<number, number>();
-  #since = process.cpuUsage();
-  constructor(directory: string) {
-    this.#file = join(directory, 'clock.jsonl');
-    if (!existsSync(this.#file)) return;
-    for (const line of readFileSync(this.#file, 'utf8')
-      .split('\n')
-      .filter((text) => text.endsWith(']'))) {
-      const [step, seconds] = JSON.parse(line) as [number, number];
-      this.#steps.set(step, seconds);
-    }
-  }
-  start(): void {
-    this.#since = process.cpuUsage();
-  }
-  stop(step: number): void {
-    const { user, system } = process.cpuUsage(this.#since);
-    this.#steps.set(step, (user + system) / 1e6);
-    appendFileSync(this.#file, `${JSON.stringify([step, this.#steps.get(step)])}\n`);
-  }
-  until(last: number): number {
-    return [...this.#steps].reduce((sum, [step, seconds]) => (step <= last ? sum + seconds : sum), 0);
-  }
-}
-
 /** The trainer's steps, watched where the plan says so. */
 async function* watchedSteps(
   { plan, signal }: RunOptions,
@@ -276,58 +249,80 @@ async function* watchedSteps(
 
 /** Trains one arm to its last mark, evaluating at every one. */
 export async function runArm(options: RunOptions, arm: ArmPlan, state: SeedState): Promise<void> {
-  const { seed } = state;
-  const { out, plan } = options;
-  const directory = join(out, `seed-${seed}`, arm.id);
-  const last = arm.marks.at(-1)!.step;
-  const missing = () =>
-    arm.marks.filter(({ step }) => !readRecords(out, seed, arm.id).some((r) => r.step === step));
-  if (missing().length === 0) return;
-
+  const directory = join(options.out, `seed-${state.seed}`, arm.id);
+  if (missingMarks(options, arm, state).length === 0) return;
   mkdirSync(directory, { recursive: true });
-  const clock = new Clock(directory);
   const model = await startOf(arm, state);
   try {
-    let tokens = 0;
-    const evaluateAt = async (step: number): Promise<void> => {
-      const mark = missing().find((m) => m.step === step);
-      if (!mark) return;
-      const { evaluation } = await evaluateModel(options, model, state.heldOut, seed, state.fixed);
-      const record: MarkRecord = {
-        row: mark.row,
-        arm: arm.id,
-        seed,
-        step,
-        ...evaluation,
-        cost: { steps: step, tokens, seconds: clock.until(step) },
-        ...(await dynamicsOf(options, model, state)),
-      };
-      writeJson(evaluationsFile(out, seed, arm.id), [...readRecords(out, seed, arm.id), record]);
-    };
-    if (arm.trainer !== 'none') {
-      const trainer = trainerOf(arm, plan.variant, model, state, directory);
-      clock.start();
-      for await (const metrics of watchedSteps(options, trainer, state)) {
-        clock.stop(metrics.step);
-        if (arm.trainer !== 'sft')
-          tokens =
-            (metrics['num_tokens'] as number) -
-            metrics.step * arm.config.perDeviceTrainBatchSize! * PROMPT_TOKENS;
-        options.onPhase?.(`seed ${seed} · ${arm.label}`, metrics.step, last, metrics);
-        await evaluateAt(metrics.step);
-        if (metrics.step === last) break;
-        clock.start();
-      }
-      trainer.dispose();
-      await model.savePretrained(join(directory, 'model'));
-    }
-    await evaluateAt(last);
+    await trainArm(options, arm, state, model, directory);
   } finally {
     model.dispose();
   }
-  if (missing().length === 0) return;
+  if (missingMarks(options, arm, state).length === 0) return;
   // Stopped hard between a checkpoint and its evaluation: those weights are gone, so the arm is trained
   // again.
   rmSync(directory, { recursive: true });
   return runArm(options, arm, state);
+}
+
+/** Marks that have not been evaluated. */
+function missingMarks({ out }: RunOptions, arm: ArmPlan, { seed }: SeedState): Mark[] {
+  const records = readRecords(out, seed, arm.id);
+  return arm.marks.filter(({ step }) => !records.some((record) => record.step === step));
+}
+
+async function trainArm(
+  options: RunOptions,
+  arm: ArmPlan,
+  state: SeedState,
+  model: Model,
+  directory: string,
+): Promise<void> {
+  const clock = new Clock(directory);
+  const last = arm.marks.at(-1)!.step;
+  let tokens = 0;
+  const evaluateAt = async (step: number): Promise<void> => {
+    const mark = missingMarks(options, arm, state).find((one) => one.step === step);
+    if (!mark) return;
+    const cost: Cost = { steps: step, tokens, seconds: clock.until(step) };
+    await evaluateMark(options, arm, state, model, mark, cost);
+  };
+  if (arm.trainer !== 'none') {
+    const trainer = trainerOf(arm, options.plan.variant, model, state, directory);
+    clock.start();
+    for await (const metrics of watchedSteps(options, trainer, state)) {
+      const { step } = metrics;
+      clock.stop(step);
+      if (arm.trainer !== 'sft') tokens = sampledTokens(metrics, arm.config);
+      options.onPhase?.(`seed ${state.seed} · ${arm.label}`, step, last, metrics);
+      await evaluateAt(step);
+      if (step === last) break;
+      clock.start();
+    }
+    trainer.dispose();
+    await model.savePretrained(join(directory, 'model'));
+  }
+  await evaluateAt(last);
+}
+
+/** Completion tokens sampled so far: all that the trainer has seen, but for the prompts. */
+function sampledTokens(metrics: StepMetrics, { perDeviceTrainBatchSize }: GRPOConfig): number {
+  const prompts = metrics.step * perDeviceTrainBatchSize! * PROMPT_TOKENS;
+  return (metrics['num_tokens'] as number) - prompts;
+}
+
+async function evaluateMark(
+  options: RunOptions,
+  arm: ArmPlan,
+  state: SeedState,
+  model: Model,
+  { row, step }: Mark,
+  cost: Cost,
+): Promise<void> {
+  const { seed, heldOut, fixed } = state;
+  const { evaluation } = await evaluateModel(options, model, heldOut, seed, fixed);
+  const measured = await dynamicsOf(options, model, state);
+  const record: MarkRecord = { row, arm: arm.id, seed, step, ...evaluation, cost, ...measured };
+  const before = readRecords(options.out, seed, arm.id);
+  writeJson(evaluationsFile(options.out, seed, arm.id), [...before, record]);
 }

@@ -88,15 +88,15 @@ async function rollout(model: Model, { prompts, reward, seed }: Setting): Promis
 
 async function growthOf(model: Model, batch: readonly AdvantageSample[]): Promise<ComponentRates> {
   await model.zeroGradients();
+  const coefficients = batch.flatMap(({ inputIds, scoreFrom, advantage }) =>
+    new Array<number>(inputIds.length - scoreFrom).fill(advantage / batch.length),
+  );
   await model.accumulateGradients(batch, {
     loss: 'coefficients',
-    coefficients: Float32Array.from(
-      batch.flatMap((s) =>
-        new Array<number>(s.inputIds.length - s.scoreFrom).fill(s.advantage / batch.length),
-      ),
-    ),
+    coefficients: Float32Array.from(coefficients),
   });
-  let [representation, gradient] = [0, 0];
+  let representation = 0;
+  let gradient = 0;
   for (const { name, role } of model.parameters()) {
     const squares = ((await model.getGradient(name)) as Float32Array).reduce((sum, g) => sum + g * g, 0);
     if (role === 'classifier') representation += squares;
@@ -112,26 +112,22 @@ async function ratesOf(
   update: 'gradient' | 'adam',
   learningRate: number,
 ): Promise<StepRates> {
-  const {
-    probes: each,
-    entropy,
-    maxProb,
-    relativeError,
-  } = await explainStep(model, batch, probes, { learningRate, update });
+  const explained = await explainStep(model, batch, probes, { learningRate, update });
   const rates = ({ representation, gradient }: ChangeOf): ComponentRates => ({
     representation: representation / learningRate,
     gradient: gradient / learningRate,
   });
   const share = (component: keyof ComponentRates) =>
-    mean(each.map((p) => (p.maxProb[component] > 0 ? 1 : 0)));
+    mean(explained.probes.map(({ maxProb }) => (maxProb[component] > 0 ? 1 : 0)));
   return {
-    entropy: rates(entropy),
-    maxProb: rates(maxProb),
+    entropy: rates(explained.entropy),
+    maxProb: rates(explained.maxProb),
     raised: { representation: share('representation'), gradient: share('gradient') },
-    relativeError,
+    relativeError: explained.relativeError,
   };
 }
 
+/** Measures a model beside the base model it came from. */
 export async function measureDynamics(base: Model, model: Model, setting: Setting): Promise<Dynamics> {
   const every = Math.max(1, Math.floor(setting.fixed.length / PROBES));
   const samples = setting.fixed.filter((_, i) => i % every === 0).slice(0, PROBES);

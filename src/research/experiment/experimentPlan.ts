@@ -123,7 +123,9 @@ export function makePlan(variant: NoisyAdderVariant, size: Size, controls: boole
         classifierSteps,
         classifierLearningRate: CLASSIFIER_MULTIPLIER * LEARNING_RATE,
       },
-      description: `GRPO on the classifier alone for ${classifierSteps} steps at ${CLASSIFIER_MULTIPLIER} × the learning rate, then on all parameters.`,
+      description:
+        `GRPO on the classifier alone for ${classifierSteps} steps at ${CLASSIFIER_MULTIPLIER} × the ` +
+        'learning rate, then on all parameters.',
       marks: [
         { step: classifierSteps, row: `${cf}, stage 1` },
         { step: total, row: `${cf}, ${classifierSteps} + ${fullSteps}` },
@@ -137,7 +139,9 @@ export function makePlan(variant: NoisyAdderVariant, size: Size, controls: boole
         label: `W lr ×${CLASSIFIER_MULTIPLIER}`,
         trainer: 'grpo',
         config: { ...rl, classifierLearningRateMultiplier: CLASSIFIER_MULTIPLIER },
-        description: `Control: one stage of GRPO on all parameters with the classifier's learning rate × ${CLASSIFIER_MULTIPLIER}.`,
+        description:
+          "Control: one stage of GRPO on all parameters with the classifier's learning rate × " +
+          `${CLASSIFIER_MULTIPLIER}.`,
         marks: [{ step: total, row: `W lr ×${CLASSIFIER_MULTIPLIER}, ${total}` }],
       },
       {

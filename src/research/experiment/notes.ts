@@ -10,7 +10,8 @@ function paired(evaluations: readonly EvaluationRecord[], row: string, against: 
   const of = (name: string, seed: number) =>
     evaluations.find((e) => e.row === name && e.seed === seed)?.passAt1;
   return [...new Set(evaluations.map((e) => e.seed))].flatMap((seed) => {
-    const [a, b] = [of(row, seed), of(against, seed)];
+    const a = of(row, seed);
+    const b = of(against, seed);
     return a === undefined || b === undefined ? [] : [a - b];
   });
 }
@@ -28,7 +29,8 @@ function gain(
       ? ` ± ${standardDeviation(differences).toFixed(3)} over ${differences.length} seeds`
       : ' (one seed)';
   return [
-    `${row} against ${against}, ${budget}: pass@1 ${signed(mean(differences))}${spread}, each pair from the same base model.`,
+    `${row} against ${against}, ${budget}: pass@1 ${signed(mean(differences))}${spread}, each pair from the same ` +
+      'base model.',
   ];
 }
 
@@ -39,13 +41,15 @@ function expectation(evaluations: readonly EvaluationRecord[]): string[] {
     const found = mean(values);
     const inside = Math.abs(found - centre) <= allowed;
     return [
-      `${row}: pass@1 ${found.toFixed(3)} is ${inside ? 'inside' : 'outside'} what the experiment's prototype leads to expect (${centre.toFixed(3)} ± ${allowed.toFixed(2)}).`,
+      `${row}: pass@1 ${found.toFixed(3)} is ${inside ? 'inside' : 'outside'} what the experiment's prototype ` +
+        `leads to expect (${centre.toFixed(3)} ± ${allowed.toFixed(2)}).`,
     ];
   });
 }
 
 export function notesOf({ variant, scale, arms }: Plan, evaluations: readonly EvaluationRecord[]): string[] {
-  const [standard, cf] = [arms.find((arm) => arm.id === 'standard')!, arms.find((arm) => arm.id === 'cf')!];
+  const standard = arms.find((arm) => arm.id === 'standard')!;
+  const cf = arms.find((arm) => arm.id === 'cf')!;
   const final = cf.marks.at(-1)!.row;
   const full = scale === SCALES.full;
   return [
@@ -62,12 +66,17 @@ export function notesOf({ variant, scale, arms }: Plan, evaluations: readonly Ev
     ...(full && variant === 'main' ? expectation(evaluations) : []),
     ...(variant === 'main'
       ? [
-          'Here most of classifier-first’s gain is a larger effective step on the classifier, and sharper outputs: the controls (--controls) are one stage with the classifier’s learning rate × 10, and standard RL at twice the learning rate. Judge it beside them.',
+          'Here most of classifier-first’s gain is a larger effective step on the classifier, and sharper ' +
+            'outputs: the controls (--controls) are one stage with the classifier’s learning rate × 10, and ' +
+            'standard RL at twice the learning rate. Judge it beside them.',
         ]
       : [
-          'In the contrast task direct answers forget the carry: sharpening what the base model does is not enough, features must change. Expect no budget-matched win for classifier-first here.',
+          'In the contrast task direct answers forget the carry: sharpening what the base model does is not ' +
+            'enough, features must change. Expect no budget-matched win for classifier-first here.',
         ]),
-    'Entropy on fixed text can rise when a model moves to another answer format, while on its own samples it falls: read both.',
-    'Every seed has its own split, base model and sampling; within a seed all arms share the base model, so compare arms pair by pair.',
+    'Entropy on fixed text can rise when a model moves to another answer format, while on its own samples it ' +
+      'falls: read both.',
+    'Every seed has its own split, base model and sampling; within a seed all arms share the base model, so ' +
+      'compare arms pair by pair.',
   ];
 }

@@ -2,9 +2,11 @@
  * A plan carried out on several seeds, resumable: per seed a base model (supervised, cached), then every arm
  * of the plan from it, each evaluated on held-out prompts. Layout of a run:
  *
- *   <out>/summary.json metrics.jsonl analysis.jsonl report.html       what a reader opens; rewritten after every arm
- *   <out>/seed-0/<arm>/                                the trainer's own files, evaluations.json, model/
- *   <base directory>/<key>/                            base models: in <out>/base-models, or beside the runs of a study that share them
+ *   <out>/summary.json, metrics.jsonl,    what a reader opens; rewritten after every arm
+ *     analysis.jsonl, report.html
+ *   <out>/seed-0/<arm>/                   the trainer's own files, evaluations.json, model/
+ *   <base directory>/<key>/               base models: in <out>/base-models, or beside the runs of a study
+ *                                         that share them
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -63,17 +65,14 @@ export async function runSeed(
  * line.
  */
 function mergeLines({ out, plan, seeds }: RunOptions, name: 'metrics.jsonl' | 'analysis.jsonl'): void {
-  const lines = plan.arms.flatMap(({ id }) =>
-    seeds.flatMap((seed) => {
-      const file = join(out, `seed-${seed}`, id, name);
-      return existsSync(file)
-        ? readFileSync(file, 'utf8')
-            .split('\n')
-            .filter((line) => line !== '')
-            .map((line) => line.replace(/^\{/, `{"arm":${JSON.stringify(id)},"seed":${seed},`))
-        : [];
-    }),
-  );
+  const linesOf = (id: string, seed: number): string[] => {
+    const file = join(out, `seed-${seed}`, id, name);
+    if (!existsSync(file)) return [];
+    const lines = readFileSync(file, 'utf8').split('\n');
+    const place = `{"arm":${JSON.stringify(id)},"seed":${seed},`;
+    return lines.filter((line) => line !== '').map((line) => line.replace(/^\{/, place));
+  };
+  const lines = plan.arms.flatMap(({ id }) => seeds.flatMap((seed) => linesOf(id, seed)));
   writeAtomically(join(out, name), lines.map((line) => `${line}\n`).join(''));
 }
 

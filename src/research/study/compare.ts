@@ -47,8 +47,10 @@ export class Results {
     const after = marks.findIndex((r) => r.cost[cost] >= budget);
     if (after < 0) return NaN;
     if (after === 0) return marks[0]!.passAt1;
-    const [a, b] = [marks[after - 1]!, marks[after]!];
-    return a.passAt1 + ((b.passAt1 - a.passAt1) * (budget - a.cost[cost])) / (b.cost[cost] - a.cost[cost]);
+    const a = marks[after - 1]!;
+    const b = marks[after]!;
+    const rise = b.passAt1 - a.passAt1;
+    return a.passAt1 + (rise * (budget - a.cost[cost])) / (b.cost[cost] - a.cost[cost]);
   }
 }
 

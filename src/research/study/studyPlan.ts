@@ -16,8 +16,8 @@ import {
 import type { GRPOConfig, SFTConfig } from '../../rl/config/options.js';
 import type { NoisyAdderVariant } from '../tasks/noisyAdder.js';
 
-export const TASKS: readonly NoisyAdderVariant[] = ['main', 'contrast'];
-export const ESTIMATORS = ['grpo', 'rloo'] as const;
+const TASKS: readonly NoisyAdderVariant[] = ['main', 'contrast'];
+const ESTIMATORS = ['grpo', 'rloo'] as const;
 export type Estimator = (typeof ESTIMATORS)[number];
 export const CF_MULTIPLIERS = [1, 3, 10, 30] as const;
 const ONE_STAGE_MULTIPLIERS = [10, 30] as const;
@@ -34,6 +34,9 @@ export interface StudyRun {
   readonly kind: Estimator | 'supervised' | 'switch' | 'watch';
   readonly plan: Plan;
 }
+
+/** GRPO or RLOO; the other runs are supervised, or about one question alone. */
+export const isRl = ({ kind }: StudyRun): boolean => kind === 'grpo' || kind === 'rloo';
 
 const TASK_NAMES = { main: 'main task', contrast: 'contrast task' } as const;
 const shared = (task: NoisyAdderVariant, title: string, size: Size) => ({
@@ -71,7 +74,9 @@ function rlPlan(task: NoisyAdderVariant, estimator: Estimator, size: Size): Plan
         label: `CF ×${m}`,
         trainer: 'cfrl',
         config: { ...rl, maxSteps: fullSteps, classifierSteps, classifierLearningRate: m * LEARNING_RATE },
-        description: `The classifier alone for ${classifierSteps} steps at ${m} × the learning rate, then all parameters for ${fullSteps}.`,
+        description:
+          `The classifier alone for ${classifierSteps} steps at ${m} × the learning rate, then all ` +
+          `parameters for ${fullSteps}.`,
         marks: [
           { step: classifierSteps, row: `CF ×${m}, stage 1` },
           { step: total, row: `CF ×${m}, ${classifierSteps} + ${fullSteps}` },
@@ -131,7 +136,8 @@ function supervisedPlan(task: NoisyAdderVariant, size: Size): Plan {
   };
   const arms = [false, true].flatMap((freshClassifier): ArmPlan[] => {
     const factor = freshClassifier ? FRESH_FACTOR : 1;
-    const [first, total] = [factor * classifierSteps, factor * (classifierSteps + fullSteps)];
+    const first = factor * classifierSteps;
+    const total = factor * (classifierSteps + fullSteps);
     const suffix = freshClassifier ? ', new W' : '';
     const arm = (
       id: string,
@@ -215,7 +221,9 @@ function switchPlan(task: NoisyAdderVariant, size: Size): Plan {
       label: 'rule',
       trainer: 'cfrl',
       config: { ...cf, classifierSteps: lengths.at(-1)!, maxSteps: total, switchRatio: SWITCH_RATIO },
-      description: `Stage 1 ends once the body has ${SWITCH_RATIO} times as much to gain as the classifier, after ${lengths.at(-1)} steps at the latest.`,
+      description:
+        `Stage 1 ends once the body has ${SWITCH_RATIO} times as much to gain as the classifier, ` +
+        `after ${lengths.at(-1)} steps at the latest.`,
       marks: [{ step: total, row: `rule, ${total} steps in all` }],
     },
   ];

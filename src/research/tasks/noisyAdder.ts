@@ -74,9 +74,14 @@ const DIRECT_ANSWER = /^(?:0|[1-9][0-9]*)$/;
 export function finalNumber(response: string): number | undefined {
   if (!response.endsWith('.')) return undefined;
   const text = response.slice(0, -1);
-  const colon = text.lastIndexOf(':');
-  const answer = colon >= 0 ? text.slice(colon + 1) : text.startsWith('is ') ? text.slice(3) : text;
+  const answer = answerIn(text);
   return DIRECT_ANSWER.test(answer) ? Number(answer) : undefined;
+}
+
+function answerIn(text: string): string {
+  const colon = text.lastIndexOf(':');
+  if (colon >= 0) return text.slice(colon + 1);
+  return text.startsWith('is ') ? text.slice('is '.length) : text;
 }
 
 /** 1 when the final number is the sum, else 0. */

@@ -1,248 +1,68 @@
-/**
- * Ranges and defaults of the trainers' options: TRL's names in camelCase (its snake_case is accepted too),
- * TRL's defaults (trl at f2cd577). What they mean, and where a default or a meaning is not TRL's, is in
- * options.ts.
- */
-import { createRequire } from 'node:module';
-
+/** A config as a trainer will use it: names, ranges and rules of schemas.ts and together.ts applied. */
 import type { z } from 'zod';
 
 import { check, checkNames, choice, shown } from '../../core/check.js';
 import { camelCaseKeys } from '../../core/names.js';
 import { fail, suggestion } from '../../errors.js';
 import { instead } from './instead.js';
-import type { CFRLConfig, GRPOConfig, PPOConfig, RLOOConfig, SFTConfig } from './options.js';
+import { allSchemas, type CommonConfig, type ResolvedConfig, type Schemas } from './schemas.js';
+import { mistakeTogether } from './together.js';
 
-/** zod takes longer to load than all else together; only trainers pay for it. */
-function makeSchemas() {
-  const { z } = createRequire(import.meta.url)('zod') as typeof import('zod');
-  const count = z.int().min(1);
-  const natural = z.int().min(0);
-  const nonNegative = z.number().min(0);
-  const positive = z.number().positive();
-
-  const scheduler = z.enum(['constant', 'constant_with_warmup', 'linear', 'cosine', 'cosine_with_min_lr']);
-  const trainable = z.union([z.string().min(1), z.instanceof(RegExp)]);
-  const schedulerKwargs = z.strictObject({
-    numCycles: positive.optional(),
-    minLr: nonNegative.optional(),
-    minLrRate: z.number().min(0).max(1).optional(),
-  });
-
-  const stage = z.strictObject({
-    name: z.string().min(1),
-    steps: count,
-    trainable,
-    learningRate: nonNegative,
-    lrSchedulerType: scheduler.optional(),
-    lrSchedulerKwargs: schedulerKwargs.optional(),
-    warmupSteps: nonNegative.optional(),
-    classifierLearningRateMultiplier: nonNegative.optional(),
-  });
-
-  const common = {
-    outputDir: z.string().min(1).optional(),
-    overwriteOutputDir: z.boolean().default(false),
-    seed: natural.default(42),
-
-    maxSteps: z.int().min(-1).default(-1),
-    numTrainEpochs: positive.default(3),
-    perDeviceTrainBatchSize: count.default(8),
-    gradientAccumulationSteps: count.default(1),
-    shuffleDataset: z.boolean().default(true),
-    chatTemplateKwargs: z.record(z.string(), z.unknown()).optional(),
-
-    lrSchedulerType: scheduler.default('linear'),
-    lrSchedulerKwargs: schedulerKwargs.default({}),
-    warmupSteps: nonNegative.default(0),
-    adamBeta1: z.number().min(0).lt(1).default(0.9),
-    adamBeta2: z.number().min(0).lt(1).default(0.999),
-    adamEpsilon: positive.default(1e-8),
-    weightDecay: nonNegative.default(0),
-    maxGradNorm: nonNegative.default(1),
-    trainable: trainable.default('all'),
-    classifierLearningRateMultiplier: nonNegative.default(1),
-    stages: z.array(stage).min(1).optional(),
-    maxTokensInMemory: count.optional(),
-    gradientCheckpointing: z.boolean().default(false),
-
-    loggingSteps: count.default(1),
-    reportTo: z
-      .union([
-        z.enum(['none', 'tensorboard']).transform((one) => [one]),
-        z.array(z.enum(['none', 'tensorboard'])),
-      ])
-      .default(['none']),
-    saveSteps: count.default(500),
-    saveTotalLimit: count.optional(),
-    evalSteps: count.optional(),
-  };
-
-  const policy = {
-    ...common,
-    learningRate: nonNegative.default(1e-6),
-
-    numGenerations: count.default(8),
-    maxCompletionLength: count.default(512),
-    temperature: positive.default(1),
-    topP: z.number().gt(0).max(1).default(1),
-    topK: natural.default(0),
-    minP: z.number().min(0).max(1).nullable().default(null),
-    stop: z.array(z.union([natural, z.string()])).optional(),
-
-    lossType: z.enum(['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo']).default('dapo'),
-    importanceSamplingLevel: z.enum(['token', 'sequence', 'product']).default('token'),
-    epsilon: nonNegative.default(0.2),
-    epsilonHigh: nonNegative.nullable().default(null),
-    delta: positive.nullable().default(null),
-    numIterations: count.default(1),
-    maskTruncatedCompletions: z.boolean().default(false),
-    topEntropyQuantile: z.number().min(0).max(1).default(1),
-    offPolicyMaskThreshold: nonNegative.nullable().default(null),
-
-    beta: nonNegative.default(0),
-    klEstimator: z.enum(['k1', 'k2', 'k3', 'exact']).default('k3'),
-    klInReward: z.boolean().default(false),
-    useBiasCorrectionKl: z.boolean().default(false),
-    entropyCoef: z.number().default(0),
-    useAdaptiveEntropy: z.boolean().default(false),
-    entropyCoefMin: z.number().default(0),
-    entropyCoefMax: z.number().default(1),
-    entropyCoefDelta: nonNegative.default(0.005),
-    entropyTarget: nonNegative.default(0.2),
-
-    advantageEstimator: z.enum(['grpo', 'rloo', 'reinforce', 'reinforce_plus_plus', 'gae']).default('grpo'),
-    scaleRewards: z
-      .union([
-        z.enum(['group', 'batch', 'none']),
-        z.boolean().transform((on) => (on ? ('group' as const) : ('none' as const))),
-      ])
-      .default('group'),
-    multiObjectiveAggregation: z
-      .enum(['sum_then_normalize', 'normalize_then_sum'])
-      .default('sum_then_normalize'),
-    reinforceBaseline: z.enum(['batch_mean', 'none']).default('batch_mean'),
-    normalizeAdvantages: z.boolean().default(false),
-    rewardClipRange: z.tuple([z.number(), z.number()]).nullable().default(null),
-    gamma: z.number().min(0).max(1).default(1),
-    lam: z.number().min(0).max(1).default(0.95),
-    vfCoef: nonNegative.default(0.1),
-    cliprangeValue: nonNegative.default(0.2),
-    whitenRewards: z.boolean().default(false),
-
-    vllmImportanceSamplingCorrection: z.boolean().default(true),
-    vllmImportanceSamplingMode: z
-      .enum(['token_truncate', 'token_mask', 'sequence_truncate', 'sequence_mask'])
-      .default('sequence_mask'),
-    vllmImportanceSamplingClipMin: nonNegative.nullable().default(null),
-    vllmImportanceSamplingClipMax: positive.nullable().default(3),
-
-    rewardWeights: z.array(z.number()).optional(),
-    rewardTimeoutMs: positive.default(120_000),
-
-    logCompletions: z.boolean().default(false),
-    numGenerationsEval: count.optional(),
-  };
-
-  const schemas = {
-    GRPOConfig: z.strictObject(policy),
-    CFRLConfig: z.strictObject({
-      ...policy,
-      classifierSteps: count.default(20),
-      classifierLearningRate: nonNegative.optional(),
-      switchRatio: positive.optional(),
-    }),
-    // TRL's RLOOTrainer: leave-one-out, KL in the reward, one ratio per completion, the mean over
-    // completions.
-    RLOOConfig: z.strictObject({
-      ...policy,
-      numGenerations: count.default(2),
-      beta: nonNegative.default(0.05),
-      advantageEstimator: policy.advantageEstimator.default('rloo'),
-      klInReward: z.boolean().default(true),
-      lossType: policy.lossType.default('grpo'),
-      importanceSamplingLevel: policy.importanceSamplingLevel.default('product'),
-    }),
-    // TRL's PPOTrainer: kl_coef is beta, num_ppo_epochs numIterations, cliprange epsilon, response_length
-    // maxCompletionLength.
-    PPOConfig: z.strictObject({
-      ...policy,
-      learningRate: nonNegative.default(3e-6),
-      numGenerations: count.default(1),
-      beta: nonNegative.default(0.05),
-      advantageEstimator: policy.advantageEstimator.default('gae'),
-      klInReward: z.boolean().default(true),
-      numIterations: count.default(4),
-      maxCompletionLength: count.default(53),
-      temperature: positive.default(0.7),
-    }),
-    SFTConfig: z.strictObject({
-      ...common,
-      learningRate: nonNegative.default(2e-5),
-      maxLength: count.default(1024),
-      mode: z.enum(['ft', 'lp', 'lp_ft']).default('ft'),
-      lpSteps: count.optional(),
-      lpLearningRate: nonNegative.optional(),
-      completionOnlyLoss: z.boolean().default(true),
-    }),
-  };
-
-  return { schemas, stage, scheduler, schedulerKwargs };
-}
-
-let made: ReturnType<typeof makeSchemas> | undefined;
-const all = () => (made ??= makeSchemas());
-
-type All = ReturnType<typeof makeSchemas>;
-type Schemas = All['schemas'];
-/** GRPOConfig with defaults filled in; RLOO's and PPO's have the same form. */
-export type ResolvedGRPOConfig = z.output<Schemas['GRPOConfig']>;
-/** CFRLConfig with defaults filled in. */
-export type ResolvedCFRLConfig = z.output<Schemas['CFRLConfig']>;
-/** SFTConfig with defaults filled in. */
-export type ResolvedSFTConfig = z.output<Schemas['SFTConfig']>;
-/**
- * What all trainers' options have in common, defaults filled in: output, length of the run, schedule,
- * optimizer, what trains, checkpoints.
- */
-export type CommonConfig = Omit<
+export type {
+  CommonConfig,
+  PolicyConfigName,
+  ResolvedCFRLConfig,
+  ResolvedConfig,
+  ResolvedGRPOConfig,
   ResolvedSFTConfig,
-  'maxLength' | 'completionOnlyLoss' | 'mode' | 'lpSteps' | 'lpLearningRate'
->;
-export type PolicyConfigName = Exclude<keyof Schemas, 'SFTConfig'>;
-export type ResolvedConfig<Name extends keyof Schemas> = z.output<Schemas[Name]>;
-
-interface Configs {
-  GRPOConfig: GRPOConfig;
-  CFRLConfig: CFRLConfig;
-  RLOOConfig: RLOOConfig;
-  PPOConfig: PPOConfig;
-  SFTConfig: SFTConfig;
-}
-type Same<A, B> = [Required<A>] extends [Required<B>]
-  ? [Required<B>] extends [Required<A>]
-    ? true
-    : false
-  : false;
-type Holds<T extends true> = T;
-/**
- * A compiler's error here: options.ts and the schemas above name different options, or one with different
- * types.
- */
-export type OptionsMatchSchemas = Holds<
-  { [Name in keyof Schemas]: Same<z.input<Schemas[Name]>, Configs[Name]> }[keyof Schemas]
->;
+} from './schemas.js';
 
 const NAME = choice('GRPOConfig', 'CFRLConfig', 'RLOOConfig', 'PPOConfig', 'SFTConfig');
-const nestedOptions = (): string[] => [
-  ...Object.keys(all().stage.shape),
-  ...Object.keys(all().schedulerKwargs.shape),
-];
 
 /** Option names of a trainer, for help texts and command lines. */
 export function configOptions(name: keyof Schemas): string[] {
   check('configOptions', 'name', name, NAME);
-  return Object.keys(all().schemas[name].shape);
+  return Object.keys(allSchemas().schemas[name].shape);
+}
+
+/** Names within options that are objects. */
+const nestedOptions = (): string[] => [
+  ...Object.keys(allSchemas().stage.shape),
+  ...Object.keys(allSchemas().schedulerKwargs.shape),
+];
+
+/** A loggers' name that TRL has and this has not deserves a remedy of its own. */
+function checkReportTo(name: string, reportTo: unknown): void {
+  const known = ['none', 'tensorboard', undefined];
+  const other = [reportTo].flat().find((one) => !known.includes(one as string));
+  if (other === undefined) return;
+  const remedy =
+    other === 'wandb'
+      ? "; Weights & Biases has no kept npm package: use 'tensorboard' and `wandb sync <outputDir>/tensorboard`"
+      : '';
+  fail(
+    'ERR_INVALID_ARG',
+    `${name}: reportTo must be 'none', 'tensorboard' or an array of these, got ${shown(reportTo)}${remedy}`,
+  );
+}
+
+/** The first of zod's issues in our words. */
+function failWith(name: string, { issues }: z.ZodError, input: object): never {
+  const unknown = issues.find((issue) => issue.code === 'unrecognized_keys');
+  if (unknown) {
+    const option = unknown.keys[0]!;
+    fail(
+      'ERR_INVALID_ARG',
+      `${name}: there is no option '${option}' in ${unknown.path.join('.')}.${suggestion(option, nestedOptions())}`,
+    );
+  }
+  const { path, message } = issues[0]!;
+  const entry = (value: unknown, key: PropertyKey) =>
+    (value as Record<PropertyKey, unknown> | undefined)?.[key];
+  const value = path.reduce<unknown>(entry, input);
+  const got = typeof value === 'string' ? `'${value}'` : String(value);
+  const ending = message.includes('received') ? '' : `, got ${got}`;
+  return fail('ERR_INVALID_ARG', `${name}: ${path.join('.')}: ${message}${ending}`);
 }
 
 /**
@@ -250,108 +70,16 @@ export function configOptions(name: keyof Schemas): string[] {
  * and together.
  * @throws ERR_INVALID_ARG naming the option, what it must be, and for an unknown one the nearest known name.
  */
-export function resolveConfig<Name extends keyof Schemas>(
-  name: Name,
-  config: unknown,
-): z.output<Schemas[Name]> {
+export function resolveConfig<Name extends keyof Schemas>(name: Name, config: unknown): ResolvedConfig<Name> {
   check('resolveConfig', 'name', name, NAME);
-  const known = configOptions(name);
   const input = camelCaseKeys(config ?? {});
   if (input === null || typeof input !== 'object' || Array.isArray(input))
     fail('ERR_INVALID_ARG', `${name}: expected an object of options, got ${JSON.stringify(config)}`);
-  checkNames(name, Object.keys(input), known, 'option', instead);
-  const { reportTo } = input as { reportTo?: unknown };
-  const other = [reportTo].flat().find((one) => one !== undefined && one !== 'none' && one !== 'tensorboard');
-  if (other !== undefined)
-    fail(
-      'ERR_INVALID_ARG',
-      `${name}: reportTo must be 'none', 'tensorboard' or an array of these, got ${shown(reportTo)}${other === 'wandb' ? "; Weights & Biases has no kept npm package: use 'tensorboard' and `wandb sync <outputDir>/tensorboard`" : ''}`,
-    );
-  const result = all().schemas[name].safeParse(input);
-  if (!result.success) {
-    const { issues } = result.error;
-    const unknown = issues.find((issue) => issue.code === 'unrecognized_keys');
-    if (unknown)
-      fail(
-        'ERR_INVALID_ARG',
-        `${name}: there is no option '${unknown.keys[0]}' in ${unknown.path.join('.')}.${suggestion(unknown.keys[0]!, nestedOptions())}`,
-      );
-    const { path, message } = issues[0]!;
-    const got = path.reduce<unknown>(
-      (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
-      input,
-    );
-    fail(
-      'ERR_INVALID_ARG',
-      `${name}: ${path.join('.')}: ${message}${message.includes('received') ? '' : `, got ${typeof got === 'string' ? `'${got}'` : String(got)}`}`,
-    );
-  }
-  checkTogether(name, input as Record<string, unknown>, result.data);
-  return result.data as z.output<Schemas[Name]>;
-}
-
-/** Rules that bind several options. */
-function checkTogether(
-  name: string,
-  given: Record<string, unknown>,
-  config: Partial<ResolvedGRPOConfig> & CommonConfig,
-): void {
-  const refuse = (message: string) => fail('ERR_INVALID_ARG', `${name}: ${message}`);
-  if (config.maxSteps === 0) refuse('maxSteps must be at least 1, or -1 to train numTrainEpochs, got 0');
-  for (const option of ['maxSteps', 'trainable', 'numTrainEpochs'])
-    if (given['stages'] && given[option] !== undefined)
-      refuse(`${option} and stages exclude each other; each stage names its own steps and trainable`);
-  if (given['mode'] !== undefined && given['mode'] !== 'ft')
-    for (const option of ['stages', 'trainable'])
-      if (given[option] !== undefined)
-        refuse(
-          `mode '${String(given['mode'])}' and ${option} exclude each other; the mode says what is trained`,
-        );
-  for (const option of ['lpSteps', 'lpLearningRate'])
-    if (given[option] !== undefined && (given['mode'] ?? 'ft') === 'ft')
-      refuse(`${option} belongs to mode 'lp_ft'${option === 'lpSteps' ? '' : " and 'lp'"}, but it is 'ft'`);
-  if (config.numGenerations !== undefined) {
-    const batch = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
-    if (batch % config.numGenerations !== 0)
-      refuse(
-        `perDeviceTrainBatchSize × gradientAccumulationSteps (${config.perDeviceTrainBatchSize} × ${config.gradientAccumulationSteps} = ${batch}) must be a multiple of numGenerations (${config.numGenerations}): a step has whole groups`,
-      );
-    const estimator = config.advantageEstimator!;
-    if (config.numGenerations < 2 && (estimator === 'grpo' || estimator === 'rloo'))
-      refuse(
-        `numGenerations must be at least 2 with advantageEstimator '${estimator}', which compares completions of one prompt, got ${config.numGenerations}`,
-      );
-    const owners = {
-      normalizeAdvantages: ['rloo', 'reinforce'],
-      gamma: ['reinforce_plus_plus', 'gae'],
-      lam: ['gae'],
-      vfCoef: ['gae'],
-      cliprangeValue: ['gae'],
-      whitenRewards: ['gae'],
-    };
-    for (const [option, estimators] of Object.entries(owners))
-      if (given[option] !== undefined && !estimators.includes(estimator) && given[option] !== false)
-        refuse(
-          `${option} belongs to advantageEstimator ${estimators.map((name) => `'${name}'`).join(' and ')}, but it is '${estimator}'${estimator === 'grpo' && option === 'normalizeAdvantages' ? "; grpo's option is scaleRewards" : ''}`,
-        );
-    for (const option of ['scaleRewards', 'multiObjectiveAggregation'])
-      if (estimator !== 'grpo' && given[option] !== undefined)
-        refuse(
-          `${option} belongs to advantageEstimator 'grpo', but it is '${estimator}'${estimator === 'rloo' || estimator === 'reinforce' ? '; its option is normalizeAdvantages' : ''}`,
-        );
-    if (estimator !== 'reinforce' && given['reinforceBaseline'] !== undefined)
-      refuse(`reinforceBaseline belongs to advantageEstimator 'reinforce', but it is '${estimator}'`);
-    if (config.delta != null && config.delta < 1 + (config.epsilonHigh ?? config.epsilon!))
-      refuse(
-        `delta must be at least 1 + epsilonHigh (${1 + (config.epsilonHigh ?? config.epsilon!)}), got ${config.delta}`,
-      );
-    if (config.delta != null && config.lossType === 'cispo')
-      refuse('delta caps the ratio of the clipped losses; cispo has epsilonHigh');
-    if (config.useBiasCorrectionKl && (config.klInReward || config.klEstimator === 'exact'))
-      refuse(
-        `useBiasCorrectionKl corrects an estimator in the loss, but ${config.klInReward ? 'klInReward is set' : "klEstimator 'exact' has no bias"}; leave it out`,
-      );
-    if (config.klInReward && given['klEstimator'] !== undefined && config.klEstimator !== 'k1')
-      refuse(`klInReward uses k1, but klEstimator is '${config.klEstimator}'; leave it out`);
-  }
+  checkNames(name, Object.keys(input), configOptions(name), 'option', instead);
+  checkReportTo(name, (input as { reportTo?: unknown }).reportTo);
+  const result = allSchemas().schemas[name].safeParse(input);
+  if (!result.success) return failWith(name, result.error, input);
+  const mistake = mistakeTogether(input as Record<string, unknown>, result.data as CommonConfig);
+  if (mistake !== undefined) fail('ERR_INVALID_ARG', `${name}: ${mistake}`);
+  return result.data as ResolvedConfig<Name>;
 }

@@ -3,6 +3,8 @@
  * name the same options with the same types), `npm run build:options` makes docs/options.md from the two.
  */
 
+import type { ImportanceLevel, KlEstimator, LossOptions, LossType } from '../../policy/losses.js';
+
 /** Learning rate over a stage's steps, as transformers has them. */
 export type LrScheduler = 'constant' | 'constant_with_warmup' | 'linear' | 'cosine' | 'cosine_with_min_lr';
 
@@ -129,7 +131,7 @@ export interface TrainingOptions {
  * docs/options.md; `configOptions` lists their names. Unknown names and impossible values are refused with
  * ERR_INVALID_ARG.
  */
-export interface GRPOConfig extends TrainingOptions {
+export interface GRPOConfig extends TrainingOptions, LossOptions {
   /** Completions per prompt. */
   numGenerations?: number | undefined;
   /** Tokens; cut to what the model's context leaves beside the prompt. */
@@ -145,22 +147,13 @@ export interface GRPOConfig extends TrainingOptions {
   /** Ids or one-token strings that end a completion. Absent: the model's eos_token_id. */
   stop?: (number | string)[] | undefined;
 
-  /** How the tokens' losses are averaged, and for cispo what is clipped (docs/training.md). */
-  lossType?: 'grpo' | 'bnpo' | 'dr_grpo' | 'dapo' | 'cispo' | undefined;
+  /** What a token's loss is, and how the tokens' losses are averaged: below. */
+  lossType?: LossType | undefined;
   /**
    * The ratio is a token's, or the sequence's: the mean of its tokens' ('sequence', GSPO) or, not in TRL's
    * GRPO, their product.
    */
-  importanceSamplingLevel?: 'token' | 'sequence' | 'product' | undefined;
-  /** The ratio is clipped below 1 − epsilon. */
-  epsilon?: number | undefined;
-  /**
-   * And above 1 + epsilonHigh. null: epsilon. For cispo the cap itself, as in TRL (the paper's 1 + ε is 5
-   * there).
-   */
-  epsilonHigh?: number | null | undefined;
-  /** Caps the ratio for bad tokens too (two-sided clipping); at least 1 + epsilonHigh. */
-  delta?: number | null | undefined;
+  importanceSamplingLevel?: ImportanceLevel | undefined;
   /** Optimizer steps per rollout batch, μ. */
   numIterations?: number | undefined;
   /** Leave out completions that were cut off by length. */
@@ -179,7 +172,7 @@ export interface GRPOConfig extends TrainingOptions {
   /** Weight of KL(π‖π_ref), nats; 0: no reference model is kept. */
   beta?: number | undefined;
   /** Of the penalty in the loss. TRL has k3 only; 'exact' sums over the vocabulary. */
-  klEstimator?: 'k1' | 'k2' | 'k3' | 'exact' | undefined;
+  klEstimator?: KlEstimator | undefined;
   /**
    * Subtract beta · Σ_t k1 from each reward, as TRL's RLOOTrainer does, instead of adding the penalty to the
    * loss.

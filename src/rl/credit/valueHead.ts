@@ -3,41 +3,44 @@
  * TRL's PPOTrainer now trains a second network). It starts at 0 and has an AdamW of its own with the stage's
  * learning rate; its gradient is not clipped with the policy's.
  */
+import type { RealArray } from '../../core/addon/contract.js';
 import type { Tensor } from '../../core/tensor.js';
 import { kernels } from '../../kernels/index.js';
 import type { Model } from '../../model/model.js';
-import type { RealArray } from '../../core/addon/contract.js';
 import type { CommonConfig } from '../config/config.js';
 
-/** w, then b; plain numbers for a checkpoint. */
+/** Of AdamW too; plain numbers for a checkpoint. */
 export interface ValueHeadState {
+  /** w (hiddenSize numbers), then b; the moments likewise. */
   readonly weight: readonly number[];
   readonly expAvg: readonly number[];
   readonly expAvgSq: readonly number[];
   readonly step: number;
 }
 
+export function freshValueHead(hiddenSize: number): ValueHeadState {
+  const zeros = new Array<number>(hiddenSize + 1).fill(0);
+  return { weight: zeros, expAvg: zeros, expAvgSq: zeros, step: 0 };
+}
+
+/** A head in the model's precision, made from its state for the computations of a step. */
 export class ValueHead {
   readonly #model: Model;
+  /** Of φ: the model's hiddenSize. */
   readonly #size: number;
-  #weight: RealArray;
-  #expAvg: RealArray;
-  #expAvgSq: RealArray;
+  readonly #weight: RealArray;
+  readonly #expAvg: RealArray;
+  readonly #expAvgSq: RealArray;
   #step: number;
 
-  constructor(model: Model, state?: ValueHeadState) {
-    const size = model.spec.hiddenSize + 1;
-    const array = (values: readonly number[] = []) => {
-      const out = model.context.math === 'fp64' ? new Float64Array(size) : new Float32Array(size);
-      out.set(values);
-      return out;
-    };
+  constructor(model: Model, state: ValueHeadState) {
+    const RealArray = model.context.math === 'fp64' ? Float64Array : Float32Array;
     this.#model = model;
-    this.#size = size - 1;
-    this.#weight = array(state?.weight);
-    this.#expAvg = array(state?.expAvg);
-    this.#expAvgSq = array(state?.expAvgSq);
-    this.#step = state?.step ?? 0;
+    this.#size = model.spec.hiddenSize;
+    this.#weight = RealArray.from(state.weight);
+    this.#expAvg = RealArray.from(state.expAvg);
+    this.#expAvgSq = RealArray.from(state.expAvgSq);
+    this.#step = state.step;
   }
 
   state(): ValueHeadState {
@@ -48,6 +51,7 @@ export class ValueHead {
       step: this.#step,
     };
   }
+
   /** w, for the gradient that reaches the trunk. */
   get weight(): RealArray {
     return this.#weight.slice(0, this.#size);
@@ -57,48 +61,51 @@ export class ValueHead {
   async values(features: Tensor): Promise<Float64Array> {
     const data = await features.data();
     const [rows] = features.shape as [number];
-    const { c } = await kernels.gemm(
+    const { c: products } = await kernels.gemm(
       { a: { data, shape: [rows, this.#size] }, b: { data: this.weight, shape: [this.#size, 1] } },
       { context: this.#model.context },
     );
-    return Float64Array.from(c.data, (v) => v + this.#weight[this.#size]!);
+    const bias = this.#weight[this.#size]!;
+    return Float64Array.from(products.data, (product) => product + bias);
   }
 
   /** dL/dw and dL/db from dL/dV of every row. */
   async gradient(features: Tensor, dValues: RealArray): Promise<RealArray> {
     const data = await features.data();
     const [rows] = features.shape as [number];
-    const out = this.#weight.map(() => 0) as RealArray;
-    const { c } = await kernels.gemm(
+    const { c: dWeight } = await kernels.gemm(
       {
         a: { data, shape: [this.#size, rows], strides: [1, this.#size] },
         b: { data: dValues, shape: [rows, 1] },
       },
       { context: this.#model.context },
     );
-    out.set(c.data);
-    for (const d of dValues) out[this.#size]! += d;
-    return out;
+    const gradient = this.#weight.map(() => 0) as RealArray;
+    gradient.set(dWeight.data);
+    for (const dValue of dValues) gradient[this.#size]! += dValue;
+    return gradient;
   }
 
+  /** One step of AdamW. */
   update(
     gradient: RealArray,
-    lr: number,
+    learningRate: number,
     { adamBeta1, adamBeta2, adamEpsilon, weightDecay }: CommonConfig,
   ): void {
     const view = (data: RealArray) => ({ data, shape: [data.length] });
+    this.#step += 1;
     kernels.adamwSync(
       {
         param: view(this.#weight),
         grad: gradient,
         exp_avg: view(this.#expAvg),
         exp_avg_sq: view(this.#expAvgSq),
-        lr,
+        lr: learningRate,
         beta1: adamBeta1,
         beta2: adamBeta2,
         eps: adamEpsilon,
         weight_decay: weightDecay,
-        step: ++this.#step,
+        step: this.#step,
       },
       { context: this.#model.context },
     );
@@ -119,14 +126,19 @@ export function valueLoss(
   returns: ArrayLike<number>,
   { vfCoef, cliprangeValue }: { readonly vfCoef: number; readonly cliprangeValue: number },
 ): ValueLoss {
-  const n = Math.max(values.length, 1);
-  let [loss, clipped] = [0, 0];
-  const gradient = values.map((value, i) => {
-    const bounded = Math.min(Math.max(value, oldValues[i]! - cliprangeValue), oldValues[i]! + cliprangeValue);
-    const [plain, limited] = [(value - returns[i]!) ** 2, (bounded - returns[i]!) ** 2];
-    loss += Math.max(plain, limited) / 2 / n;
-    if (limited > plain) ++clipped;
-    return limited > plain ? 0 : (vfCoef * (value - returns[i]!)) / n;
+  const count = Math.max(values.length, 1);
+  let loss = 0;
+  let clipped = 0;
+  const gradient = values.map((value, n) => {
+    const least = oldValues[n]! - cliprangeValue;
+    const most = oldValues[n]! + cliprangeValue;
+    const bounded = Math.min(Math.max(value, least), most);
+    const squared = (value - returns[n]!) ** 2;
+    const squaredBounded = (bounded - returns[n]!) ** 2;
+    const isClipped = squaredBounded > squared;
+    loss += Math.max(squared, squaredBounded) / 2 / count;
+    if (isClipped) ++clipped;
+    return isClipped ? 0 : (vfCoef * (value - returns[n]!)) / count;
   });
-  return { loss, clipFraction: clipped / n, gradient };
+  return { loss, clipFraction: clipped / count, gradient };
 }

@@ -1,71 +1,63 @@
 /**
  * From options and advantages to the arrays of one fused pass. L = Σ_n weight_n · ℓ_n over the step's active
- * tokens; weights carry TRL's normalisers (grpo_trainer.py at f2cd577, _compute_loss, accumulation included):
- *   grpo          1 / (sequences · tokens of the sequence)
- *   bnpo          1 / (micro-batches · active tokens of the micro-batch)
- *   dr_grpo       1 / (sequences · maxCompletionLength)
- *   dapo, cispo   1 / (active tokens of the step)
- * A masked sequence has no active tokens but counts as a sequence, as in TRL. Micro-batches are consecutive
- * completions; apart from bnpo, whose definition depends on them, they change nothing.
+ * tokens. What ℓ is, and how its weights average the tokens, are rows of src/policy/losses.ts.
+ *
+ * A masked completion has no active tokens but counts as a completion, as in TRL.
  */
 import type { GradientOptions, Model } from '../../model/model.js';
+import {
+  type Completions,
+  LOSS_TYPES,
+  lossParameters,
+  type LossType,
+  policyLossOf,
+  TOKEN_AVERAGES,
+  type TokenAverage,
+} from '../../policy/losses.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 
-export interface Normaliser {
-  readonly lossType: ResolvedGRPOConfig['lossType'];
-  readonly maxCompletionLength: number;
-  /** Sequences per micro-batch. */
-  readonly perDeviceTrainBatchSize: number;
+/** What decides the weights of tokens. */
+export interface Normaliser extends Omit<Completions, 'lengths'> {
+  readonly lossType: LossType;
 }
 
-/** The weight of each token of sequence s; `lengths`: active tokens, 0 for a masked sequence. */
-export function sequenceWeights(
+function averageWeights(
+  average: TokenAverage,
   lengths: ArrayLike<number>,
-  { lossType, maxCompletionLength, perDeviceTrainBatchSize }: Normaliser,
+  { maxCompletionLength, perDeviceTrainBatchSize }: Normaliser,
 ): Float64Array {
-  const all = Array.from(lengths);
-  const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
-  const total = Math.max(sum(all), 1);
-  const microBatches = Math.ceil(all.length / perDeviceTrainBatchSize);
-  return Float64Array.from(all, (length, s) => {
-    switch (lossType) {
-      case 'grpo':
-        return 1 / (all.length * Math.max(length, 1));
-      case 'dr_grpo':
-        return 1 / (all.length * maxCompletionLength);
-      case 'bnpo': {
-        const begin = s - (s % perDeviceTrainBatchSize);
-        return 1 / (microBatches * Math.max(sum(all.slice(begin, begin + perDeviceTrainBatchSize)), 1));
-      }
-      default:
-        return 1 / total;
-    }
-  });
+  const completions = { lengths: Array.from(lengths), maxCompletionLength, perDeviceTrainBatchSize };
+  return Float64Array.from(TOKEN_AVERAGES[average](completions));
 }
+
+/** The weight of each token of completion c; `lengths`: active tokens, 0 for a masked completion. */
+export const sequenceWeights = (lengths: ArrayLike<number>, normaliser: Normaliser): Float64Array =>
+  averageWeights(LOSS_TYPES[normaliser.lossType].average, lengths, normaliser);
 
 /**
- * TRL's entropy bonus is the mean over active tokens whatever the loss type (for bnpo: of micro-batch means).
+ * TRL's entropy bonus is the mean over active tokens whatever the loss type; for bnpo it is the mean of the
+ * micro-batches' means.
  */
 export function entropyWeights(lengths: ArrayLike<number>, normaliser: Normaliser): Float64Array {
-  return sequenceWeights(lengths, {
-    ...normaliser,
-    lossType: normaliser.lossType === 'bnpo' ? 'bnpo' : 'dapo',
-  });
+  const { average } = LOSS_TYPES[normaliser.lossType];
+  return averageWeights(average === 'microBatch' ? average : 'step', lengths, normaliser);
 }
 
-/** One number per sequence, repeated for each of its tokens. */
+/** One number per completion, repeated for each of its tokens. */
 export function perToken(perSequence: ArrayLike<number>, lengths: ArrayLike<number>): Float32Array {
   const out = new Float32Array(Array.from(lengths).reduce((a, b) => a + b, 0));
-  let n = 0;
+  let begin = 0;
   for (let s = 0; s < lengths.length; ++s) {
-    out.fill(perSequence[s]!, n, n + lengths[s]!);
-    n += lengths[s]!;
+    const end = begin + lengths[s]!;
+    out.fill(perSequence[s]!, begin, end);
+    begin = end;
   }
   return out;
 }
 
+/** The tokens of a step, and what is known of them. */
 export interface PolicyBatch {
-  /** Active tokens per sequence, 0 = masked. */
+  /** Active tokens per completion, 0 = masked. */
   readonly lengths: readonly number[];
   /** Per active token, with what else multiplies the policy term (tokenFactors.ts). */
   readonly advantages: Float32Array;
@@ -74,8 +66,9 @@ export interface PolicyBatch {
   readonly refLogps?: Float32Array | undefined;
   /** For klEstimator 'exact'. */
   readonly reference?: Model | undefined;
-  /** Weight of the entropy bonus, and the tokens it is about (0 or 1 per active token; absent: all). */
+  /** Weight of the entropy bonus. */
   readonly entropyCoef: number;
+  /** The tokens that the entropy bonus is about, 0 or 1 per active token. Absent: all. */
   readonly entropyMask?: Float64Array | undefined;
 }
 
@@ -85,33 +78,43 @@ export interface LossPlan {
   readonly entropyCoefficients: Float32Array;
 }
 
+/** How many tokens of each completion the mask leaves. */
+function maskedLengths(lengths: readonly number[], mask: Float64Array): number[] {
+  let token = 0;
+  return lengths.map((length) => {
+    let active = 0;
+    for (const end = token + length; token < end; ++token) active += mask[token]!;
+    return active;
+  });
+}
+
 /**
- * −∂L/∂H per active token; a mask takes tokens out of the mean, but not out of dapo's and cispo's count (as
- * TRL).
+ * −∂L/∂H per active token. A mask takes tokens out of the mean; where TRL counts the step's tokens, it counts
+ * all.
  */
 function entropyCoefficients(
   { lengths, entropyCoef, entropyMask }: PolicyBatch,
   config: ResolvedGRPOConfig,
 ): Float32Array {
-  const countsAll = config.lossType === 'dapo' || config.lossType === 'cispo';
-  let n = 0;
-  const counted =
-    !entropyMask || countsAll
-      ? lengths
-      : lengths.map((length) => {
-          let active = 0;
-          for (const end = n + length; n < end; ++n) active += entropyMask[n]!;
-          return active;
-        });
-  const coefficients = perToken(
-    entropyWeights(counted, config).map((w) => w * entropyCoef),
-    lengths,
-  );
-  return entropyMask ? coefficients.map((c, i) => c * entropyMask[i]!) : coefficients;
+  const countsAll = LOSS_TYPES[config.lossType].average === 'step';
+  const counted = entropyMask && !countsAll ? maskedLengths(lengths, entropyMask) : lengths;
+  const weights = entropyWeights(counted, config).map((weight) => weight * entropyCoef);
+  const coefficients = perToken(weights, lengths);
+  return entropyMask ? coefficients.map((coefficient, n) => coefficient * entropyMask[n]!) : coefficients;
 }
 
+/** The KL penalty in the loss; a KL term in the reward is no part of it. */
+function penalty({ beta, klInReward, klEstimator, useBiasCorrectionKl }: ResolvedGRPOConfig) {
+  return {
+    beta: klInReward ? 0 : beta,
+    kl: klInReward ? ('k1' as const) : klEstimator,
+    klBiasCorrection: useBiasCorrectionKl,
+  };
+}
+
+/** What accumulateGradients() takes for this batch. */
 export function planLoss(batch: PolicyBatch, config: ResolvedGRPOConfig): LossPlan {
-  const { lengths } = batch;
+  const { lengths, advantages, oldLogps, refLogps, reference } = batch;
   const coefficients = entropyCoefficients(batch, config);
   const exact = config.klEstimator === 'exact' && !config.klInReward;
   return {
@@ -119,20 +122,16 @@ export function planLoss(batch: PolicyBatch, config: ResolvedGRPOConfig): LossPl
       temperature: config.temperature,
       gradientCheckpointing: config.gradientCheckpointing,
       ...(config.maxTokensInMemory ? { maxTokens: config.maxTokensInMemory } : {}),
-      loss: config.lossType === 'cispo' ? 'cispo' : 'clip',
+      loss: policyLossOf(config.lossType).name,
+      ...lossParameters(config.lossType, config),
       importance: config.importanceSamplingLevel,
-      advantages: batch.advantages,
+      advantages,
       weights: perToken(sequenceWeights(lengths, config), lengths),
-      epsilonLow: config.epsilon,
-      epsilonHigh: config.epsilonHigh ?? config.epsilon,
-      delta: config.delta ?? 0,
-      beta: config.klInReward ? 0 : config.beta,
-      kl: config.klInReward ? 'k1' : config.klEstimator,
-      klBiasCorrection: config.useBiasCorrectionKl,
+      ...penalty(config),
       ...(batch.entropyCoef === 0 ? {} : { entropyCoefficients: coefficients }),
-      ...(batch.oldLogps ? { oldLogps: batch.oldLogps } : {}),
-      ...(batch.refLogps ? { refLogps: batch.refLogps } : {}),
-      ...(exact && batch.reference ? { reference: batch.reference } : {}),
+      ...(oldLogps ? { oldLogps } : {}),
+      ...(refLogps ? { refLogps } : {}),
+      ...(exact && reference ? { reference } : {}),
     },
     entropyCoefficients: coefficients,
   };

@@ -19,8 +19,25 @@ export function highEntropyMask(entropies: ArrayLike<number>, share: number): Fl
   return Float64Array.from(entropies, (h) => (h >= threshold ? 1 : 0));
 }
 
+/** Tokens `begin` to before `end` of every completion. */
+function rangesOf(lengths: readonly number[]): { readonly begin: number; readonly end: number }[] {
+  let next = 0;
+  return lengths.map((length) => {
+    const begin = next;
+    next += length;
+    return { begin, end: next };
+  });
+}
+
+/** Σ (a − b) over tokens. */
+function sumOfDifferences(a: ArrayLike<number>, b: ArrayLike<number>, begin: number, end: number): number {
+  let sum = 0;
+  for (let token = begin; token < end; ++token) sum += a[token]! - b[token]!;
+  return sum;
+}
+
 /**
- * Per sequence: 0 where the advantage is negative and the mean of log π_sampling − log π exceeds the
+ * Per completion: 0 where the advantage is negative and the mean of log π_sampling − log π exceeds the
  * threshold (DeepSeek-V3.2), else 1.
  */
 export function offPolicyMask(
@@ -30,12 +47,10 @@ export function offPolicyMask(
   lengths: readonly number[],
   threshold: number,
 ): Float64Array {
-  let n = 0;
-  return Float64Array.from(lengths, (length) => {
-    const first = n;
-    let kl = 0;
-    for (const end = n + length; n < end; ++n) kl += samplingLogps[n]! - logps[n]!;
-    return length > 0 && advantages[first]! < 0 && kl / length > threshold ? 0 : 1;
+  return Float64Array.from(rangesOf(lengths), ({ begin, end }) => {
+    if (begin === end || !(advantages[begin]! < 0)) return 1;
+    const drift = sumOfDifferences(samplingLogps, logps, begin, end) / (end - begin);
+    return drift > threshold ? 0 : 1;
   });
 }
 
@@ -44,35 +59,29 @@ type Correction = Pick<
   'vllmImportanceSamplingMode' | 'vllmImportanceSamplingClipMin' | 'vllmImportanceSamplingClipMax'
 >;
 
-/**
- * π_training / π_sampling per token, or of the whole sequence, truncated to the bounds or set to 0 beyond
- * them.
- */
+/** A weight within the bounds: cut to them, or 0 beyond them. */
+function bounded(weight: number, options: Correction): number {
+  const low = options.vllmImportanceSamplingClipMin ?? 0;
+  const high = options.vllmImportanceSamplingClipMax ?? Infinity;
+  if (options.vllmImportanceSamplingMode.endsWith('truncate')) return Math.min(Math.max(weight, low), high);
+  return weight < low || weight > high ? 0 : weight;
+}
+
+/** π_training / π_sampling per token, or of the whole completion, within the bounds. */
 export function importanceWeights(
   training: ArrayLike<number>,
   sampling: ArrayLike<number>,
   lengths: readonly number[],
   options: Correction,
 ): Float64Array {
-  const {
-    vllmImportanceSamplingMode: mode,
-    vllmImportanceSamplingClipMin,
-    vllmImportanceSamplingClipMax,
-  } = options;
-  const [low, high] = [vllmImportanceSamplingClipMin ?? 0, vllmImportanceSamplingClipMax ?? Infinity];
-  const bound = (ratio: number) =>
-    mode.endsWith('truncate')
-      ? Math.min(Math.max(ratio, low), high)
-      : ratio < low || ratio > high
-        ? 0
-        : ratio;
-  const out = new Float64Array(training.length);
-  let n = 0;
-  for (const length of lengths) {
-    let log = 0;
-    for (let t = n; t < n + length; ++t) log += training[t]! - sampling[t]!;
-    for (const end = n + length; n < end; ++n)
-      out[n] = bound(Math.exp(mode.startsWith('sequence') ? log : training[n]! - sampling[n]!));
+  const wholeCompletions = options.vllmImportanceSamplingMode.startsWith('sequence');
+  const weights = new Float64Array(training.length);
+  for (const { begin, end } of rangesOf(lengths)) {
+    const whole = sumOfDifferences(training, sampling, begin, end);
+    for (let token = begin; token < end; ++token) {
+      const logRatio = wholeCompletions ? whole : training[token]! - sampling[token]!;
+      weights[token] = bounded(Math.exp(logRatio), options);
+    }
   }
-  return out;
+  return weights;
 }

@@ -3,18 +3,28 @@
  * text without one.
  */
 import { finalAnswer } from './answer.js';
-import { parseMath, sameMath, type MathValue } from './mathValue.js';
+import { type MathValue, parseMath, sameMath } from './mathValue.js';
+
+interface Answer {
+  /** As it was written first. */
+  readonly key: string;
+  /** Undefined for what is no mathematics. */
+  readonly value: MathValue | undefined;
+}
 
 export function answerKeys(texts: readonly string[]): (string | undefined)[] {
-  const seen: { readonly key: string; readonly value: MathValue | undefined }[] = [];
+  const seen: Answer[] = [];
   return texts.map((text) => {
-    const answer = finalAnswer(text);
-    if (answer === undefined) return undefined;
-    const value = parseMath(answer);
-    const same = seen.find(
-      (other) => other.key === answer || (value && other.value && sameMath(value, other.value)),
-    );
-    if (!same) seen.push({ key: answer, value });
-    return same?.key ?? answer;
+    const key = finalAnswer(text);
+    if (key === undefined) return undefined;
+    const value = parseMath(key);
+    const same = seen.find((other) => isSame(other, { key, value }));
+    if (!same) seen.push({ key, value });
+    return same?.key ?? key;
   });
+}
+
+function isSame(a: Answer, b: Answer): boolean {
+  if (a.key === b.key) return true;
+  return a.value !== undefined && b.value !== undefined && sameMath(b.value, a.value);
 }

@@ -3,14 +3,10 @@
  * throws, does not return in time, or returns something that is not one finite number (or null) per
  * completion ends the step with ERR_REWARD, naming the function, the step and the row.
  */
-import { pathToFileURL } from 'node:url';
-import { resolve } from 'node:path';
 import type vm from 'node:vm';
 
-import { check as checkArgument, shown, text } from '../../core/check.js';
-import { codedError, fail, hasCode, suggestion } from '../../errors.js';
-import { statistics } from '../credit/advantages.js';
-import { builtinRewards, httpReward } from './index.js';
+import { shown } from '../../core/check.js';
+import { codedError, fail, hasCode } from '../../errors.js';
 import type { RewardFunc, RewardInput, RewardValues } from '../interfaces.js';
 
 export interface NamedReward {
@@ -29,26 +25,30 @@ export function nameRewards(
   if (!Array.isArray(funcs) || funcs.length === 0)
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: rewardFuncs must be a function or an array of functions that is not empty, got ${shown(rewardFuncs)}`,
+      `${caller}: rewardFuncs must be a function or an array of functions that is not empty, ` +
+        `got ${shown(rewardFuncs)}`,
     );
   if (weights && weights.length !== funcs.length)
     fail(
       'ERR_INVALID_ARG',
-      `${caller}: rewardWeights must have one number per reward function (${funcs.length}), got ${weights.length}`,
+      `${caller}: rewardWeights must have one number per reward function (${funcs.length}), ` +
+        `got ${weights.length}`,
     );
-  const seen = new Map<string, number>();
+  const uses = new Map<string, number>();
   return funcs.map((func, i) => {
     if (typeof func !== 'function')
       fail('ERR_INVALID_ARG', `${caller}: rewardFuncs[${i}] must be a function, got ${shown(func)}`);
-    const base = func.rewardName || func.name || `reward_${i}`;
-    const times = (seen.get(base) ?? 0) + 1;
-    seen.set(base, times);
-    return { name: times === 1 ? base : `${base}_${times}`, func, weight: weights?.[i] ?? 1 };
+    const own = func.rewardName || func.name || `reward_${i}`;
+    const use = (uses.get(own) ?? 0) + 1;
+    uses.set(own, use);
+    const name = use === 1 ? own : `${own}_${use}`;
+    return { name, func, weight: weights?.[i] ?? 1 };
   });
 }
 
 export interface RewardCall {
   readonly timeoutMs: number;
+  /** For messages. */
   readonly step: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -65,27 +65,33 @@ export async function callRewards(
 ): Promise<Float64Array[]> {
   const stop = new AbortController();
   const signal = call.signal ? AbortSignal.any([call.signal, stop.signal]) : stop.signal;
-  // Descriptors, not a spread: `completions` may be a getter that refuses (a model without a tokenizer).
-  const withSignal = Object.defineProperty(
-    Object.defineProperties({}, Object.getOwnPropertyDescriptors(input)),
-    'signal',
-    { value: signal, enumerable: true },
-  ) as RewardInput;
+  const inputWithSignal = withSignal(input, signal);
+  const judge = async (reward: NamedReward): Promise<Float64Array> => {
+    const values = await callOne(reward, inputWithSignal, call);
+    return checkValues(reward, values, rows, call.step);
+  };
   try {
-    return await Promise.all(
-      rewards.map(async (reward) => check(reward, await callOne(reward, withSignal, call), rows, call.step)),
-    );
+    return await Promise.all(rewards.map(judge));
   } finally {
     stop.abort();
   }
 }
 
+/** Copies descriptors, not values: `completions` may be a getter that refuses (no tokenizer). */
+function withSignal(input: Omit<RewardInput, 'signal'>, signal: AbortSignal): RewardInput {
+  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(input));
+  Object.defineProperty(copy, 'signal', { value: signal, enumerable: true });
+  return copy as RewardInput;
+}
+
+const placeOf = ({ name }: NamedReward, step: number): string => `reward function '${name}' (step ${step})`;
+
 async function callOne(
-  { name, func }: NamedReward,
+  reward: NamedReward,
   input: RewardInput,
   { timeoutMs, step, signal }: RewardCall,
 ): Promise<RewardValues> {
-  const where = `reward function '${name}' (step ${step})`;
+  const where = placeOf(reward, step);
   const late = () =>
     codedError(
       'ERR_REWARD',
@@ -99,17 +105,16 @@ async function callOne(
       onAbort = () => reject(signal!.reason);
       signal?.addEventListener('abort', onAbort, { once: true });
     });
+    // It may be rejected when nobody waits for it any more.
     ended.catch(() => {});
-    return await Promise.race([runInterruptibly(() => func(input), timeoutMs), ended]);
+    const values = runInterruptibly(() => reward.func(input), timeoutMs);
+    return await Promise.race([values, ended]);
   } catch (error) {
     signal?.throwIfAborted();
     if (hasCode(error, 'ERR_REWARD') || hasCode(error, 'ERR_UNSUPPORTED')) throw error;
     if ((error as NodeJS.ErrnoException)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw late();
-    return fail(
-      'ERR_REWARD',
-      `${where} threw ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`,
-      error,
-    );
+    const thrown = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    return fail('ERR_REWARD', `${where} threw ${thrown}`, error);
   } finally {
     clearTimeout(timer);
     if (onAbort) signal?.removeEventListener('abort', onAbort);
@@ -131,8 +136,9 @@ function runInterruptibly<T>(call: () => T, timeoutMs: number): T {
   return interruptible.script.runInContext(interruptible.context, { timeout: Math.ceil(timeoutMs) }) as T;
 }
 
-function check({ name }: NamedReward, values: RewardValues, rows: number, step: number): Float64Array {
-  const where = `reward function '${name}' (step ${step})`;
+/** NaN for null. */
+function checkValues(reward: NamedReward, values: RewardValues, rows: number, step: number): Float64Array {
+  const where = placeOf(reward, step);
   if (values === null || typeof values !== 'object' || typeof values.length !== 'number')
     fail('ERR_REWARD', `${where} must return an array of numbers or nulls, got ${typeof values}`);
   if (values.length !== rows)
@@ -143,64 +149,9 @@ function check({ name }: NamedReward, values: RewardValues, rows: number, step: 
     if (typeof value !== 'number' || !Number.isFinite(value))
       fail(
         'ERR_REWARD',
-        `${where} must return finite numbers, got ${String(value)} for row ${row}; return null for a completion it cannot judge`,
+        `${where} must return finite numbers, got ${String(value)} for row ${row}; ` +
+          'return null for a completion it cannot judge',
       );
     return value;
   });
-}
-
-/** rewards/<name>/mean and std, null where undefined. */
-export function rewardMetrics(
-  rewards: readonly NamedReward[],
-  columns: readonly Float64Array[],
-): Record<string, number> {
-  return Object.fromEntries(
-    rewards.flatMap(({ name }, f) => {
-      const { mean, std } = statistics(columns[f]!);
-      return [
-        [`rewards/${name}/mean`, mean],
-        [`rewards/${name}/std`, std],
-      ];
-    }),
-  );
-}
-
-/**
- * A reward by specification: a built-in's name, with `:argument` where it takes one (`regex:^\\d+$`), the
- * address of a reward server, or a module path, with `#exportName` unless it is the default export or the
- * only one.
- * @throws ERR_INVALID_ARG for an unknown name, ERR_IO for a module that cannot be loaded.
- */
-export async function loadReward(specification: string): Promise<RewardFunc> {
-  checkArgument('loadReward', 'specification', specification, text);
-  const [, name, argument] = /^([a-z]+)(?::(.*))?$/s.exec(specification) ?? [];
-  if (name !== undefined && Object.hasOwn(builtinRewards, name)) return builtinRewards[name]!(argument);
-  if (/^https?:\/\//.test(specification)) return httpReward({ url: specification });
-  if (!/[./\\]/.test(specification)) {
-    const known = Object.keys(builtinRewards);
-    fail(
-      'ERR_INVALID_ARG',
-      `loadReward: '${specification}' is neither a built-in reward (${known.join(', ')}) nor a module path.${suggestion(specification, known)}`,
-    );
-  }
-  const [path, exportName] = specification.split('#') as [string, string?];
-  const module = (await import(pathToFileURL(resolve(path)).href).catch((error: Error) =>
-    fail('ERR_IO', `loadReward: ${path} cannot be loaded (${error.message})`, error),
-  )) as Record<string, unknown>;
-  const functions = Object.entries(module).filter(([, value]) => typeof value === 'function');
-  const found =
-    exportName !== undefined
-      ? module[exportName]
-      : (module['default'] ?? (functions.length === 1 ? functions[0]![1] : undefined));
-  if (typeof found !== 'function')
-    fail(
-      'ERR_INVALID_ARG',
-      exportName !== undefined
-        ? `loadReward: ${path} has no function '${exportName}'; it exports ${functions.map(([key]) => key).join(', ') || 'none'}.${suggestion(
-            exportName,
-            functions.map(([key]) => key),
-          )}`
-        : `loadReward: ${path} must export one function, or a default; it exports ${functions.map(([key]) => key).join(', ') || 'none'}; choose with '${path}#name'`,
-    );
-  return found as RewardFunc;
 }

@@ -24,17 +24,18 @@ import {
   SAMPLING,
 } from '../../core/check.js';
 import type { JobOptions } from '../../core/job.js';
-import { bestOfN, majorityAtK, mean, passAtK } from '../../evaluation/estimators.js';
+import { majorityAtK, mean } from '../../evaluation/estimators.js';
 import { type Model, modelRule } from '../../model/model.js';
 import type { Tokenizer } from '../../model/tokenizer/tokenizer.js';
-import { weightedSum } from '../credit/advantages.js';
-import { rewardSummary } from '../run/metrics.js';
-import type { RolloutSource } from '../rollout/remoteRollouts.js';
-import { callRewards, nameRewards } from './call.js';
-import { answerKeys } from './answerKeys.js';
-import { rewardInput, type Rollout, sample } from '../rollout/rollout.js';
-import { Stream } from '../rollout/streams.js';
 import type { PromptRow, RewardFunc } from '../interfaces.js';
+import type { RolloutSource } from '../rollout/remoteRollouts.js';
+import { type Rollout, sample } from '../rollout/sample.js';
+import { Stream } from '../rollout/streams.js';
+import { answerKeys } from './answerKeys.js';
+import { callRewards, type NamedReward, nameRewards } from './call.js';
+import { chances, isRight, sampleCounts } from './chances.js';
+import { rewardInput } from './rewardInput.js';
+import { rewardSummary, weightedSum } from './statistics.js';
 
 /** How evaluateRewards() samples and judges. */
 export interface RewardEvaluationOptions extends JobOptions {
@@ -78,7 +79,7 @@ export interface RewardEvaluationOptions extends JobOptions {
 }
 
 /** What onCompletion gets. */
-export interface EvaluatedCompletion {
+interface EvaluatedCompletion {
   /** Of the row. */
   readonly index: number;
   readonly greedy: boolean;
@@ -93,6 +94,8 @@ export interface EvaluatedCompletion {
 export type RewardEvaluation = { readonly prompts: number; readonly samplesPerPrompt: number } & Readonly<
   Record<string, number | null>
 >;
+
+const caller = 'evaluateRewards';
 
 const OPTIONS: Rules = {
   ...JOB,
@@ -114,38 +117,6 @@ const OPTIONS: Rules = {
   onCompletion: func,
 };
 
-const isRight = (value: number) => value >= 1;
-const powers = (n: number): number[] => [
-  ...new Set([...Array.from({ length: Math.floor(Math.log2(n)) + 1 }, (_, i) => 2 ** i), n]),
-];
-
-/**
- * pass@k and best@k; n samples per prompt lie next to each other. `first`: what says who is right, `totals`:
- * the weighted sums.
- */
-export function chances(first: Float64Array, totals: Float64Array, n: number): Record<string, number> {
-  const groups = Array.from({ length: first.length / n }, (_, p) => [p * n, (p + 1) * n] as const);
-  return Object.fromEntries(
-    powers(n).flatMap((k) => [
-      [
-        `pass@${k}`,
-        mean(groups.map(([begin, end]) => passAtK(n, first.subarray(begin, end).filter(isRight).length, k))),
-      ],
-      [
-        `best@${k}`,
-        mean(
-          groups.map(([begin, end]) =>
-            bestOfN(
-              totals.subarray(begin, end).map((x) => (Number.isNaN(x) ? 0 : x)),
-              k,
-            ),
-          ),
-        ),
-      ],
-    ]),
-  );
-}
-
 /**
  * A model on held-out rows by the rewards it is trained with: one greedy completion per prompt, then
  * `samples` sampled ones.
@@ -155,129 +126,153 @@ export async function evaluateRewards(
   model: Model,
   options: RewardEvaluationOptions,
 ): Promise<RewardEvaluation> {
-  const caller = 'evaluateRewards';
   check(caller, 'model', model, modelRule);
   checkOptions(caller, options, OPTIONS);
-  const {
-    rows,
-    samples: n = 8,
-    batchSize = 32,
-    signal,
-    onProgress,
-    onCompletion,
-    answers = answerKeys,
-  } = options;
-  const rewards = nameRewards(options.rewardFuncs, options.rewardWeights, caller);
-  const tokenizer = () => options.tokenizer ?? model.tokenizer;
-  const hasText = options.tokenizer !== undefined || model.hasTokenizer;
-  const {
-    maxCompletionLength = 512,
-    topP = 1,
-    topK = 0,
-    minP = null,
-    stop,
-    seed = 42,
-    chatTemplateKwargs,
-  } = options;
-  const text = (rollout: Rollout) =>
-    rollout.completions.map(({ completionIds }) =>
-      hasText ? tokenizer().decode(completionIds) : completionIds.join(' '),
-    );
-
-  /**
-   * Rewards by function, one per completion, of `count` completions of every row, and whatever `each` makes
-   * of the text.
-   */
-  async function run(
-    count: number,
-    temperature: number,
-    done: number,
-    each: (texts: string[], begin: number, right: boolean[]) => void,
-  ): Promise<Float64Array[]> {
-    const columns = rewards.map(() => new Float64Array(rows.length * count));
-    for (let begin = 0; begin < rows.length; begin += batchSize) {
-      const rollout = await sample(rows.slice(begin, begin + batchSize), {
-        caller,
-        model,
-        tokenizer,
-        numGenerations: count,
-        firstStream: Stream.evaluation + begin * count,
-        signal,
-        source: options.rollouts,
-        config: {
-          maxCompletionLength,
-          temperature,
-          topP: temperature === 0 ? 1 : topP,
-          topK: temperature === 0 ? 0 : topK,
-          minP: temperature === 0 ? null : minP,
-          stop,
-          seed,
-          chatTemplateKwargs,
-        },
-      });
-      const input = rewardInput(rollout, tokenizer, 0, 'eval', () => undefined);
-      const part = await callRewards(rewards, input, rollout.samples.length, {
-        timeoutMs: options.rewardTimeoutMs ?? 120_000,
-        step: 0,
-        signal,
-      });
-      part.forEach((values, f) => columns[f]!.set(values, begin * count));
-      const [texts, right, totals] = [
-        text(rollout),
-        Array.from(part[0]!, isRight),
-        weightedSum(
-          part,
-          rewards.map((r) => r.weight),
-        ),
-      ];
-      each(texts, begin, right);
-      if (onCompletion)
-        texts.forEach((completion, i) =>
-          onCompletion({
-            index: begin + Math.floor(i / count),
-            greedy: temperature === 0,
-            completion: hasText ? completion : rollout.completions[i]!.completionIds,
-            reward: Number.isNaN(totals[i]!) ? null : totals[i]!,
-            right: right[i]!,
-          }),
-        );
-      onProgress?.(done + Math.min(begin + batchSize, rows.length), rows.length * (n > 0 ? 2 : 1));
-    }
-    return columns;
-  }
-
-  const [greedy] = await run(1, 0, 0, () => undefined);
-  const result: Record<string, number | null> = {
-    prompts: rows.length,
-    samplesPerPrompt: n,
-    greedy: mean(greedy!.map((r) => (isRight(r) ? 1 : 0))),
+  const { samples = 8, temperature = 1, answers = answerKeys } = options;
+  const evaluation: Evaluation = {
+    model,
+    options,
+    rewards: nameRewards(options.rewardFuncs, options.rewardWeights, caller),
+    tokenizer: () => options.tokenizer ?? model.tokenizer,
+    hasText: options.tokenizer !== undefined || model.hasTokenizer,
+    passes: samples > 0 ? 2 : 1,
   };
-  if (n > 0) {
-    const votes = new Map(powers(n).map((k) => [k, [] as number[]]));
-    const columns = await run(n, options.temperature ?? 1, rows.length, (texts, _, right) => {
-      for (let p = 0; p < texts.length; p += n) {
-        const keys = answers(texts.slice(p, p + n));
-        for (const [k, values] of votes) values.push(majorityAtK(keys, right.slice(p, p + n), k));
+  const [greedy] = await samplePass(evaluation, { samples: 1, temperature: 0, done: 0 });
+  const result: Record<string, number | null> = {
+    prompts: options.rows.length,
+    samplesPerPrompt: samples,
+    greedy: mean(greedy!.map((reward) => (isRight(reward) ? 1 : 0))),
+  };
+  if (samples > 0) {
+    const votes = new Map(sampleCounts(samples).map((k) => [k, [] as number[]]));
+    const count = (texts: readonly string[], right: readonly boolean[]) => {
+      for (let begin = 0; begin < texts.length; begin += samples) {
+        const keys = answers(texts.slice(begin, begin + samples));
+        const rightOfPrompt = right.slice(begin, begin + samples);
+        for (const [k, values] of votes) values.push(majorityAtK(keys, rightOfPrompt, k));
       }
-    });
-    Object.assign(
-      result,
-      chances(
-        columns[0]!,
-        weightedSum(
-          columns,
-          rewards.map((r) => r.weight),
-        ),
-        n,
-      ),
-      Object.fromEntries([...votes].map(([k, values]) => [`maj@${k}`, mean(values)])),
-      rewardSummary(rewards, columns),
-    );
+    };
+    const done = options.rows.length;
+    const columns = await samplePass(evaluation, { samples, temperature, done, each: count });
+    const weights = evaluation.rewards.map(({ weight }) => weight);
+    Object.assign(result, chances(columns[0]!, weightedSum(columns, weights), samples));
+    for (const [k, values] of votes) result[`maj@${k}`] = mean(values);
+    Object.assign(result, rewardSummary(evaluation.rewards, columns));
   }
-  return Object.fromEntries(
-    Object.entries(result).map(([key, value]) => [
-      key,
-      typeof value === 'number' && Number.isFinite(value) ? value : null,
-    ]),
-  ) as RewardEvaluation;
+  for (const [key, value] of Object.entries(result)) {
+    if (!Number.isFinite(value)) result[key] = null;
+  }
+  return result as RewardEvaluation;
+}
+
+/** What both passes over the rows share. */
+interface Evaluation {
+  readonly model: Model;
+  readonly options: RewardEvaluationOptions;
+  readonly rewards: readonly NamedReward[];
+  readonly tokenizer: () => Tokenizer;
+  /** Completions are shown and voted by as text, else as token ids. */
+  readonly hasText: boolean;
+  /** Over the rows: for the progress told. */
+  readonly passes: number;
+}
+
+interface Pass {
+  /** Completions of each row. */
+  readonly samples: number;
+  /** 0: greedy. */
+  readonly temperature: number;
+  /** Rows that earlier passes were about. */
+  readonly done: number;
+  /** Gets every batch's texts, and which of them are right. */
+  readonly each?: (texts: readonly string[], right: readonly boolean[]) => void;
+}
+
+/** Rewards of completions of every row: one array per function, completions of a row next to each other. */
+async function samplePass(evaluation: Evaluation, pass: Pass): Promise<Float64Array[]> {
+  const { options, rewards, passes } = evaluation;
+  const { rows, batchSize = 32, onProgress } = options;
+  const columns = rewards.map(() => new Float64Array(rows.length * pass.samples));
+  for (let begin = 0; begin < rows.length; begin += batchSize) {
+    const batch = await sampleBatch(evaluation, pass, begin, batchSize);
+    for (const [f, values] of batch.columns.entries()) columns[f]!.set(values, begin * pass.samples);
+    const right = Array.from(batch.columns[0]!, isRight);
+    pass.each?.(batch.texts, right);
+    tellCompletions(evaluation, pass, begin, batch, right);
+    onProgress?.(pass.done + Math.min(begin + batchSize, rows.length), rows.length * passes);
+  }
+  return columns;
+}
+
+interface JudgedBatch {
+  readonly rollout: Rollout;
+  readonly texts: readonly string[];
+  readonly columns: readonly Float64Array[];
+}
+
+async function sampleBatch(
+  { model, options, rewards, tokenizer, hasText }: Evaluation,
+  { samples, temperature }: Pass,
+  begin: number,
+  batchSize: number,
+): Promise<JudgedBatch> {
+  const { rows, signal, stop, chatTemplateKwargs } = options;
+  const { maxCompletionLength = 512, seed = 42, rewardTimeoutMs = 120_000 } = options;
+  const { topP = 1, topK = 0, minP = null } = options;
+  const isGreedy = temperature === 0;
+  const rollout = await sample(rows.slice(begin, begin + batchSize), {
+    caller,
+    model,
+    tokenizer,
+    numGenerations: samples,
+    firstStream: Stream.evaluation + begin * samples,
+    signal,
+    source: options.rollouts,
+    config: {
+      maxCompletionLength,
+      temperature,
+      topP: isGreedy ? 1 : topP,
+      topK: isGreedy ? 0 : topK,
+      minP: isGreedy ? null : minP,
+      stop,
+      seed,
+      chatTemplateKwargs,
+    },
+  });
+  const input = rewardInput(rollout, tokenizer, 0, 'eval', () => undefined);
+  const columns = await callRewards(rewards, input, rollout.samples.length, {
+    timeoutMs: rewardTimeoutMs,
+    step: 0,
+    signal,
+  });
+  const texts = Array.from(rollout.completions, ({ completionIds }) =>
+    hasText ? tokenizer().decode(completionIds) : completionIds.join(' '),
+  );
+  return { rollout, texts, columns };
+}
+
+/** Calls onCompletion with every completion of a batch. */
+function tellCompletions(
+  { options, rewards, hasText }: Evaluation,
+  { samples, temperature }: Pass,
+  begin: number,
+  { rollout, texts, columns }: JudgedBatch,
+  right: readonly boolean[],
+): void {
+  const { onCompletion } = options;
+  if (!onCompletion) return;
+  const totals = weightedSum(
+    columns,
+    rewards.map(({ weight }) => weight),
+  );
+  for (const [i, { completionIds }] of [...rollout.completions].entries()) {
+    const total = totals[i]!;
+    onCompletion({
+      index: begin + Math.floor(i / samples),
+      greedy: temperature === 0,
+      completion: hasText ? texts[i]! : completionIds,
+      reward: Number.isNaN(total) ? null : total,
+      right: right[i]!,
+    });
+  }
 }

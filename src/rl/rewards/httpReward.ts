@@ -1,7 +1,9 @@
 /**
  * A reward model served elsewhere (ArmoRM and the like). Each batch of completions is one POST of JSON
- *   { "prompts": […], "completions": […], <columns>: […] }   answered by   { "rewards": [number | null, …] }   (or the bare array)
- * in the order of the completions. Servers with another form: `request` and `response`.
+ *   { "prompts": […], "completions": […], <columns>: […] }
+ * answered, in the order of the completions, by
+ *   { "rewards": [number | null, …] }   or the bare array
+ * Servers with another form: `request` and `response`.
  */
 import {
   checkOptions,
@@ -40,21 +42,24 @@ export interface HttpRewardOptions extends HttpOptions {
   readonly response?: (answer: unknown) => unknown;
 }
 
-function readRewards(answer: unknown, expected: number): (number | null)[] {
-  if (!Array.isArray(answer))
-    throw new Error(
-      `must answer with an array of rewards, or one under "rewards", got ${JSON.stringify(answer)?.slice(0, 80)}`,
-    );
-  if (answer.length !== expected)
-    throw new Error(`must answer with one reward per completion (${expected}), got ${answer.length}`);
-  answer.forEach((value, i) => {
-    if (value !== null && !(typeof value === 'number' && Number.isFinite(value)))
-      throw new Error(
-        `must answer with finite numbers or null, got ${JSON.stringify(value)} for completion ${i}`,
-      );
-  });
-  return answer as (number | null)[];
+function checkRewards(rewards: unknown, expected: number): (number | null)[] {
+  if (!Array.isArray(rewards)) {
+    const got = JSON.stringify(rewards)?.slice(0, 80);
+    throw new Error(`must answer with an array of rewards, or one under "rewards", got ${got}`);
+  }
+  if (rewards.length !== expected)
+    throw new Error(`must answer with one reward per completion (${expected}), got ${rewards.length}`);
+  for (const [i, reward] of rewards.entries()) {
+    if (reward === null || (typeof reward === 'number' && Number.isFinite(reward))) continue;
+    const got = JSON.stringify(reward);
+    throw new Error(`must answer with finite numbers or null, got ${got} for completion ${i}`);
+  }
+  return rewards;
 }
+
+/** Of an answer in the usual form. */
+const usualRewards = (answer: unknown): unknown =>
+  (answer as { rewards?: unknown } | null)?.rewards ?? answer;
 
 const OPTIONS: Rules = {
   ...HTTP,
@@ -79,33 +84,26 @@ export function httpReward(options: HttpRewardOptions): RewardFunc {
     batchSize = 32,
     columns = [],
     request = (about: RewardRequest) => about,
-    response,
+    response: rewardsOf = usualRewards,
   } = options;
   const client = createHttpClient(`reward function '${name}'`, 'ERR_REWARD', options);
-  const rewardsOf =
-    response ?? ((answer: unknown) => (answer as { rewards?: unknown } | null)?.rewards ?? answer);
+
+  async function rewardBatch(input: RewardInput, begin: number): Promise<(number | null)[]> {
+    const cut = <T>(values: readonly T[] | undefined): T[] => values?.slice(begin, begin + batchSize) ?? [];
+    const completions = cut(input.completions);
+    const about = {
+      prompts: cut(input.prompts),
+      completions,
+      ...Object.fromEntries(columns.map((column) => [column, cut(input[column])])),
+    } as RewardRequest;
+    const read = (answer: unknown) => checkRewards(rewardsOf(answer), completions.length);
+    return client.post(url, request(about), read, input.signal);
+  }
+
   return named(name, async (input) => {
-    const begins = Array.from(
-      { length: Math.ceil(input.completions.length / batchSize) },
-      (_, i) => i * batchSize,
-    );
-    const parts = await Promise.all(
-      begins.map((begin) => {
-        const cut = (values: readonly unknown[] | undefined) => values?.slice(begin, begin + batchSize) ?? [];
-        const completions = cut(input.completions) as string[];
-        const about = {
-          prompts: cut(input.prompts),
-          completions,
-          ...Object.fromEntries(columns.map((column) => [column, cut(input[column])])),
-        } as unknown as RewardRequest;
-        return client.post(
-          url,
-          request(about),
-          (answer) => readRewards(rewardsOf(answer), completions.length),
-          input.signal,
-        );
-      }),
-    );
-    return parts.flat();
+    const batches = Math.ceil(input.completions.length / batchSize);
+    const begins = Array.from({ length: batches }, (_, batch) => batch * batchSize);
+    const rewards = await Promise.all(begins.map((begin) => rewardBatch(input, begin)));
+    return rewards.flat();
   });
 }

@@ -15,7 +15,6 @@ export {
   softOverlongPunishment,
   type SoftOverlongOptions,
 } from './length.js';
-export { answerKeys } from './answerKeys.js';
 export { mathReward, type MathRewardOptions, sameAnswer } from './math.js';
 export { regexReward } from './regex.js';
 export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repetition.js';
@@ -24,12 +23,12 @@ export { repetitionPenaltyReward, type RepetitionPenaltyOptions } from './repeti
 function numbers(form: string, meaning: string, argument = ''): number[] {
   const [name, example] = form.split(':') as [string, string];
   const given = argument.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
-  if (given.length !== example.split(',').length || given.some(Number.isNaN))
-    fail(
-      'ERR_INVALID_ARG',
-      `reward '${name}' must be written like '${form}' (${meaning}), got '${name}${argument && `:${argument}`}'`,
-    );
-  return given;
+  if (given.length === example.split(',').length && !given.some(Number.isNaN)) return given;
+  const written = argument === '' ? name : `${name}:${argument}`;
+  return fail(
+    'ERR_INVALID_ARG',
+    `reward '${name}' must be written like '${form}' (${meaning}), got '${written}'`,
+  );
 }
 
 /**
@@ -43,20 +42,20 @@ export const builtinRewards: Readonly<Record<string, (argument?: string) => Rewa
     argument === undefined
       ? thinkFormatReward()
       : fail('ERR_INVALID_ARG', `reward 'think' takes no argument, got 'think:${argument}'`),
-  repetition: (ngramSize) =>
-    repetitionPenaltyReward(
-      ngramSize === undefined
-        ? {}
-        : { ngramSize: numbers('repetition:4', 'tokens of an n-gram', ngramSize)[0]! },
-    ),
-  overlong: (lengths) => {
-    const [maxCompletionLength, softPunishCache] = numbers(
-      'overlong:512,128',
-      'maxCompletionLength and softPunishCache, tokens',
-      lengths,
-    ) as [number, number];
+  repetition: (argument) => {
+    if (argument === undefined) return repetitionPenaltyReward();
+    const [ngramSize] = numbers('repetition:4', 'tokens of an n-gram', argument) as [number];
+    return repetitionPenaltyReward({ ngramSize });
+  },
+  overlong: (argument) => {
+    const meaning = 'maxCompletionLength and softPunishCache, tokens';
+    const lengths = numbers('overlong:512,128', meaning, argument) as [number, number];
+    const [maxCompletionLength, softPunishCache] = lengths;
     return softOverlongPunishment({ maxCompletionLength, softPunishCache });
   },
-  length: (target) =>
-    lengthReward(target === undefined ? {} : { target: numbers('length:100', 'tokens', target)[0]! }),
+  length: (argument) => {
+    if (argument === undefined) return lengthReward();
+    const [target] = numbers('length:100', 'tokens', argument) as [number];
+    return lengthReward({ target });
+  },
 };

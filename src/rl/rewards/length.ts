@@ -40,12 +40,16 @@ export function softOverlongPunishment(options: SoftOverlongOptions): RewardFunc
   if (maxCompletionLength < softPunishCache)
     fail(
       'ERR_INVALID_ARG',
-      `softOverlongPunishment: 0 ≤ softPunishCache ≤ maxCompletionLength must hold, got ${softPunishCache} and ${maxCompletionLength}`,
+      'softOverlongPunishment: 0 ≤ softPunishCache ≤ maxCompletionLength must hold, ' +
+        `got ${softPunishCache} and ${maxCompletionLength}`,
     );
   const free = maxCompletionLength - softPunishCache;
+  const punishment = (length: number): number => {
+    if (length <= free) return 0;
+    if (length > maxCompletionLength) return -1;
+    return (free - length) / softPunishCache;
+  };
   return named('soft_overlong_punishment', ({ completionIds }) =>
-    completionIds.map(({ length }) =>
-      length <= free ? 0 : length <= maxCompletionLength ? (free - length) / softPunishCache : -1,
-    ),
+    completionIds.map((ids) => punishment(ids.length)),
   );
 }

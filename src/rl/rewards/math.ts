@@ -9,10 +9,17 @@ import { finalAnswer, numbersIn } from './answer.js';
 import { type MathValue, parseMath, sameMath } from './mathValue.js';
 import { named } from './named.js';
 
-/** What a marked answer is; when it is no mathematics as a whole, its first number. */
+/** What a text's final answer is; when that is no mathematics as a whole, its first number. */
 function valueOf(text: string): MathValue | undefined {
   const answer = finalAnswer(text);
-  return answer === undefined ? undefined : (parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? ''));
+  if (answer === undefined) return undefined;
+  return parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? '');
+}
+
+/** The right answer as a row of the data set gives it: marked in a text, or alone. */
+function givenValue(text: string): MathValue | undefined {
+  const isMarked = /####|\\(?:boxed|fbox)/.test(text);
+  return isMarked ? valueOf(text) : (parseMath(text) ?? valueOf(text));
 }
 
 /** Options of mathReward(). */
@@ -36,14 +43,12 @@ export function mathReward(options: MathRewardOptions = {}): RewardFunc {
     if (!answers)
       fail('ERR_REWARD', `reward function 'math' needs the column '${answerColumn}' in the data set`);
     // A prompt's completions lie next to each other: read its answer once.
-    let [text, answer]: [string | undefined, MathValue | undefined] = [undefined, undefined];
+    let lastText: string | undefined;
+    let answer: MathValue | undefined;
     return input.completions.map((completion, i) => {
-      const given = String(answers[i]);
-      if (given !== text)
-        [text, answer] = [
-          given,
-          /####|\\(?:boxed|fbox)/.test(given) ? valueOf(given) : (parseMath(given) ?? valueOf(given)),
-        ];
+      const text = String(answers[i]);
+      if (text !== lastText) answer = givenValue(text);
+      lastText = text;
       if (answer === undefined) return null;
       const value = valueOf(completion);
       return value !== undefined && sameMath(value, answer) ? 1 : 0;
@@ -55,6 +60,7 @@ export function mathReward(options: MathRewardOptions = {}): RewardFunc {
 export function sameAnswer(a: string, b: string): boolean {
   check('sameAnswer', 'a', a, string);
   check('sameAnswer', 'b', b, string);
-  const [left, right] = [a, b].map((text) => parseMath(text) ?? valueOf(text));
+  const left = parseMath(a) ?? valueOf(a);
+  const right = parseMath(b) ?? valueOf(b);
   return left !== undefined && right !== undefined && sameMath(left, right);
 }

@@ -1,3 +1,4 @@
+/** Names of rewards in metrics. */
 import type { RewardFunc } from '../interfaces.js';
 
 /** Gives a reward made by a factory its name in metrics. */

@@ -9,22 +9,23 @@ import { named } from './named.js';
  * @throws ERR_INVALID_ARG for an empty or broken pattern.
  */
 export function regexReward(pattern: string | RegExp): RewardFunc {
-  if (typeof pattern === 'string' && pattern === '')
+  if (pattern === '')
     fail(
       'ERR_INVALID_ARG',
       "regexReward: the pattern must not be empty; on a command line write 'regex:<pattern>'",
     );
-  let regex: RegExp;
-  try {
-    // A global or sticky expression would remember where it stopped in the text before.
-    regex =
-      typeof pattern === 'string'
-        ? new RegExp(pattern, 'u')
-        : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''));
-  } catch (error) {
-    return fail('ERR_INVALID_ARG', `regexReward: ${(error as Error).message}`, error);
-  }
+  const regex = compile(pattern);
   return named('regex', ({ completions }) =>
     completions.map((completion) => (regex.test(completion) ? 1 : 0)),
   );
+}
+
+function compile(pattern: string | RegExp): RegExp {
+  try {
+    if (typeof pattern === 'string') return new RegExp(pattern, 'u');
+    // A global or sticky expression would remember where it stopped in the text before.
+    return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''));
+  } catch (error) {
+    return fail('ERR_INVALID_ARG', `regexReward: ${(error as Error).message}`, error);
+  }
 }

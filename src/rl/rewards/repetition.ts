@@ -27,13 +27,13 @@ const OPTIONS: Rules = {
 export function repetitionPenaltyReward(options: RepetitionPenaltyOptions = {}): RewardFunc {
   checkOptions('repetitionPenaltyReward', options, OPTIONS);
   const { ngramSize = 3, maxPenalty = -1 } = options;
-  return named('repetition_penalty', ({ completionIds }) =>
-    completionIds.map((ids) => {
-      const all = ids.length - ngramSize + 1;
-      if (all <= 0) return 0;
-      const repeated =
-        1 - new Set(Array.from({ length: all }, (_, i) => ids.slice(i, i + ngramSize).join())).size / all;
-      return repeated === 0 ? 0 : repeated * maxPenalty;
-    }),
-  );
+  const penalty = (ids: readonly number[]): number => {
+    const all = ids.length - ngramSize + 1;
+    if (all <= 0) return 0;
+    const ngrams = Array.from({ length: all }, (_, begin) => ids.slice(begin, begin + ngramSize).join());
+    const repeated = 1 - new Set(ngrams).size / all;
+    // Not −0.
+    return repeated === 0 ? 0 : repeated * maxPenalty;
+  };
+  return named('repetition_penalty', ({ completionIds }) => completionIds.map(penalty));
 }

@@ -5,7 +5,6 @@
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
-import { Random } from '../../core/random.js';
 import {
   check,
   checkOptions,
@@ -17,9 +16,10 @@ import {
   shown,
   text as string,
 } from '../../core/check.js';
+import { Random } from '../../core/random.js';
 import { fail } from '../../errors.js';
-import { Stream } from './streams.js';
 import type { Dataset } from '../interfaces.js';
+import { Stream } from './streams.js';
 
 /**
  * JSON lines; a name that ends in .gz is decompressed. @throws ERR_IO naming the file, ERR_INVALID_ARG naming
@@ -27,35 +27,37 @@ import type { Dataset } from '../interfaces.js';
  */
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {
   check('readJsonLines', 'file', file, string);
-  const unreadable = (error: Error) =>
-    fail('ERR_IO', `readJsonLines: ${file} cannot be read (${error.message})`, error);
-  const bytes = await readFile(file).catch(unreadable);
-  const text = (
-    file.endsWith('.gz')
-      ? await promisify(process.getBuiltinModule('node:zlib').gunzip)(bytes).catch(unreadable)
-      : bytes
-  ).toString('utf8');
+  const text = await readText(file);
   const rows: Row[] = [];
   for (const [index, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue;
-    let row: unknown;
-    try {
-      row = JSON.parse(line);
-    } catch (error) {
-      fail(
-        'ERR_INVALID_ARG',
-        `readJsonLines: ${file}:${index + 1} is not JSON (${(error as Error).message})`,
-        error,
-      );
-    }
-    if (row === null || typeof row !== 'object' || Array.isArray(row))
-      fail(
-        'ERR_INVALID_ARG',
-        `readJsonLines: ${file}:${index + 1} must be an object, got ${line.slice(0, 80)}`,
-      );
-    rows.push(row as Row);
+    if (line.trim() !== '') rows.push(parseRow<Row>(line, `${file}:${index + 1}`));
   }
   return rows;
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    const bytes = await readFile(file);
+    if (!file.endsWith('.gz')) return bytes.toString('utf8');
+    const { gunzip } = process.getBuiltinModule('node:zlib');
+    const unpacked = await promisify(gunzip)(bytes);
+    return unpacked.toString('utf8');
+  } catch (error) {
+    return fail('ERR_IO', `readJsonLines: ${file} cannot be read (${(error as Error).message})`, error);
+  }
+}
+
+/** `place`: file and line, for messages. */
+function parseRow<Row>(line: string, place: string): Row {
+  let row: unknown;
+  try {
+    row = JSON.parse(line);
+  } catch (error) {
+    fail('ERR_INVALID_ARG', `readJsonLines: ${place} is not JSON (${(error as Error).message})`, error);
+  }
+  if (row === null || typeof row !== 'object' || Array.isArray(row))
+    fail('ERR_INVALID_ARG', `readJsonLines: ${place} must be an object, got ${line.slice(0, 80)}`);
+  return row as Row;
 }
 
 const SPLIT: Rules = { testSize: required(positive), seed: natural };
@@ -72,13 +74,26 @@ export function trainTestSplit<Row>(
   checkOptions('trainTestSplit', options, SPLIT);
   const { testSize, seed = 42 } = options;
   const count = testSize < 1 ? Math.ceil(testSize * rows.length) : testSize;
-  if (!(Number.isInteger(count) && count >= 1 && count < rows.length))
+  const leavesBoth = Number.isInteger(count) && count >= 1 && count < rows.length;
+  if (!leavesBoth)
     fail(
       'ERR_INVALID_ARG',
-      `trainTestSplit: testSize must be a share in (0, 1) or a number of rows below ${rows.length}, both parts non-empty; got ${testSize}`,
+      `trainTestSplit: testSize must be a share in (0, 1) or a number of rows below ${rows.length}, ` +
+        `both parts non-empty; got ${testSize}`,
     );
-  const held = new Set(new Random(seed, Stream.split).shuffle([...rows.keys()]).slice(0, count));
-  return { train: rows.filter((_, i) => !held.has(i)), test: rows.filter((_, i) => held.has(i)) };
+  const shuffled = new Random(seed, Stream.split).shuffle([...rows.keys()]);
+  const heldOut = new Set(shuffled.slice(0, count));
+  return {
+    train: rows.filter((_, index) => !heldOut.has(index)),
+    test: rows.filter((_, index) => heldOut.has(index)),
+  };
+}
+
+export interface SamplerOptions {
+  readonly seed: number;
+  readonly shuffle: boolean;
+  /** Of the data set, in messages. */
+  readonly name?: string;
 }
 
 /**
@@ -91,17 +106,11 @@ export class Sampler<Row> {
   readonly #dataset: Dataset<Row>;
   readonly #seed: number;
   readonly #shuffle: boolean;
+  /** Whose permutation #order is. */
   #epoch = -1;
   #order: number[] = [];
 
-  constructor(
-    dataset: Dataset<Row>,
-    {
-      seed,
-      shuffle,
-      name = 'trainDataset',
-    }: { readonly seed: number; readonly shuffle: boolean; readonly name?: string },
-  ) {
+  constructor(dataset: Dataset<Row>, { seed, shuffle, name = 'trainDataset' }: SamplerOptions) {
     if (typeof dataset !== 'function' && !Array.isArray(dataset))
       fail(
         'ERR_INVALID_ARG',
@@ -115,6 +124,7 @@ export class Sampler<Row> {
     this.size = typeof dataset === 'function' ? undefined : dataset.length;
   }
 
+  /** `count` rows from a position on. */
   rows(position: number, count: number): Row[] {
     return Array.from({ length: count }, (_, i) => this.#row(position + i));
   }

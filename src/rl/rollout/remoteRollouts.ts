@@ -1,9 +1,8 @@
 /**
  * Completions sampled by a server, for models too large to sample here: vLLM through its OpenAI completions
- * route, SGLang through its own
- * /generate. Token ids go in and come back, so nothing is tokenised twice. The server samples from the
- * weights it holds: `syncWeights` is where they are brought up to date, and what still differs is measured
- * (sampling/…) and weighed (vllmImportanceSampling…).
+ * route, SGLang through its own /generate. Token ids go in and come back, so nothing is tokenised twice. The
+ * server samples from the weights it holds: `syncWeights` is where they are brought up to date, and what
+ * still differs is measured (sampling/…) and weighed (vllmImportanceSampling…).
  */
 import { checkOptions, func, object, required, type Rules, text, url as address } from '../../core/check.js';
 import { createHttpClient, HTTP, type HttpOptions } from '../../core/http.js';
@@ -51,14 +50,17 @@ export interface RemoteRolloutOptions extends HttpOptions {
   readonly syncWeights?: RolloutSource['syncWeights'];
 }
 
+/** One completion of an answer. */
 interface Choice {
   readonly ids: readonly number[];
   readonly logps: readonly number[];
   readonly reason: unknown;
 }
 
+/** What differs between servers. */
 interface Protocol {
   readonly route: string;
+  /** Of the request for a prompt's completions. */
   body(
     prompt: readonly number[],
     request: RolloutRequest,
@@ -103,15 +105,21 @@ const openAI: Protocol = {
     return_tokens_as_token_ids: true,
     ...extra,
   }),
-  choices: (answer) =>
-    ((answer as OpenAIAnswer | null)?.choices ?? []).map(({ token_ids, finish_reason, logprobs }) => ({
-      ids:
-        token_ids ??
-        (logprobs?.tokens ?? []).map((token) => Number(/^token_id:(\d+)$/.exec(token)?.[1] ?? NaN)),
+  choices(answer) {
+    const choices = (answer as OpenAIAnswer | null)?.choices ?? [];
+    return choices.map(({ token_ids, finish_reason, logprobs }) => ({
+      ids: token_ids ?? (logprobs?.tokens ?? []).map(idInToken),
       logps: logprobs?.token_logprobs ?? [],
       reason: finish_reason,
-    })),
+    }));
+  },
 };
+
+/** Of `token_id:123`, as vLLM writes tokens with return_tokens_as_token_ids; NaN for another text. */
+function idInToken(token: string): number {
+  const [, digits] = /^token_id:(\d+)$/.exec(token) ?? [];
+  return digits === undefined ? NaN : Number(digits);
+}
 
 interface SGLangAnswer {
   readonly output_ids?: readonly number[];
@@ -144,19 +152,20 @@ const sglang: Protocol = {
     },
     ...extra,
   }),
-  choices: (answer) =>
-    [answer].flat().map((item) => {
-      const { output_token_logprobs: pairs = [], finish_reason } =
-        (item as SGLangAnswer | null)?.meta_info ?? {};
+  choices(answer) {
+    const items = [answer].flat() as readonly (SGLangAnswer | null)[];
+    return items.map((item) => {
+      const { output_token_logprobs: pairs = [], finish_reason } = item?.meta_info ?? {};
       return {
-        ids: (item as SGLangAnswer | null)?.output_ids ?? pairs.map(([, id]) => id),
+        ids: item?.output_ids ?? pairs.map(([, id]) => id),
         logps: pairs.map(([logp]) => logp),
         reason: finish_reason?.type,
       };
-    }),
+    });
+  },
 };
 
-function check(choices: readonly Choice[], expected: number): void {
+function checkChoices(choices: readonly Choice[], expected: number): void {
   if (choices.length !== expected)
     throw new Error(`must answer with ${expected} completions of a prompt, got ${choices.length}`);
   for (const { ids, logps } of choices) {
@@ -177,35 +186,46 @@ const SYNC: Rules = { ...HTTP, url: required(address), directory: required(text)
 function remoteRollouts(caller: string, protocol: Protocol, options: RemoteRolloutOptions): RolloutSource {
   checkOptions(caller, options, OPTIONS);
   const client = createHttpClient(caller, 'ERR_REMOTE', options);
-  const url = options.url.replace(/\/+$/, '') + protocol.route;
+  const url = baseOf(options.url) + protocol.route;
+
+  async function completionsOf(
+    prompt: readonly number[],
+    request: RolloutRequest,
+    seed: number,
+  ): Promise<Completion[]> {
+    const read = (answer: unknown): Choice[] => {
+      const choices = protocol.choices(answer);
+      checkChoices(choices, request.numReturnSequences);
+      return choices;
+    };
+    const body = protocol.body(prompt, request, seed, options);
+    const choices = await client.post(url, body, read, request.signal);
+    return choices.map(({ ids, logps, reason }) => ({
+      inputIds: [...prompt, ...ids],
+      completionIds: [...ids],
+      text: '',
+      logps: Float32Array.from(logps),
+      finishReason: reason === 'stop' ? 'stop' : 'length',
+    }));
+  }
+
   return {
     ...(options.syncWeights ? { syncWeights: options.syncWeights } : {}),
     async generate(prompts, request) {
-      const perPrompt = await Promise.all(
-        prompts.map((prompt, p) => {
-          const seed =
-            (request.seed * 1_000_003 + request.firstStream + p * request.numReturnSequences) % 2 ** 31;
-          const read = (answer: unknown): Choice[] => {
-            const choices = protocol.choices(answer);
-            check(choices, request.numReturnSequences);
-            return choices;
-          };
-          return client.post(url, protocol.body(prompt, request, seed, options), read, request.signal);
-        }),
+      const completions = prompts.map((prompt, index) =>
+        completionsOf(prompt, request, seedOf(request, index)),
       );
-      return perPrompt.flatMap((choices, p) =>
-        choices.map(
-          ({ ids, logps, reason }): Completion => ({
-            inputIds: [...prompts[p]!, ...ids],
-            completionIds: [...ids],
-            text: '',
-            logps: Float32Array.from(logps),
-            finishReason: reason === 'stop' ? 'stop' : 'length',
-          }),
-        ),
-      );
+      return (await Promise.all(completions)).flat();
     },
   };
+}
+
+const baseOf = (url: string): string => url.replace(/\/+$/, '');
+
+/** Of the request for a prompt, from the random stream of its first completion. */
+function seedOf({ seed, firstStream, numReturnSequences }: RolloutRequest, prompt: number): number {
+  const stream = firstStream + prompt * numReturnSequences;
+  return (seed * 1_000_003 + stream) % 2 ** 31;
 }
 
 /**
@@ -228,18 +248,16 @@ export function sglangWeightSync(
   options: HttpOptions & { readonly url: string; readonly directory: string },
 ): NonNullable<RolloutSource['syncWeights']> {
   checkOptions('sglangWeightSync', options, SYNC);
-  const { url, directory } = options;
+  const { directory } = options;
   const client = createHttpClient('sglangWeightSync', 'ERR_REMOTE', options);
+  const url = `${baseOf(options.url)}/update_weights_from_disk`;
+  const checkLoaded = (answer: unknown): void => {
+    const { success } = (answer ?? {}) as { readonly success?: unknown };
+    if (success !== true)
+      throw new Error(`did not load the weights: ${JSON.stringify(answer)?.slice(0, 200)}`);
+  };
   return async (model, _step, signal) => {
     await model.savePretrained(directory, { signal });
-    await client.post(
-      `${url.replace(/\/+$/, '')}/update_weights_from_disk`,
-      { model_path: directory },
-      (answer) => {
-        if ((answer as { success?: unknown } | null)?.success !== true)
-          throw new Error(`did not load the weights: ${JSON.stringify(answer)?.slice(0, 200)}`);
-      },
-      signal,
-    );
+    await client.post(url, { model_path: directory }, checkLoaded, signal);
   };
 }

@@ -6,27 +6,21 @@ import { fail } from '../../errors.js';
 import { isChat } from '../../model/chat/chat.js';
 import type { TrainingEstimate } from '../../model/trainingEstimate.js';
 
-/** "2.93 GB at its peak: weights 0.65 GB, …", largest parts only by name. */
+/** "2.93 GB at its peak: weights 0.65 GB, …"; of the phases of a step the one that needs most. */
 export function describeMemory(estimate: TrainingEstimate): string {
-  const { bytes, weights, gradients, optimizer, reference, features, activations, scoring, sampling } =
-    estimate;
-  const phase = Math.max(activations, scoring, sampling);
-  const parts = {
-    weights,
-    gradients,
-    optimizer,
-    reference,
-    features,
-    [phase === activations ? 'activations' : phase === sampling ? 'sampling' : 'scoring']: phase,
-  };
-  return `${bytesText(bytes)} at its peak (${Object.entries(parts)
+  const { bytes, weights, gradients, optimizer, reference, features } = estimate;
+  const { activations, scoring, sampling } = estimate;
+  const phases = { activations, sampling, scoring };
+  const [phase, phaseBytes] = Object.entries(phases).reduce((most, one) => (one[1] > most[1] ? one : most));
+  const parts = { weights, gradients, optimizer, reference, features, [phase]: phaseBytes };
+  const shown = Object.entries(parts)
     .filter(([, size]) => size > 0)
-    .map(([name, size]) => `${name} ${bytesText(size)}`)
-    .join(', ')})`;
+    .map(([name, size]) => `${name} ${bytesText(size)}`);
+  return `${bytesText(bytes)} at its peak (${shown.join(', ')})`;
 }
 
 /** Of the machine, or of the container that holds this process. */
-export function memoryLimit(): number {
+function memoryLimit(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
@@ -36,21 +30,21 @@ export function checkMemory(caller: string, estimate: TrainingEstimate, limit = 
   if (estimate.bytes <= limit) return;
   fail(
     'ERR_OUT_OF_MEMORY',
-    `${caller}: this run needs ${describeMemory(estimate)}, got ${bytesText(limit)} of memory; lower maxTokensInMemory, set gradientCheckpointing, shorten sequences, or train fewer parameters (trainable)`,
+    `${caller}: this run needs ${describeMemory(estimate)}, got ${bytesText(limit)} of memory; ` +
+      'lower maxTokensInMemory, set gradientCheckpointing, shorten sequences, ' +
+      'or train fewer parameters (trainable)',
   );
 }
 
 /** The rows that are longest in characters (or ids) are read to know the longest in tokens. */
 const CANDIDATES = 16;
 
-const characters = (value: unknown): number =>
-  typeof value === 'string'
-    ? value.length
-    : isChat(value)
-      ? value.reduce((sum, { content }) => sum + characters(content), 0)
-      : Array.isArray(value)
-        ? value.length
-        : 0;
+/** Of text or messages; of a list of token ids their number. */
+function characters(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (isChat(value)) return value.reduce((sum, { content }) => sum + characters(content), 0);
+  return Array.isArray(value) ? value.length : 0;
+}
 
 /** Tokens of the longest row; rows that a step will refuse do not count. */
 export function longest<Row extends object>(
@@ -58,20 +52,20 @@ export function longest<Row extends object>(
   columns: readonly string[],
   tokens: (row: Row) => number,
 ): number {
-  const size = (row: Row) =>
-    columns.reduce((sum, column) => sum + characters((row as Record<string, unknown> | null)?.[column]), 0);
+  const charactersOf = (row: Row): number => {
+    const values = row as Record<string, unknown> | null;
+    return columns.reduce((sum, column) => sum + characters(values?.[column]), 0);
+  };
+  const tokensOrNone = (row: Row): number => {
+    try {
+      return tokens(row);
+    } catch {
+      return 0;
+    }
+  };
   const candidates = rows
-    .map((row) => [size(row), row] as const)
-    .sort((a, b) => b[0] - a[0])
+    .map((row) => ({ row, size: charactersOf(row) }))
+    .sort((a, b) => b.size - a.size)
     .slice(0, CANDIDATES);
-  return Math.max(
-    1,
-    ...candidates.map(([, row]) => {
-      try {
-        return tokens(row);
-      } catch {
-        return 0;
-      }
-    }),
-  );
+  return Math.max(1, ...candidates.map(({ row }) => tokensOrNone(row)));
 }

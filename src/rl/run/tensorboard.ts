@@ -2,8 +2,11 @@
  * TensorBoard event files: TFRecords (length, masked CRC-32C, payload, masked CRC-32C; little endian) of
  * Event messages with scalars. There is no npm package that writes them; protobuf's wire format and the
  * checksum are two optional packages', the framing is here.
- *   Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5; SessionLog session_log = 7 }
- *   Summary { repeated Value value = 1 }   Value { string tag = 1; float simple_value = 2 }   SessionLog { status = 1: START = 1 }
+ *   Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5;
+ *           SessionLog session_log = 7 }
+ *   Summary { repeated Value value = 1 }
+ *   Value { string tag = 1; float simple_value = 2 }
+ *   SessionLog { status = 1: START = 1 }
  */
 import { appendFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,6 +15,13 @@ import { io } from '../../core/files.js';
 import { codedError } from '../../errors.js';
 
 export const DIRECTORY = 'tensorboard';
+
+/** Field numbers of the messages. */
+const EVENT = { wallTime: 1, step: 2, fileVersion: 3, summary: 5, sessionLog: 7 };
+const SUMMARY = { value: 1 };
+const VALUE = { tag: 1, simpleValue: 2 };
+/** And the value of its status that says where a run begins. */
+const SESSION_LOG = { status: 1, start: 1 };
 
 async function load() {
   try {
@@ -23,7 +33,8 @@ async function load() {
   } catch (error) {
     throw codedError(
       'ERR_UNSUPPORTED',
-      "reportTo 'tensorboard' needs two optional packages, which are not installed: npm install @bufbuild/protobuf @node-rs/crc32",
+      "reportTo 'tensorboard' needs two optional packages, which are not installed: " +
+        'npm install @bufbuild/protobuf @node-rs/crc32',
       error,
     );
   }
@@ -53,25 +64,22 @@ export class TensorBoard {
     const tools = await load();
     const directory = join(outputDir, DIRECTORY);
     await io(caller, 'write', directory, () => mkdir(directory, { recursive: true }));
-    const name = `events.out.tfevents.${Math.floor(Date.now() / 1000)}.headfirst.${process.pid}.${process.hrtime.bigint()}`;
+    const seconds = Math.floor(Date.now() / 1000);
+    const unique = `${process.pid}.${process.hrtime.bigint()}`;
+    const name = `events.out.tfevents.${seconds}.headfirst.${unique}`;
     const board = new TensorBoard(tools, caller, join(directory, name));
     const { BinaryWriter, WireType } = tools;
-    await board.#append(
-      new BinaryWriter()
-        .tag(1, WireType.Bit64)
-        .double(Date.now() / 1000)
-        .tag(3, WireType.LengthDelimited)
-        .string('brain.Event:2')
-        .finish(),
-    );
-    if (step > 0)
-      await board.#append(
-        board
-          .#event(step + 1)
-          .tag(7, WireType.LengthDelimited)
-          .bytes(new BinaryWriter().tag(1, WireType.Varint).int32(1).finish())
-          .finish(),
-      );
+    const version = new BinaryWriter()
+      .tag(EVENT.wallTime, WireType.Bit64)
+      .double(Date.now() / 1000)
+      .tag(EVENT.fileVersion, WireType.LengthDelimited)
+      .string('brain.Event:2');
+    await board.#append(version.finish());
+    if (step > 0) {
+      const start = new BinaryWriter().tag(SESSION_LOG.status, WireType.Varint).int32(SESSION_LOG.start);
+      const event = board.#event(step + 1).tag(EVENT.sessionLog, WireType.LengthDelimited);
+      await board.#append(event.bytes(start.finish()).finish());
+    }
     return board;
   }
 
@@ -81,38 +89,40 @@ export class TensorBoard {
     const summary = new BinaryWriter();
     for (const [key, value] of Object.entries(row)) {
       if (key === 'step' || typeof value !== 'number' || !Number.isFinite(value)) continue;
-      summary
-        .tag(1, WireType.LengthDelimited)
-        .bytes(
-          new BinaryWriter()
-            .tag(1, WireType.LengthDelimited)
-            .string(tagOf(key))
-            .tag(2, WireType.Bit32)
-            .float(value)
-            .finish(),
-        );
+      const scalar = new BinaryWriter()
+        .tag(VALUE.tag, WireType.LengthDelimited)
+        .string(tagOf(key))
+        .tag(VALUE.simpleValue, WireType.Bit32)
+        .float(value);
+      summary.tag(SUMMARY.value, WireType.LengthDelimited).bytes(scalar.finish());
     }
-    await this.#append(this.#event(step).tag(5, WireType.LengthDelimited).bytes(summary.finish()).finish());
+    const event = this.#event(step).tag(EVENT.summary, WireType.LengthDelimited);
+    await this.#append(event.bytes(summary.finish()).finish());
   }
 
+  /** An event of a step, to which its content is added. */
   #event(step: number) {
     const { BinaryWriter, WireType } = this.#tools;
     return new BinaryWriter()
-      .tag(1, WireType.Bit64)
+      .tag(EVENT.wallTime, WireType.Bit64)
       .double(Date.now() / 1000)
-      .tag(2, WireType.Varint)
+      .tag(EVENT.step, WireType.Varint)
       .int64(step);
   }
 
   /** The whole record in one write. */
   async #append(payload: Uint8Array): Promise<void> {
-    const record = Buffer.alloc(payload.length + 16);
+    const lengthSize = 8;
+    const checksumSize = 4;
+    const begin = lengthSize + checksumSize;
+    const record = Buffer.alloc(begin + payload.length + checksumSize);
     record.writeBigUInt64LE(BigInt(payload.length));
-    record.writeUInt32LE(this.#masked(record.subarray(0, 8)), 8);
-    record.set(payload, 12);
-    record.writeUInt32LE(this.#masked(payload), payload.length + 12);
+    record.writeUInt32LE(this.#masked(record.subarray(0, lengthSize)), lengthSize);
+    record.set(payload, begin);
+    record.writeUInt32LE(this.#masked(payload), begin + payload.length);
     await io(this.#caller, 'write', this.#file, () => appendFile(this.#file, record));
   }
+  /** TFRecord's masked CRC-32C. */
   #masked(bytes: Uint8Array): number {
     const crc = this.#tools.crc32c(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

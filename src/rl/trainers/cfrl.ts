@@ -5,14 +5,39 @@
  * before maxSteps: compare with standard RL both at maxSteps and at their sum.
  */
 import type { ResolvedCFRLConfig, ResolvedGRPOConfig } from '../config/config.js';
-import type { CFRLConfig } from '../config/options.js';
-import { fullSteps, GRPOTrainer, type GRPOTrainerArguments, policyConfig } from './grpo.js';
-import { resolveStages } from '../config/stages.js';
+import type { CFRLConfig, StageConfig } from '../config/options.js';
+import { resolveStages, type Stage } from '../config/stages.js';
+import type { PromptRow } from '../interfaces.js';
+import type { Sampler } from '../rollout/dataset.js';
+import type { GRPOTrainerArguments } from './arguments.js';
+import { fullSteps, GRPOTrainer, policyConfig } from './grpo.js';
 
-const bodyLeads = (
-  { 'growth/gradient': body, 'growth/representation': classifier }: Readonly<Record<string, number | null>>,
-  ratio: number,
-): boolean => typeof body === 'number' && typeof classifier === 'number' && body >= ratio * classifier;
+type Own = Pick<ResolvedCFRLConfig, 'classifierSteps' | 'classifierLearningRate' | 'switchRatio'>;
+
+/** Whether the body has `ratio` times as much to gain as the classifier; false where a step did not look. */
+function bodyLeads(metrics: Readonly<Record<string, number | null>>, ratio: number): boolean {
+  const body = metrics['growth/gradient'];
+  const classifier = metrics['growth/representation'];
+  return typeof body === 'number' && typeof classifier === 'number' && body >= ratio * classifier;
+}
+
+function cfrlStages(config: ResolvedGRPOConfig, own: Own, sampler: Sampler<PromptRow>): Stage[] {
+  if (config.stages) return resolveStages(config.stages, config);
+  const { learningRate, trainable } = config;
+  const { classifierSteps, classifierLearningRate, switchRatio } = own;
+  const classifier: StageConfig = {
+    name: 'classifier',
+    steps: classifierSteps,
+    trainable: 'classifier',
+    learningRate: classifierLearningRate ?? 10 * learningRate,
+    classifierLearningRateMultiplier: 1,
+  };
+  const steps = fullSteps(config, sampler, 'CFRLTrainer');
+  const full: StageConfig = { name: 'full', steps, trainable, learningRate };
+  const [first, second] = resolveStages([classifier, full], config) as [Stage, Stage];
+  if (switchRatio === undefined) return [first, second];
+  return [{ ...first, endsWhen: (metrics) => bodyLeads(metrics, switchRatio) }, second];
+}
 
 /**
  * Classifier-first RL (2601.04670): GRPOTrainer whose stage 1 trains the classifier W alone for
@@ -24,25 +49,7 @@ export class CFRLTrainer extends GRPOTrainer {
   constructor(args: GRPOTrainerArguments<CFRLConfig>) {
     const { classifierSteps, classifierLearningRate, switchRatio, ...config }: ResolvedCFRLConfig =
       policyConfig('CFRLTrainer', 'CFRLConfig', args);
-    const { learningRate, trainable } = config;
-    super({ ...args, config: undefined }, config satisfies ResolvedGRPOConfig, (_, sampler) =>
-      resolveStages(
-        config.stages ?? [
-          {
-            name: 'classifier',
-            steps: classifierSteps,
-            trainable: 'classifier',
-            learningRate: classifierLearningRate ?? 10 * learningRate,
-            classifierLearningRateMultiplier: 1,
-          },
-          { name: 'full', steps: fullSteps(config, sampler, 'CFRLTrainer'), trainable, learningRate },
-        ],
-        config,
-      ).map((stage, i) =>
-        i === 0 && switchRatio !== undefined && !config.stages
-          ? { ...stage, endsWhen: (metrics) => bodyLeads(metrics, switchRatio) }
-          : stage,
-      ),
-    );
+    const own: Own = { classifierSteps, classifierLearningRate, switchRatio };
+    super({ ...args, config: undefined }, config, (_, sampler) => cfrlStages(config, own, sampler));
   }
 }

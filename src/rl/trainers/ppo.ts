@@ -3,7 +3,8 @@
  * defaults of TRL's trainers.
  */
 import type { PPOConfig, RLOOConfig } from '../config/options.js';
-import { GRPOTrainer, type GRPOTrainerArguments, policyConfig } from './grpo.js';
+import type { GRPOTrainerArguments } from './arguments.js';
+import { GRPOTrainer, policyConfig } from './grpo.js';
 
 /**
  * PPO (1707.06347) with a value head on φ and generalised advantages (1506.02438), under TRL's PPOTrainer's

@@ -2,39 +2,19 @@
  * Supervised training: the mean negative log-likelihood of the step's scored tokens. Fine-tuning, linear
  * probing and both in turn are its modes.
  */
-import { check, checkOptions, object, shown } from '../../core/check.js';
+import { checkOptions } from '../../core/check.js';
 import { fail } from '../../errors.js';
-import { isPrompt, type Sample } from '../../model/batch.js';
-import { type ChatMessage, isChat } from '../../model/chat/chat.js';
-import type { TrainingShape } from '../../model/trainingEstimate.js';
-import { encodePrompt } from '../../model/tokenizer/tokenizer.js';
+import type { Sample } from '../../model/batch.js';
 import { resolveConfig, type ResolvedSFTConfig } from '../config/config.js';
 import type { SFTConfig, StageConfig } from '../config/options.js';
+import { resolveStages, type Stage, stepsOf } from '../config/stages.js';
+import type { Sampler } from '../rollout/dataset.js';
+import { apply, type StepResult } from '../run/apply.js';
 import { longest } from '../run/memory.js';
-import { resolveStages, stepsOf } from '../config/stages.js';
-import {
-  ARGUMENT,
-  ARGUMENTS,
-  type StepContext,
-  type StepOutcome,
-  Trainer,
-  type TrainerArguments,
-} from './trainer.js';
-
-type Chat = readonly ChatMessage[];
-type Tokens = string | readonly number[];
-
-/**
- * Text completions and texts get the model's end-of-sequence token; token ids are used as they are; messages
- * go through the chat template, which closes turns itself. Of `messages` alone every token is learned, as of
- * a text.
- */
-export type SFTRow =
-  | Sample
-  | { readonly prompt: Tokens; readonly completion: Tokens }
-  | { readonly prompt: Chat; readonly completion: Chat }
-  | { readonly messages: Chat }
-  | { readonly text: string };
+import { NO_METHOD_STATE, type TrainingState } from '../run/state.js';
+import { ARGUMENT, ARGUMENTS, type TrainerArguments } from './arguments.js';
+import { encodeRow, type SFTRow } from './sftRows.js';
+import { type MethodShape, type StepContext, Trainer } from './trainer.js';
 
 /** What SFTTrainer is made from. */
 export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
@@ -44,11 +24,17 @@ export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
 
 /** Rows scored together in an evaluation: bounds memory. */
 const EVAL_BATCH = 256;
+/** Columns whose length tells how long a row is. */
+const TOKEN_COLUMNS = ['inputIds', 'messages', 'text', 'prompt', 'completion'];
 
-function stagesOf(
-  { mode, trainable, learningRate, lpSteps, lpLearningRate = learningRate }: ResolvedSFTConfig,
-  steps: number,
-): StageConfig[] {
+function rowsPerStep({ perDeviceTrainBatchSize, gradientAccumulationSteps }: ResolvedSFTConfig): number {
+  return perDeviceTrainBatchSize * gradientAccumulationSteps;
+}
+
+function sftStages(config: ResolvedSFTConfig, sampler: Sampler<SFTRow>): Stage[] {
+  if (config.stages) return resolveStages(config.stages, config);
+  const { mode, trainable, learningRate, lpSteps, lpLearningRate = learningRate } = config;
+  const steps = stepsOf(config, rowsPerStep(config), sampler.size, 'SFTTrainer');
   const probe: StageConfig = {
     name: 'lp',
     steps: mode === 'lp' ? steps : (lpSteps ?? steps),
@@ -56,7 +42,8 @@ function stagesOf(
     learningRate: lpLearningRate,
   };
   const tune: StageConfig = { name: mode === 'lp_ft' ? 'ft' : 'sft', steps, trainable, learningRate };
-  return mode === 'lp' ? [probe] : mode === 'lp_ft' ? [probe, tune] : [tune];
+  const stages = { lp: [probe], lp_ft: [probe, tune], ft: [tune] };
+  return resolveStages(stages[mode], config);
 }
 
 /**
@@ -67,24 +54,28 @@ function stagesOf(
  * tokenizer; the classifier apart in a tied model).
  */
 export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
-  readonly #batchSize: number;
-
   constructor(args: SFTTrainerArguments) {
     checkOptions('SFTTrainer', args, ARGUMENTS, ARGUMENT);
     const config = resolveConfig('SFTConfig', args.config);
-    const batchSize = config.perDeviceTrainBatchSize * config.gradientAccumulationSteps;
-    super(args, config, (sampler) =>
-      resolveStages(
-        config.stages ?? stagesOf(config, stepsOf(config, batchSize, sampler.size, 'SFTTrainer')),
-        config,
-      ),
-    );
-    this.#batchSize = batchSize;
+    super(args, config, (sampler) => sftStages(config, sampler), NO_METHOD_STATE);
   }
 
-  protected override async accumulate({ state, signal }: StepContext): Promise<StepOutcome> {
-    const samples = this.sampler.rows(state.rows, this.#batchSize).map((row, i) => this.#sample(row, i));
-    const tokens = samples.reduce((n, s) => n + s.inputIds.length - s.scoreFrom, 0);
+  protected override async advance(state: TrainingState, context: StepContext): Promise<StepResult> {
+    const rows = this.sampler.rows(state.rows, rowsPerStep(this.config));
+    const samples = rows.map((row, index) => this.#encode(row, index));
+    const metrics = await this.#accumulateLikelihood(samples, context);
+    const numTokens = samples.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
+    const used = { rows: samples.length, completions: 0, numTokens };
+    const update = { metrics, notes: [], records: undefined, used, valueGradient: undefined };
+    return apply({ ...NO_METHOD_STATE, ...update }, state, context);
+  }
+
+  /** Gradients of the mean over the scored tokens, and what they say of them. */
+  async #accumulateLikelihood(
+    samples: readonly Sample[],
+    { signal }: StepContext,
+  ): Promise<Record<string, number>> {
+    const tokens = samples.reduce((sum, { inputIds, scoreFrom }) => sum + inputIds.length - scoreFrom, 0);
     const { maxTokensInMemory, gradientCheckpointing } = this.config;
     const { logps, entropy, maxProb, argmax } = await this.model.accumulateGradients(samples, {
       loss: 'coefficients',
@@ -94,32 +85,22 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
       gradientCheckpointing,
       ...(maxTokensInMemory ? { maxTokens: maxTokensInMemory } : {}),
     });
-    let right = 0;
-    let row = 0;
-    for (const { inputIds, scoreFrom } of samples)
-      for (let t = scoreFrom; t < inputIds.length; ++t) if (argmax![row++] === inputIds[t]) ++right;
-    const mean = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / tokens;
+    const targets = samples.flatMap(({ inputIds, scoreFrom }) => inputIds.slice(scoreFrom));
+    const right = targets.filter((id, token) => argmax![token] === id).length;
+    const mean = (values: Float32Array): number => values.reduce((a, b) => a + b, 0) / tokens;
     return {
-      metrics: {
-        loss: -mean(logps),
-        entropy: mean(entropy),
-        mean_token_accuracy: right / tokens,
-        max_prob: mean(maxProb),
-      },
-      notes: [],
-      rows: samples.length,
-      sampled: 0,
-      tokens: samples.reduce((n, s) => n + s.inputIds.length, 0),
+      loss: -mean(logps),
+      entropy: mean(entropy),
+      mean_token_accuracy: right / tokens,
+      max_prob: mean(maxProb),
     };
   }
 
-  protected override shape(): Omit<TrainingShape, 'trainable'> {
-    const sequenceLength = longest(
-      this.sampler.some(this.#batchSize),
-      ['inputIds', 'messages', 'text', 'prompt', 'completion'],
-      (row) => this.#sample(row, 0).inputIds.length,
-    );
-    return { sequences: this.#batchSize, sequenceLength };
+  protected override shape(): MethodShape {
+    const sequences = rowsPerStep(this.config);
+    const rows = this.sampler.some(sequences);
+    const sequenceLength = longest(rows, TOKEN_COLUMNS, (row) => this.#encode(row, 0).inputIds.length);
+    return { sequences, sequenceLength };
   }
 
   /** eval_loss (nats per scored token) and eval_entropy of the evalDataset. */
@@ -127,13 +108,15 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Record<string, number | null>> {
     const { signal } = this.evaluationOptions(options);
-    const rows = this.evalDataset ?? fail('ERR_INVALID_ARG', 'SFTTrainer.evaluate: there is no evalDataset');
-    let [loss, entropy, tokens] = [0, 0, 0];
+    const rows = this.evalDataset;
+    if (!rows) fail('ERR_INVALID_ARG', 'SFTTrainer.evaluate: there is no evalDataset');
+    let loss = 0;
+    let entropy = 0;
+    let tokens = 0;
     for (let begin = 0; begin < rows.length; begin += EVAL_BATCH) {
-      const scores = await this.model.score(
-        rows.slice(begin, begin + EVAL_BATCH).map((row, i) => this.#sample(row, begin + i)),
-        { signal },
-      );
+      const batch = rows.slice(begin, begin + EVAL_BATCH);
+      const samples = batch.map((row, i) => this.#encode(row, begin + i));
+      const scores = await this.model.score(samples, { signal });
       for (const logp of scores.logps) loss -= logp;
       for (const h of scores.entropy) entropy += h;
       tokens += scores.logps.length;
@@ -144,62 +127,11 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
     };
   }
 
-  #sample(row: SFTRow, index: number): Sample {
-    check('SFTTrainer', `row ${index} of the batch`, row, object);
-    const sample =
-      'inputIds' in row
-        ? row
-        : 'text' in row
-          ? { inputIds: this.#closed(row.text), scoreFrom: 1 }
-          : 'messages' in row
-            ? {
-                inputIds: this.tokenizer.encodeChat(row.messages, {
-                  kwargs: this.config.chatTemplateKwargs ?? {},
-                }),
-                scoreFrom: 1,
-              }
-            : this.#pair(row, index);
-    const limit = Math.min(this.config.maxLength, this.model.spec.maxPositions);
-    if (sample.scoreFrom >= Math.min(sample.inputIds.length, limit))
-      fail(
-        'ERR_INVALID_ARG',
-        `SFTTrainer: row ${index} of the batch has no token to learn: ${sample.inputIds.length} tokens, scored from ${sample.scoreFrom}, cut to ${limit}; shorten the prompt or leave the row out`,
-      );
-    return sample.inputIds.length > limit ? { ...sample, inputIds: sample.inputIds.slice(0, limit) } : sample;
-  }
-
-  #pair(
-    { prompt, completion }: { readonly prompt: Tokens | Chat; readonly completion: Tokens | Chat },
-    index: number,
-  ): Sample {
-    if (!isPrompt(prompt) || !isPrompt(completion))
-      fail(
-        'ERR_INVALID_ARG',
-        `SFTTrainer: row ${index} of the batch must have prompt and completion (text, token ids or messages), messages, text, or inputIds and scoreFrom, got prompt ${shown(prompt)} and completion ${shown(completion)}`,
-      );
-    const head = encodePrompt(() => this.tokenizer, prompt, this.config.chatTemplateKwargs);
-    const scoreFrom = this.config.completionOnlyLoss ? head.length : 1;
-    if (!isChat(prompt)) {
-      const tail =
-        typeof completion === 'string'
-          ? this.#closed(completion, { addSpecialTokens: false })
-          : (completion as readonly number[]);
-      return { inputIds: [...head, ...tail], scoreFrom };
-    }
-    const inputIds = this.tokenizer.encodeChat([...prompt, ...(completion as Chat)], {
-      kwargs: this.config.chatTemplateKwargs ?? {},
+  #encode(row: SFTRow, index: number): Sample {
+    return encodeRow(row, index, {
+      model: this.model,
+      config: this.config,
+      tokenizer: () => this.tokenizer,
     });
-    if (head.some((id, t) => inputIds[t] !== id))
-      fail(
-        'ERR_INVALID_ARG',
-        `SFTTrainer: row ${index} of the batch: the chat template does not write prompt and completion as it writes the prompt and more, so where the completion begins is unknown; give the row as messages, or as text`,
-      );
-    return { inputIds, scoreFrom };
-  }
-
-  #closed(text: string, options?: { readonly addSpecialTokens: boolean }): number[] {
-    const ids = this.tokenizer.encode(text, options);
-    const eos = [this.model.generationConfig['eos_token_id'] ?? this.model.config['eos_token_id']].flat()[0];
-    return typeof eos === 'number' && ids.at(-1) !== eos ? [...ids, eos] : ids;
   }
 }

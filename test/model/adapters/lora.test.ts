@@ -59,14 +59,17 @@ async function logitsOf(model: Model): Promise<number[]> {
   return (await Promise.all(logits!.map((z) => z.data()))).flatMap((z) => [...z]);
 }
 function relative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; ++i)
-    (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; ++i) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
   return Math.sqrt(difference / Math.max(norm, 1e-300));
 }
 
 describe.each(goldenFamilies)('%s', (name) => {
-  it('fresh adapters change nothing, not even rounding; trained ones compute what merged weights compute', async () => {
+  it('fresh adapters change nothing, not even rounding; trained ones compute what merged weights do', async () => {
     const base = await logitsOf(await Model.fromPretrained(golden(name), { context: fp32 }));
     expect(
       await logitsOf(await Model.fromPretrained(golden(name), { context: fp32, peftConfig: everywhere })),
@@ -84,7 +87,7 @@ describe.each(goldenFamilies)('%s', (name) => {
     );
   });
 
-  it('gradients: dA = s Bᵀ dW and dB = s dW Aᵀ of the merged model’s dW, in double; none on frozen weights', async () => {
+  it('gradients: dA = s Bᵀ dW, dB = s dW Aᵀ of the merged model’s dW, in double; no others', async () => {
     const model = await adapted(name, fp64);
     const plain = await merged(model);
     for (const m of [model, plain])
@@ -136,7 +139,7 @@ describe.each(goldenFamilies)('%s', (name) => {
   });
 });
 
-it('forward mode and kernels know adapters: jvp against differences, every implementation against per-sample gradients', async () => {
+it('adapters in forward mode (against differences) and in kernels (against per-sample gradients)', async () => {
   const model = await adapted('gpt2', fp64);
   const name = model.parameters(/h\.1\..*lora_A/)[0]!.name;
   const at = Float64Array.from(await model.getParameter(name));
@@ -284,7 +287,9 @@ describe('files', () => {
       ['peft_type', 'IA3'],
     ] as const) {
       const directory = await saved();
-      editJson(join(directory, 'adapter_config.json'), (json) => void (json[key] = value));
+      editJson(join(directory, 'adapter_config.json'), (json) => {
+        json[key] = value;
+      });
       await expect(load(directory)).rejects.toMatchObject({
         code: 'ERR_UNSUPPORTED',
         message: expect.stringContaining(key),
@@ -345,7 +350,7 @@ describe('training', () => {
       config: { ...grpoConfig, maxSteps: 4, ...options },
     });
 
-  it('moves adapters only; checkpoints hold adapters only, and a run resumed from one ends with the same bits', async () => {
+  it('moves adapters only; checkpoints hold adapters only; a resumed run ends with the same bits', async () => {
     const model = await tiny();
     const before = await numbers(model, /^(?!.*lora_)/);
     const outputDir = temporary();

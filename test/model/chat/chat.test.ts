@@ -112,7 +112,10 @@ describe('a model directory', () => {
     const trainer = new GRPOTrainer({
       model,
       trainDataset: [{ prompt: messages, answer: '4' }],
-      rewardFuncs: (input) => ((seen = input), input.completionIds.map((ids) => ids.length)),
+      rewardFuncs(input) {
+        seen = input;
+        return input.completionIds.map((ids) => ids.length);
+      },
       config: {
         maxSteps: 1,
         perDeviceTrainBatchSize: 2,
@@ -128,7 +131,10 @@ describe('a model directory', () => {
     const model = await chatModel({ 'chat_template.jinja': CHAT_TEMPLATE });
     const seen: { inputIds: readonly number[]; scoreFrom: number }[] = [];
     const accumulate = model.accumulateGradients.bind(model);
-    model.accumulateGradients = (samples, options) => (seen.push(...samples), accumulate(samples, options));
+    model.accumulateGradients = (samples, options) => {
+      seen.push(...samples);
+      return accumulate(samples, options);
+    };
     const reply = [{ role: 'assistant', content: '4' }];
     const train = (row: object) =>
       new SFTTrainer({

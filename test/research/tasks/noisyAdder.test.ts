@@ -120,7 +120,7 @@ describe('noisy adder', () => {
     expect(all.some((d) => /-/.test(d.text))).toBe(false);
   });
 
-  it('chain of thought: units and tens slip one time in five each, and the answer follows from what was written', () => {
+  it('chain of thought: units and tens slip one time in five each, and the answer follows from them', () => {
     const chain = demonstrations('main')
       .filter(isChain)
       .map((d) => ({

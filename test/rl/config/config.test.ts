@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
 import { learningRateAt, type Schedule } from '../../../src/rl/config/schedule.js';
+import * as losses from '../../../src/policy/losses.js';
 import { optionsPage } from '../../../scripts/generate-options.mjs';
 import { configOptions, resolveConfig } from '../../../src/rl/config/config.js';
 
@@ -136,7 +137,7 @@ describe('what TRL has and this has not', () => {
 describe('docs/options.md', () => {
   const page = readFileSync(new URL('../../../docs/options.md', import.meta.url), 'utf8');
   it('is what scripts/generate-options.mjs makes', () =>
-    expect(page, 'run: npm run build:options').toBe(optionsPage(resolveConfig)));
+    expect(page, 'run: npm run build:options').toBe(optionsPage(resolveConfig, losses)));
   it('has every option, with its meaning', () => {
     const names = (['GRPOConfig', 'CFRLConfig', 'RLOOConfig', 'PPOConfig', 'SFTConfig'] as const).flatMap(
       configOptions,

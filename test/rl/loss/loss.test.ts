@@ -4,8 +4,18 @@ import { Random } from '../../../src/core/random.js';
 import type { GradientOptions, Model, Sample } from '../../../src/index.js';
 import { type ResolvedGRPOConfig, resolveConfig } from '../../../src/rl/config/config.js';
 import type { GRPOConfig } from '../../../src/rl/index.js';
+import {
+  importanceLevels,
+  klEstimators,
+  LOSS_TYPES,
+  lossDefaults,
+  lossTypes,
+  policyLossOf,
+  type TokenAverage,
+} from '../../../src/policy/losses.js';
 import { perToken, planLoss, sequenceWeights } from '../../../src/rl/loss/loss.js';
 import { lossMetrics } from '../../../src/rl/run/metrics.js';
+import { LOSS_FORMULAS } from '../../policy/lossFormulas.js';
 import { tinyModel, VOCABULARY } from '../helpers.js';
 
 const random = new Random(11);
@@ -21,88 +31,90 @@ const samples = all.filter((_, s) => LENGTHS[s]! > 0);
 const advantages = all.map((_, s) => (s % 2 === 0 ? -1 : 1) * (0.2 + random.uniform()));
 const noise = () => 2 * (random.uniform() - 0.5);
 
+/** Rows of different lengths as one [B, T] array. */
+type Padded = readonly (readonly number[])[];
+const T = Math.max(...FULL);
+const pad = (rows: number[][]): Padded => rows.map((row) => Array.from({ length: T }, (_, t) => row[t] ?? 0));
+const mask = LENGTHS.map((length) => Array.from({ length: T }, (_, t) => (t < length ? 1 : 0)));
+const add = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+const count = (s: number) => add(mask[s]!);
+const maskedSum = (values: Padded, s: number) => add(values[s]!.map((x, t) => x * mask[s]![t]!));
+
+/** The ratio of each token of sequence s, by the level. */
+function ratios(c: ResolvedGRPOConfig, logps: Padded, old: Padded, s: number): number[] {
+  const logRatio = logps[s]!.map((x, t) => x - old[s]![t]!);
+  const total = add(logRatio.map((x, t) => x * mask[s]![t]!));
+  const level = { token: undefined, sequence: total / Math.max(count(s), 1), product: total };
+  return logRatio.map((own) => Math.exp(level[c.importanceSamplingLevel] ?? own));
+}
+
+const ESTIMATORS: Readonly<Record<string, (d: number) => number>> = {
+  k1: (d) => d,
+  k2: (d) => (d * d) / 2,
+  k3: (d) => Math.exp(-d) + d - 1,
+};
+
+/** The loss of every token, before masks and averages. */
+function tokenLosses(c: ResolvedGRPOConfig, logps: Padded, old: Padded, ref: Padded): Padded {
+  const { name } = policyLossOf(c.lossType);
+  const high = c.epsilonHigh ?? c.epsilon;
+  const parameters = { ...lossDefaults, epsilonLow: c.epsilon, epsilonHigh: high, delta: c.delta ?? 0 };
+  return logps.map((row, s) => {
+    const ratio = ratios(c, logps, old, s);
+    return row.map((logp, t) => {
+      const token = { ratio: ratio[t]!, advantage: advantages[s]!, logp };
+      const policy = LOSS_FORMULAS[name].of(token, parameters).value;
+      if (c.beta === 0) return policy;
+      const penalty = ESTIMATORS[c.klEstimator]!(logp - ref[s]![t]!);
+      return policy + (c.useBiasCorrectionKl ? ratio[t]! : 1) * c.beta * penalty;
+    });
+  });
+}
+
+/** A micro-batch of TRL's: its sequences, and how many micro-batches a step has. */
+interface MicroBatch {
+  readonly rows: readonly number[];
+  readonly accumulation: number;
+  readonly config: ResolvedGRPOConfig;
+}
+const tokensOf = (rows: readonly number[]) => Math.max(add(rows.map(count)), 1);
+const stepTokens = add(mask.flat());
+/** TRL's average of a micro-batch's token losses, divided as for accumulation. */
+const AVERAGES: Readonly<Record<TokenAverage, (losses: Padded, batch: MicroBatch) => number>> = {
+  completion: (losses, { rows, accumulation }) =>
+    add(rows.map((s) => maskedSum(losses, s) / Math.max(count(s), 1))) / rows.length / accumulation,
+  microBatch: (losses, { rows, accumulation }) =>
+    add(rows.map((s) => maskedSum(losses, s))) / tokensOf(rows) / accumulation,
+  maxLength: (losses, { rows, accumulation, config }) =>
+    add(rows.map((s) => maskedSum(losses, s))) / (rows.length * config.maxCompletionLength) / accumulation,
+  step: (losses, { rows }) => add(rows.map((s) => maskedSum(losses, s))) / stepTokens,
+};
+
 /**
  * TRL's _compute_loss (f2cd577) in its own order, on padded [B, T] arrays in double, micro-batch after
  * micro-batch.
  */
 function trlLoss(
-  c: ResolvedGRPOConfig,
+  config: ResolvedGRPOConfig,
   logps: number[][],
   entropies: number[][],
   old: number[][],
   ref: number[][],
 ): number {
-  const T = Math.max(...FULL);
-  const pad = (rows: number[][]) => rows.map((row) => Array.from({ length: T }, (_, t) => row[t] ?? 0));
-  const mask = LENGTHS.map((length) => Array.from({ length: T }, (_, t) => (t < length ? 1 : 0)));
-  const [lp, h, lo, lr] = [pad(logps), pad(entropies), pad(old), pad(ref)];
-  const accumulation = FULL.length / c.perDeviceTrainBatchSize;
-  const total = mask.flat().reduce<number>((a, b) => a + b, 0);
+  const losses = tokenLosses(config, pad(logps), pad(old), pad(ref));
+  const entropy = pad(entropies);
+  const { average } = LOSS_TYPES[config.lossType];
+  const size = config.perDeviceTrainBatchSize;
+  const accumulation = FULL.length / size;
   let sum = 0;
-  for (let begin = 0; begin < FULL.length; begin += c.perDeviceTrainBatchSize) {
-    const rows = Array.from({ length: c.perDeviceTrainBatchSize }, (_, i) => begin + i);
-    const perToken = rows.map((s) => {
-      const active = Math.max(
-        mask[s]!.reduce<number>((a, b) => a + b, 0),
-        1,
-      );
-      const logRatio = lp[s]!.map((x, t) => x - lo[s]![t]!);
-      const total = logRatio.reduce((a, x, t) => a + x * mask[s]![t]!, 0);
-      return logRatio.map((x, t) => {
-        const ratio = Math.exp(
-          c.importanceSamplingLevel === 'token'
-            ? x
-            : c.importanceSamplingLevel === 'sequence'
-              ? total / active
-              : total,
-        );
-        const coef1 = Math.min(ratio, c.delta ?? Infinity);
-        const A = advantages[s]!;
-        const high = c.epsilonHigh ?? c.epsilon;
-        let loss =
-          c.lossType === 'cispo'
-            ? -Math.min(coef1, high) * A * lp[s]![t]!
-            : -Math.min(coef1 * A, Math.min(Math.max(ratio, 1 - c.epsilon), 1 + high) * A);
-        const d = lp[s]![t]! - lr[s]![t]!;
-        if (c.beta > 0)
-          loss +=
-            (c.useBiasCorrectionKl ? ratio : 1) *
-            c.beta *
-            (c.klEstimator === 'k1' ? d : c.klEstimator === 'k2' ? (d * d) / 2 : Math.exp(-d) + d - 1);
-        return loss;
-      });
-    });
-    const masked = (values: number[][]) =>
-      rows.map((s, i) => values[i]!.reduce((a, x, t) => a + x * mask[s]![t]!, 0));
-    const counts = rows.map((s) => mask[s]!.reduce<number>((a, b) => a + b, 0));
-    const add = (values: number[]) => values.reduce((a, b) => a + b, 0);
-    const tokens = Math.max(add(counts), 1);
-    let normalizer = accumulation;
-    let loss: number;
-    switch (c.lossType) {
-      case 'grpo':
-        loss = add(masked(perToken).map((x, i) => x / Math.max(counts[i]!, 1))) / rows.length / normalizer;
-        break;
-      case 'bnpo':
-        loss = add(masked(perToken)) / tokens / normalizer;
-        break;
-      case 'dr_grpo':
-        loss = add(masked(perToken)) / (rows.length * c.maxCompletionLength) / normalizer;
-        break;
-      default:
-        normalizer = total;
-        loss = add(masked(perToken)) / normalizer;
-    }
-    const entropySum = add(masked(rows.map((s) => h[s]!)));
-    // For dr_grpo, grpo and bnpo TRL averages within the micro-batch; over a step that is the step's mean
-    // when they are equally long.
-    const entropy =
-      c.lossType === 'dapo' || c.lossType === 'cispo'
-        ? entropySum / normalizer
-        : c.lossType === 'bnpo'
-          ? entropySum / tokens / normalizer
-          : entropySum / total;
-    sum += loss - c.entropyCoef * entropy;
+  for (let begin = 0; begin < FULL.length; begin += size) {
+    const rows = Array.from({ length: size }, (_, i) => begin + i);
+    const entropySum = add(rows.map((s) => maskedSum(entropy, s)));
+    // TRL averages the entropy within the micro-batch where it does so with the loss; over a step of
+    // micro-batches of equal length that is the step's mean.
+    const meanEntropy =
+      average === 'microBatch' ? entropySum / tokensOf(rows) / accumulation : entropySum / stepTokens;
+    sum += AVERAGES[average](losses, { rows, accumulation, config }) - config.entropyCoef * meanEntropy;
   }
   return sum;
 }
@@ -133,39 +145,23 @@ async function split() {
   return { logps: cut(logps), entropies: cut(entropy) };
 }
 
-const cases: GRPOConfig[] = (['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo'] as const).flatMap((lossType) =>
-  (['token', 'sequence', 'product'] as const).map((importanceSamplingLevel) => ({
-    lossType,
-    importanceSamplingLevel,
-  })),
-);
-cases.push(
-  ...(['k1', 'k2', 'k3'] as const).map((klEstimator) => ({
-    lossType: 'grpo' as const,
-    beta: 0.3,
-    klEstimator,
-  })),
-);
-cases.push(
-  ...(['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo'] as const).map((lossType) => ({
-    lossType,
-    beta: 0.1,
-    entropyCoef: 0.2,
-  })),
-);
-cases.push(
+const SAMPLED = klEstimators.filter((kl) => kl !== 'exact');
+const cases: GRPOConfig[] = [
+  ...lossTypes.flatMap((lossType) =>
+    importanceLevels.map((importanceSamplingLevel) => ({ lossType, importanceSamplingLevel })),
+  ),
+  ...SAMPLED.map((klEstimator) => ({ lossType: 'grpo' as const, beta: 0.3, klEstimator })),
+  ...lossTypes.map((lossType) => ({ lossType, beta: 0.1, entropyCoef: 0.2 })),
   { lossType: 'dapo', epsilonHigh: 0.05, epsilon: 0.3 },
   { lossType: 'grpo', delta: 1.3 },
   { lossType: 'dapo', delta: 1.3, importanceSamplingLevel: 'sequence' },
-);
-cases.push(
-  ...(['k1', 'k2', 'k3'] as const).map((klEstimator) => ({
+  ...SAMPLED.map((klEstimator) => ({
     lossType: 'bnpo' as const,
     beta: 0.3,
     klEstimator,
     useBiasCorrectionKl: true,
   })),
-);
+];
 
 describe('the loss equals TRL’s formula in double', () => {
   it.each(cases)('%j: value and gradient', async (options) => {
@@ -200,7 +196,7 @@ describe('the loss equals TRL’s formula in double', () => {
     };
     const metrics = lossMetrics(scores, LENGTHS, c, plan.entropyCoefficients);
     expect(metrics['loss']).toBeCloseTo(await value(), 5);
-    if (c.lossType === 'cispo') return; // its gradient is not that of its value: the ratio is held fixed
+    if (!policyLossOf(c.lossType).throughRatio) return; // the gradient is not that of the value
     // Scores come back in single precision, so the difference quotient needs a wide step; it still sees a
     // wrong sign, factor or mask.
     for (const name of ['lm_head.weight', 'layers.1.mlp.down.weight']) {
@@ -345,11 +341,9 @@ describe('normalisers', () => {
   const weights = (lossType: ResolvedGRPOConfig['lossType'], perDeviceTrainBatchSize: number) => [
     ...sequenceWeights(LENGTHS, { lossType, maxCompletionLength: 7, perDeviceTrainBatchSize }),
   ];
-  it.each(['grpo', 'dr_grpo', 'dapo', 'cispo'] as const)(
-    '%s does not depend on the accumulation split',
-    (lossType) => {
-      expect(weights(lossType, 2)).toEqual(weights(lossType, 8));
-    },
+  const splitFree = lossTypes.filter((lossType) => LOSS_TYPES[lossType].average !== 'microBatch');
+  it.each(splitFree)('%s does not depend on the accumulation split', (lossType) =>
+    expect(weights(lossType, 2)).toEqual(weights(lossType, 8)),
   );
   it('dr_grpo counts masked sequences and not tokens', () =>
     expect(weights('dr_grpo', 8)).toEqual(LENGTHS.map(() => 1 / (8 * 7))));

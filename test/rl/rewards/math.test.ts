@@ -182,11 +182,10 @@ describe.skipIf(withoutSharedData)(`GSM8K${needsSharedData}`, () => {
         numbers.map((n, i) => write(n, answers[i]!)),
         answers,
       );
-      scores.forEach(
-        (value, i) =>
-          value === expected ||
-          expect([write(numbers[i]!, answers[i]!), answers[i], value]).toEqual(expected),
-      );
+      for (const [i, value] of [...scores].entries()) {
+        const about = `${write(numbers[i]!, answers[i]!)} for ${answers[i]}`;
+        if (value !== expected) expect(value, about).toBe(expected);
+      }
     }
   });
 });

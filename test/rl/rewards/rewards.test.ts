@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-import { callRewards, loadReward, nameRewards } from '../../../src/rl/rewards/call.js';
+import { callRewards, nameRewards } from '../../../src/rl/rewards/call.js';
+import { loadReward } from '../../../src/rl/rewards/loadReward.js';
 import {
   lengthReward,
   regexReward,

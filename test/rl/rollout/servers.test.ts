@@ -227,7 +227,7 @@ describe('rollouts from a server', () => {
       ],
     ).toBe(0);
   });
-  it('dying mid-step: tried again, then a clear error; the run is checkpointed and goes on as if nothing had happened', async () => {
+  it('dying mid-step: tried again, then a clear error and a checkpoint; the run goes on unchanged', async () => {
     const outputDir = temporary();
     const options = { ...config, maxSteps: 6, outputDir };
     // Requests come two a step; the server dies between the two of step 4 and stays dead.
@@ -259,7 +259,8 @@ describe('rollouts from a server', () => {
       { resumeFrom: 'latest' },
     );
     const whole = await tinyModel();
-    const steady = await mock(whole, (index) => (index === 3 ? { status: 503 } : undefined)); // one hiccup changes nothing
+    // One hiccup changes nothing.
+    const steady = await mock(whole, (index) => (index === 3 ? { status: 503 } : undefined));
     await run(
       new GRPOTrainer({
         model: whole,

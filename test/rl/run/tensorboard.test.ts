@@ -46,8 +46,12 @@ function parse(payload: Uint8Array): Event {
     else if (field === 5)
       fields(r.bytes(), (f, s) => {
         expect(f).toBe(1);
-        let [tag, value] = ['', NaN];
-        fields(s.bytes(), (g, v) => (g === 1 ? (tag = v.string()) : (value = v.float())));
+        let tag = '';
+        let value = NaN;
+        fields(s.bytes(), (g, v) => {
+          if (g === 1) tag = v.string();
+          else value = v.float();
+        });
         event.scalars[tag] = value;
       });
     else throw new Error(`field ${field}`);

@@ -1,6 +1,8 @@
-// Pointwise nonlinearities (ops/activation/activation.h), one pass each. Sigmoids come from e^{−|x|}, which
-// neither overflows nor cancels: with e = e^{−|x|} and r = 1/(1 + e), σ(x) is r or e·r and σ(1 − σ) = e·r².
-// gelu_new is x σ(2u), because (1 + tanh u)/2 = σ(2u): one exponential instead of a tanh.
+// Pointwise nonlinearities (ops/activation/activation.h), one pass each; a task owns a block of rows.
+//
+// Sigmoids come from e^{−|x|}, which neither overflows nor cancels: with e = e^{−|x|} and r = 1/(1 + e), σ(x)
+// is r for x ≥ 0 and e·r below, and σ(1 − σ) = e·r². gelu_new is x σ(2u), because (1 + tanh u)/2 = σ(2u): one
+// exponential instead of a tanh.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -9,15 +11,16 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // numbers in about 30 µs
 
+// A function and its derivative at a point.
 struct ValueAndSlope {
-  Floats value, slope;
-};
-struct Sigmoid {
-  Floats value, slope;
+  Floats value;
+  Floats slope;
 };
 
-HF_INLINE Sigmoid sigmoid(Floats x) {
-  const Floats e = exp(-abs(x)), r = 1.0f / (1.0f + e), er = e * r;
+HF_INLINE ValueAndSlope sigmoid(Floats x) {
+  const Floats e = exp(-abs(x));
+  const Floats r = 1.0f / (1.0f + e);
+  const Floats er = e * r;
   return {select(x < 0.0f, er, r), er * r};
 }
 
@@ -29,21 +32,23 @@ HF_INLINE ValueAndSlope evaluate(Floats x) {
     const Floats density = exp(-0.5f * (x * x)) * 0.39894228f;
     return {x * distribution, distribution + x * density};
   } else if constexpr (kKind == ActivationKind::kGeluNew) {
-    constexpr float kTwice = 1.59576912f, kCubic = 0.044715f;  // 2 √(2/π)
+    constexpr float kTwice = 1.59576912f;  // 2 √(2/π)
+    constexpr float kCubic = 0.044715f;
     const Floats square = x * x;
-    const Sigmoid s = sigmoid(kTwice * (x * (1.0f + kCubic * square)));
+    const ValueAndSlope s = sigmoid(kTwice * (x * (1.0f + kCubic * square)));
     return {x * s.value, s.value + x * (s.slope * (kTwice + (3 * kTwice * kCubic) * square))};
   } else if constexpr (kKind == ActivationKind::kSiluGate) {
-    const Sigmoid s = sigmoid(x);
+    const ValueAndSlope s = sigmoid(x);
     return {x * s.value, s.value + x * s.slope};
   } else {
     return {select(x < 0.0f, zero(), x), select(x > 0.0f, broadcast(1.0f), zero())};
   }
 }
 
+// Row n of a view; where the view is absent, nobody reads it.
 HF_INLINE float* row(const View& v, int64_t n) {
   return v.as<float>() + n * v.stride[0];
-}  // unused where v is absent
+}
 
 template <ActivationKind kKind>
 void forward(const ActivationArgs& a, Run& r) {
@@ -108,6 +113,7 @@ void jvp(const ActivationJvpArgs& a, Run& r) {
 
 }  // namespace
 
+// The instance of `function` for the args' kind.
 #define HF_BY_KIND(function)                                                          \
   switch (a.kind) {                                                                   \
     case ActivationKind::kGelu: return function<ActivationKind::kGelu>(a, r);         \

@@ -1,6 +1,6 @@
-// MLP nonlinearities. A block owns 1,024 columns of two rows, a thread four columns of each, whose loads are
-// under way together. No shared memory. Memory bound: 8 bytes a number forward (12 gated; half of that in
-// bfloat16) for about 20 operations.
+// The nonlinearities of the MLP. A block owns 1,024 columns of two rows, a thread four columns of each, whose
+// loads are under way together. No shared memory. Memory bound: 8 bytes a number forward (12 where it is
+// gated, half of that in bfloat16) for about 20 operations.
 #include <initializer_list>
 
 #include "backends/cuda/rows.h"
@@ -9,14 +9,15 @@
 namespace hf::cuda {
 namespace {
 
-constexpr int kColumns = 4 * kThreads, kRows = 2;
+constexpr int kColumns = 4 * kThreads;  // of a block
+constexpr int kRows = 2;
 
+// y and dy/dx of the pointwise function (of silu without its gate).
 struct Value {
   float y, slope;
 };
 
-// y and dy/dx of the pointwise function (silu without its gate). kShort: they are rounded to bfloat16, so the
-// chip's approximations do.
+// kShort, here and below: the results are rounded to bfloat16, so that the chip's approximations do.
 template <bool kShort>
 HF_DEVICE float sigmoid(float x) {
   if constexpr (kShort)
@@ -24,26 +25,39 @@ HF_DEVICE float sigmoid(float x) {
   else
     return 1.0f / (1.0f + expf(-x));
 }
+
+// gelu with erfc to 1.5e-7 (Abramowitz and Stegun 7.1.26), on the exponential that the slope needs as well.
+HF_DEVICE Value gelu_approximate(float x) {
+  const float e = exp2_approximate(x * x * -0.72134752044448170368f);
+  const float t = reciprocal_approximate(1.0f + 0.23164189f * fabsf(x));
+  const float tail =
+      0.5f * e * t *
+      (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  const float half = x < 0 ? tail : 1.0f - tail;
+  return {x * half, half + x * 0.39894228040143267794f * e};
+}
+// x Φ(x), with Φ by erfc, which does not cancel in the left tail.
+HF_DEVICE Value gelu(float x) {
+  const float half = 0.5f * erfcf(-x * 0.70710678118654752440f);
+  return {x * half, half + x * 0.39894228040143267794f * expf(-0.5f * x * x)};
+}
+// gelu by tanh, as 1 + tanh(u) = 2 σ(2u), which does not cancel in the left tail.
+template <bool kShort>
+HF_DEVICE Value gelu_new(float x) {
+  const float u = 0.79788456080286535588f * (x + 0.044715f * x * x * x);
+  const float s = sigmoid<kShort>(2 * u);
+  const float du = 0.79788456080286535588f * (1 + 3 * 0.044715f * x * x);
+  return {x * s, s + x * 2 * s * (1 - s) * du};
+}
+
 template <ActivationKind kind, bool kShort>
 HF_DEVICE Value evaluate(float x) {
-  if constexpr (kind == ActivationKind::kGelu && kShort) {  // erfc to 1.5e-7 (Abramowitz and Stegun 7.1.26),
-                                                            // on the exponential that the slope needs as well
-    const float e = exp2_approximate(x * x * -0.72134752044448170368f),
-                t = reciprocal_approximate(1.0f + 0.23164189f * fabsf(x));
-    const float tail =
-        0.5f * e * t *
-        (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
-    const float half = x < 0 ? tail : 1.0f - tail;
-    return {x * half, half + x * 0.39894228040143267794f * e};
+  if constexpr (kind == ActivationKind::kGelu && kShort) {
+    return gelu_approximate(x);
   } else if constexpr (kind == ActivationKind::kGelu) {
-    const float half =
-        0.5f * erfcf(-x * 0.70710678118654752440f);  // Φ(x) without cancellation in the left tail
-    return {x * half, half + x * 0.39894228040143267794f * expf(-0.5f * x * x)};
+    return gelu(x);
   } else if constexpr (kind == ActivationKind::kGeluNew) {
-    // 1 + tanh(u) = 2 σ(2u), which does not cancel in the left tail.
-    const float u = 0.79788456080286535588f * (x + 0.044715f * x * x * x);
-    const float s = sigmoid<kShort>(2 * u), du = 0.79788456080286535588f * (1 + 3 * 0.044715f * x * x);
-    return {x * s, s + x * 2 * s * (1 - s) * du};
+    return gelu_new<kShort>(x);
   } else if constexpr (kind == ActivationKind::kSiluGate) {
     const float s = sigmoid<kShort>(x);
     return {x * s, s + x * s * (1 - s)};
@@ -63,8 +77,8 @@ HF_DEVICE Place place(int64_t rows, int64_t columns) {
           int64_t(blockIdx.x) % chunks * kColumns + 4 * threadIdx.x, columns};
 }
 
-// How all inputs of a kernel are read: of one type, in whole fours, or in any way. Chosen once, so that all
-// loads are under way together (rows.h, with_loads).
+// How all inputs of a kernel are read: in whole fours of one type, or in any way. It is chosen once, so that
+// all loads are under way together (with_loads of rows.h says why).
 enum class Access { kAny, kFloat, kBf16 };
 
 template <int kCount>
@@ -84,7 +98,7 @@ HF_DEVICE void load(const Rows (&from)[kCount], Access access, const Place& at, 
     all([&](const Rows& x, int64_t n) { return x.load(n, at.c, at.columns); });
 }
 
-// body(row, number of it): for every number that the thread owns.
+// body(row, i) for every number that the thread owns.
 template <class Body>
 HF_DEVICE void each(const Place& at, const Body& body) {
 #pragma unroll
@@ -133,7 +147,8 @@ __global__ void __launch_bounds__(kThreads)
     each(at, [&](int r, int i) {
       const Value f = evaluate<kind, kShort>(in[0][r].v[i]);
       const float d = in[1][r].v[i];
-      dx[r].v[i] = d * in[2][r].v[i] * f.slope, du[r].v[i] = d * f.y;
+      dx[r].v[i] = d * in[2][r].v[i] * f.slope;
+      du[r].v[i] = d * f.y;
     });
     store(d_up, at, du);
   } else {
@@ -166,10 +181,17 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 Access access_of(std::initializer_list<Rows> inputs, int64_t columns) {
-  bool whole = columns % 4 == 0, floats = true, bf16 = true;
+  bool whole = columns % 4 == 0;
+  bool floats = true;
+  bool bf16 = true;
   for (const Rows& x : inputs)
-    if (x.data) whole = whole && x.aligned, floats = floats && !x.bf16, bf16 = bf16 && x.bf16;
-  return whole && floats ? Access::kFloat : whole && bf16 ? Access::kBf16 : Access::kAny;
+    if (x.data) {
+      whole = whole && x.aligned;
+      floats = floats && !x.bf16;
+      bf16 = bf16 && x.bf16;
+    }
+  if (whole && floats) return Access::kFloat;
+  return whole && bf16 ? Access::kBf16 : Access::kAny;
 }
 
 // body(tag) with tag.kind and tag.is_short known when it is compiled.
@@ -189,7 +211,10 @@ void with_kind(ActivationKind kind, const Body& body) {
 }
 template <class Body>
 void with_kind(ActivationKind kind, const View& result, const Body& body) {
-  result.dtype == DType::kBF16 ? with_kind<true>(kind, body) : with_kind<false>(kind, body);
+  if (result.dtype == DType::kBF16)
+    with_kind<true>(kind, body);
+  else
+    with_kind<false>(kind, body);
 }
 dim3 grid_of(const View& x) {
   return dim3(blocks(x.shape[0], kRows) * blocks(x.shape[1], kColumns));

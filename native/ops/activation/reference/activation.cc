@@ -7,7 +7,8 @@ namespace {
 
 template <class Real>
 struct ValueAndSlope {
-  Real value, slope;
+  Real value;
+  Real slope;
 };
 
 // f(x) and f′(x) of the nonlinearity alone (silu for silu_gate).
@@ -20,7 +21,8 @@ ValueAndSlope<Real> evaluate(ActivationKind kind, Real x) {
       return {x * distribution, distribution + x * density};
     }
     case ActivationKind::kGeluNew: {
-      const Real a = Real(0.79788456080286535588), b = Real(0.044715);  // √(2/π)
+      const Real a = Real(0.79788456080286535588);  // √(2/π)
+      const Real b = Real(0.044715);
       const Real t = std::tanh(a * (x + b * x * x * x));
       return {x / 2 * (1 + t), (1 + t) / 2 + x / 2 * (1 - t * t) * a * (1 + 3 * b * x * x)};
     }

@@ -1,48 +1,42 @@
-// What the attention kernels share: tiles of one sequence and one key/value head, a register-blocked product,
-// tasks.
+// What the attention kernels share: tiles of one sequence and one key/value head, a product whose result is
+// kept in registers, rows of scores with the causal mask, and tasks with memory of their own.
 //
-// Tiles begin at multiples of kTile from the start of their sequence, and inside a product every element of
-// the result is one chain of fused multiply-adds over ascending depth. So a row's numbers depend on its own
-// sequence up to itself and on nothing else: not on the batch, the thread count, or the tokens after it.
+// Tiles begin at multiples of their size from the start of their sequence, and inside a product every element
+// of the result is one chain of fused multiply-adds over ascending depth. So a row's numbers depend on its
+// own sequence up to itself and on nothing else: not on the batch, the thread count, or the tokens after it.
 #pragma once
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/simd.h"
 #include "core/fail.h"
+#include "ops/attention/cpu/scratch.h"
 
 namespace hf::HF_ISA {
 namespace {
 
-// Result block in registers: kRows × 2 vectors, plus 2 for B and 1 for A. AVX-512 has 32 vector registers,
-// the others 16 (also where 64-byte vectors are emulated on AVX2: blocks of 12 rows would take minutes to
-// compile there).
+using cpu::kDerivativeTile;
+using cpu::kKeyTile;
+using cpu::least;
+using cpu::SequenceTile;
+
+// A block of a product's result in registers: kRows × 2 vectors, beside 2 vectors of B and 1 of A. AVX-512
+// has 32 vector registers, the others 16 (also where 64-byte vectors are emulated on AVX2: blocks of 12 rows
+// would take minutes to compile there).
 #if defined(__AVX512F__)
 constexpr int kRows = 12;
 #else
 constexpr int kRows = 6;
 #endif
+static_assert(kRows <= cpu::kMostBlockRows);
 
-constexpr int64_t kKeyTile = 128;  // keys between two rescalings of the online softmax
-
-HF_INLINE int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-HF_INLINE int64_t round_up(int64_t x, int64_t unit) {
-  return (x + unit - 1) / unit * unit;
-}
-// Distance of the rows of a packed tile: whole vectors and an odd number of 64-byte lines, so that a column
-// meets every cache set.
-HF_INLINE int64_t tile_stride(int64_t columns) {
-  return (round_up(columns, 16) / 16 | 1) * 16;
-}
-
-// C (rows × columns) = beta ∘ C + alpha ∘ (A B), alpha and beta one number per row; without beta C is not
-// read. A's elements are a_row and a_step apart, B's and C's rows b_row and c_row. B's rows are whole
-// vectors, C's need not be.
+// C (rows × columns) = beta ∘ C + alpha ∘ (A B), with one alpha and one beta per row; without beta C is not
+// read. A's elements are a_row and a_step apart, the rows of B and C b_row and c_row. The rows of B are whole
+// vectors, those of C need not be.
 struct Product {
   int64_t depth;
   const float* a;
-  int64_t a_row, a_step;
+  int64_t a_row;
+  int64_t a_step;
   const float* b;
   int64_t b_row;
   float* c;
@@ -51,17 +45,19 @@ struct Product {
   const float* beta;
 };
 
-// One block of R rows and V vectors; `columns` of its numbers are C's.
+// sum (R rows, V vectors) = the chains over depth of one block of C.
 template <int R, int V>
-HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t columns) {
-  Floats sum[R][V];
+HF_INLINE void sum_block(const Product& p, const float* b, Floats (&sum)[R][V]) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v)
       sum[r][v] = zero();
   const float* a = p.a;
-  const int64_t depth = p.depth, a_row = p.a_row, a_step = p.a_step, b_row = p.b_row;
+  const int64_t depth = p.depth;
+  const int64_t a_row = p.a_row;
+  const int64_t a_step = p.a_step;
+  const int64_t b_row = p.b_row;
   for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
     Floats right[V];
 #pragma GCC unroll 2
@@ -75,7 +71,15 @@ HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t colum
         sum[r][v] = multiply_add(left, right[v], sum[r][v]);
     }
   }
-  const float *alpha = p.alpha, *beta = p.beta;
+}
+
+// One block of R rows and V vectors, of which `columns` numbers belong to C.
+template <int R, int V>
+HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t columns) {
+  Floats sum[R][V];
+  sum_block(p, b, sum);
+  const float* alpha = p.alpha;
+  const float* beta = p.beta;
   const int64_t c_row = p.c_row;
   if (columns >= V * kLanes) {
 #pragma GCC unroll 16
@@ -102,9 +106,10 @@ HF_NOINLINE void block(const Product& p, const float* b, float* c, int64_t colum
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
       float* to = c + r * c_row + v * kLanes;
+      const int64_t count = columns - v * kLanes;
       Floats result = broadcast(alpha[r]) * sum[r][v];
-      if (beta) result = multiply_add(broadcast(beta[r]), load_partial(to, columns - v * kLanes), result);
-      store_partial(to, result, columns - v * kLanes);
+      if (beta) result = multiply_add(broadcast(beta[r]), load_partial(to, count), result);
+      store_partial(to, result, count);
     }
 }
 
@@ -116,6 +121,7 @@ HF_NOINLINE void row_block(const Product& p, int64_t columns) {
   if (j < columns) block<R, 1>(p, p.b + j, p.c + j, columns - j);
 }
 
+// The product for up to kRows rows.
 HF_INLINE void multiply(const Product& p, int64_t rows, int64_t columns) {
   switch (rows) {
     case 1: return row_block<1>(p, columns);
@@ -138,9 +144,12 @@ HF_INLINE void multiply(const Product& p, int64_t rows, int64_t columns) {
 // Calls body(begin, count) for blocks of at most kRows of the rows, all about equally long.
 template <class Body>
 HF_INLINE void for_row_blocks(int64_t rows, const Body& body) {
-  const int64_t blocks = (rows + kRows - 1) / kRows;
-  for (int64_t i = 0; i < blocks; ++i)
-    body(i * rows / blocks, (i + 1) * rows / blocks - i * rows / blocks);
+  const int64_t blocks = cpu::divide_up(rows, kRows);
+  for (int64_t i = 0; i < blocks; ++i) {
+    const int64_t begin = i * rows / blocks;
+    const int64_t end = (i + 1) * rows / blocks;
+    body(begin, end - begin);
+  }
 }
 
 // One head of a strided (N, heads, D) tensor.
@@ -153,7 +162,7 @@ HF_INLINE Head head_of(const View& v, int64_t head) {
   return {v.as<float>() + head * v.stride[1], v.stride[0]};
 }
 
-// to[i, :] = factor · row `first` + i; the last vector is padded with zeros.
+// to[i, :] = factor · row `first` + i of a head; the last vector is padded with zeros.
 [[maybe_unused]] HF_NOINLINE void pack(Head from, int64_t first, int64_t rows, int64_t D, float factor,
                                        float* to, int64_t to_row) {
   const int64_t whole = D / kLanes * kLanes;
@@ -177,7 +186,7 @@ HF_INLINE void load_square(const float* from, int64_t stride, int64_t rows, int6
   }
 }
 
-// to[d, i] = element d of row `first` + i; columns are padded with zeros to a whole vector.
+// to[d, i] = element d of row `first` + i of a head; columns are padded with zeros to a whole vector.
 [[maybe_unused]] HF_NOINLINE void pack_transposed(Head from, int64_t first, int64_t rows, int64_t D,
                                                   float* to, int64_t to_row) {
   for (int64_t i = 0; i < rows; i += kLanes)
@@ -195,7 +204,7 @@ HF_INLINE void load_square(const float* from, int64_t stride, int64_t rows, int6
     }
 }
 
-// Lane r = the sum (the maximum) of rows[r].
+// Lane r is the sum of rows[r].
 HF_INLINE Floats row_sums(Floats (&rows)[kLanes]) {
   transpose(rows);
   Floats total = rows[0];
@@ -203,6 +212,7 @@ HF_INLINE Floats row_sums(Floats (&rows)[kLanes]) {
     total = total + rows[i];
   return total;
 }
+// Lane r is the maximum of rows[r].
 HF_INLINE Floats row_maxima(Floats (&rows)[kLanes]) {
   transpose(rows);
   Floats highest = rows[0];
@@ -211,8 +221,13 @@ HF_INLINE Floats row_maxima(Floats (&rows)[kLanes]) {
   return highest;
 }
 
-// A score row's vectors with −∞ where the key comes after the query: body(column, scores) for the first
-// `vectors` vectors, of which the first `visible` numbers count.
+// Vectors that the first `count` numbers of a row lie in.
+HF_INLINE int64_t vectors_of(int64_t count) {
+  return cpu::divide_up(count, kLanes);
+}
+
+// Calls body(column, scores) for the first `vectors` vectors of a row of scores. The first `visible` numbers
+// count; where the key comes after the query, the score is −∞.
 template <class Body>
 HF_INLINE void for_scores(const float* row, int64_t vectors, int64_t visible, const Body& body) {
   const int64_t whole = visible / kLanes;
@@ -220,24 +235,19 @@ HF_INLINE void for_scores(const float* row, int64_t vectors, int64_t visible, co
     body(i * kLanes, load(row + i * kLanes));
   for (int64_t i = whole; i < vectors; ++i) {
     const int64_t left = visible - i * kLanes;
-    body(i * kLanes,
-         select(first_lanes(left > 0 ? left : 0), load(row + i * kLanes), broadcast(-__builtin_inff())));
+    const Ints seen = first_lanes(left > 0 ? left : 0);
+    body(i * kLanes, select(seen, load(row + i * kLanes), broadcast(-__builtin_inff())));
   }
 }
 
-// Piece `tile` of a sequence: rows [first + tile · size, …) of the `length` that begin at `first`.
-struct SequenceTile {
-  int64_t first, length, tile;
-};
-
 // Calls body(task, memory) for every task, with `floats` numbers of scratch that belong to it alone
-// meanwhile.
+// meanwhile. The threads draw tasks from one counter, so that nobody waits for a long sequence.
 template <class Body>
 HF_INLINE void for_tasks(Run& run, int64_t tasks, int64_t floats, const Body& body) {
-  const int64_t workers = smaller(run.threads, tasks), room = round_up(floats, 16);
+  const int64_t workers = least(run.threads, tasks);
   if (workers <= 0) return;
-  float* memory =
-      static_cast<float*>(arena_allocate(run, workers * room * static_cast<int64_t>(sizeof(float))));
+  const int64_t room = cpu::task_room(floats);
+  float* memory = static_cast<float*>(arena_allocate(run, cpu::task_bytes(tasks, floats, run.threads)));
   int64_t next = 0;
   parallel_for(run, workers, [&](int64_t worker) {
     for (;;) {
@@ -249,28 +259,17 @@ HF_INLINE void for_tasks(Run& run, int64_t tasks, int64_t floats, const Body& bo
   });
 }
 
-// Every sequence's tiles of `size` rows, in order, as an array in the arena; returns their number.
-HF_INLINE int64_t list_tiles(Run& run, const View& offsets, int64_t size, SequenceTile*& tiles) {
+// The tiles of `size` rows of all sequences, in order.
+HF_INLINE const SequenceTile* list_tiles(Scratch& scratch, const View& offsets, int64_t size) {
   const int32_t* offset = offsets.as<int32_t>();
-  int64_t count = 0;
-  for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s)
-    count += (offset[s + 1] - offset[s] + size - 1) / size;
-  tiles = static_cast<SequenceTile*>(arena_allocate(run, count * static_cast<int64_t>(sizeof(SequenceTile))));
-  int64_t at = 0;
-  for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s)
-    for (int64_t i = 0; i < offset[s + 1] - offset[s]; i += size)
-      tiles[at++] = {offset[s], offset[s + 1] - offset[s], i / size};
-  return count;
-}
-
-// The longest sequence, at most `limit`.
-HF_INLINE int64_t longest(const View& offsets, int64_t limit) {
-  int64_t length = 0;
+  SequenceTile* tiles = scratch.allocate<SequenceTile>(cpu::count_tiles(offsets, size));
+  SequenceTile* next = tiles;
   for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s) {
-    const int64_t own = offsets.as<int32_t>()[s + 1] - offsets.as<int32_t>()[s];
-    length = own > length ? own : length;
+    const int64_t length = offset[s + 1] - offset[s];
+    for (int64_t begin = 0; begin < length; begin += size)
+      *next++ = {offset[s], length, begin / size};
   }
-  return smaller(length, limit);
+  return tiles;
 }
 
 }  // namespace

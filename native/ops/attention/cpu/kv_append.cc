@@ -5,17 +5,21 @@
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kGrain = 1 << 16;  // numbers copied in about 30 µs
+constexpr int64_t kGrain = 1 << 16;    // numbers copied in about 30 µs
+constexpr int64_t kMostHeadParts = 4;  // the heads of k, and those of v, are cut into so many parts
 
+// Heads [begin, end) of all entries.
 void copy_heads(const KvAppendArgs& a, const View& from, const View& to, int64_t begin, int64_t end) {
+  const int64_t M = a.rows.shape[0];
   const int64_t D = from.shape[2];
-  const bool together = from.stride[1] == D && to.stride[2] == D;  // heads lie one after the other
-  for (int64_t m = 0; m < a.rows.shape[0]; ++m) {
-    const int64_t row = a.rows.as<int32_t>()[m], slot = a.slots.as<int32_t>()[m],
-                  position = a.positions.as<int32_t>()[m];
+  const bool heads_adjoin = from.stride[1] == D && to.stride[2] == D;
+  for (int64_t m = 0; m < M; ++m) {
+    const int64_t row = a.rows.as<int32_t>()[m];
+    const int64_t slot = a.slots.as<int32_t>()[m];
+    const int64_t position = a.positions.as<int32_t>()[m];
     const float* source = from.as<float>() + row * from.stride[0];
     float* target = to.as<float>() + slot * to.stride[0] + position * to.stride[1];
-    if (together) {
+    if (heads_adjoin) {
       __builtin_memcpy(target + begin * D, source + begin * D, (end - begin) * D * sizeof(float));
     } else {
       for (int64_t g = begin; g < end; ++g)
@@ -27,15 +31,19 @@ void copy_heads(const KvAppendArgs& a, const View& from, const View& to, int64_t
 }  // namespace
 
 void run(const KvAppendArgs& a, Run& r) {
+  const int64_t M = a.rows.shape[0];
   const int64_t G = a.k.shape[1];
-  const int64_t parts = a.rows.shape[0] * G * a.k.shape[2] < kGrain ? 1 : G < 4 ? G : 4;
-  if (parts == 1) {
+  const int64_t D = a.k.shape[2];
+  if (M * G * D < kGrain) {
     copy_heads(a, a.k, a.cache_k, 0, G);
     copy_heads(a, a.v, a.cache_v, 0, G);
     return;
   }
+  const int64_t parts = G < kMostHeadParts ? G : kMostHeadParts;
   parallel_for(r, 2 * parts, [&](int64_t task) {
-    const int64_t part = task / 2, begin = part * G / parts, end = (part + 1) * G / parts;
+    const int64_t part = task / 2;
+    const int64_t begin = part * G / parts;
+    const int64_t end = (part + 1) * G / parts;
     if (task % 2)
       copy_heads(a, a.v, a.cache_v, begin, end);
     else

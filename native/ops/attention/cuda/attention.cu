@@ -1,9 +1,10 @@
-// Causal attention over packed sequences, for any width and math mode; bf16 up to D 128 has kernels of its
-// own (flash_attention.cu). A block owns 64 rows of one sequence and head and 64 of the D output columns
-// (attention_tile.h). Shared memory: 54 KiB of stages and 36 KiB for the two 64 × 64 operands. Compute bound:
-// a tile of 64 keys brings 8·64·D bytes for 4·64²·D operations, 32 a byte, and K and V of one head stay in
-// L2. Backward: one kernel for d_q (a block per 64 queries), one for d_k and d_v (a block per 64 keys, over
-// the query heads that share them): no atomics.
+// Causal attention over packed sequences, for any width and math mode. (bf16 up to D 128 has kernels of its
+// own, flash_attention.cu.) A block owns 64 rows of one sequence and head and 64 of the D output columns, a
+// warp 16 of the rows (attention_tile.h). Shared memory: 54 KiB of stages, and 36 KiB for the two 64 × 64
+// operands (72 KiB for the four that d_kv and jvp have). Compute bound: a tile of 64 keys brings 8·64·D bytes
+// for 4·64²·D operations, 32 a byte, and K and V of one head stay in L2. The backward pass is one kernel for
+// d_q (a block for 64 queries), and one for d_k and d_v (a block for 64 keys, over the query heads that share
+// them), so that it needs no atomics.
 #include <vector>
 
 #include "backends/cuda/rows.h"
@@ -13,6 +14,7 @@
 namespace hf::cuda {
 namespace {
 
+// Shared memory of the kernels with two products after the scores, whose operands are two squares each.
 constexpr int kTwoSquares = AttentionShape::kSharedBytes + 4 * kSquareWords * 4;
 
 HF_DEVICE RowTile tile_of(const Problem& p) {
@@ -30,19 +32,25 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) forward_kernel(Pr
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups);
   AttentionTile a;
-  a.q = head_rows<math>(p.q, tile.first, h), a.k = head_rows<math>(p.k, tile.first, g),
+  a.q = head_rows<math>(p.q, tile.first, h);
+  a.k = head_rows<math>(p.k, tile.first, g);
   a.v = head_rows<math>(p.v, tile.first, g);
-  a.row0 = tile.row0 - tile.first, a.rows = tile.end - tile.first, a.dims = p.dims, a.scale = p.scale;
+  a.row0 = tile.row0 - tile.first;
+  a.rows = tile.end - tile.first;
+  a.dims = p.dims;
+  a.scale = p.scale;
   a.y = rows_of_head<math>(p.out, tile.first, h);
-  a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr, a.lse_step = p.lse_step;
+  a.lse = p.lse_out ? p.lse_out + tile.first * p.lse_step + h : nullptr;
+  a.lse_step = p.lse_step;
   attend<math>(a, column_of_block(p), column_of_block(p) == 0);
 }
 
-// mean[n, h] = ⟨d_y, y⟩, a thread a row and head, in the order in which block_product sums ⟨d_y, v⟩: where
-// one key has all the probability y is v, and their difference must be 0, not what rounding leaves. Memory
-// bound: a thread takes 32 bytes of each at a time, whole sectors of memory.
+// mean[n, h] = ⟨d_y, y⟩. A thread owns a row and head. It sums in the order in which block_product sums ⟨d_y,
+// v⟩: where one key has all the probability, y is v, and the difference of the two sums must be 0, not what
+// rounding leaves. No shared memory. Memory bound: a thread takes 32 bytes of each at a time, whole sectors
+// of memory.
 HF_KERNEL __launch_bounds__(kThreads)
-    mean_kernel(HeadsOf y, HeadsOf d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
+    mean_kernel(HeadMatrices y, HeadMatrices d_y, float* mean, int64_t count, int64_t heads, int64_t dims) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const int64_t n = i / heads, h = i % heads;
@@ -51,8 +59,10 @@ HF_KERNEL __launch_bounds__(kThreads)
   for (int64_t d = 0; d < dims; d += 8) {
     Four x[2], z[2];
 #pragma unroll
-    for (int e = 0; e < 2; ++e)
-      x[e] = a.load(0, d + 4 * e, dims), z[e] = b.load(0, d + 4 * e, dims);
+    for (int e = 0; e < 2; ++e) {
+      x[e] = a.load(0, d + 4 * e, dims);
+      z[e] = b.load(0, d + 4 * e, dims);
+    }
 #pragma unroll
     for (int e = 0; e < 8; ++e)
       sum = fmaf(x[e / 4].v[e % 4], z[e / 4].v[e % 4], sum);
@@ -73,7 +83,7 @@ HF_DEVICE void write_rows(const Scores& x, const Rows& out, int64_t row0, int64_
     }
 }
 
-// body(row, column, s, other, r, j) over the warp's entries.
+// body(row, column, j, r) for every entry [0][j][r] that the calling lane holds of a square of scores.
 template <class Body>
 HF_DEVICE void each_score(const Body& body) {
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -84,19 +94,21 @@ HF_DEVICE void each_score(const Body& body) {
       body(AttentionShape::warp_row() + g + 8 * (r / 2), 8 * j + 2 * t + r % 2, j, r);
 }
 
-// d_q = Σ_j dS k,  dS = scale P ∘ (d_y vᵀ − mean)
+// d_q = Σ_j dS k,  dS = scale P ∘ (d_y vᵀ − mean). A block owns 64 queries.
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Problem p) {
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g),
-                v = head_rows<math>(p.v, tile.first, g), d_y = head_rows<math>(p.d_y, tile.first, h);
+  const Operand q = head_rows<math>(p.q, tile.first, h);
+  const Operand k = head_rows<math>(p.k, tile.first, g);
+  const Operand v = head_rows<math>(p.v, tile.first, g);
+  const Operand d_y = head_rows<math>(p.d_y, tile.first, h);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   Scores out;
   clear(out);
@@ -104,7 +116,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
     load_turned<math>(turned, k, j0, keys, d0, p.dims);
     cp_async_commit();
     Scores s, d_p;
-    clear(s), clear(d_p);
+    clear(s);
+    clear(d_p);
     block_product<math, AttentionShape>(s, stages, q, row0, rows, k, j0, keys, 0, p.dims);
     block_product<math, AttentionShape>(d_p, stages, d_y, row0, rows, v, j0, keys, 0, p.dims);
     each_score([&](int r, int c, int j, int i) {
@@ -123,22 +136,23 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_q_kernel(Proble
   write_rows(out, rows_of_head<math>(p.out, tile.first, h), row0, rows, d0, p.dims);
 }
 
-// d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries.
+// d_k = Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y. A block owns 64 keys: rows are keys here, columns queries.
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Problem p) {
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         square2 = memory.take<uint32_t>(kSquareWords);
-  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords),
-                         turned2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned2 = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t g = head_of_block(p), d0 = column_of_block(p), per_group = p.heads / p.groups;
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
   const Operand k = head_rows<math>(p.k, tile.first, g), v = head_rows<math>(p.v, tile.first, g);
   Scores d_k, d_v;
-  clear(d_k), clear(d_v);
+  clear(d_k);
+  clear(d_v);
   for (int64_t h = g * per_group; h < (g + 1) * per_group; ++h) {
     const Operand q = head_rows<math>(p.q, tile.first, h), d_y = head_rows<math>(p.d_y, tile.first, h);
     for (int64_t i0 = row0; i0 < rows; i0 += kAttentionTile) {
@@ -146,7 +160,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
       load_turned<math>(turned2, d_y, i0, rows, d0, p.dims);
       cp_async_commit();
       Scores s, d_p;
-      clear(s), clear(d_p);
+      clear(s);
+      clear(d_p);
       block_product<math, AttentionShape>(s, stages, k, row0, rows, q, i0, rows, 0, p.dims);
       block_product<math, AttentionShape>(d_p, stages, v, row0, rows, d_y, i0, rows, 0, p.dims);
       each_score([&](int r, int c, int j, int i) {
@@ -156,7 +171,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
           probability = expf(p.scale * s[0][j][i] - p.lse[n * p.lse_step + h]);
           slope = p.scale * probability * (d_p[0][j][i] - p.mean[n * p.heads + h]);
         }
-        s[0][j][i] = probability, d_p[0][j][i] = slope;
+        s[0][j][i] = probability;
+        d_p[0][j][i] = slope;
       });
       store_square<math>(square, d_p);
       store_square<math>(square2, s);
@@ -170,23 +186,26 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) d_kv_kernel(Probl
   write_rows(d_v, rows_of_head<math>(p.d_v, tile.first, g), row0, rows, d0, p.dims);
 }
 
-// t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean needs a pass of its own: P t_s v − mean y would cancel.
+// t_y = Σ_j P ((t_s − Σ P t_s) v + t_v),  t_s = scale (⟨t_q, k⟩ + ⟨q, t_k⟩). The mean Σ P t_s needs a pass of its
+// own, because P t_s v − mean y would cancel.
 template <Math math>
 __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Problem p) {
   SharedMemory memory;
   const Shared<uint32_t> stages =
       memory.take<uint32_t>(AttentionShape::kStages * AttentionShape::kStageWords);
-  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords),
-                         square2 = memory.take<uint32_t>(kSquareWords);
-  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords),
-                         turned2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> square2 = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned = memory.take<uint32_t>(kSquareWords);
+  const Shared<uint32_t> turned2 = memory.take<uint32_t>(kSquareWords);
   const RowTile tile = tile_of(p);
   const int64_t h = head_of_block(p), g = h / (p.heads / p.groups), d0 = column_of_block(p);
   const int64_t row0 = tile.row0 - tile.first, rows = tile.end - tile.first;
-  const Operand q = head_rows<math>(p.q, tile.first, h), k = head_rows<math>(p.k, tile.first, g),
-                v = head_rows<math>(p.v, tile.first, g);
-  const Operand t_q = head_rows<math>(p.t_q, tile.first, h), t_k = head_rows<math>(p.t_k, tile.first, g),
-                t_v = head_rows<math>(p.t_v, tile.first, g);
+  const Operand q = head_rows<math>(p.q, tile.first, h);
+  const Operand k = head_rows<math>(p.k, tile.first, g);
+  const Operand v = head_rows<math>(p.v, tile.first, g);
+  const Operand t_q = head_rows<math>(p.t_q, tile.first, h);
+  const Operand t_k = head_rows<math>(p.t_k, tile.first, g);
+  const Operand t_v = head_rows<math>(p.t_v, tile.first, g);
   const int64_t keys = row0 + kAttentionTile < rows ? row0 + kAttentionTile : rows;
   float mean[2] = {0, 0};
   Scores out;
@@ -199,7 +218,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
         cp_async_commit();
       }
       Scores s, t_s;
-      clear(s), clear(t_s);
+      clear(s);
+      clear(t_s);
       block_product<math, AttentionShape>(s, stages, q, row0, rows, k, j0, keys, 0, p.dims);
       block_product<math, AttentionShape>(t_s, stages, t_q, row0, rows, k, j0, keys, 0, p.dims);
       block_product<math, AttentionShape>(t_s, stages, q, row0, rows, t_k, j0, keys, 0, p.dims);
@@ -214,7 +234,8 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
         part[i / 2] += t_s[0][j][i];
       });
       if (pass == 0) {
-        mean[0] += quad_sum(part[0]), mean[1] += quad_sum(part[1]);
+        mean[0] += quad_sum(part[0]);
+        mean[1] += quad_sum(part[1]);
         continue;
       }
       store_square<math>(square, t_s);
@@ -228,7 +249,7 @@ __global__ void __launch_bounds__(AttentionShape::kThreads, 1) jvp_kernel(Proble
   write_rows(out, rows_of_head<math>(p.out, tile.first, h), row0, rows, d0, p.dims);
 }
 
-// Blocks of rows of every sequence.
+// The blocks of rows of every sequence.
 std::vector<RowTile> tiles_of(const View& offsets) {
   std::vector<RowTile> tiles;
   const int32_t* o = offsets.as<const int32_t>();
@@ -241,9 +262,14 @@ std::vector<RowTile> tiles_of(const View& offsets) {
 template <class Args>
 Problem problem_of(const Args& a) {
   Problem p{};
-  p.q = heads_of(a.q), p.k = heads_of(a.k), p.v = heads_of(a.v);
-  p.lse = a.lse.template as<const float>(), p.lse_step = a.lse ? a.lse.stride[0] : 0;
-  p.heads = a.q.shape[1], p.groups = a.k.shape[1], p.dims = a.q.shape[2],
+  p.q = head_matrices_of(a.q);
+  p.k = head_matrices_of(a.k);
+  p.v = head_matrices_of(a.v);
+  p.lse = a.lse.template as<const float>();
+  p.lse_step = a.lse ? a.lse.stride[0] : 0;
+  p.heads = a.q.shape[1];
+  p.groups = a.k.shape[1];
+  p.dims = a.q.shape[2];
   p.chunks = blocks(p.dims, kAttentionTile);
   p.scale = float(a.scale);
   return p;
@@ -266,7 +292,7 @@ void run(const AttentionArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.out = heads_of(a.y);
+    p.out = head_matrices_of(a.y);
     p.lse_out = a.lse.as<float>();
     if (takes_flash(r, p)) return flash_forward(p, a.q.shape[0], int64_t(tiles.size()), r);
     with_math(r.math, [&](auto tag) {
@@ -281,8 +307,11 @@ void run(const AttentionBackwardArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.y = heads_of(a.y), p.d_y = heads_of(a.d_y);
-    p.out = heads_of(a.d_q), p.d_k = heads_of(a.d_k), p.d_v = heads_of(a.d_v);
+    p.y = head_matrices_of(a.y);
+    p.d_y = head_matrices_of(a.d_y);
+    p.out = head_matrices_of(a.d_q);
+    p.d_k = head_matrices_of(a.d_k);
+    p.d_v = head_matrices_of(a.d_v);
     if (takes_flash(r, p)) return flash_backward(p, a.q.shape[0], int64_t(tiles.size()), r);
     const int64_t count = a.q.shape[0] * p.heads;
     float* mean = device_scratch<float>(r, count);
@@ -303,8 +332,10 @@ void run(const AttentionJvpArgs& args, Run& r) {
     Problem p = problem_of(a);
     const std::vector<RowTile> tiles = tiles_of(args.offsets);
     p.tiles = tiles_on_device(tiles, r);
-    p.t_q = heads_of(a.t_q), p.t_k = heads_of(a.t_k), p.t_v = heads_of(a.t_v);
-    p.out = heads_of(a.t_y);
+    p.t_q = head_matrices_of(a.t_q);
+    p.t_k = head_matrices_of(a.t_k);
+    p.t_v = head_matrices_of(a.t_v);
+    p.out = head_matrices_of(a.t_y);
     with_math(r.math, [&](auto tag) {
       launch("attention_jvp", jvp_kernel<tag.math>, grid_of(tiles, p.heads, p), AttentionShape::kThreads,
              kTwoSquares, stream, p);

@@ -1,8 +1,9 @@
 // Attention in bf16: packing and the forward pass (flash_tile.h). A block owns 64 queries of one sequence and
-// head. Shared memory: 2 stages × 64 keys and values of 2D + 16 bytes, 36 KiB for D 64 and 68 KiB for D 128.
-// Bound: a tile of 64 keys is 256·D bytes from L2 for 4·64²·D operations, 64 a byte. Each 16 × 8 × 16 mma
-// needs 256 bytes of shared memory, which at 128 bytes a cycle is 2048 operations a cycle, half of what
-// Hopper's tensor cores have. At T 512 memory weighs as much: 24·D bytes a row and head, packing counted in.
+// head, a warp 16 of them. Shared memory: 2 stages × 64 keys and values of 2D + 16 bytes, 36 KiB for D 64 and
+// 68 KiB for D 128. Bound by shared memory: a tile of 64 keys is 256·D bytes from L2 for 4·64²·D operations,
+// 64 a byte, which is enough. But each 16 × 8 × 16 mma needs 256 bytes of shared memory, and at 128 bytes a
+// cycle that is 2048 operations a cycle, half of what Hopper's tensor cores have. At T 512 memory weighs as
+// much: 24·D bytes a row and head, packing counted in.
 #include "backends/cuda/rows.h"
 #include "ops/attention/cuda/flash_tile.h"
 
@@ -24,10 +25,41 @@ __global__ void __launch_bounds__(kThreads) pack_kernel(PackSources sources, int
               make_uint4(pair(low, 0), pair(low, 2), pair(high, 0), pair(high, 2)));
 }
 
-// Online softmax: p.c > 0 here, the sign of the scale is in the packed q.
+// Online softmax in exponents of 2: f.c > 0 here, since the sign of the scale is in the packed q.
+template <int D, int NT>
+HF_DEVICE void weigh_scores(float (&s)[NT][4], float (&out)[D / 8][4], float (&most)[2], float (&total)[2],
+                            float c) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float best = most[half];  // finite from the first tile on: every row sees key 0
+#pragma unroll
+    for (int j = 0; j < NT; ++j)
+      best = fmaxf(best, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
+    best = quad_max(best);
+    const float shrink = exp2_approximate((most[half] - best) * c), offset = best * c;
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < NT; ++j)
+#pragma unroll
+      for (int r = 2 * half; r < 2 * half + 2; ++r) {
+        s[j][r] = exp2_approximate(fmaf(s[j][r], c, -offset));
+        sum += s[j][r];
+      }
+#pragma unroll
+    for (int j = 0; j < D / 8; ++j) {
+      out[j][2 * half] *= shrink;
+      out[j][2 * half + 1] *= shrink;
+    }
+    total[half] = fmaf(total[half], shrink, sum);
+    most[half] = best;
+  }
+}
+
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forward_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kForwardTile, NT = kTile / 8, kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kForwardTile;
+  constexpr int NT = kTile / 8;
+  constexpr int kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
   const Place at = place_of(f.p, false);
@@ -43,8 +75,9 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
   load(0);
   uint32_t q[D / 16][4];
   load_own<D>(q, f.q.rows(at.head, at.first), f.q.step, at.warp_row, at.length);
-  float out[D / 8][4] = {}, most[2] = {-INFINITY, -INFINITY},
-                total[2] = {0, 0};  // total: of the thread's own columns
+  float out[D / 8][4] = {};
+  float most[2] = {-INFINITY, -INFINITY};
+  float total[2] = {0, 0};  // total: of the thread's own columns
   for (int j0 = 0; j0 < keys; j0 += kTile) {
     cp_async_wait<0>();
     __syncthreads();  // this tile has arrived, and the one before it is not needed any more
@@ -59,28 +92,11 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
         for (int r = 0; r < 4; ++r)
           if (j0 + 8 * j + 2 * t + r % 2 > at.warp_row + g + 8 * (r / 2)) s[j][r] = -INFINITY;
     }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float best = most[half];  // finite from the first tile on: every row sees key 0
-#pragma unroll
-      for (int j = 0; j < NT; ++j)
-        best = fmaxf(best, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
-      best = quad_max(best);
-      const float shrink = exp2_approximate((most[half] - best) * f.c), offset = best * f.c;
-      float sum = 0;
-#pragma unroll
-      for (int j = 0; j < NT; ++j)
-#pragma unroll
-        for (int r = 2 * half; r < 2 * half + 2; ++r)
-          sum += s[j][r] = exp2_approximate(fmaf(s[j][r], f.c, -offset));
-#pragma unroll
-      for (int j = 0; j < D / 8; ++j)
-        out[j][2 * half] *= shrink, out[j][2 * half + 1] *= shrink;
-      total[half] = fmaf(total[half], shrink, sum), most[half] = best;
-    }
+    weigh_scores<D, NT>(s, out, most, total, f.c);
     multiply_columns<D, NT>(out, s, stage + kWords);
   }
-  total[0] = quad_sum(total[0]), total[1] = quad_sum(total[1]);
+  total[0] = quad_sum(total[0]);
+  total[1] = quad_sum(total[1]);
   write_own<D>(out, 1 / total[0], 1 / total[1], f.p.out.rows(at.first, at.head), at.warp_row, at.length,
                f.p.dims);
 #pragma unroll
@@ -93,7 +109,7 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) forwa
 
 }  // namespace
 
-PackedHeads Packing::add(const HeadsOf& from, int64_t heads, float factor) {
+PackedHeads Packing::add(const HeadMatrices& from, int64_t heads, float factor) {
   PackedHeads out{};
   with_dims(dims_, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;
@@ -123,13 +139,13 @@ void flash_forward(const Problem& p, int64_t rows, int64_t tiles, Run& run) {
   with_dims(p.dims, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;
     FlashProblem f{};
-    f.p = p, f.rows = rows, f.c = p.scale == 0 ? 1.0f : fabsf(p.scale) * kLog2E;
+    f.p = p;
+    f.rows = rows;
+    f.c = p.scale == 0 ? 1.0f : fabsf(p.scale) * kLog2E;
     Packing packing(p.dims, rows, run);
-    f.q = packing.add(p.q, p.heads,
-                      p.scale == 0  ? 0.0f
-                      : p.scale < 0 ? -1.0f
-                                    : 1.0f),
-    f.k = packing.add(p.k, p.groups), f.v = packing.add(p.v, p.groups);
+    f.q = packing.add(p.q, p.heads, p.scale == 0 ? 0.0f : p.scale < 0 ? -1.0f : 1.0f);
+    f.k = packing.add(p.k, p.groups);
+    f.v = packing.add(p.v, p.groups);
     packing.start("attention");
     launch("attention", forward_kernel<D>, dim3(unsigned(tiles), unsigned(p.heads)), kFlashThreads,
            Flash<D>::kForwardShared, stream_of(run), f);

@@ -1,5 +1,5 @@
-// Attention in bf16 for heads of at most kFlashDims numbers (flash_attention.cu); attention.cu has the other
-// modes and larger heads.
+// Attention in bf16 for heads of at most kFlashDims numbers. attention.cu calls it, and has the other maths
+// and larger heads itself.
 #pragma once
 
 #include "ops/attention/cuda/attention_tile.h"
@@ -8,19 +8,7 @@ namespace hf::cuda {
 
 constexpr int64_t kFlashDims = 128;
 
-struct PackSource {
-  HeadsOf from;
-  uint32_t* to;
-  int64_t heads;
-  float factor;
-};
-struct PackSources {
-  PackSource source[4];
-};
-
-// Packs tensors (rows, heads, dims) of one call, all in one kernel: `factor` times the numbers as (heads,
-// rows, padded dims) bfloat16 in scratch memory. What lies so already, up to its strides, is used as it is.
-// A head's rows as bfloat16, two a word.
+// Heads as the kernels read them: bfloat16, two a word, rows of padded dims.
 struct PackedHeads {
   const uint32_t* data;
   int64_t head_step;
@@ -31,10 +19,24 @@ struct PackedHeads {
   }
 };
 
+// One tensor to be packed.
+struct PackSource {
+  HeadMatrices from;
+  uint32_t* to;
+  int64_t heads;
+  float factor;
+};
+struct PackSources {
+  PackSource source[4];
+};
+
+// Packs the tensors (rows, heads, dims) of one call, all in one kernel: `factor` times the numbers, as
+// (heads, rows, padded dims) bfloat16 in scratch memory. What lies so already, up to its strides, is used as
+// it is. add() each tensor, then start() once.
 class Packing {
  public:
   Packing(int64_t dims, int64_t rows, Run& run) : dims_(dims), rows_(rows), run_(run) {}
-  PackedHeads add(const HeadsOf& from, int64_t heads, float factor = 1);
+  PackedHeads add(const HeadMatrices& from, int64_t heads, float factor = 1);
   void start(const char* name);
 
  private:
@@ -45,7 +47,7 @@ class Packing {
   int count_ = 0;
 };
 
-// `p` as attention.cu fills it; `rows` of q, `tiles` of p.tiles.
+// `p` is as attention.cu fills it, with `rows` rows of q and `tiles` entries of p.tiles.
 void flash_forward(const Problem& p, int64_t rows, int64_t tiles, Run& run);
 void flash_backward(const Problem& p, int64_t rows, int64_t tiles, Run& run);
 

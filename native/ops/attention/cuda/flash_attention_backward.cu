@@ -1,14 +1,15 @@
-// Attention in bf16, backward (flash_tile.h): d_q_kernel, a block per 64 queries, which also leaves log Σ exp
-// and ⟨d_y, y⟩ for d_kv_kernel, a block per 64 keys, over the query heads that share them: no atomics. Shared
-// memory: 2 stages × 2 tiles of 64 (D > 64: 32) rows of 2D + 16 bytes, 36 KiB for D 64. Bound: as forward,
-// for 6·64²·D and 8·64²·D operations a tile; memory 44·D bytes a row and head, packing counted in.
+// Attention in bf16, backward (flash_tile.h). In d_q_kernel a block owns 64 queries; it also leaves log Σ exp
+// and ⟨d_y, y⟩ for d_kv_kernel. There a block owns 64 keys, over the query heads that share them, so that no
+// atomics are needed. A warp has 16 of the block's rows. Shared memory: 2 stages × 2 tiles of 64 (D > 64: 32)
+// rows of 2D + 16 bytes, 36 KiB for D 64. Bound as the forward pass is, for 6·64²·D and 8·64²·D operations a
+// tile; memory takes 44·D bytes a row and head, packing counted in.
 #include "ops/attention/cuda/flash_tile.h"
 
 namespace hf::cuda {
 namespace {
 
-// ⟨d_y, y⟩ of the warp's rows, of the rounded d_y that the products see: where one key has all the
-// probability, y is v and the difference is rounding.
+// ⟨d_y, y⟩ of the warp's rows, with the rounded d_y that the products see: where one key has all the
+// probability, y is v, and the difference of the two products is nothing but rounding.
 template <int D>
 HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], const Rows& y, int row0,
                            int row_end, int64_t dims) {
@@ -35,14 +36,17 @@ HF_DEVICE void mean_of_own(float (&mean)[2], const uint32_t (&d_y)[D / 16][4], c
       mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] << 16), pair.x, mean[r % 2]);
       mean[r % 2] = fmaf(__uint_as_float(d_y[k][r] & 0xffff0000u), pair.y, mean[r % 2]);
     }
-  mean[0] = quad_sum(mean[0]), mean[1] = quad_sum(mean[1]);
+  mean[0] = quad_sum(mean[0]);
+  mean[1] = quad_sum(mean[1]);
 }
 
 // d_q = scale Σ_j dS k,  dS = P ∘ (d_y vᵀ − mean)
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8,
-                kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kBackwardTile;
+  constexpr int kPiece = Flash<D>::kPiece;
+  constexpr int NT = kPiece / 8;
+  constexpr int kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
   const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
   const Place at = place_of(f.p, false);
@@ -73,7 +77,7 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
   float out[D / 8][4] = {};
   for (int j0 = 0; j0 < keys; j0 += kTile) {
     cp_async_wait<0>();
-    __syncthreads();  // as in forward_kernel
+    __syncthreads();  // this tile has arrived, and the one before it is not needed any more
     if (j0 + kTile < keys) load(j0 + kTile);
     const Shared<uint32_t> stage = stages + j0 / kTile % 2 * 2 * kWords;
 #pragma unroll 1
@@ -96,14 +100,17 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 4 : 2) d_q_k
   write_own<D>(out, f.p.scale, f.p.scale, f.p.out.rows(at.first, at.head), at.warp_row, at.length, f.p.dims);
 }
 
-// d_k = scale Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y: rows are keys here, columns queries. Queries past the end have q, d_y and statistics 0, and add nothing.
+// d_k = scale Σ_i dSᵀ q,  d_v = Σ_i Pᵀ d_y. Rows are keys here, columns queries. Queries past the end have q, d_y
+// and statistics 0, and add nothing.
 template <int D>
 __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_kernel(FlashProblem f) {
-  constexpr int kTile = Flash<D>::kBackwardTile, kPiece = Flash<D>::kPiece, NT = kPiece / 8,
-                kWords = kTile * Flash<D>::kStep;
+  constexpr int kTile = Flash<D>::kBackwardTile;
+  constexpr int kPiece = Flash<D>::kPiece;
+  constexpr int NT = kPiece / 8;
+  constexpr int kWords = kTile * Flash<D>::kStep;
   SharedMemory memory;
-  const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords),
-                         statistics = memory.take<uint32_t>(2 * Flash<D>::kStatistics);
+  const Shared<uint32_t> stages = memory.take<uint32_t>(4 * kWords);
+  const Shared<uint32_t> statistics = memory.take<uint32_t>(2 * Flash<D>::kStatistics);
   const Place at = place_of(f.p, true);
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int tiles = (at.length - at.row0 + kTile - 1) / kTile, count = tiles * int(f.p.heads / f.p.groups);
@@ -126,10 +133,10 @@ __global__ void __launch_bounds__(kFlashThreads, Flash<D>::kSmall ? 3 : 2) d_kv_
   float d_k[D / 8][4] = {}, d_v[D / 8][4] = {};
   for (int n = 0; n < count; ++n) {
     cp_async_wait<0>();
-    __syncthreads();  // as in forward_kernel
+    __syncthreads();  // this tile has arrived, and the one before it is not needed any more
     if (n + 1 < count) load(n + 1);
-    const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords,
-                           own_statistics = statistics + n % 2 * Flash<D>::kStatistics;
+    const Shared<uint32_t> stage = stages + n % 2 * 2 * kWords;
+    const Shared<uint32_t> own_statistics = statistics + n % 2 * Flash<D>::kStatistics;
 #pragma unroll 1
     for (int c = 0; c < kTile; c += kPiece) {
       const int i0 = at.row0 + n % tiles * kTile + c;
@@ -164,10 +171,14 @@ void flash_backward(const Problem& p, int64_t rows, int64_t tiles, Run& run) {
   with_dims(p.dims, [&](auto tag) {
     constexpr int D = decltype(tag)::dims;
     FlashProblem f{};
-    f.p = p, f.rows = rows, f.c = p.scale * kLog2E,
+    f.p = p;
+    f.rows = rows;
+    f.c = p.scale * kLog2E;
     f.statistics = device_scratch<float>(run, rows * p.heads * 2);
     Packing packing(p.dims, rows, run);
-    f.q = packing.add(p.q, p.heads), f.k = packing.add(p.k, p.groups), f.v = packing.add(p.v, p.groups),
+    f.q = packing.add(p.q, p.heads);
+    f.k = packing.add(p.k, p.groups);
+    f.v = packing.add(p.v, p.groups);
     f.d_y = packing.add(p.d_y, p.heads);
     packing.start("attention_backward");
     const dim3 queries(unsigned(tiles), unsigned(p.heads)), keys(unsigned(tiles), unsigned(p.groups));

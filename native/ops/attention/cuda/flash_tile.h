@@ -1,9 +1,9 @@
-// Pieces of attention in bf16 for heads of at most kFlashDims numbers (Dao 2023, "FlashAttention-2"):
-// flash_attention.cu, flash_attention_backward.cu. Operands are packed first: bfloat16, heads apart, rows of
-// D padded to 32, 64, 96 or 128. A block owns 64 rows of one sequence and head, a warp 16 of them, whose
-// operands stay in registers as fragments. The other side passes through shared memory in tiles, one on its
-// way while one is multiplied. The accumulators of one product are, rounded, the a fragments of the next, so
-// probabilities never leave registers.
+// The pieces of attention in bf16 for heads of at most kFlashDims numbers (Dao 2023, "FlashAttention-2"),
+// which flash_attention.cu and flash_attention_backward.cu are made of. Operands are packed first: bfloat16,
+// heads apart, rows of D padded to 32, 64, 96 or 128. A block owns 64 rows of one sequence and head. A warp
+// has 16 of them, whose operands stay in registers as fragments (tile.h). The other side passes through
+// shared memory in tiles, one on its way while one is multiplied. The accumulators of one product are,
+// rounded, the a fragments of the next, so that probabilities never leave registers.
 #pragma once
 
 #include "ops/attention/cuda/flash_attention.h"
@@ -15,19 +15,20 @@ constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
 template <int D>
 struct Flash {
-  static constexpr int kStep = D / 2 + 4;  // words from row to row: the 16 bytes of eight rows, as ldmatrix
-                                           // reads them, lie in 32 different banks
+  // Words from row to row: the 16 bytes of eight rows, as ldmatrix reads them, lie in 32 different banks.
+  static constexpr int kStep = D / 2 + 4;
   static constexpr int kForwardTile = 64;
   static constexpr int kBackwardTile = D <= 64 ? 64 : 32;
-  static constexpr int kPiece = 16;  // of a backward tile, multiplied at a time: wider, fewer blocks have
-                                     // registers (measured on an H200: 5 % slower)
-  static constexpr int kForwardShared = 4 * kForwardTile * kStep * 4,
-                       kBackwardShared = 4 * kBackwardTile * kStep * 4;
+  // Rows of a backward tile that are multiplied at a time. Wider ones leave registers for fewer blocks
+  // (measured on an H200: 5 % slower).
+  static constexpr int kPiece = 16;
+  static constexpr int kForwardShared = 4 * kForwardTile * kStep * 4;
+  static constexpr int kBackwardShared = 4 * kBackwardTile * kStep * 4;
   static constexpr int kStatistics = 2 * kBackwardTile;  // words: two numbers a query
   static constexpr int kSmall = D <= 64;
 };
 
-// Rows row0 … row0 + kCount − 1 of a packed head (zero from row_end on) into `tile`. Asynchronous.
+// Brings rows row0 … row0 + kCount − 1 of a packed head (zero from row_end on) into `tile`. Asynchronous.
 template <int D, int kCount>
 HF_DEVICE void load_packed(Shared<uint32_t> tile, const uint32_t* head, int step, int row0, int row_end) {
 #pragma unroll
@@ -67,7 +68,8 @@ HF_DEVICE void multiply_rows(float (&s)[NT][4], const uint32_t (&a)[D / 16][4], 
     for (int j = 0; j < NT; j += 2) {
       uint32_t b[2][2];
       ldmatrix_x4(b, mine + (8 * j * Flash<D>::kStep + 8 * k));
-      mma_bf16(s[j], a[k], b[0]), mma_bf16(s[j + 1], a[k], b[1]);
+      mma_bf16(s[j], a[k], b[0]);
+      mma_bf16(s[j + 1], a[k], b[1]);
     }
 }
 
@@ -84,12 +86,14 @@ HF_DEVICE void multiply_columns(float (&out)[D / 8][4], const float (&p)[NT][4],
     for (int j = 0; j < D / 8; j += 2) {
       uint32_t b[2][2];
       ldmatrix_x4_trans(b, mine + (8 * k * Flash<D>::kStep + 4 * j));
-      mma_bf16(out[j], a, b[0]), mma_bf16(out[j + 1], a, b[1]);
+      mma_bf16(out[j], a, b[0]);
+      mma_bf16(out[j + 1], a, b[1]);
     }
   }
 }
 
-// factor[row / 8] · x, the warp's 16 rows from row0 on.
+// Writes factor · x for the warp's 16 rows from row0 on, with factor0 for the first eight rows and factor1
+// for the others.
 template <int D>
 HF_DEVICE void write_own(const float (&x)[D / 8][4], float factor0, float factor1, const Rows& out, int row0,
                          int row_end, int64_t dims) {
@@ -121,31 +125,35 @@ HF_DEVICE void write_own(const float (&x)[D / 8][4], float factor0, float factor
 struct FlashProblem {
   Problem p;
   PackedHeads q, k, v, d_y;
-  float* statistics;  // (H, rows, 2): lse · log₂ e, ⟨d_y, y⟩
+  float* statistics;  // (H, rows, 2): lse · log₂ e, and ⟨d_y, y⟩
   int64_t rows;
   float c;  // what turns ⟨q, k⟩ into an exponent of 2
 };
 
-// What a block works on: sequence, own rows and those of its warp, head and key head.
+// What a block works on. Rows are counted from the sequence's first one.
 struct Place {
-  int first, length, row0, warp_row, head, group;
+  int first, length;   // of the sequence
+  int row0, warp_row;  // the first row of the block, and of the calling thread's warp
+  int head, group;     // of queries (the first one, where the block owns keys), and of keys
 };
 HF_DEVICE Place place_of(const Problem& p, bool keys) {
   const RowTile tile = p.tiles[blockIdx.x];
   const int per_group = int(p.heads / p.groups), y = int(blockIdx.y), row0 = tile.row0 - tile.first;
-  return {tile.first,
-          tile.end - tile.first,
-          row0,
-          row0 + int(threadIdx.x) / kWarp * 16,
-          keys ? y * per_group : y,
-          keys ? y : y / per_group};
+  return {
+      .first = tile.first,
+      .length = tile.end - tile.first,
+      .row0 = row0,
+      .warp_row = row0 + int(threadIdx.x) / kWarp * 16,
+      .head = keys ? y * per_group : y,
+      .group = keys ? y : y / per_group,
+  };
 }
 
 template <int value>
 struct DimsTag {
   static constexpr int dims = value;
 };
-// body(DimsTag<D>) for the padded D.
+// body(DimsTag<D>) with D the padded `dims`.
 template <class Body>
 void with_dims(int64_t dims, const Body& body) {
   if (dims <= 32) return body(DimsTag<32>{});

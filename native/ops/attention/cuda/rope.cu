@@ -1,6 +1,7 @@
-// Rotary embedding in place. A thread owns four pairs (x[i], x[i + F]) of up to 16 heads, so that one angle
-// (float64, as in the contract, about 100 operations) serves them all; of fewer where threads are few. No
-// shared memory. Memory bound: 8 bytes a number for 3 operations and a share of an angle.
+// Rotary embedding in place. A thread owns four pairs (x[i], x[i + F]) of up to 16 heads of a row, so that
+// one angle (float64, as in the contract, about 100 operations) serves them all. Where there are few threads,
+// each has fewer heads. No shared memory. Memory bound: 8 bytes a number for 3 operations and a share of an
+// angle.
 #include "backends/cuda/heads.h"
 #include "backends/cuda/stage.h"
 
@@ -10,7 +11,7 @@ namespace {
 constexpr int kFlight = 2;                   // heads whose loads are under way together
 constexpr int64_t kEnoughThreads = 1 << 16;  // for a large chip: half of what it holds
 
-// `each` heads of a thread. Heads are over y of the grid. 2^shift threads share a row.
+// A thread has `each` heads; heads are over y of the grid. 2^shift threads share a row.
 HF_KERNEL __launch_bounds__(kThreads, 3)
     rope_kernel(Heads x, const int32_t* positions, const double* inv_freq, int64_t rows, int heads, int each,
                 int pairs, int shift, double scale, double sign) {
@@ -24,22 +25,28 @@ HF_KERNEL __launch_bounds__(kThreads, 3)
     for (int i = 0; i < 4; ++i) {
       double sine, cosine;
       sincos(item + i < pairs ? position * inv_freq[item + i] : 0.0, &sine, &cosine);
-      c[i] = static_cast<float>(scale * cosine), s[i] = static_cast<float>(scale * sine);
+      c[i] = static_cast<float>(scale * cosine);
+      s[i] = static_cast<float>(scale * sine);
     }
     for (int head = begin; head < end; head += kFlight) {
       Four a[kFlight], b[kFlight];
 #pragma unroll
       for (int h = 0; h < kFlight; ++h)
-        if (head + h < end)
-          a[h] = x.load(n, head + h, item, pairs), b[h] = x.load(n, head + h, pairs + item, 2 * pairs);
+        if (head + h < end) {
+          a[h] = x.load(n, head + h, item, pairs);
+          b[h] = x.load(n, head + h, pairs + item, 2 * pairs);
+        }
 #pragma unroll
       for (int h = 0; h < kFlight; ++h) {
         if (head + h >= end) break;
         Four p, q;
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-          p.v[i] = a[h].v[i] * c[i] - b[h].v[i] * s[i], q.v[i] = b[h].v[i] * c[i] + a[h].v[i] * s[i];
-        x.store(n, head + h, item, pairs, p), x.store(n, head + h, pairs + item, 2 * pairs, q);
+        for (int i = 0; i < 4; ++i) {
+          p.v[i] = a[h].v[i] * c[i] - b[h].v[i] * s[i];
+          q.v[i] = b[h].v[i] * c[i] + a[h].v[i] * s[i];
+        }
+        x.store(n, head + h, item, pairs, p);
+        x.store(n, head + h, pairs + item, 2 * pairs, q);
       }
     }
   }

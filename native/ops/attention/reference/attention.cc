@@ -31,7 +31,8 @@ void clear(const View& v) {
 // first row.
 template <class Args, class Body>
 void for_each_query(const Args& a, const Body& body) {
-  const int64_t H = a.q.shape[1], per_group = H / a.k.shape[1];
+  const int64_t H = a.q.shape[1];
+  const int64_t per_group = H / a.k.shape[1];
   const int32_t* offsets = a.offsets.template as<int32_t>();
   for (int64_t s = 0; s + 1 < a.offsets.shape[0]; ++s)
     for (int64_t i = offsets[s]; i < offsets[s + 1]; ++i)
@@ -47,13 +48,16 @@ void run(const AttentionArgs& a, Run&) {
   const Real scale = static_cast<Real>(a.scale);
   std::vector<Real> p(a.q.shape[0]);
   for_each_query(a, [&](int64_t i, int64_t h, int64_t g, int64_t first) {
-    Real max = -INFINITY, sum = 0;
+    Real max = -INFINITY;
     for (int64_t j = first; j <= i; ++j) {
       p[j] = scale * dot(row<Real>(a.q, i, h), row<Real>(a.k, j, g), D);
       max = std::fmax(max, p[j]);
     }
-    for (int64_t j = first; j <= i; ++j)
-      sum += p[j] = std::exp(p[j] - max);
+    Real sum = 0;
+    for (int64_t j = first; j <= i; ++j) {
+      p[j] = std::exp(p[j] - max);
+      sum += p[j];
+    }
     Real* y = row<Real>(a.y, i, h);
     for (int64_t d = 0; d < D; ++d) {
       y[d] = 0;
@@ -69,15 +73,20 @@ template <class Real>
 void run(const AttentionBackwardArgs& a, Run&) {
   const int64_t D = a.q.shape[2];
   const Real scale = static_cast<Real>(a.scale);
-  clear<Real>(a.d_q), clear<Real>(a.d_k), clear<Real>(a.d_v);
+  clear<Real>(a.d_q);
+  clear<Real>(a.d_k);
+  clear<Real>(a.d_v);
   for_each_query(a, [&](int64_t i, int64_t h, int64_t g, int64_t first) {
-    const Real *q = row<Real>(a.q, i, h), *d_y = row<Real>(a.d_y, i, h);
+    const Real* q = row<Real>(a.q, i, h);
+    const Real* d_y = row<Real>(a.d_y, i, h);
     const Real lse = a.lse.as<Real>()[i * a.lse.stride[0] + h];
     const Real mean = dot(d_y, row<Real>(a.y, i, h), D);  // Σ_j P_ij ⟨d_y_i, v_j⟩
     Real* d_q = row<Real>(a.d_q, i, h);
     for (int64_t j = first; j <= i; ++j) {
-      const Real *k = row<Real>(a.k, j, g), *v = row<Real>(a.v, j, g);
-      Real *d_k = row<Real>(a.d_k, j, g), *d_v = row<Real>(a.d_v, j, g);
+      const Real* k = row<Real>(a.k, j, g);
+      const Real* v = row<Real>(a.v, j, g);
+      Real* d_k = row<Real>(a.d_k, j, g);
+      Real* d_v = row<Real>(a.d_v, j, g);
       const Real p = std::exp(scale * dot(q, k, D) - lse);
       const Real d_s = scale * p * (dot(d_y, v, D) - mean);
       for (int64_t d = 0; d < D; ++d) {
@@ -93,9 +102,11 @@ template <class Real>
 void run(const AttentionJvpArgs& a, Run&) {
   const int64_t D = a.q.shape[2];
   const Real scale = static_cast<Real>(a.scale);
-  std::vector<Real> p(a.q.shape[0]), t_s(a.q.shape[0]);
+  std::vector<Real> p(a.q.shape[0]);
+  std::vector<Real> t_s(a.q.shape[0]);
   for_each_query(a, [&](int64_t i, int64_t h, int64_t g, int64_t first) {
-    const Real *q = row<Real>(a.q, i, h), *t_q = row<Real>(a.t_q, i, h);
+    const Real* q = row<Real>(a.q, i, h);
+    const Real* t_q = row<Real>(a.t_q, i, h);
     const Real lse = a.lse.as<Real>()[i * a.lse.stride[0] + h];
     Real mean = 0;
     for (int64_t j = first; j <= i; ++j) {

@@ -7,16 +7,19 @@ namespace hf::reference {
 
 template <class Real>
 void run(const AttentionDecodeArgs& a, Run&) {
-  const int64_t B = a.q.shape[0], H = a.q.shape[1], D = a.q.shape[2], per_group = H / a.cache_k.shape[2];
+  const int64_t B = a.q.shape[0], H = a.q.shape[1], D = a.q.shape[2];
+  const int64_t per_group = H / a.cache_k.shape[2];
   const Real scale = static_cast<Real>(a.scale);
   std::vector<Real> p(a.cache_k.shape[1]);
   for (int64_t b = 0; b < B; ++b)
     for (int64_t h = 0; h < H; ++h) {
-      const int64_t slot = a.slots.as<int32_t>()[b], length = a.lengths.as<int32_t>()[b], g = h / per_group;
+      const int64_t slot = a.slots.as<int32_t>()[b];
+      const int64_t length = a.lengths.as<int32_t>()[b];
+      const int64_t g = h / per_group;
       const Real* q = a.q.as<Real>() + b * a.q.stride[0] + h * a.q.stride[1];
       const Real* k = a.cache_k.as<Real>() + slot * a.cache_k.stride[0] + g * a.cache_k.stride[2];
       const Real* v = a.cache_v.as<Real>() + slot * a.cache_v.stride[0] + g * a.cache_v.stride[2];
-      Real max = -INFINITY, sum = 0;
+      Real max = -INFINITY;
       for (int64_t j = 0; j < length; ++j) {
         p[j] = 0;
         for (int64_t d = 0; d < D; ++d)
@@ -24,8 +27,11 @@ void run(const AttentionDecodeArgs& a, Run&) {
         p[j] *= scale;
         max = std::fmax(max, p[j]);
       }
-      for (int64_t j = 0; j < length; ++j)
-        sum += p[j] = std::exp(p[j] - max);
+      Real sum = 0;
+      for (int64_t j = 0; j < length; ++j) {
+        p[j] = std::exp(p[j] - max);
+        sum += p[j];
+      }
       Real* y = a.y.as<Real>() + b * a.y.stride[0] + h * a.y.stride[1];
       for (int64_t d = 0; d < D; ++d) {
         y[d] = 0;

@@ -14,7 +14,8 @@ void run(const RopeArgs& a, Run&) {
       const Real sine = static_cast<Real>(a.scale * std::sin(a.inverse ? -angle : angle));
       for (int64_t h = 0; h < H; ++h) {
         Real* x = a.x.as<Real>() + n * a.x.stride[0] + h * a.x.stride[1];
-        const Real first = x[i], second = x[i + F];
+        const Real first = x[i];
+        const Real second = x[i + F];
         x[i] = first * cosine - second * sine;
         x[i + F] = second * cosine + first * sine;
       }

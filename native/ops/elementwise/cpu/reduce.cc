@@ -1,19 +1,21 @@
-// Column sums (ops/elementwise/reduce.h). A task sums a block of rows, eight at a time as a tree, into a
-// partial row that stays in the cache; rows are read in the order they lie. The partial rows are then added
-// in order. memory: one row a block.
+// Column sums (ops/elementwise/reduce.h). A task owns a block of rows, which it sums eight at a time as a
+// tree into a partial row that stays in the cache; rows are read in the order they lie. The partial rows are
+// then added in order. Memory: one row a block (cpu::ReduceBlocks).
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
+#include "ops/elementwise/cpu/scratch.h"
 
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kGrain = 1 << 17;  // numbers summed in about 30 µs
-constexpr int64_t kRows = 8;         // rows added at a time
+constexpr int64_t kRows = cpu::ReduceBlocks::kRows;
 
 // partial[c] = Σ over rows [begin, end).
 template <bool kScaled>
 HF_INLINE void sum_rows(const ReduceArgs& a, int64_t begin, int64_t end, float* partial) {
-  const int64_t C = a.x.shape[1], stride = a.x.stride[0], scale_stride = a.scale_by.stride[0];
+  const int64_t C = a.x.shape[1];
+  const int64_t stride = a.x.stride[0];
+  const int64_t scale_stride = a.scale_by.stride[0];
   each_vector(C, [&](int64_t c, int64_t count) HF_BODY { store_partial(partial + c, zero(), count); });
   int64_t n = begin;
   for (; n + kRows <= end; n += kRows) {
@@ -43,13 +45,14 @@ HF_INLINE void sum_rows(const ReduceArgs& a, int64_t begin, int64_t end, float* 
 }  // namespace
 
 void run(const ReduceArgs& a, Run& r) {
-  const int64_t N = a.x.shape[0], C = a.x.shape[1];
-  const int64_t wanted = kGrain / (C > 0 ? C : 1) / kRows * kRows, block = wanted > kRows ? wanted : kRows;
-  const int64_t blocks = (N + block - 1) / block;
+  const int64_t N = a.x.shape[0];
+  const int64_t C = a.x.shape[1];
+  const cpu::ReduceBlocks blocks(a);
   Scratch scratch(r);
-  float* partials = scratch.allocate<float>(blocks * C);
-  parallel_for(r, blocks, [&](int64_t task) {
-    const int64_t begin = task * block, end = begin + block < N ? begin + block : N;
+  float* partials = scratch.allocate<float>(blocks.floats());
+  parallel_for(r, blocks.count, [&](int64_t task) {
+    const int64_t begin = task * blocks.rows;
+    const int64_t end = cpu::least(begin + blocks.rows, N);
     if (a.scale_by)
       sum_rows<true>(a, begin, end, partials + task * C);
     else
@@ -58,7 +61,7 @@ void run(const ReduceArgs& a, Run& r) {
   float* y = a.y.as<float>();
   each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
     Floats total = zero();
-    for (int64_t i = 0; i < blocks; ++i)
+    for (int64_t i = 0; i < blocks.count; ++i)
       total += load_partial(partials + i * C + c, count);
     store_partial(y + c, a.accumulate ? load_partial(y + c, count) + total : total, count);
   });

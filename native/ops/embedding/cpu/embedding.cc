@@ -1,4 +1,4 @@
-// Gather and scatter-add of rows (ops/embedding/embedding.h). Bound by memory: a task owns a block of rows to
+// Gather and scatter-add of rows (ops/embedding/embedding.h). Bound by memory. A task owns a block of rows to
 // gather, or a block of columns to scatter, so that every sum runs in the order of the rows whatever the
 // number of threads.
 #include "backends/cpu/isa.h"
@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kGrain = 1 << 16;       // numbers gathered in about 30 µs
 constexpr int64_t kScatterColumns = 128;  // 8 cache lines of a row at a time
 
-// Element: the table's, float or bfloat16 (uint16_t).
+// Element is the table's: float, or uint16_t for bfloat16.
 template <class Element>
 void gather(const EmbeddingArgs& a, Run& r) {
   const int64_t C = a.y.shape[1];
@@ -37,15 +37,21 @@ void gather(const EmbeddingArgs& a, Run& r) {
 }  // namespace
 
 void run(const EmbeddingArgs& a, Run& r) {
-  a.table.dtype == DType::kBF16 ? gather<uint16_t>(a, r) : gather<float>(a, r);
+  if (a.table.dtype == DType::kBF16)
+    gather<uint16_t>(a, r);
+  else
+    gather<float>(a, r);
 }
 
 void run(const EmbeddingBackwardArgs& a, Run& r) {
-  const int64_t N = a.d_y.shape[0], C = a.d_y.shape[1];
+  const int64_t N = a.d_y.shape[0];
+  const int64_t C = a.d_y.shape[1];
   const int32_t* ids = a.ids.as<int32_t>();
-  const int64_t block = N * C < 2 * kGrain ? (C > 0 ? C : 1) : kScatterColumns;
+  const bool small = N * C < 2 * kGrain;
+  const int64_t block = small ? (C > 0 ? C : 1) : kScatterColumns;
   parallel_for(r, (C + block - 1) / block, [&](int64_t task) {
-    const int64_t begin = task * block, columns = C - begin < block ? C - begin : block;
+    const int64_t begin = task * block;
+    const int64_t columns = C - begin < block ? C - begin : block;
     for (int64_t n = 0; n < N; ++n) {
       const float* d_y = a.d_y.as<float>() + n * a.d_y.stride[0] + begin;
       float* d_row = a.d_table.as<float>() + ids[n] * a.d_table.stride[0] + begin;

@@ -1,7 +1,8 @@
-// Gather and scatter-add of rows. Gather: a thread owns four columns of four rows. Scatter: rows are sorted
-// by id on the host, a thread owns four columns of one table row and adds its rows in their order, the loads
-// of eight under way: no atomics, the same bits every time. No shared memory. Memory bound: 8 bytes a number
-// gathered (12 with positions), 4 a number scattered and 8 a number of a table row that is used.
+// Gathers rows of a table, and adds gradients back to them. To gather, a thread owns four columns of four
+// rows. To add back, rows are sorted by id on the host; a thread owns four columns of one table row and adds
+// its rows in their order, with the loads of eight under way. So there are no atomics, and the bits are the
+// same every time. No shared memory. Memory bound: 8 bytes a number gathered (12 with positions), 4 a number
+// added, and 8 a number of a table row that is used.
 #include <vector>
 
 #include "backends/cuda/rows.h"
@@ -10,8 +11,8 @@
 namespace hf::cuda {
 namespace {
 
-// 2^shift threads share a row of `columns`, cut into `chunks`; blockIdx.x counts groups of rows and, within,
-// chunks.
+// 2^shift threads share a row of `columns`, which is cut into `chunks`. blockIdx.x counts groups of rows and,
+// within a group, chunks.
 struct Tiling {
   unsigned chunks;
   int shift;
@@ -31,7 +32,9 @@ dim3 grid(int64_t rows, const Tiling& t) {
   return dim3(blocks(rows, kThreads >> t.shift) * t.chunks);
 }
 
-constexpr int kGathered = 4, kAdded = 8;  // rows whose loads are under way together
+// Rows whose loads are under way together.
+constexpr int kGathered = 4;
+constexpr int kAdded = 8;
 
 HF_KERNEL __launch_bounds__(kThreads)
     gather_kernel(Rows table, const int32_t* ids, Rows table2, const int32_t* ids2, Rows y, int64_t rows,
@@ -56,8 +59,8 @@ HF_KERNEL __launch_bounds__(kThreads)
   }
 }
 
-// Rows order[begin[u]] … order[begin[u + 1] − 1] of d_y go to table row ids[order[begin[u]]], u one of
-// `uses`.
+// Rows order[begin[u]] … order[begin[u + 1] − 1] of d_y have one id, and are added to that row of the table,
+// for each u of `uses`.
 HF_KERNEL __launch_bounds__(kThreads, 3)
     scatter_kernel(const int32_t* ids, const int32_t* order, const int32_t* begin, Rows d_y, Rows d_table,
                    int64_t uses, int64_t columns, Tiling tiling) {

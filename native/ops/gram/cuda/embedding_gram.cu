@@ -1,5 +1,5 @@
 // The kernel of an embedding table: gram.h with 1[equal ids] as factor. Where the CPU sorts rows by id, tiles
-// without a common id are skipped.
+// without a common id are skipped here.
 #include "ops/gram/cuda/gram.h"
 
 namespace hf::cuda {
@@ -10,13 +10,18 @@ void run(const EmbeddingGramArgs& args, Run& r) {
     p.factor = Factor::kSameId;
     const auto side = [](const View& d, const View& ids, const View& host_offsets) {
       GramSide s;
-      s.d = operand_of(d), s.ids = ids.as<const int32_t>(), s.offsets = host_offsets, s.rows = d.shape[0];
+      s.d = operand_of(d);
+      s.ids = ids.as<const int32_t>();
+      s.offsets = host_offsets;
+      s.rows = d.shape[0];
       return s;
     };
     p.first = side(a.d, a.ids, args.offsets);
     p.symmetric = !a.offsets2;
     if (!p.symmetric) p.second = side(a.d2, a.ids2, args.offsets2);
-    p.depth = a.d.shape[1], p.accumulate = a.accumulate, p.gram = a.gram;
+    p.depth = a.d.shape[1];
+    p.accumulate = a.accumulate;
+    p.gram = a.gram;
     gram_tiles(p, r);
   });
 }

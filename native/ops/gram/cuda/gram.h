@@ -1,10 +1,11 @@
 // Gram matrices from rows of gradient pairs, tile by tile: what token_gram, jacobian_gram, embedding_gram and
 // tied_gram share.
-//   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} factor(n, n') ⟨d_n, d'_n'⟩
-// Never materialised: a rows × rows matrix. A block multiplies 64 × 64 rows, forms the products with their
-// factors in shared memory and sums them by *fragments* (a function's rows within one tile); fragments ×
-// fragments float64 sums go to scratch memory, and a second kernel adds a function's fragments up in order.
-// No atomics: the same bits every time.
+//   K[s, s'] (+)= Σ_{n ∈ s, n' ∈ s'} factor(n, n') ⟨d_n, d'_n'⟩
+// s and s' are functions; n ∈ s are the rows that belong to one. A matrix of rows × rows is never
+// materialised. A block multiplies 64 × 64 pairs of rows and forms the products with their factors in shared
+// memory. It then sums them by *fragments*: a fragment is what a function has of one tile's rows. The float64
+// sums of fragments × fragments go to scratch memory, and a second kernel adds the fragments of a function up
+// in order. There are no atomics, so that the bits are the same every time.
 #pragma once
 
 #include "backends/cuda/stage.h"
@@ -19,6 +20,7 @@ enum class Factor {
   kGather,   // g[n, ids'_n' − first_id], 0 outside g's columns
 };
 
+// One set of functions: the rows of d, and what the factor takes of each.
 struct GramSide {
   Operand d, a;
   const int32_t* ids = nullptr;
@@ -32,37 +34,28 @@ struct GramProblem {
   bool symmetric = false;   // second is first: one half is computed, both are written
   bool symmetrize = false;  // K += X + Xᵀ
   bool accumulate = false;
-  int64_t depth = 0, a_depth = 0;
+  int64_t depth = 0;    // of d
+  int64_t a_depth = 0;  // kProduct
   float bias = 0;
   const float* g = nullptr;  // kGather
-  int64_t g_step = 0, g_columns = 0, first_id = 0;
+  int64_t g_step = 0;
+  int64_t g_columns = 0;
+  int64_t first_id = 0;
   View gram;  // device memory, any strides
 };
 
 void gram_tiles(const GramProblem& problem, Run& run);
 
-// Fragments of one side: rows begin[f] … begin[f + 1] − 1 lie in one tile and belong to one function.
+// The fragments of one side for tiles of `tile` rows. Rows begin[f] … begin[f + 1] − 1 are fragment f; they
+// lie in one tile and belong to one function.
 struct Cut {
-  const int32_t *begin, *tile_first, *function_first;  // (F+1), (tiles+1), (S+1); device memory
+  const int32_t* begin;           // (F + 1); all three are device memory
+  const int32_t* tile_first;      // (tiles + 1) the first fragment of each tile
+  const int32_t* function_first;  // (S + 1) the first fragment of each function
   int32_t count, tiles, functions;
 };
 Cut cut(const GramSide& side, int tile, Run& run);
-int most_fragments(const GramSide& side, int tile);  // of one tile
-
-// out[s, o, i] (+)= scale · Σ_{n ∈ s} d[n, o] a[a_rows[n], i], of the functions whose rows `offsets` says
-// (device memory). With `repeats`, r = 0 … R − 1 columns r·O … of d meet columns r·I … of a, and the result
-// is out[s, r, o, i].
-struct OuterProblem {
-  View d, a, a_rows, offsets;  // device memory; (N, O·R), (M, I·R)
-  int64_t outputs = 0, inputs = 0, repeats = 1;
-  void* out = nullptr;  // null: only squares
-  bool bf16 = false;    // out is bfloat16, not float32
-  int64_t function_step = 0, repeat_step = 0, output_step = 0, input_step = 0;
-  bool accumulate = false;
-  float scale = 1;
-  double* squares = nullptr;  // (S, tiles) Σ of squares of every tile, tiles as outer_tiles says
-};
-int64_t outer_tiles(int64_t outputs, int64_t inputs);
-void outer_products(const OuterProblem& problem, Run& run);
+// The most fragments that one tile has.
+int most_fragments(const GramSide& side, int tile);
 
 }  // namespace hf::cuda

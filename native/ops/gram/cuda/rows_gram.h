@@ -1,4 +1,5 @@
-// The Gram matrix of few long rows of bfloat16.
+// The Gram matrix of few long rows of bfloat16: K[s, u] (+)= ⟨rows_s, others_u⟩. jacobian_gram makes such
+// rows.
 #pragma once
 
 #include "core/view.h"
@@ -8,9 +9,10 @@ namespace hf::cuda {
 
 struct RowsGramProblem {
   const uint16_t* rows = nullptr;  // (count, width), one after the other
-  const uint16_t* others =
-      nullptr;  // (other_count, width); null: the same rows, one half is computed, both are written
-  int64_t count = 0, other_count = 0;
+  // (other_count, width). Null means the same rows: then one half is computed, and both are written.
+  const uint16_t* others = nullptr;
+  int64_t count = 0;
+  int64_t other_count = 0;
   int64_t width = 0;  // a multiple of 8
   bool accumulate = false;
   View gram;  // device memory, any strides

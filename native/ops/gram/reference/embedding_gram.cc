@@ -7,7 +7,8 @@ template <class Real>
 void run(const EmbeddingGramArgs& args, Run&) {
   const Pairs<Real> x = make_pairs<Real>({}, args.d, args.offsets, {});
   const Pairs<Real> y = args.offsets2 ? make_pairs<Real>({}, args.d2, args.offsets2, {}) : x;
-  const int32_t *ids = args.ids.as<int32_t>(), *ids2 = args.offsets2 ? args.ids2.as<int32_t>() : ids;
+  const int32_t* ids = args.ids.as<int32_t>();
+  const int32_t* ids2 = args.offsets2 ? args.ids2.as<int32_t>() : ids;
   for (int64_t s = 0; s < x.functions; ++s)
     for (int64_t t = args.offsets2 ? 0 : s; t < y.functions; ++t) {
       double sum = 0;

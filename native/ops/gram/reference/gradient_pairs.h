@@ -1,4 +1,4 @@
-// Plain access to the rows of pairs of ops/gram/gradient_pairs.h.
+// The rows of pairs (a_n, d_n) of ops/gram/gradient_pairs.h, accessed plainly.
 #pragma once
 
 #include "ops/gram/gradient_pairs.h"

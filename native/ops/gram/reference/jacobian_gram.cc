@@ -24,7 +24,8 @@ void gradient_rows(const Pairs<Real>& x, int64_t o, bool bias, Real* g) {
 
 template <class Real>
 void run(const JacobianGramArgs& args, Run& r) {
-  const Pairs<Real> x = first_pairs<Real>(args), y = second_pairs<Real>(args);
+  const Pairs<Real> x = first_pairs<Real>(args);
+  const Pairs<Real> y = second_pairs<Real>(args);
   const int64_t columns = x.inputs + args.bias;
   Scratch scratch(r);
   Real* g = scratch.allocate<Real>(x.functions * columns);

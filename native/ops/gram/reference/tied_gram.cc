@@ -23,7 +23,8 @@ void run(const TiedGramArgs& args, Run& r) {
     }
   for (int64_t s = 0; s < x.functions; ++s)
     for (int64_t t = 0; t < y.functions; ++t) {
-      const double sum = sums[s * y.functions + t] + (args.symmetrize ? sums[t * y.functions + s] : 0);
+      const double mirrored = args.symmetrize ? sums[t * y.functions + s] : 0;
+      const double sum = sums[s * y.functions + t] + mirrored;
       double& entry = args.gram.as<double>()[s * args.gram.stride[0] + t * args.gram.stride[1]];
       entry = args.accumulate ? entry + sum : sum;
     }

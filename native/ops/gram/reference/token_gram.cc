@@ -5,7 +5,8 @@ namespace hf::reference {
 
 template <class Real>
 void run(const TokenGramArgs& args, Run&) {
-  const Pairs<Real> x = first_pairs<Real>(args), y = second_pairs<Real>(args);
+  const Pairs<Real> x = first_pairs<Real>(args);
+  const Pairs<Real> y = second_pairs<Real>(args);
   for (int64_t s = 0; s < x.functions; ++s)
     for (int64_t t = args.offsets2 ? 0 : s; t < y.functions; ++t) {
       double sum = 0;

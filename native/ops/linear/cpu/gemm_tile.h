@@ -1,11 +1,15 @@
-// The register tiles of gemm.cc: R × kTileColumns sums, each one chain of fused multiply-adds in the order of
-// k, whichever way B is read.
+// The register tiles of the gemm kernel: R × kTileColumns sums, each one chain of fused multiply-adds in the
+// order of k, whichever way B is read.
 //   kernel           both operands packed, as floats or as pairs of bfloat16 (pack_pairs.h)
 //   kernel_of_a      A as it lies, left packed behind for the panels of B that follow
 //   kernel_along_n   B as it lies, rows along n, left packed behind for the panels of A that follow
-//   kernel_along_k   B as it lies, columns along k (a weight (N,K), used as its transpose): squares are transposed in registers
+//   kernel_along_k   B as it lies, columns along k (a weight (N,K), used as its transpose):
+//                    squares are transposed in registers
 // The last three are how operands get packed: under the multiplications of the first tile that needs them,
 // where the time of loads, stores and cache misses is hidden.
+//
+// R is a template parameter, so that the sums are registers and the loops over them are unrolled. The
+// functions at the end of this file choose the instance for a number of rows.
 #pragma once
 
 #include "backends/cpu/pack_pairs.h"
@@ -13,6 +17,7 @@
 namespace hf::HF_ISA {
 namespace {
 
+// What a tile does with its sums at the end.
 enum class Leave {
   kStore,   // c = alpha · chain
   kAdd,     // c += alpha · chain
@@ -20,11 +25,14 @@ enum class Leave {
   kResume,  // the chain goes on from c, c = chain
 };
 
-// Memory that a kernel fetches into the L2 cache meanwhile, a line for every k: `rows` pieces of `lines`,
-// `step` bytes apart.
+// Memory that a kernel fetches into the L2 cache meanwhile, a line of 64 bytes for every k: `rows` pieces of
+// `lines` lines, `step` bytes apart.
 struct Ahead {
-  const char* at = nullptr;
-  int64_t step = 0, lines = 0, rows = 0, line = 0;
+  const char* at = nullptr;  // the current piece
+  int64_t step = 0;
+  int64_t lines = 0;
+  int64_t rows = 0;  // pieces that are left
+  int64_t line = 0;  // the next one of the current piece
 
   HF_INLINE Ahead() = default;
   HF_INLINE Ahead(const void* begin, int64_t bytes, int64_t between, int64_t count)
@@ -36,7 +44,11 @@ struct Ahead {
   HF_INLINE void fetch() {
     if (rows == 0) return;
     __builtin_prefetch(at + line * 64, 0, 2);
-    if (++line == lines) line = 0, at += step, --rows;
+    ++line;
+    if (line < lines) return;
+    line = 0;
+    at += step;
+    --rows;
   }
 };
 
@@ -46,6 +58,20 @@ struct Tile {
   int64_t row;
   float alpha;
   Leave leave;
+
+  // The sums that the chains begin with.
+  template <int R>
+  HF_INLINE void begin(Floats (&chain)[R][2]) const {
+    if (leave == Leave::kResume) {
+      each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = load(at); });
+      return;
+    }
+    each<R, 2>(c, [&](float* at, int i, int v) {
+      chain[i][v] = zero();
+      __builtin_prefetch(at, 1);
+    });
+  }
+  // Stores the sums of the tile's vectors from `first` on.
 
   template <int R, int Vectors>
   HF_INLINE void finish(const Floats (&chain)[R][Vectors], int first) const {
@@ -60,13 +86,6 @@ struct Tile {
     else
       each<R, Vectors>(to, [&](float* at, int i, int v) { store(at, chain[i][v]); });
   }
-  template <int R>
-  HF_INLINE void begin(Floats (&chain)[R][2]) const {
-    if (leave == Leave::kResume)
-      each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = load(at); });
-    else
-      each<R, 2>(c, [&](float* at, int i, int v) { chain[i][v] = zero(), __builtin_prefetch(at, 1); });
-  }
 
  private:
   template <int R, int Vectors, class Body>
@@ -79,7 +98,7 @@ struct Tile {
   }
 };
 
-// One k: a (R), a row of B.
+// One k: a (R) times a row of B, added to the chains.
 template <bool kPairs = false, int R>
 HF_INLINE void add_row(Floats (&chain)[R][2], const float* a, Floats b0, Floats b1) {
 #pragma GCC unroll 16
@@ -90,7 +109,7 @@ HF_INLINE void add_row(Floats (&chain)[R][2], const float* a, Floats b0, Floats 
   }
 }
 
-// Packed panels follow one another.
+// Packed panels follow one another, so what is read next lies behind what is read now.
 HF_INLINE void prefetch_panel(const float* row) {
   __builtin_prefetch(row + 1024);
   __builtin_prefetch(row + 1024 + kTileColumns / 2);
@@ -105,10 +124,12 @@ HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* 
   Ahead next = ahead;
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
-    const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
+    const Floats b0 = load(b + k * kTileColumns);
+    const Floats b1 = load(b + k * kTileColumns + kLanes);
     prefetch_panel(b + k * kTileColumns);
     next.fetch();
-    __builtin_prefetch(a + k * R + 208);  // of A, the L1 cache loses some while B passes through
+    // The L1 cache loses some of A while B passes through it.
+    __builtin_prefetch(a + k * R + 208);
     add_row<kPairs>(chain, a + k * R, b0, b1);
   }
   ahead = next;
@@ -121,15 +142,16 @@ HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t 
                              float* HF_RESTRICT packed, const float* HF_RESTRICT b, const Tile& tile) {
   Floats chain[R][2];
   tile.begin(chain);
-  constexpr int kReach =
-      3;  // rows of one base address: + 0, + step, + 2 steps; there are no registers for more bases
+  // There are no registers for R addresses. One base serves kReach rows: + 0, + step, + 2 steps.
+  constexpr int kReach = 3;
   const float* base[(R + kReach - 1) / kReach];
 #pragma GCC unroll 8
   for (int i = 0; i < R; i += kReach)
     base[i / kReach] = a + i * step;
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
-    const Floats b0 = load(b + k * kTileColumns), b1 = load(b + k * kTileColumns + kLanes);
+    const Floats b0 = load(b + k * kTileColumns);
+    const Floats b1 = load(b + k * kTileColumns + kLanes);
     prefetch_panel(b + k * kTileColumns);
     if constexpr (kAlongK) {
 #pragma GCC unroll 16
@@ -155,7 +177,7 @@ HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t 
   tile.finish(chain, 0);
 }
 
-constexpr int64_t kRowsAhead = 8;  // of B along n
+constexpr int64_t kRowsAhead = 8;  // of B along n, that are fetched ahead of the one that is multiplied
 
 // b: rows step_k apart. packed (depth, kTileColumns), or null when nobody will read this panel again.
 template <int R>
@@ -174,23 +196,29 @@ HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const
     __builtin_prefetch(coming);
     __builtin_prefetch(coming + kTileColumns / 2);
     coming += step_k;
-    const Floats b0 = load(b), b1 = load(b + kLanes);
+    const Floats b0 = load(b);
+    const Floats b1 = load(b + kLanes);
     b += step_k;
-    if (packed) store(packed + k * kTileColumns, b0), store(packed + k * kTileColumns + kLanes, b1);
-    next.fetch(), next.fetch();
+    if (packed) {
+      store(packed + k * kTileColumns, b0);
+      store(packed + k * kTileColumns + kLanes, b1);
+    }
+    next.fetch();
+    next.fetch();
     add_row(chain, a + k * R, b0, b1);
   }
   ahead = next;
   tile.finish(chain, 0);
 }
 
-// So many rows' chains fit the registers beside a square of B, for both halves of a panel at once.
+// Whether the chains of so many rows fit the registers beside a square of B, for both halves of a panel at
+// once (2), or only for one after the other (1).
 constexpr int64_t halves(int64_t rows) {
   return rows <= (kTileRows < 8 ? 4 : 8) ? 2 : 1;
 }
 
-// b: columns step_n apart, contiguous along k. packed: as above. What is read after columns at k is what
-// follows them there, after those at the end of this depth what lies `turn` further.
+// b: columns step_n apart, contiguous along k. packed: as above. What is prefetched: behind the columns at k,
+// what follows them there; at the end of this depth, what lies `turn` further.
 template <int R, class Element>
 HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b,
                                 int64_t step_n, float* HF_RESTRICT packed, const Tile& tile, int64_t turn) {
@@ -244,6 +272,8 @@ HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const
     tile.finish(chain, first);
   }
 }
+
+// ---- which instance ---------------------------------------------------------------------------------------
 
 using Kernel = void (*)(int64_t depth, const float* a, const float* b, const Tile& tile, Ahead& ahead);
 using OfA = void (*)(int64_t depth, const float* a, int64_t step, float* packed, const float* b,

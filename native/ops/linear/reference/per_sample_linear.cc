@@ -6,6 +6,7 @@ namespace hf::reference {
 template <class Real>
 void run(const PerSampleLinearArgs& args, Run&) {
   const Pairs<Real> x = first_pairs<Real>(args);
+  const View& g = args.gradients;
   const auto add = [&](Real& output, Real value) { output = args.accumulate ? output + value : value; };
   for (int64_t s = 0; s < x.functions; ++s) {
     double squares = 0;
@@ -15,7 +16,6 @@ void run(const PerSampleLinearArgs& args, Run&) {
         for (int64_t n = x.begin(s); n < x.end(s); ++n)
           sum += x.gradient(n)[o] * x.input(n)[i];
         squares += double(sum * sum);
-        const View& g = args.gradients;
         if (g) add(g.as<Real>()[s * g.stride[0] + o * g.stride[1] + i * g.stride[2]], sum);
       }
       if (!args.bias) continue;

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "backends/reference/reference.h"
-#include "ops/loss/pg_coef.h"
+#include "ops/loss/token_loss.h"
 
 namespace hf::reference {
 namespace {
@@ -22,21 +22,25 @@ template <class Real>
 struct Softmax {
   Real max, log_sum, entropy;
   int64_t argmax;
-  Real log_p(Real z) const {
-    return (z - max) - log_sum;
-  }  // never z − lse, which loses digits at large logits
+  // Never z − lse, which loses digits at large logits.
+  Real log_p(Real z) const { return (z - max) - log_sum; }
 };
 
 template <class Real>
 Softmax<Real> softmax_of(const Real* z, int64_t V) {
   Softmax<Real> s{z[0], 0, 0, 0};
-  for (int64_t v = 1; v < V; ++v)
-    if (z[v] > s.max) s.max = z[v], s.argmax = v;
+  for (int64_t v = 1; v < V; ++v) {
+    if (z[v] > s.max) {
+      s.max = z[v];
+      s.argmax = v;
+    }
+  }
   Real sum = 0, moment = 0;
   for (int64_t v = 0; v < V; ++v) {
     if (z[v] == -INFINITY) continue;  // p = 0, and 0 · (−∞) counts as 0
     const Real e = std::exp(z[v] - s.max);
-    sum += e, moment += e * (z[v] - s.max);
+    sum += e;
+    moment += e * (z[v] - s.max);
   }
   s.log_sum = std::log(sum);
   s.entropy = s.log_sum - moment / sum;
@@ -46,83 +50,117 @@ Softmax<Real> softmax_of(const Real* z, int64_t V) {
 template <class Real>
 Real exact_kl(const Real* z, const Softmax<Real>& p, const Real* ref_z, const Softmax<Real>& q, int64_t V) {
   Real kl = 0;
-  for (int64_t v = 0; v < V; ++v)
-    if (z[v] != -INFINITY) kl += std::exp(p.log_p(z[v])) * (p.log_p(z[v]) - q.log_p(ref_z[v]));
+  for (int64_t v = 0; v < V; ++v) {
+    if (z[v] == -INFINITY) continue;
+    const Real log_p = p.log_p(z[v]);
+    kl += std::exp(log_p) * (log_p - q.log_p(ref_z[v]));
+  }
   return kl;
 }
+
+// A call, row after row. Logits and their softmax are those of the row at hand.
+template <class Real>
+struct Call {
+  const LinearPolicyGradientArgs& a;
+  const int64_t N, C, V;
+  Real* z;
+  Real* ref_z;
+  Softmax<Real> p{}, q{};
+  // (N)
+  Real* logp;
+  Real* entropy;
+  Real* kl;
+  loss::RowCoefficients<Real>* coefs;
+
+  Call(const LinearPolicyGradientArgs& args, Scratch& scratch)
+      : a(args),
+        N(args.hidden.shape[0]),
+        C(args.hidden.shape[1]),
+        V(args.weight.shape[0]),
+        z(scratch.allocate<Real>(V)),
+        ref_z(scratch.allocate<Real>(V)),
+        logp(scratch.allocate<Real>(N)),
+        entropy(scratch.allocate<Real>(N)),
+        kl(scratch.allocate<Real>(N)),
+        coefs(scratch.allocate<loss::RowCoefficients<Real>>(N)) {}
+
+  int32_t target(int64_t n) const { return a.targets.as<int32_t>()[n * a.targets.stride[0]]; }
+
+  void softmax(int64_t n) {
+    row_logits(a.hidden, a.weight, a.bias, a.temperature, n, z);
+    p = softmax_of(z, V);
+    if (!a.ref_hidden) return;
+    row_logits(a.ref_hidden, a.ref_weight, a.ref_bias, a.temperature, n, ref_z);
+    q = softmax_of(ref_z, V);
+  }
+
+  void forward(int64_t n) {
+    softmax(n);
+    logp[n] = loss::ignored(a, n) ? Real(0) : p.log_p(z[target(n)]);
+    entropy[n] = p.entropy;
+    kl[n] = a.ref_hidden ? exact_kl(z, p, ref_z, q, V) : Real(0);
+    loss::put<Real>(a.logps, n, logp[n]);
+    loss::put<Real>(a.entropy, n, entropy[n]);
+    loss::put<Real>(a.max_prob, n, std::exp(-p.log_sum));
+    loss::put<int32_t>(a.argmax, n, p.argmax);
+    loss::put<Real>(a.lse, n, p.max + p.log_sum);
+  }
+
+  void coefficients(int64_t begin, int64_t end) {
+    loss::rows(a, begin, end, logp + begin, entropy + begin, kl + begin, coefs + begin);
+  }
+
+  // ∂L/∂(h Wᵀ)[n, v]
+  Real logit_gradient(int64_t n, int64_t v) const {
+    Real g = v == target(n) ? -coefs[n].coef : Real(0);
+    if (z[v] != -INFINITY) {
+      const Real log_p = p.log_p(z[v]);
+      Real factor = coefs[n].coef + coefs[n].entropy * (log_p + p.entropy);
+      if (a.ref_hidden) factor += coefs[n].kl * (log_p - q.log_p(ref_z[v]) - kl[n]);
+      g += std::exp(log_p) * factor;
+    }
+    return g / static_cast<Real>(a.temperature);
+  }
+
+  void backward(int64_t n) {
+    Real* d_hidden = a.d_hidden ? a.d_hidden.as<Real>() + n * a.d_hidden.stride[0] : nullptr;
+    for (int64_t c = 0; d_hidden && c < C; ++c)
+      d_hidden[c] = 0;
+    if (loss::ignored(a, n)) return;
+    softmax(n);
+    for (int64_t v = 0; v < V; ++v) {
+      const Real g = logit_gradient(n, v);
+      Real* d_weight = a.d_weight ? a.d_weight.as<Real>() + v * a.d_weight.stride[0] : nullptr;
+      if (a.d_bias) a.d_bias.as<Real>()[v * a.d_bias.stride[0]] += g;
+      for (int64_t c = 0; c < C; ++c) {
+        if (d_hidden) d_hidden[c] += g * real_at<Real>(a.weight, v, c);
+        if (d_weight) d_weight[c] += g * real_at<Real>(a.hidden, n, c);
+      }
+    }
+  }
+};
 
 }  // namespace
 
 template <class Real>
 void run(const LinearPolicyGradientArgs& a, Run& r) {
   check_values(a);
-  const int64_t N = a.hidden.shape[0], C = a.hidden.shape[1], V = a.weight.shape[0];
   Scratch scratch(r);
-  Real* z = scratch.allocate<Real>(V);
-  Real* ref_z = scratch.allocate<Real>(V);
-  Real* logp = scratch.allocate<Real>(N);
-  Real* entropy = scratch.allocate<Real>(N);
-  Real* kl = scratch.allocate<Real>(N);
-  auto* coefs = scratch.allocate<pg::RowCoefs<Real>>(N);
-  const auto target = [&](int64_t n) { return a.targets.as<int32_t>()[n * a.targets.stride[0]]; };
+  Call<Real> call(a, scratch);
+  for (int64_t n = 0; n < call.N; ++n)
+    call.forward(n);
 
-  for (int64_t n = 0; n < N; ++n) {
-    row_logits(a.hidden, a.weight, a.bias, a.temperature, n, z);
-    const Softmax<Real> p = softmax_of(z, V);
-    logp[n] = target(n) == pg::kIgnored ? Real(0) : p.log_p(z[target(n)]);
-    entropy[n] = p.entropy;
-    kl[n] = 0;
-    if (a.ref_hidden) {
-      row_logits(a.ref_hidden, a.ref_weight, a.ref_bias, a.temperature, n, ref_z);
-      kl[n] = exact_kl(z, p, ref_z, softmax_of(ref_z, V), V);
-    }
-    pg::put<Real>(a.logps, n, logp[n]);
-    pg::put<Real>(a.entropy, n, entropy[n]);
-    pg::put<Real>(a.max_prob, n, std::exp(-p.log_sum));
-    pg::put<int32_t>(a.argmax, n, p.argmax);
-    pg::put<Real>(a.lse, n, p.max + p.log_sum);
-  }
-
-  if (a.importance != ImportanceLevel::kToken) {
-    const int32_t* offsets = a.offsets.as<int32_t>();
-    for (int64_t s = 0; s + 1 < a.offsets.shape[0]; ++s) {
-      const int64_t begin = offsets[s * a.offsets.stride[0]], end = offsets[(s + 1) * a.offsets.stride[0]];
-      pg::rows(a, begin, end, logp + begin, entropy + begin, kl + begin, coefs + begin);
-    }
+  if (a.importance == ImportanceLevel::kToken) {
+    call.coefficients(0, call.N);
   } else {
-    pg::rows(a, 0, N, logp, entropy, kl, coefs);
+    const auto offset = [&](int64_t s) { return a.offsets.as<int32_t>()[s * a.offsets.stride[0]]; };
+    for (int64_t s = 0; s + 1 < a.offsets.shape[0]; ++s)
+      call.coefficients(offset(s), offset(s + 1));
   }
 
-  for (int64_t n = 0; n < N; ++n) {
-    if (a.d_hidden)
-      for (int64_t c = 0; c < C; ++c)
-        a.d_hidden.as<Real>()[n * a.d_hidden.stride[0] + c] = 0;
-    if (!(a.d_hidden || a.d_weight || a.d_bias) || target(n) == pg::kIgnored) continue;
-    row_logits(a.hidden, a.weight, a.bias, a.temperature, n, z);
-    const Softmax<Real> p = softmax_of(z, V);
-    Softmax<Real> q{};
-    if (a.ref_hidden) {
-      row_logits(a.ref_hidden, a.ref_weight, a.ref_bias, a.temperature, n, ref_z);
-      q = softmax_of(ref_z, V);
-    }
-    for (int64_t v = 0; v < V; ++v) {
-      Real g = v == target(n) ? -coefs[n].coef : Real(0);
-      if (z[v] != -INFINITY) {
-        const Real log_p = p.log_p(z[v]);
-        Real factor = coefs[n].coef + coefs[n].entropy * (log_p + p.entropy);
-        if (a.ref_hidden) factor += coefs[n].kl * (log_p - q.log_p(ref_z[v]) - kl[n]);
-        g += std::exp(log_p) * factor;
-      }
-      g /= static_cast<Real>(a.temperature);
-      if (a.d_bias) a.d_bias.as<Real>()[v * a.d_bias.stride[0]] += g;
-      for (int64_t c = 0; c < C; ++c) {
-        if (a.d_hidden)
-          a.d_hidden.as<Real>()[n * a.d_hidden.stride[0] + c] += g * real_at<Real>(a.weight, v, c);
-        if (a.d_weight)
-          a.d_weight.as<Real>()[v * a.d_weight.stride[0] + c] += g * real_at<Real>(a.hidden, n, c);
-      }
-    }
-  }
+  if (!(a.d_hidden || a.d_weight || a.d_bias)) return;
+  for (int64_t n = 0; n < call.N; ++n)
+    call.backward(n);
 }
 
 HF_REFERENCE(LinearPolicyGradientArgs)

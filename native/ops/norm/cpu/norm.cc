@@ -1,6 +1,7 @@
-// Layer and RMS norm (ops/norm/norm.h), a row at a time: a row of usual width stays in the first-level cache
-// between its passes, so memory is read once. The variance is that of x − m around a first estimate m of the
-// mean, corrected by what x − m still averages to: exact rows with a mean far from zero keep their digits.
+// Layer and RMS norm (ops/norm/norm.h). A task owns a block of rows and takes a row at a time: a row of usual
+// width stays in the L1 cache between its passes, so memory is read once. The variance is that of x − m
+// around a first estimate m of the mean, corrected by what x − m still averages to: rows with a mean far from
+// zero keep their digits.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
 
@@ -9,19 +10,25 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 16;  // numbers normalised in about 30 µs
 
+// Means over a row of v and of v², or of g and of g ∘ x̂.
 struct Moments {
-  float first, second;
-};  // means of v and v²
+  float first;
+  float second;
+};
 
-// Means over a row of load(c, count), which is 0 in lanes beyond count.
+// Means over a row of v = load(c, count), which is 0 in lanes beyond count.
 template <class Load>
 HF_INLINE Moments moments(int64_t C, const Load& load) {
-  Floats first[2] = {}, second[2] = {};
+  Floats first[2] = {};
+  Floats second[2] = {};
   int64_t c = 0;
   for (; c + 2 * kLanes <= C; c += 2 * kLanes) {
-    const Floats u = load(c, int64_t{kLanes}), v = load(c + kLanes, int64_t{kLanes});
-    first[0] += u, first[1] += v;
-    second[0] += u * u, second[1] += v * v;
+    const Floats u = load(c, int64_t{kLanes});
+    const Floats v = load(c + kLanes, int64_t{kLanes});
+    first[0] += u;
+    first[1] += v;
+    second[0] += u * u;
+    second[1] += v * v;
   }
   for (; c < C; c += kLanes) {
     const Floats u = load(c, C - c);
@@ -36,12 +43,16 @@ HF_INLINE Moments moments(int64_t C, const Load& load) {
 // count.
 template <class LoadG, class LoadXHat>
 HF_INLINE Moments products(int64_t C, const LoadG& load_g, const LoadXHat& load_x_hat) {
-  Floats first[2] = {}, second[2] = {};
+  Floats first[2] = {};
+  Floats second[2] = {};
   int64_t c = 0;
   for (; c + 2 * kLanes <= C; c += 2 * kLanes) {
-    const Floats u = load_g(c, int64_t{kLanes}), v = load_g(c + kLanes, int64_t{kLanes});
-    first[0] += u, first[1] += v;
-    second[0] += u * load_x_hat(c, int64_t{kLanes}), second[1] += v * load_x_hat(c + kLanes, int64_t{kLanes});
+    const Floats u = load_g(c, int64_t{kLanes});
+    const Floats v = load_g(c + kLanes, int64_t{kLanes});
+    first[0] += u;
+    first[1] += v;
+    second[0] += u * load_x_hat(c, int64_t{kLanes});
+    second[1] += v * load_x_hat(c + kLanes, int64_t{kLanes});
   }
   for (; c < C; c += kLanes) {
     const Floats u = load_g(c, C - c);
@@ -77,7 +88,8 @@ void run(const NormArgs& a, Run& r) {
       const float m = layer ? mean_of(x, C) : 0;
       const Moments centred =
           moments(C, [&](int64_t c, int64_t count) HF_BODY { return load_partial(x + c, count, m) - m; });
-      const float rest = layer ? centred.first : 0, variance = centred.second - rest * rest;
+      const float rest = layer ? centred.first : 0;
+      const float variance = centred.second - rest * rest;
       const float rstd = 1 / __builtin_sqrtf((variance < 0 ? 0 : variance) + static_cast<float>(a.eps));
       if (bias)
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
@@ -86,9 +98,8 @@ void run(const NormArgs& a, Run& r) {
         });
       else
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
-          store_partial(y + c,
-                        load_partial(gain + c, count) * (((load_partial(x + c, count) - m) - rest) * rstd),
-                        count);
+          const Floats x_hat = ((load_partial(x + c, count) - m) - rest) * rstd;
+          store_partial(y + c, load_partial(gain + c, count) * x_hat, count);
         });
       if (a.mean) a.mean.as<float>()[n] = m + rest;
       if (a.rstd) a.rstd.as<float>()[n] = rstd;
@@ -103,7 +114,8 @@ void run(const NormBackwardArgs& a, Run& r) {
     for (int64_t n = begin; n < end; ++n) {
       const float* x = a.x.as<float>() + n * a.x.stride[0];
       const float* d_y = a.d_y.as<float>() + n * a.d_y.stride[0];
-      const float mean = a.mean.as<float>()[n], rstd = a.rstd.as<float>()[n];
+      const float mean = a.mean.as<float>()[n];
+      const float rstd = a.rstd.as<float>()[n];
       const auto x_hat = [&](int64_t c, int64_t count)
                              HF_BODY { return (load_partial(x + c, count) - mean) * rstd; };
       const auto g = [&](int64_t c, int64_t count)
@@ -119,14 +131,13 @@ void run(const NormBackwardArgs& a, Run& r) {
       const float mean_g = a.kind == NormKind::kLayer ? means.first : 0;
       if (a.add_to_d_x)
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
-          store_partial(
-              d_x + c,
-              load_partial(d_x + c, count) + rstd * (g(c, count) - mean_g - x_hat(c, count) * means.second),
-              count);
+          const Floats centred = g(c, count) - mean_g - x_hat(c, count) * means.second;
+          store_partial(d_x + c, load_partial(d_x + c, count) + rstd * centred, count);
         });
       else
         each_vector(C, [&](int64_t c, int64_t count) HF_BODY {
-          store_partial(d_x + c, rstd * (g(c, count) - mean_g - x_hat(c, count) * means.second), count);
+          const Floats centred = g(c, count) - mean_g - x_hat(c, count) * means.second;
+          store_partial(d_x + c, rstd * centred, count);
         });
     }
   });
@@ -142,7 +153,8 @@ void run(const NormJvpArgs& a, Run& r) {
       const float* x = a.x.as<float>() + n * a.x.stride[0];
       const float* t_x = a.t_x ? a.t_x.as<float>() + n * a.t_x.stride[0] : nullptr;
       float* t_y = a.t_y.as<float>() + n * a.t_y.stride[0];
-      const float mean = a.mean.as<float>()[n], rstd = a.rstd.as<float>()[n];
+      const float mean = a.mean.as<float>()[n];
+      const float rstd = a.rstd.as<float>()[n];
       const auto x_hat = [&](int64_t c, int64_t count)
                              HF_BODY { return (load_partial(x + c, count) - mean) * rstd; };
       Moments means = {};

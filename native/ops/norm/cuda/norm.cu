@@ -1,6 +1,6 @@
-// Layer and RMS norm. A row belongs to a warp (up to 768 columns) or to a block, whose threads hold their
-// numbers of it, and of the gain and bias, in registers, four at a time, so that memory sees it once and is
-// waited for once; rows of more than 4,096 columns are read again for each use. Shared memory: 8 floats.
+// Layer and RMS norm. A warp owns a row of up to 768 columns, a block a longer one. A thread holds its
+// numbers of the row, of the gain and of the bias in registers, four at a time, so that memory is read once
+// and waited for once. Rows of more than 4,096 columns are read again for each use. Shared memory: 8 floats.
 // Memory bound: forward 8 bytes a number for about 7 operations.
 #include "backends/cuda/rows.h"
 #include "backends/cuda/stage.h"
@@ -11,7 +11,8 @@ namespace {
 constexpr int kStep = 4 * kThreads;
 constexpr int kShared = kThreads / kWarp * sizeof(float);
 
-// kLanes threads have a row, each kItems fours of it in registers; 0: any number, not held.
+// A row as its kLanes threads see it. Each holds kItems fours of it in registers; with kItems = 0 a thread
+// has any number of them, and holds none.
 template <int kLanes, int kItems>
 struct RowOf {
   int64_t n, columns;
@@ -24,7 +25,7 @@ struct RowOf {
         columns(count),
         lane(int(threadIdx.x) % kLanes),
         room(shared) {}
-  // body(column, the number of the four)
+  // body(column, i) for each of the thread's fours; i counts those that it holds.
   template <class Body>
   HF_DEVICE void each(const Body& body) const {
     if constexpr (kItems > 0) {
@@ -36,11 +37,13 @@ struct RowOf {
         body(c, 0);
     }
   }
+  // Reads a row of x into registers; get() then takes it from there, or from memory where nothing is held.
   HF_DEVICE void hold(const Rows& x) { hold(x, n); }
   HF_DEVICE void hold(const Rows& x, int64_t row) {
-    if constexpr (kItems > 0)
+    if constexpr (kItems > 0) {
       with_loads(x, columns,
                  [&](const auto& load) { each([&](int64_t c, int i) { held[i] = load(row, c); }); });
+    }
   }
   HF_DEVICE void clear() {
     for (Four& four : held)
@@ -53,6 +56,7 @@ struct RowOf {
     else
       return x.load(row, c, columns);
   }
+  // Over all threads of the row.
   HF_DEVICE float sum(float value) const {
     if constexpr (kLanes == kWarp)
       return warp_sum(value);
@@ -69,7 +73,8 @@ __global__ void __launch_bounds__(kThreads)
   RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), gains(columns, row.room);
   if (row.n >= rows) return;
   const float count = static_cast<float>(columns);
-  row.hold(x), gains.hold(gain, 0);
+  row.hold(x);
+  gains.hold(gain, 0);
   float mean = 0;
   if (kind == NormKind::kLayer) {
     float sum = 0;
@@ -79,14 +84,17 @@ __global__ void __launch_bounds__(kThreads)
     });
     mean = row.sum(sum) / count;
   }
-  // Deviations from the mean rather than E x² − mean²: that cancels. Their own mean is what rounding left of
-  // the first.
+  // The variance is of deviations from the mean; E x² − mean² would cancel. The mean of the deviations is
+  // what rounding left of the first mean.
   float squares = 0, rest = 0;
   row.each([&](int64_t c, int k) {
     const Four a = row.get(x, c, k);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      if (c + i < columns) squares += (a.v[i] - mean) * (a.v[i] - mean), rest += a.v[i] - mean;
+      if (c + i < columns) {
+        squares += (a.v[i] - mean) * (a.v[i] - mean);
+        rest += a.v[i] - mean;
+      }
   });
   rest = kind == NormKind::kLayer ? row.sum(rest) / count : 0.0f;
   const float rstd = 1.0f / sqrtf(row.sum(squares) / count - rest * rest + eps);
@@ -125,11 +133,14 @@ __global__ void __launch_bounds__(kThreads)
     backward_kernel(NormKind kind, Rows x, Rows gain, const float* mean_in, const float* rstd_in, Rows d_y,
                     Rows d_x, Rows x_hat, bool add, int64_t rows, int64_t columns) {
   SharedMemory memory;
-  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp)), slope(columns, row.room),
-      gains(columns, row.room);
+  RowOf<kLanes, kItems> row(columns, memory.take<float>(kThreads / kWarp));
+  RowOf<kLanes, kItems> slope(columns, row.room);
+  RowOf<kLanes, kItems> gains(columns, row.room);
   if (row.n >= rows) return;
   const float mean = mean_in[row.n], rstd = rstd_in[row.n], count = static_cast<float>(columns);
-  row.hold(x), slope.hold(d_y), gains.hold(gain, 0);
+  row.hold(x);
+  slope.hold(d_y);
+  gains.hold(gain, 0);
   float sum = 0, product = 0;
   row.each([&](int64_t c, int k) {
     const Four a = row.get(x, c, k), d = slope.get(d_y, c, k), g = gains.get(gain, 0, c, k);
@@ -137,7 +148,10 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       hat.v[i] = (a.v[i] - mean) * rstd;
-      if (c + i < columns) sum += g.v[i] * d.v[i], product += g.v[i] * d.v[i] * hat.v[i];
+      if (c + i < columns) {
+        sum += g.v[i] * d.v[i];
+        product += g.v[i] * d.v[i] * hat.v[i];
+      }
     }
     if (x_hat.data) x_hat.store(row.n, c, columns, hat);
   });
@@ -170,7 +184,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// t_x̂ = rstd (t_x − [layer] mean(t_x) − x̂ mean(x̂ t_x)),  t_y = gain t_x̂ + t_gain x̂ + t_bias
+// t_x̂ = rstd (t_x − [layer] mean(t_x) − x̂ mean(x̂ t_x)),  t_y = gain t_x̂ + t_gain x̂ + t_bias. A block owns a
+// row.
 HF_KERNEL __launch_bounds__(kThreads)
     jvp_kernel(NormKind kind, Rows x, Rows gain, const float* mean_in, const float* rstd_in, Rows t_x,
                Rows t_gain, Rows t_bias, Rows t_y, int64_t columns) {
@@ -183,17 +198,20 @@ HF_KERNEL __launch_bounds__(kThreads)
     for (int64_t c = 4 * threadIdx.x; c < columns; c += kStep) {
       const Four a = x.load(n, c, columns), t = t_x.load(n, c, columns);
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        sum += t.v[i], product += t.v[i] * (a.v[i] - mean) * rstd;  // t is 0 beyond the last column
+      for (int i = 0; i < 4; ++i) {  // t is 0 beyond the last column
+        sum += t.v[i];
+        product += t.v[i] * (a.v[i] - mean) * rstd;
+      }
     }
   const float mean_t = kind == NormKind::kLayer ? block_sum(sum, room) / count : 0.0f;
   const float mean_product = block_sum(product, room) / count;
   const Four none = {{0, 0, 0, 0}};
   for (int64_t c = 4 * threadIdx.x; c < columns; c += kStep) {
-    const Four a = x.load(n, c, columns), g = gain.load(0, c, columns),
-               t = t_x.data ? t_x.load(n, c, columns) : none;
-    const Four tg = t_gain.data ? t_gain.load(0, c, columns) : none,
-               tb = t_bias.data ? t_bias.load(0, c, columns) : none;
+    const Four a = x.load(n, c, columns);
+    const Four g = gain.load(0, c, columns);
+    const Four t = t_x.data ? t_x.load(n, c, columns) : none;
+    const Four tg = t_gain.data ? t_gain.load(0, c, columns) : none;
+    const Four tb = t_bias.data ? t_bias.load(0, c, columns) : none;
     Four out;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -208,7 +226,8 @@ template <int lanes_, int items_>
 struct RowTag {
   static constexpr int lanes = lanes_, items = items_;
 };
-// body(RowTag) for rows of so many columns.
+// body(RowTag) for rows of so many columns, so that the kernels know how a row is shared when they are
+// compiled.
 template <class Body>
 void with_row(int64_t columns, const Body& body) {
   if (columns <= 128) return body(RowTag<kWarp, 1>{});

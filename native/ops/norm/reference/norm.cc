@@ -19,12 +19,13 @@ void run(const NormArgs& a, Run&) {
   const int64_t N = a.x.shape[0], C = a.x.shape[1];
   for (int64_t n = 0; n < N; ++n) {
     const Real* x = a.x.as<Real>() + n * a.x.stride[0];
-    Real mean = 0, variance = 0;
+    Real mean = 0;
     if (a.kind == NormKind::kLayer) {
       for (int64_t c = 0; c < C; ++c)
         mean += x[c];
       mean /= static_cast<Real>(C);
     }
+    Real variance = 0;
     for (int64_t c = 0; c < C; ++c)
       variance += (x[c] - mean) * (x[c] - mean);
     variance /= static_cast<Real>(C);
@@ -45,9 +46,11 @@ void run(const NormBackwardArgs& a, Run&) {
   const Real* gain = a.gain.as<Real>();
   for (int64_t n = 0; n < N; ++n) {
     const Real* d_y = a.d_y.as<Real>() + n * a.d_y.stride[0];
-    Real mean_g = 0, mean_g_x_hat = 0;
+    Real mean_g = 0;
+    Real mean_g_x_hat = 0;
     for (int64_t c = 0; c < C; ++c) {
-      const Real x_hat = normalised<Real>(a, n, c), g = gain[c] * d_y[c];
+      const Real x_hat = normalised<Real>(a, n, c);
+      const Real g = gain[c] * d_y[c];
       mean_g += g;
       mean_g_x_hat += g * x_hat;
       if (a.x_hat) a.x_hat.as<Real>()[n * a.x_hat.stride[0] + c] = x_hat;
@@ -56,8 +59,8 @@ void run(const NormBackwardArgs& a, Run&) {
     mean_g_x_hat /= static_cast<Real>(C);
     if (!a.d_x) continue;
     for (int64_t c = 0; c < C; ++c) {
-      const Real value =
-          a.rstd.as<Real>()[n] * (gain[c] * d_y[c] - mean_g - normalised<Real>(a, n, c) * mean_g_x_hat);
+      const Real centred = gain[c] * d_y[c] - mean_g - normalised<Real>(a, n, c) * mean_g_x_hat;
+      const Real value = a.rstd.as<Real>()[n] * centred;
       Real& d_x = a.d_x.as<Real>()[n * a.d_x.stride[0] + c];
       d_x = a.add_to_d_x ? d_x + value : value;
     }
@@ -70,7 +73,8 @@ void run(const NormJvpArgs& a, Run&) {
   const int64_t N = a.x.shape[0], C = a.x.shape[1];
   for (int64_t n = 0; n < N; ++n) {
     const Real* t_x = a.t_x ? a.t_x.as<Real>() + n * a.t_x.stride[0] : nullptr;
-    Real mean_t = 0, mean_t_x_hat = 0;
+    Real mean_t = 0;
+    Real mean_t_x_hat = 0;
     for (int64_t c = 0; t_x && c < C; ++c) {
       mean_t += t_x[c];
       mean_t_x_hat += t_x[c] * normalised<Real>(a, n, c);

@@ -1,18 +1,20 @@
-// Σ x² in float64 (ops/optimizer/sum_of_squares.h): blocks of fixed size in tasks, their sums added in order.
-// Bound by memory.
+// Σ x² in float64 (ops/optimizer/sum_of_squares.h). A task owns a block of fixed size; the blocks' sums are
+// added in order. Bound by memory.
 #include "backends/cpu/isa.h"
 #include "backends/cpu/rows.h"
+#include "ops/optimizer/cpu/scratch.h"
 
 namespace hf::HF_ISA {
 namespace {
 
-constexpr int64_t kBlock = 1 << 16;  // numbers squared in about 30 µs
+constexpr int64_t kBlock = cpu::kSquaresBlock;
 
 double block_sum(const float* x, int64_t size) {
   Doubles total[4] = {};
   int64_t i = 0;
   const auto add = [&](Floats v, Doubles& low_total, Doubles& high_total) HF_BODY {
-    const Doubles low = widen_low(v), high = widen_high(v);
+    const Doubles low = widen_low(v);
+    const Doubles high = widen_high(v);
     low_total += low * low;
     high_total += high * high;
   };
@@ -28,12 +30,13 @@ double block_sum(const float* x, int64_t size) {
 }  // namespace
 
 void run(const SumOfSquaresArgs& a, Run& r) {
-  const int64_t P = a.x.shape[0], blocks = (P + kBlock - 1) / kBlock;
+  const int64_t P = a.x.shape[0];
+  const int64_t blocks = cpu::square_blocks(a);
   Scratch scratch(r);
   double* partials = scratch.allocate<double>(blocks);
   parallel_for(r, blocks, [&](int64_t task) {
-    const int64_t begin = task * kBlock, size = P - begin < kBlock ? P - begin : kBlock;
-    partials[task] = block_sum(a.x.as<float>() + begin, size);
+    const int64_t begin = task * kBlock;
+    partials[task] = block_sum(a.x.as<float>() + begin, cpu::least(kBlock, P - begin));
   });
   double total = 0;
   for (int64_t i = 0; i < blocks; ++i)

@@ -1,5 +1,5 @@
 // AdamW in one pass. A thread owns 4 parameters, a block 1,024. No shared memory. Memory bound: 28 bytes a
-// parameter for 14 operations. The scalars are computed in float64 on the host; the decay is subtracted
+// parameter for 14 operations. The scalars are computed in float64 on the host. The decay is subtracted
 // together with the step, so that p is rounded once.
 #include <cmath>
 
@@ -10,7 +10,13 @@ namespace hf::cuda {
 namespace {
 
 struct Scalars {
-  float decay, step_size, inverse_root, eps, beta1, rest1, beta2, rest2, scale;
+  float decay;         // lr · weight decay
+  float step_size;     // lr over the first moment's bias correction
+  float inverse_root;  // 1 over the root of the second moment's
+  float eps;
+  float beta1, rest1;  // rest1: (1 − β₁) times the gradient's scale
+  float beta2, rest2;  // rest2: 1 − β₂
+  float scale;         // of the gradient
 };
 
 HF_KERNEL __launch_bounds__(kThreads)
@@ -26,24 +32,28 @@ HF_KERNEL __launch_bounds__(kThreads)
     v.v[i] = s.beta2 * v.v[i] + s.rest2 * (scaled * scaled);
     p.v[i] -= s.decay * p.v[i] + s.step_size * m.v[i] / (sqrtf(v.v[i]) * s.inverse_root + s.eps);
   }
-  param.store(0, c, count, p), exp_avg.store(0, c, count, m), exp_avg_sq.store(0, c, count, v);
+  param.store(0, c, count, p);
+  exp_avg.store(0, c, count, m);
+  exp_avg_sq.store(0, c, count, v);
 }
 
 }  // namespace
 
 void run(const AdamwArgs& args, Run& r) {
   on_device(args, r, [](const AdamwArgs& a, Stream& stream) {
-    const double correction1 = 1 - std::pow(a.beta1, double(a.step)),
-                 correction2 = 1 - std::pow(a.beta2, double(a.step));
-    const Scalars s{float(a.lr * a.weight_decay),
-                    float(a.lr / correction1),
-                    float(1 / std::sqrt(correction2)),
-                    float(a.eps),
-                    float(a.beta1),
-                    float((1 - a.beta1) * a.grad_scale),
-                    float(a.beta2),
-                    float(1 - a.beta2),
-                    float(a.grad_scale)};
+    const double correction1 = 1 - std::pow(a.beta1, double(a.step));
+    const double correction2 = 1 - std::pow(a.beta2, double(a.step));
+    const Scalars s{
+        .decay = float(a.lr * a.weight_decay),
+        .step_size = float(a.lr / correction1),
+        .inverse_root = float(1 / std::sqrt(correction2)),
+        .eps = float(a.eps),
+        .beta1 = float(a.beta1),
+        .rest1 = float((1 - a.beta1) * a.grad_scale),
+        .beta2 = float(a.beta2),
+        .rest2 = float(1 - a.beta2),
+        .scale = float(a.grad_scale),
+    };
     launch("adamw", adamw_kernel, dim3(blocks(a.param.shape[0], 4 * kThreads)), kThreads, 0, stream,
            rows_of(a.param), rows_of(a.grad), rows_of(a.exp_avg), rows_of(a.exp_avg_sq), a.param.shape[0], s);
   });

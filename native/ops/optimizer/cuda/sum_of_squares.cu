@@ -1,6 +1,6 @@
-// Σ x² in float64. A block sums 16,384 numbers (64 a thread, 16 under way together), a last block the blocks'
-// sums in order: the same bits every time. Shared memory: 64 bytes. Memory bound: 4 bytes a number for 2
-// operations, of which 2 are float64 (half or a sixty-fourth of the float32 rate).
+// Σ x² in float64. A block owns 16,384 numbers, a thread 64 of them, 16 under way together. A last block adds
+// the blocks' sums up in order, so that the bits are the same every time. Shared memory: 64 bytes. Memory
+// bound: 4 bytes a number for 2 operations, both float64 (at half or a sixty-fourth of the float32 rate).
 #include "backends/cuda/rows.h"
 #include "backends/cuda/stage.h"
 
@@ -14,7 +14,8 @@ constexpr int kShared = kThreads / kWarp * sizeof(double);
 HF_KERNEL __launch_bounds__(kThreads) squares_kernel(Rows x, int64_t count, double* sums) {
   SharedMemory memory;
   const Shared<double> room = memory.take<double>(kThreads / kWarp);
-  const int64_t begin = int64_t(blockIdx.x) * kBlock, end = begin + kBlock < count ? begin + kBlock : count;
+  const int64_t begin = int64_t(blockIdx.x) * kBlock;
+  const int64_t end = begin + kBlock < count ? begin + kBlock : count;
   double sum = 0;
   for (int64_t c = begin + 4 * threadIdx.x; c < end; c += 4 * kFlight * kThreads) {
     Four a[kFlight];

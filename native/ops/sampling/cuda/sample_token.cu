@@ -1,10 +1,12 @@
-// Draws one token per row of logits, with float64 probabilities and the Philox stream of every other
+// Draws one token for each row of logits, with float64 probabilities and the Philox stream of every other
 // implementation. A block owns a row, a warp a run of consecutive ids, so that every pass reads neighbouring
-// numbers and the runs' sums are in the order of ids. Two passes when unrestricted: the largest logit, and
-// the sums of probabilities; then only the run in which the sum passes u is divided among the warps in its
-// turn, down to one lane an id. Restrictions need no sort: the k-th largest logit, and the one at which the
-// most likely tokens reach top_p, are found bit by bit (32 passes over the row, which is in L2), ties by id.
-// Shared memory: 256 bytes. Memory bound when unrestricted, with about 25 float64 operations a number.
+// numbers and the sums of the runs are in the order of ids.
+//
+// An unrestricted draw takes two passes: one for the largest logit, one for the sums of probabilities. After
+// that only the run in which the sum passes u is divided among the warps, and again, down to an id for each
+// lane. Restrictions need no sort. The k-th largest logit, and the one at which the most likely tokens reach
+// top_p, are found bit by bit (32 passes over the row, which is in L2); ties go by id. Shared memory: 256
+// bytes. Memory bound when unrestricted, with about 25 float64 operations a number.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -17,9 +19,11 @@ namespace hf::cuda {
 namespace {
 
 constexpr int kMostWarps = 16;
-constexpr int kSearched = 8, kSummed = 4;  // logits under way together: to load, and with their exponentials
+// Logits that are under way together: to load, and with their exponentials.
+constexpr int kSearched = 8;
+constexpr int kSummed = 4;
 
-// A float's bits in the order of its value.
+// A float's bits as an integer that is ordered as the values are: a *key*.
 HF_DEVICE uint32_t ordered(float x) {
   const uint32_t bits = __float_as_uint(x == 0 ? 0.0f : x);  // −0 and 0 are equal
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -35,8 +39,8 @@ HF_DEVICE int highest_bit(unsigned bits) {
 struct Sampling {
   Rows logits;
   const int32_t *streams, *counters;
-  int32_t *tokens,
-      *status;  // status: −1 fine, else the column of a NaN, or V when the largest logit is not finite
+  int32_t* tokens;
+  int32_t* status;  // −1: fine; the column of a NaN; or V when the largest logit is not finite
   float* logps;
   int64_t vocabulary, top_k;
   uint64_t seed, first_stream;
@@ -44,7 +48,7 @@ struct Sampling {
   bool greedy, has_min_p;
 };
 
-// The tokens with a key above `key`, and those with that key up to an id.
+// A set of most likely tokens: those with a key above `key`, and those with that key up to an id.
 struct Kept {
   uint32_t key = 0;
   int32_t last = INT32_MAX;
@@ -58,6 +62,7 @@ struct Ids {
   int32_t begin, end;
 };
 
+// The row that the calling block draws from.
 class Row {
  public:
   HF_DEVICE Row(const Sampling& p, Shared<double> sums, Shared<int32_t> ids)
@@ -65,22 +70,26 @@ class Row {
 
   HF_DEVICE void draw() {
     if (!find_best()) return;
-    const bool some =
-        !p_.greedy && ((p_.top_k > 0 && p_.top_k < p_.vocabulary) || p_.top_p < 1 || p_.has_min_p);
-    if (!some) return draw_by([&](int32_t, float z) { return weight(z); });
+    const bool has_top_k = p_.top_k > 0 && p_.top_k < p_.vocabulary;
+    const bool restricted = !p_.greedy && (has_top_k || p_.top_p < 1 || p_.has_min_p);
+    if (!restricted) return draw_by([&](int32_t, float z) { return weight(z); });
     Kept kept;
-    if (p_.top_k > 0 && p_.top_k < p_.vocabulary)
-      kept = restrict_to(kept, double(p_.top_k), /*by_count=*/true);
-    if (p_.top_p < 1) kept = restrict_to(kept, p_.top_p * measure(kept, 0, false), false);
+    if (has_top_k) kept = restrict_to(kept, double(p_.top_k), /*by_count=*/true);
+    if (p_.top_p < 1) {
+      const double all = measure(kept, 0, /*by_count=*/false);
+      kept = restrict_to(kept, p_.top_p * all, /*by_count=*/false);
+    }
     draw_by([&](int32_t v, float z) {
       return kept.contains(ordered(z), v) && (!p_.has_min_p || scaled(z) >= p_.log_min_p) ? weight(z) : 0.0;
     });
   }
 
  private:
+  // A token's log-probability and probability, but for the sum of all.
   HF_DEVICE double scaled(float z) const { return (double(z) - double(most_)) * p_.inverse_temperature; }
   HF_DEVICE double weight(float z) const { return exp(scaled(z)); }
 
+  // Draws with probabilities in proportion to weight_of(id, logit), and writes token and log-probability.
   template <class Weight>
   HF_DEVICE void draw_by(const Weight& weight_of) {
     const double total = sum(all_, weight_of);
@@ -99,8 +108,8 @@ class Row {
 
   // A warp's part of some ids.
   HF_DEVICE Ids part(Ids of, int warp) const {
-    const int32_t warps = int32_t(blockDim.x) / kWarp,
-                  length = ((of.end - of.begin + warps - 1) / warps + kWarp - 1) / kWarp * kWarp;
+    const int32_t warps = int32_t(blockDim.x) / kWarp;
+    const int32_t length = ((of.end - of.begin + warps - 1) / warps + kWarp - 1) / kWarp * kWarp;
     const int64_t begin = of.begin + int64_t(warp) * length, end = begin + length;
     return {begin < of.end ? int32_t(begin) : of.end, end < of.end ? int32_t(end) : of.end};
   }
@@ -112,8 +121,8 @@ class Row {
     for (int64_t first = ids.begin; first < ids.end; first += kFlight * kWarp) {
       const int32_t v = int32_t(first) + lane, count = ids.end - v;
       float z[kFlight];
-      if (first + kFlight * kWarp <=
-          ids.end) {  // without conditions, so that the bodies are under way together as well
+      const bool whole = first + kFlight * kWarp <= ids.end;
+      if (whole) {  // without conditions, so that the bodies are under way together as well
 #pragma unroll
         for (int i = 0; i < kFlight; ++i)
           z[i] = z_[v + i * kWarp];
@@ -130,7 +139,7 @@ class Row {
       }
     }
   }
-  // Σ of weight_of(id, logit); what each warp's part has of it stays in sums_.
+  // Σ of weight_of(id, logit) over some ids. What each warp's part has of it stays in sums_.
   template <class Weight>
   HF_DEVICE double sum(Ids of, const Weight& weight_of) {
     double mine = 0;
@@ -144,8 +153,8 @@ class Row {
       total += static_cast<double>(sums_[w]);
     return total;
   }
-  // The first id with which the running sum of weights passes `target`, or else (rounding) the last one with
-  // a weight. After sum(all_, weight_of).
+  // The first id with which the running sum of weights passes `target`; where rounding lets none pass it, the
+  // last one with a weight. To be called after sum(all_, weight_of).
   template <class Weight>
   HF_DEVICE int32_t find(double target, const Weight& weight_of) {
     Ids in = all_;
@@ -155,7 +164,10 @@ class Row {
       double running = before;
       for (int w = 0; w < int(blockDim.x) / kWarp; ++w) {
         const double next = static_cast<double>(sums_[w]);
-        if (next > 0) chosen = w, before = running;
+        if (next > 0) {
+          chosen = w;
+          before = running;
+        }
         running += next;
         if (running > target) break;
       }
@@ -172,24 +184,30 @@ class Row {
       const double other = __shfl_up_sync(kAllLanes, running, by);
       if (lane >= by) running += other;
     }
-    const unsigned possible = __ballot_sync(kAllLanes, weight > 0),
-                   passed = __ballot_sync(kAllLanes, weight > 0 && before + running > target);
-    return in.begin + (passed ? lowest_bit(passed) : possible ? highest_bit(possible) : 0);
+    const unsigned possible = __ballot_sync(kAllLanes, weight > 0);
+    const unsigned passed = __ballot_sync(kAllLanes, weight > 0 && before + running > target);
+    if (passed) return in.begin + lowest_bit(passed);
+    return in.begin + (possible ? highest_bit(possible) : 0);
   }
 
-  // The largest logit at its lowest id; false, with the row's status written, when the row cannot be drawn
-  // from.
+  // Finds the largest logit, at its lowest id. False, with the row's status written, when the row cannot be
+  // drawn from.
   HF_DEVICE bool find_best() {
     float most = -INFINITY;
     int32_t at = INT32_MAX, nan = INT32_MAX;
     each<kSearched>(all_, [&](int32_t v, float z) {
-      if (z != z)
+      if (z != z) {
         nan = nan < v ? nan : v;
-      else if (z > most || at == INT32_MAX)
-        most = z, at = v;
+      } else if (z > most || at == INT32_MAX) {
+        most = z;
+        at = v;
+      }
     });
     const auto take = [&](float other, int32_t other_at, int32_t other_nan) {
-      if (other > most || (other == most && other_at < at)) most = other, at = other_at;
+      if (other > most || (other == most && other_at < at)) {
+        most = other;
+        at = other_at;
+      }
       nan = nan < other_nan ? nan : other_nan;
     };
 #pragma unroll
@@ -197,11 +215,16 @@ class Row {
       take(__shfl_xor_sync(kAllLanes, most, flip), __shfl_xor_sync(kAllLanes, at, flip),
            __shfl_xor_sync(kAllLanes, nan, flip));
     const int warp = int(threadIdx.x) / kWarp;
-    if (threadIdx.x % kWarp == 0) sums_[warp] = double(most), ids_[2 * warp] = at, ids_[2 * warp + 1] = nan;
+    if (threadIdx.x % kWarp == 0) {
+      sums_[warp] = double(most);
+      ids_[2 * warp] = at;
+      ids_[2 * warp + 1] = nan;
+    }
     __syncthreads();
     for (int w = 0; w < int(blockDim.x) / kWarp; ++w)
       take(static_cast<float>(static_cast<double>(sums_[w])), ids_[2 * w], ids_[2 * w + 1]);
-    most_ = most, best_ = at;
+    most_ = most;
+    best_ = at;
     const bool finite = most > -INFINITY && most < INFINITY;
     if (threadIdx.x == 0)
       p_.status[blockIdx.x] = nan != INT32_MAX ? nan : finite ? -1 : int32_t(p_.vocabulary);
@@ -225,9 +248,11 @@ class Row {
     double reached = key == 0xffffffffu ? 0 : measure(kept, key + 1, by_count);
     const double all = measure(kept, key, by_count);
     const double one = by_count ? 1.0 : weight_of_key(key);
-    int64_t ties = 0;
-    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached)))
-      reached += one, ++ties;
+    int64_t ties = 0;  // how many of the tokens with that key are needed
+    while (reached < enough && (ties == 0 || (reached < all && reached + one > reached))) {
+      reached += one;
+      ++ties;
+    }
     const auto tied = [&](int32_t v, float z) {
       return ordered(z) == key && kept.contains(key, v) ? 1.0 : 0.0;
     };
@@ -260,17 +285,24 @@ void run(const SampleTokenArgs& args, Run& r) {
   const int64_t B = args.logits.shape[0], V = args.logits.shape[1];
   on_device(args, r, [&](const SampleTokenArgs& a, Stream& stream) {
     Sampling p{};
-    p.logits = rows_of(a.logits), p.streams = a.streams.as<const int32_t>(),
+    p.logits = rows_of(a.logits);
+    p.streams = a.streams.as<const int32_t>();
     p.counters = a.counters.as<const int32_t>();
-    p.tokens = a.tokens.as<int32_t>(), p.status = device_scratch<int32_t>(r, B),
+    p.tokens = a.tokens.as<int32_t>();
+    p.status = device_scratch<int32_t>(r, B);
     p.logps = a.logps.as<float>();
-    p.vocabulary = V, p.top_k = a.top_k, p.seed = uint64_t(a.seed), p.first_stream = uint64_t(a.first_stream);
-    p.greedy = a.temperature == 0, p.top_p = a.top_p;
-    p.inverse_temperature = p.greedy ? 1 : std::min(1 / a.temperature, 1e300);  // finite: 0 · ∞ would be NaN
-    p.has_min_p = a.min_p > 0, p.log_min_p = p.has_min_p ? std::log(a.min_p) : 0;
-    const int warps = int(std::clamp<int64_t>(
-        blocks(V, kSearched * kWarp), 2,
-        kMostWarps));  // two at least: find divides; of V alone: no batch changes a row's sums
+    p.vocabulary = V;
+    p.top_k = a.top_k;
+    p.seed = uint64_t(a.seed);
+    p.first_stream = uint64_t(a.first_stream);
+    p.greedy = a.temperature == 0;
+    p.top_p = a.top_p;
+    // Finite, because 0 · ∞ would be NaN.
+    p.inverse_temperature = p.greedy ? 1 : std::min(1 / a.temperature, 1e300);
+    p.has_min_p = a.min_p > 0;
+    p.log_min_p = p.has_min_p ? std::log(a.min_p) : 0;
+    // Two at least, because find() divides. By V alone, so that no batch changes a row's sums.
+    const int warps = int(std::clamp<int64_t>(blocks(V, kSearched * kWarp), 2, kMostWarps));
     launch("sample_token", sample_kernel, dim3(unsigned(B)), warps * kWarp, kShared, stream, p);
     std::vector<int32_t> status(static_cast<size_t>(B));
     stream.copy(status.data(), p.status, B * int64_t(sizeof(int32_t)));

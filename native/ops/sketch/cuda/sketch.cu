@@ -1,12 +1,13 @@
-// Random projections of per-sample gradients. R is made 512 columns at a time (a warp makes 128 signs from
-// one Philox number, a thread a pair of normal numbers) and multiplied by gemm; outer_products adds p qᵀ up
-// for every function and repeat. Compute bound: 2 N R (A O + B I + K) operations.
+// Random projections of per-sample gradients. The random matrix R is made 512 columns at a time, a block 256
+// threads of it: a warp makes 128 signs from one Philox number, or a thread a pair of normal numbers. gemm
+// multiplies by it, and outer_products adds p qᵀ up for every function and repeat. No shared memory here.
+// Compute bound: 2 N R (A O + B I + K) operations.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "backends/cuda/outer_products.h"
 #include "backends/cuda/rows.h"
-#include "ops/gram/cuda/gram.h"
 #include "ops/gram/gram_blocks.h"
 #include "ops/sketch/projection.h"
 
@@ -46,14 +47,15 @@ void make_columns(const Random& random, int64_t first, const int32_t* ids, int64
          columns, count, out);
 }
 
+// The row, or zeros where it is null, `rows` times. A thread owns a number.
 HF_KERNEL __launch_bounds__(kThreads)
     repeat_row_kernel(const float* row, int64_t rows, int64_t count, float* out) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i < rows * count) out[i] = row ? row[i % count] : 0.0f;
 }
 
-// out (rows, count) = x (rows, columns) Rᵀ, R's columns from `first` on; `constant`: plus column `columns` of
-// R. x may be absent.
+// out (rows, count) = x (rows, columns) Rᵀ with R's columns from `first` on; with `constant`, plus column
+// `columns` of R. x may be absent.
 void project(const View& x, const Random& random, int64_t first, bool constant, float* out, int64_t rows,
              int64_t count, Run& r) {
   Stream& stream = stream_of(r);
@@ -68,8 +70,10 @@ void project(const View& x, const Random& random, int64_t first, bool constant, 
     const int64_t width = std::min(kSketchColumns, columns - c);
     make_columns(random, first + c, nullptr, width, count, block, stream);
     GemmArgs g;
-    g.a = x.slice(1, c, width), g.b = make_view(block, DType::kF32, width, count),
-    g.c = make_view(out, DType::kF32, rows, count), g.accumulate = true;
+    g.a = x.slice(1, c, width);
+    g.b = make_view(block, DType::kF32, width, count);
+    g.c = make_view(out, DType::kF32, rows, count);
+    g.accumulate = true;
     run(g, r);
   }
 }
@@ -81,30 +85,39 @@ void run(const SketchArgs& args, Run& r) {
   if (rows == 0 || functions == 0) return;
   on_device(args, r, [&](const SketchArgs& a, Stream& stream) {
     const View& out = a.sketches;
-    const int64_t repeats = out.shape[1], left = a.left, right = out.shape[2] / left,
-                  inputs = a.a ? a.a.shape[0] : 1;
+    const int64_t repeats = out.shape[1];
+    const int64_t left = a.left;
+    const int64_t right = out.shape[2] / left;
+    const int64_t inputs = a.a ? a.a.shape[0] : 1;
     const bool gaussian = a.projection == Projection::kGaussian;
-    const Random random1{uint64_t(a.seed), 2 * uint64_t(a.stream), gaussian},
-        random2{uint64_t(a.seed), 2 * uint64_t(a.stream) + 1, gaussian};
-    float *p = device_scratch<float>(r, rows * repeats * left),
-          *q = device_scratch<float>(r, inputs * repeats * right);
+    const Random random1{uint64_t(a.seed), 2 * uint64_t(a.stream), gaussian};
+    const Random random2{uint64_t(a.seed), 2 * uint64_t(a.stream) + 1, gaussian};
+    float* p = device_scratch<float>(r, rows * repeats * left);
+    float* q = device_scratch<float>(r, inputs * repeats * right);
     if (a.ids)
       make_columns(random1, a.first_column, a.ids.as<const int32_t>(), rows, repeats * left, p, stream);
     else
       project(a.d, random1, a.first_column, false, p, rows, repeats * left, r);
     project(a.a, random2, 0, a.bias || !a.a, q, inputs, repeats * right, r);
     OuterProblem o;
-    o.d = make_view(p, DType::kF32, rows, repeats * left),
+    o.d = make_view(p, DType::kF32, rows, repeats * left);
     o.a = make_view(q, DType::kF32, inputs, repeats * right);
-    o.a_rows = a.a_rows, o.offsets = a.offsets;
+    o.a_rows = a.a_rows;
+    o.offsets = a.offsets;
     if (!a.a) {  // every row has the one constant input
       const std::vector<int32_t> zeros(static_cast<size_t>(rows), 0);
       o.a_rows = make_view(const_cast<int32_t*>(device_copy(r, zeros.data(), rows)), DType::kI32, rows);
     }
-    o.outputs = left, o.inputs = right, o.repeats = repeats;
-    o.out = out.as<float>(), o.function_step = out.stride[0], o.repeat_step = out.stride[1],
-    o.output_step = right, o.input_step = 1;
-    o.accumulate = true, o.scale = float(1 / std::sqrt(double(left * right)));
+    o.outputs = left;
+    o.inputs = right;
+    o.repeats = repeats;
+    o.out = out.as<float>();
+    o.function_step = out.stride[0];
+    o.repeat_step = out.stride[1];
+    o.output_step = right;
+    o.input_step = 1;
+    o.accumulate = true;
+    o.scale = float(1 / std::sqrt(double(left * right)));
     outer_products(o, r);
   });
 }

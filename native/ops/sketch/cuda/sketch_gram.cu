@@ -1,6 +1,6 @@
-// The kernel that sketches estimate, with its error bar. A block owns one entry of K, a warp every eighth
-// repeat of it: lanes read K numbers of both sketches. Shared memory: 128 bytes. Bound by L2: 8 bytes a
-// multiply-add, S² R K of them.
+// The kernel matrix that sketches estimate, with its error bar. A block owns one entry of it, a warp every
+// eighth repeat of that; its lanes read K numbers of both sketches. Shared memory: 64 bytes. Bound by L2: 8
+// bytes a multiply-add, S² R K of them.
 #include <cmath>
 
 #include "backends/cuda/rows.h"
@@ -31,7 +31,10 @@ HF_KERNEL __launch_bounds__(kThreads)
     for (int64_t k = lane; k < width; k += kWarp)
       product += a[k] * b[k];
     product = warp_sum(product);
-    if (lane == 0) mine[r] = double(product), sum += double(product);
+    if (lane == 0) {
+      mine[r] = double(product);
+      sum += double(product);
+    }
   }
   const double mean = block_sum(sum, room) / double(repeats);
   double squares = 0;
@@ -41,8 +44,12 @@ HF_KERNEL __launch_bounds__(kThreads)
   squares = block_sum(squares, room);
   if (threadIdx.x != 0) return;
   const double width_of_half = t * sqrt(squares / double(repeats - 1) / double(repeats));
-  estimate[s * estimate_step + u] = mean, half_width[s * half_width_step + u] = width_of_half;
-  if (symmetric) estimate[u * estimate_step + s] = mean, half_width[u * half_width_step + s] = width_of_half;
+  estimate[s * estimate_step + u] = mean;
+  half_width[s * half_width_step + u] = width_of_half;
+  if (symmetric) {
+    estimate[u * estimate_step + s] = mean;
+    half_width[u * half_width_step + s] = width_of_half;
+  }
 }
 
 }  // namespace

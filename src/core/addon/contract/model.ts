@@ -79,7 +79,7 @@ export interface NativeModel {
   ): NativeJob<NativeCompletions>;
   /**
    * Bytes of the weights, and of the arena that accumulate(), score() and generate() take at their peaks
-   * (native/policy/footprint.h).
+   * (native/policy/memory.h).
    */
   footprint(options: NativeFootprint): {
     weights: number;

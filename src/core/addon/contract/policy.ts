@@ -5,16 +5,23 @@
 import type { ArrayView, RealArray } from './arrays.js';
 import type { NativeTensor } from './runtime.js';
 
+/** A loss that the kernel computes from ratio and advantage (native/ops/loss/losses.h). */
+export interface NativeLossRow {
+  readonly name: string;
+  /** The numbers that it reads. */
+  readonly parameters: Readonly<Record<string, { default: number; least: number; most: number }>>;
+}
+
 /**
  * The loss of op linear_policy_gradient (native/ops/loss/linear_policy_gradient.h has the equations); one
- * number per scored row in each array.
+ * number per scored row in each array. The numbers that it reads are fields as well (src/policy/losses.ts).
  */
 export interface NativeLoss {
   /**
-   * 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. 'clip': PPO's and GRPO's clipped
-   * ratio. 'cispo': its capped one.
+   * 'coefficients': L = −Σ coefficients·logp − Σ entropyCoefficients·H. Otherwise the name of a
+   * NativeLossRow.
    */
-  readonly loss: 'coefficients' | 'clip' | 'cispo';
+  readonly loss: string;
   /** −∂L/∂logp. Absent: 0. */
   readonly coefficients?: RealArray;
   /** −∂L/∂H, with any loss and whatever a row's weight. Absent: 0. */
@@ -30,20 +37,12 @@ export interface NativeLoss {
    * Estimator of the penalty that beta weighs, d = logp − refLogps: d, d²/2, e^(−d) − 1 + d (default), or the
    * sum over the vocabulary.
    */
-  readonly kl?: 'k1' | 'k2' | 'k3' | 'exact';
+  readonly kl?: string;
   /**
    * One ρ per token (default), or per sequence: exp of the mean ('sequence', GSPO) or of the sum ('product',
    * RLOO) of its log-ratios.
    */
-  readonly importance?: 'token' | 'sequence' | 'product';
-  /**
-   * ρ is clipped to 1 − epsilonLow … 1 + epsilonHigh. Default 0.2 each; with 'cispo' epsilonHigh is the cap
-   * itself.
-   */
-  readonly epsilonLow?: number;
-  readonly epsilonHigh?: number;
-  /** 'clip': caps ρ for bad tokens too. Default 0 = no cap. */
-  readonly delta?: number;
+  readonly importance?: string;
   /** Weight of the KL penalty. Default 0. */
   readonly beta?: number;
   /** Weight of the entropy bonus, times a row's weight. Default 0. */
@@ -134,11 +133,8 @@ export interface NativeFootprint {
   readonly maxTokens?: number;
   readonly gradientCheckpointing: boolean;
   readonly exactKl: boolean;
-  /** What trains. */
-  readonly classifier: boolean;
-  readonly body: boolean;
-  /** Of the layers that train; as many as there are layers when only the final norm does. */
-  readonly lowestLayer: number;
+  /** One entry per parameter: whether it trains. */
+  readonly trainable: Uint8Array;
   readonly prompts: number;
   readonly promptLength: number;
   readonly numReturnSequences: number;

@@ -1,0 +1,76 @@
+/**
+ * The files of a model directory beside config and weights: tokenizer, chat template, generation defaults.
+ */
+import { join } from 'node:path';
+
+import { parseJson, readIfPresent } from '../core/files.js';
+import { fail } from '../errors.js';
+import type { HfConfig } from './families/family.js';
+import { createTokenizer, type Tokenizer } from './tokenizer/tokenizer.js';
+
+/** What a directory holds beside config and weights. */
+export interface Companions {
+  readonly tokenizer?: Tokenizer;
+  /** generation_config.json, {} when there is none. */
+  readonly generationConfig: HfConfig;
+  /** Files that savePretrained() writes again byte for byte. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Carried over from where a model was loaded to where it is saved. */
+export const COMPANION_FILES = [
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'merges.txt',
+  'tokenizer.model',
+  'chat_template.jinja',
+  'chat_template.json',
+];
+
+/** @throws ERR_UNSUPPORTED for a model without tokenizer.json. */
+export const tokenizerOf = ({ tokenizer }: Companions): Tokenizer =>
+  tokenizer ??
+  fail(
+    'ERR_UNSUPPORTED',
+    'model.tokenizer: this model was loaded without a tokenizer.json; ' +
+      'use token ids, or add tokenizer.json to its directory',
+  );
+
+/** Reads what a directory has of them. @throws ERR_IO for a JSON file that is none. */
+export async function readCompanions(caller: string, directory: string): Promise<Companions> {
+  const files = new Map<string, Uint8Array>();
+  for (const name of COMPANION_FILES) {
+    const bytes = await readIfPresent(caller, join(directory, name));
+    if (bytes) files.set(name, bytes);
+  }
+  const json = (name: string) => {
+    const bytes = files.get(name);
+    return bytes && parseJson(caller, join(directory, name), bytes);
+  };
+  const tokenizerJson = json('tokenizer.json');
+  const chatTemplate = chatTemplateOf(files, json);
+  const tokenizer =
+    tokenizerJson &&
+    createTokenizer(
+      join(directory, 'tokenizer.json'),
+      tokenizerJson,
+      json('tokenizer_config.json') ?? {},
+      chatTemplate,
+    );
+  const generationConfig = json('generation_config.json') ?? {};
+  return { ...(tokenizer ? { tokenizer } : {}), generationConfig, files };
+}
+
+/** The chat template where it has a file of its own, either as text or in a JSON object. */
+function chatTemplateOf(
+  files: ReadonlyMap<string, Uint8Array>,
+  json: (name: string) => HfConfig | undefined,
+): string | undefined {
+  const jinja = files.get('chat_template.jinja');
+  if (jinja) return Buffer.from(jinja).toString('utf8');
+  return json('chat_template.json')?.['chat_template'] as string | undefined;
+}

@@ -1,0 +1,108 @@
+/** Rows of supervised training, and the sequences they become. */
+import { check, object, shown } from '../../core/check.js';
+import { fail } from '../../errors.js';
+import { isPrompt, type Sample } from '../../model/batch.js';
+import { type ChatMessage, isChat } from '../../model/chat/chat.js';
+import type { Model } from '../../model/model.js';
+import { encodePrompt, type Tokenizer } from '../../model/tokenizer/tokenizer.js';
+import type { ResolvedSFTConfig } from '../config/config.js';
+
+type Chat = readonly ChatMessage[];
+type Tokens = string | readonly number[];
+
+/**
+ * Text completions and texts get the model's end-of-sequence token; token ids are used as they are; messages
+ * go through the chat template, which closes turns itself. Of `messages` alone every token is learned, as of
+ * a text.
+ */
+export type SFTRow =
+  | Sample
+  | { readonly prompt: Tokens; readonly completion: Tokens }
+  | { readonly prompt: Chat; readonly completion: Chat }
+  | { readonly messages: Chat }
+  | { readonly text: string };
+
+interface Pair {
+  readonly prompt: Tokens | Chat;
+  readonly completion: Tokens | Chat;
+}
+
+export interface EncodingContext {
+  readonly model: Model;
+  /** Fails without one; called only when there is text. */
+  readonly tokenizer: () => Tokenizer;
+  readonly config: ResolvedSFTConfig;
+}
+
+/** Nothing stands before a sequence's first token, so its second is the first that can be learned. */
+const FIRST_LEARNABLE = 1;
+
+/**
+ * `index`: of the row in its batch, for messages. @throws ERR_INVALID_ARG for a row without a token to learn.
+ */
+export function encodeRow(row: SFTRow, index: number, context: EncodingContext): Sample {
+  check('SFTTrainer', `row ${index} of the batch`, row, object);
+  const sample = wholeSample(row, index, context);
+  const { inputIds, scoreFrom } = sample;
+  const limit = Math.min(context.config.maxLength, context.model.spec.maxPositions);
+  if (scoreFrom >= Math.min(inputIds.length, limit))
+    fail(
+      'ERR_INVALID_ARG',
+      `SFTTrainer: row ${index} of the batch has no token to learn: ${inputIds.length} tokens, ` +
+        `scored from ${scoreFrom}, cut to ${limit}; shorten the prompt or leave the row out`,
+    );
+  return inputIds.length > limit ? { ...sample, inputIds: inputIds.slice(0, limit) } : sample;
+}
+
+/** Before it is cut to the longest that is allowed. */
+function wholeSample(row: SFTRow, index: number, context: EncodingContext): Sample {
+  if ('inputIds' in row) return row;
+  if ('text' in row) return { inputIds: encodeClosed(row.text, context), scoreFrom: FIRST_LEARNABLE };
+  if ('messages' in row)
+    return { inputIds: encodeMessages(row.messages, context), scoreFrom: FIRST_LEARNABLE };
+  return encodePair(row, index, context);
+}
+
+function encodePair({ prompt, completion }: Pair, index: number, context: EncodingContext): Sample {
+  const { tokenizer, config } = context;
+  if (!isPrompt(prompt) || !isPrompt(completion))
+    fail(
+      'ERR_INVALID_ARG',
+      `SFTTrainer: row ${index} of the batch must have prompt and completion (text, token ids or messages), ` +
+        'messages, text, or inputIds and scoreFrom, ' +
+        `got prompt ${shown(prompt)} and completion ${shown(completion)}`,
+    );
+  const head = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
+  const scoreFrom = config.completionOnlyLoss ? head.length : FIRST_LEARNABLE;
+  if (!isChat(prompt)) {
+    const tail =
+      typeof completion === 'string'
+        ? encodeClosed(completion, context, { addSpecialTokens: false })
+        : (completion as readonly number[]);
+    return { inputIds: [...head, ...tail], scoreFrom };
+  }
+  const inputIds = encodeMessages([...prompt, ...(completion as Chat)], context);
+  if (head.some((id, position) => inputIds[position] !== id))
+    fail(
+      'ERR_INVALID_ARG',
+      `SFTTrainer: row ${index} of the batch: the chat template does not write prompt and completion ` +
+        'as it writes the prompt and more, so where the completion begins is unknown; ' +
+        'give the row as messages, or as text',
+    );
+  return { inputIds, scoreFrom };
+}
+
+const encodeMessages = (messages: Chat, { tokenizer, config }: EncodingContext): readonly number[] =>
+  tokenizer().encodeChat(messages, { kwargs: config.chatTemplateKwargs ?? {} });
+
+/** With the end-of-sequence token, unless the text ends in it. */
+function encodeClosed(
+  text: string,
+  { model, tokenizer }: EncodingContext,
+  options?: { readonly addSpecialTokens: boolean },
+): number[] {
+  const ids = tokenizer().encode(text, options);
+  const declared = model.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
+  const eos = [declared].flat()[0];
+  return typeof eos === 'number' && ids.at(-1) !== eos ? [...ids, eos] : ids;
+}

@@ -1,0 +1,27 @@
+/** Every op's cases, one line each: a new op adds one here. Folders are those of native/ops. */
+export { activation } from './activation/activation.js';
+export { attention } from './attention/attention.js';
+export { attentionDecode } from './attention/attention_decode.js';
+export { kvAppend } from './attention/kv_append.js';
+export { rope } from './attention/rope.js';
+export { copy } from './elementwise/copy.js';
+export { reduce } from './elementwise/reduce.js';
+export { rowDot } from './elementwise/row_dot.js';
+export { scaleRows } from './elementwise/scale_rows.js';
+export { segmentReduce } from './elementwise/segment_reduce.js';
+export { embedding } from './embedding/embedding.js';
+export { embeddingGram } from './gram/embedding_gram.js';
+export { jacobianGram } from './gram/jacobian_gram.js';
+export { tiedGram } from './gram/tied_gram.js';
+export { tokenGram } from './gram/token_gram.js';
+export { gemm } from './linear/gemm.js';
+export { gemmPack } from './linear/gemm_pack.js';
+export { perSampleLinear } from './linear/per_sample_linear.js';
+export { classifierGradient } from './classifier_gradient.js';
+export { linearPolicyGradient } from './linear_policy_gradient.js';
+export { norm } from './norm/norm.js';
+export { adamw } from './optimizer/adamw.js';
+export { sumOfSquares } from './optimizer/sum_of_squares.js';
+export { sampleToken } from './sampling/sample_token.js';
+export { sketch } from './sketch/sketch.js';
+export { sketchGram } from './sketch/sketch_gram.js';
