@@ -18,18 +18,12 @@ export const report = {
    */
   async write(run: Run | string, file: string): Promise<void> {
     const { pageOf } = await import('./html.js');
-    const page = pageOf(typeof run === 'string' ? loadRun(run) : run);
+    const page = pageOf(loaded(run));
     const temporary = `${file}.${process.pid}.partial`;
-    try {
+    written('report.write', file, () => {
       writeFileSync(temporary, page);
       renameSync(temporary, file);
-    } catch (error) {
-      throw codedError(
-        'ERR_IO',
-        `report.write: ${file} could not be written: ${(error as Error).message}`,
-        error,
-      );
-    }
+    });
   },
   /** Every figure as an SVG file of its own in `directory`; returns the paths. */
   async writeFigures(run: Run | string, directory: string): Promise<string[]> {
@@ -38,27 +32,33 @@ export const report = {
       import('./figures.js'),
       import('./panels.js'),
     ]);
-    const loaded = typeof run === 'string' ? loadRun(run) : run;
-    const { figures, watched } = contentOf(loaded);
+    const { snapshot, ...rest } = loaded(run);
+    const { figures, watched } = contentOf(rest);
     const panels = [
       ...[...figures, ...watched].map((figure) => ({ ...figure, option: chartOption(figure), height: 240 })),
-      ...(loaded.snapshot ? panelsOf(loaded.snapshot) : []),
+      ...(snapshot ? panelsOf(snapshot) : []),
     ];
-    try {
+    return written('report.writeFigures', directory, () => {
       mkdirSync(directory, { recursive: true });
       return panels.map(({ id, title, option, height }) => {
         const file = join(directory, `${id}.svg`);
         writeFileSync(file, renderSvg(standalone(option, title), 760, height + 110));
         return file;
       });
-    } catch (error) {
-      throw codedError(
-        'ERR_IO',
-        `report.writeFigures: ${directory} could not be written: ${(error as Error).message}`,
-        error,
-      );
-    }
+    });
   },
   /** The verdict and the evaluation table as plain text. */
-  terminal: (run: Run | string): string => terminalSummary(typeof run === 'string' ? loadRun(run) : run),
+  terminal: (run: Run | string): string => terminalSummary(loaded(run)),
 };
+
+const loaded = (run: Run | string): Run => (typeof run === 'string' ? loadRun(run) : run);
+
+/** Runs `write`. @throws ERR_IO naming the path. */
+function written<T>(caller: string, path: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    const { message } = error as Error;
+    throw codedError('ERR_IO', `${caller}: ${path} could not be written: ${message}`, error);
+  }
+}

@@ -213,51 +213,66 @@ export async function readCheckpointTensors(
     return readSafetensorsHeader(join(directory, 'model.safetensors'), caller);
   const indexPath = join(directory, 'model.safetensors.index.json');
   const index = await readIfPresent(caller, indexPath);
-  if (!index) {
-    const pickle = files.find((file) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(file));
-    fail(
-      'ERR_IO',
-      `${caller}: ${directory} has neither model.safetensors nor model.safetensors.index.json; ${
-        pickle
-          ? `${pickle} is a pickle: save the model with safe_serialization=True`
-          : 'check the path, or download the weights'
-      }`,
-    );
-  }
+  if (!index) return failWithoutWeights(caller, directory, files);
 
-  let weightMap: Record<string, unknown> | undefined;
-  try {
-    weightMap = (JSON.parse(index.toString('utf8')) as { weight_map?: Record<string, unknown> }).weight_map;
-  } catch (error) {
-    fail('ERR_IO', `${caller}: ${indexPath} is not JSON (${(error as Error).message}); ${REMEDY}`, error);
-  }
-  if (typeof weightMap !== 'object' || weightMap === null)
-    fail('ERR_IO', `${caller}: ${indexPath} has no weight_map; ${REMEDY}`);
+  const weightMap = parseWeightMap(caller, indexPath, index);
   const tensors = new Map<string, TensorEntry>();
   for (const shard of new Set(Object.values(weightMap))) {
-    if (typeof shard !== 'string' || shard !== basename(shard) || !shard.endsWith('.safetensors'))
-      fail(
-        'ERR_IO',
-        `${caller}: ${indexPath} names ${JSON.stringify(shard)}, which is not a .safetensors file beside it; ${REMEDY}`,
-      );
-    for (const [name, entry] of await readSafetensorsHeader(join(directory, shard), caller)) {
+    const path = join(directory, shardName(caller, indexPath, shard));
+    for (const [name, entry] of await readSafetensorsHeader(path, caller)) {
       const other = tensors.get(name);
       if (other)
         fail(
           'ERR_IO',
-          `${caller}: tensor '${name}' is in both ${other.path} and ${entry.path}; remove the shard that does ` +
-            'not belong here',
+          `${caller}: tensor '${name}' is in both ${other.path} and ${entry.path}; ` +
+            'remove the shard that does not belong here',
         );
       tensors.set(name, entry);
     }
   }
-  for (const [name, shard] of Object.entries(weightMap))
-    if (tensors.get(name)?.path !== join(directory, shard as string))
-      fail(
-        'ERR_IO',
-        `${caller}: ${indexPath} puts tensor '${name}' into ${String(shard)}, which does not hold it; ${REMEDY}`,
-      );
+  for (const [name, shard] of Object.entries(weightMap)) {
+    if (tensors.get(name)?.path === join(directory, shard as string)) continue;
+    fail(
+      'ERR_IO',
+      `${caller}: ${indexPath} puts tensor '${name}' into ${String(shard)}, which does not hold it; ${REMEDY}`,
+    );
+  }
   return tensors;
+}
+
+function failWithoutWeights(caller: string, directory: string, files: readonly string[]): never {
+  const pickle = files.find((file) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(file));
+  const remedy = pickle
+    ? `${pickle} is a pickle: save the model with safe_serialization=True`
+    : 'check the path, or download the weights';
+  return fail(
+    'ERR_IO',
+    `${caller}: ${directory} has neither model.safetensors nor model.safetensors.index.json; ${remedy}`,
+  );
+}
+
+/** Which shard holds each tensor, as the index says. */
+function parseWeightMap(caller: string, path: string, index: Buffer): Record<string, unknown> {
+  let parsed: { weight_map?: unknown };
+  try {
+    parsed = JSON.parse(index.toString('utf8')) as { weight_map?: unknown };
+  } catch (error) {
+    return fail('ERR_IO', `${caller}: ${path} is not JSON (${(error as Error).message}); ${REMEDY}`, error);
+  }
+  const map = parsed.weight_map;
+  if (typeof map !== 'object' || map === null)
+    fail('ERR_IO', `${caller}: ${path} has no weight_map; ${REMEDY}`);
+  return map as Record<string, unknown>;
+}
+
+/** A shard lies beside the index: a name with a path in it is refused. */
+function shardName(caller: string, indexPath: string, shard: unknown): string {
+  if (typeof shard === 'string' && shard === basename(shard) && shard.endsWith('.safetensors')) return shard;
+  return fail(
+    'ERR_IO',
+    `${caller}: ${indexPath} names ${JSON.stringify(shard)}, which is not a .safetensors file beside it; ` +
+      REMEDY,
+  );
 }
 
 // ---- writing ----------------------------------------------------------------------------------------------

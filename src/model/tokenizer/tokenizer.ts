@@ -31,14 +31,16 @@ export interface Tokenizer {
  */
 export type Prompt = string | readonly number[] | readonly ChatMessage[];
 
-export const encodePrompt = (
+/** A prompt as token ids. `tokenizer` is asked for only where there is a text. */
+export function encodePrompt(
   tokenizer: () => Tokenizer,
   prompt: Prompt,
   kwargs: ChatOptions['kwargs'] = {},
-): readonly number[] => {
+): readonly number[] {
   if (typeof prompt === 'string') return tokenizer().encode(prompt);
-  return isChat(prompt) ? tokenizer().encodeChat(prompt, { addGenerationPrompt: true, kwargs }) : prompt;
-};
+  if (isChat(prompt)) return tokenizer().encodeChat(prompt, { addGenerationPrompt: true, kwargs });
+  return prompt;
+}
 
 /**
  * @param tokenizerJson, tokenizerConfig parsed files; the second may be missing in a directory, then it is
@@ -67,19 +69,17 @@ export function createTokenizer(
       error,
     );
   }
-  const encode = (text: string, addSpecialTokens: boolean) =>
-    text === '' && !addSpecialTokens
-      ? []
-      : tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+  const encode = (text: string, addSpecialTokens: boolean): number[] => {
+    if (text === '' && !addSpecialTokens) return [];
+    return tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+  };
   const bosText = tokenText(tokenizerConfig['bos_token']);
   const bos = bosText === undefined ? undefined : tokenizer.token_to_id(bosText);
   // Does the post-processor begin with BOS by itself? add_bos_token, where given, decides over it, as in
   // transformers.
   const addsBos = bos !== undefined && encode('a', true)[0] === bos && encode('a', false)[0] !== bos;
-  const wantsBos =
-    bos !== undefined && typeof tokenizerConfig['add_bos_token'] === 'boolean'
-      ? tokenizerConfig['add_bos_token']
-      : addsBos;
+  const told = tokenizerConfig['add_bos_token'];
+  const wantsBos = bos !== undefined && typeof told === 'boolean' ? told : addsBos;
   const chat = createChatTemplate(path, tokenizerConfig, chatTemplate);
   const clean = tokenizerConfig['clean_up_tokenization_spaces'] === true;
   return {
@@ -102,9 +102,8 @@ export function createTokenizer(
     },
     decode(ids) {
       const known = Array.from(ids).filter((id) => tokenizer.id_to_token(id) !== undefined);
-      return known.length === 0
-        ? ''
-        : tokenizer.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: clean });
+      if (known.length === 0) return '';
+      return tokenizer.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: clean });
     },
   };
 }
