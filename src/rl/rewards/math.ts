@@ -10,7 +10,7 @@ import { type MathValue, parseMath, sameMath } from './mathValue.js';
 import { named } from './named.js';
 
 /** What a text's final answer is; when that is no mathematics as a whole, its first number. */
-function valueOf(text: string): MathValue | undefined {
+function finalValue(text: string): MathValue | undefined {
   const answer = finalAnswer(text);
   if (answer === undefined) return undefined;
   return parseMath(answer) ?? parseMath(numbersIn(answer)[0] ?? '');
@@ -19,7 +19,7 @@ function valueOf(text: string): MathValue | undefined {
 /** The right answer as a row of the data set gives it: marked in a text, or alone. */
 function givenValue(text: string): MathValue | undefined {
   const isMarked = /####|\\(?:boxed|fbox)/.test(text);
-  return isMarked ? valueOf(text) : (parseMath(text) ?? valueOf(text));
+  return isMarked ? finalValue(text) : (parseMath(text) ?? finalValue(text));
 }
 
 /** Options of mathReward(). */
@@ -50,7 +50,7 @@ export function mathReward(options: MathRewardOptions = {}): RewardFunc {
       if (text !== lastText) answer = givenValue(text);
       lastText = text;
       if (answer === undefined) return null;
-      const value = valueOf(completion);
+      const value = finalValue(completion);
       return value !== undefined && sameMath(value, answer) ? 1 : 0;
     });
   });
@@ -60,7 +60,7 @@ export function mathReward(options: MathRewardOptions = {}): RewardFunc {
 export function sameAnswer(a: string, b: string): boolean {
   check('sameAnswer', 'a', a, string);
   check('sameAnswer', 'b', b, string);
-  const left = parseMath(a) ?? valueOf(a);
-  const right = parseMath(b) ?? valueOf(b);
+  const left = parseMath(a) ?? finalValue(a);
+  const right = parseMath(b) ?? finalValue(b);
   return left !== undefined && right !== undefined && sameMath(left, right);
 }

@@ -213,7 +213,7 @@ describe('trainers', () => {
     ).toThrow('numGenerations');
   });
   it('topEntropyQuantile 1 and a threshold that nothing exceeds change no bit', async () => {
-    const after = async (options: object) => {
+    const weightsAfter = async (options: object) => {
       const model = await tinyModel();
       await run(
         new GRPOTrainer({
@@ -224,6 +224,8 @@ describe('trainers', () => {
       );
       return weights(model);
     };
-    expect(await after({ topEntropyQuantile: 1, offPolicyMaskThreshold: 1e9 })).toEqual(await after({}));
+    expect(await weightsAfter({ topEntropyQuantile: 1, offPolicyMaskThreshold: 1e9 })).toEqual(
+      await weightsAfter({}),
+    );
   });
 });
