@@ -881,6 +881,7 @@ export interface Kernels {
    * Multiplies two matrices, with the epilogues that a transformer needs.
    *   C = alpha · A B (+ bias, per column) (+ residual)
    *   C += alpha · A B (+ bias) (+ residual)                 with `accumulate`
+   *
    * Fields:
    *   a (M,K), b (K,N)     any strides, so every transpose is a view; each may be bfloat16
    *   bias (N)             optional
@@ -913,6 +914,7 @@ export interface Kernels {
   /**
    * Gathers rows of a table by their ids, and adds rows of a second one, for learned positions.
    *   y[n,:] = table[ids[n],:] (+ table2[ids2[n],:])
+   *
    * Fields:
    *   table (V,C)            may be bfloat16, which is widened exactly
    *   ids (N)                rows of the table; others are an error
@@ -929,6 +931,7 @@ export interface Kernels {
   /**
    * Gathers rows of a table by their ids, and adds rows of a second one, for learned positions.
    *   y[n,:] = table[ids[n],:] (+ table2[ids2[n],:])
+   *
    * Fields:
    *   table (V,C)            may be bfloat16, which is widened exactly
    *   ids (N)                rows of the table; others are an error
@@ -947,6 +950,7 @@ export interface Kernels {
    *   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
    *   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
    *   y = gain ∘ x̂ (+ bias)
+   *
    * Fields:
    *   x, y (N,C)              the rows, and the result, which is overwritten
    *   gain (C), bias (C)      bias is optional
@@ -967,6 +971,7 @@ export interface Kernels {
    *   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
    *   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
    *   y = gain ∘ x̂ (+ bias)
+   *
    * Fields:
    *   x, y (N,C)              the rows, and the result, which is overwritten
    *   gain (C), bias (C)      bias is optional
@@ -987,6 +992,7 @@ export interface Kernels {
    *   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
    *   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
    *   y = gain ∘ x̂ (+ bias)
+   *
    * Fields:
    *   x, y (N,C)              the rows, and the result, which is overwritten
    *   gain (C), bias (C)      bias is optional
@@ -1006,6 +1012,7 @@ export interface Kernels {
    * Rotary position embedding, in place: rotates pairs of numbers of every head by an angle that grows with the
    * position (Su et al. 2021).
    *   (x[i], x[F + i]) ← scale · rotate((x[i], x[F + i]), ± positions[n] · inv_freq[i])    for i < F
+   *
    * Fields:
    *   x (N,H,D)         updated; the first 2 F of the D dimensions are rotated, the rest pass through
    *   positions (N)     of the rows
@@ -1024,6 +1031,7 @@ export interface Kernels {
   /**
    * Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
    *   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+   *
    * Fields:
    *   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
    *   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
@@ -1046,6 +1054,7 @@ export interface Kernels {
   /**
    * Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
    *   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+   *
    * Fields:
    *   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
    *   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
@@ -1068,6 +1077,7 @@ export interface Kernels {
   /**
    * Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
    *   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+   *
    * Fields:
    *   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
    *   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)
@@ -1090,6 +1100,7 @@ export interface Kernels {
   /**
    * Attention of one new query per sequence against the key/value cache, as decoding needs it.
    *   y_b = Σ_{j < lengths[b]} softmax_j(scale · ⟨q_b, cache_k[slots[b], j]⟩) cache_v[slots[b], j]
+   *
    * Fields:
    *   q, y (B,H,D)                   the new queries, and the result, which is overwritten
    *   cache_k, cache_v (S,T,G,D)     S slots of T positions; query head h reads head h / (H/G)
@@ -1106,6 +1117,7 @@ export interface Kernels {
   /**
    * Copies keys and values of new tokens into the cache.
    *   cache_k[slots[m], positions[m]] = k[rows[m]]    and the same of v, for every entry m in order
+   *
    * Fields:
    *   k, v (N,G,D)                   the new keys and values
    *   rows, slots, positions (M)     which row goes where
@@ -1124,6 +1136,7 @@ export interface Kernels {
    *   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
    *   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
    *   relu        max(x, 0)
+   *
    * Fields:
    *   x, y (N,C)     the input, and the result, which is overwritten
    *   up (N,C)       the gate's other factor, for silu_gate and only for it
@@ -1141,6 +1154,7 @@ export interface Kernels {
    *   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
    *   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
    *   relu        max(x, 0)
+   *
    * Fields:
    *   x, y (N,C)     the input, and the result, which is overwritten
    *   up (N,C)       the gate's other factor, for silu_gate and only for it
@@ -1158,6 +1172,7 @@ export interface Kernels {
    *   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
    *   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
    *   relu        max(x, 0)
+   *
    * Fields:
    *   x, y (N,C)     the input, and the result, which is overwritten
    *   up (N,C)       the gate's other factor, for silu_gate and only for it
@@ -1228,6 +1243,7 @@ export interface Kernels {
    *     top_k    to the top_k most likely (0 = all; ties beyond the k-th are cut by id)
    *     top_p    to the smallest set of most likely tokens whose probability reaches top_p (1 = all)
    *     min_p    to tokens with p ≥ min_p · p_max
+   *
    * Fields:
    *   logits (B,V)           −∞ has probability 0; a row with NaN, +∞ or no finite logit is an error
    *                          (ERR_INVALID_ARG, naming the row)
@@ -1248,6 +1264,7 @@ export interface Kernels {
    *   m = β₁ m + (1 − β₁) g
    *   v = β₂ v + (1 − β₂) g²
    *   p = p (1 − lr · weight_decay) − lr · (m / (1 − β₁^step)) / (√(v / (1 − β₂^step)) + eps)
+   *
    * Fields:
    *   param (P)                       p, updated
    *   grad (P)                        its gradient; grad_scale carries gradient clipping
@@ -1262,6 +1279,7 @@ export interface Kernels {
   /**
    * Sums the rows of a matrix, for the gradients of biases, gains and positions.
    *   y[c] (+)= Σ_n x[n,c] · scale_by[n,c]
+   *
    * Fields:
    *   x (N,C)            what is summed
    *   scale_by (N,C)     optional factors, 1 if absent
@@ -1334,6 +1352,7 @@ export interface Kernels {
    * The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
    *   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩    b = 1 with `bias` (the layer has one), else 0
    * because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives").
+   *
    * Fields:
    *   a (M,I), d (N,O)               rows of inputs and of output gradients
    *   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
@@ -1356,6 +1375,7 @@ export interface Kernels {
    * The kernel of one parameter from per-sample gradients that are made block by block.
    *   G_s = Σ_{n ∈ s} d_n ⊗ a_n  (O,I), with `bias` one more column Σ_{n ∈ s} d_n
    *   K[s,s'] (+)= ⟨G_s, G'_s'⟩
+   *
    * Fields:
    *   a (M,I), d (N,O)               rows of inputs and of output gradients
    *   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
@@ -1380,6 +1400,7 @@ export interface Kernels {
    *   gradients[s]      (+)= Σ_{n ∈ s} d_n ⊗ a_n
    *   bias_gradients[s] (+)= Σ_{n ∈ s} d_n
    *   squared_norms[s]  (+)= ‖Σ_{n ∈ s} d_n ⊗ a_n‖² (+ ‖Σ_{n ∈ s} d_n‖² with `bias`)
+   *
    * Fields:
    *   a (M,I), d (N,O)              rows of inputs and of output gradients
    *   offsets (S+1), a_rows (N)     who owns which rows (ops/gram/gradient_pairs.h)
@@ -1400,6 +1421,7 @@ export interface Kernels {
   /**
    * Sums the rows of each function: the per-sample gradients of biases, gains and other elementwise parameters.
    *   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]    with r_n = scale_rows[n], or n if that is absent
+   *
    * Fields:
    *   x (N,C)            what is summed; for a norm's gain it is d_y
    *   offsets (S+1)      function s owns rows offsets[s] … offsets[s+1] − 1 (ops/gram/gradient_pairs.h)
@@ -1418,6 +1440,7 @@ export interface Kernels {
    * The kernel of an embedding table (V,C): inner products of per-sample gradients that are scatters. Row v of
    * the gradient of function s is G_s[v] = Σ_{n ∈ s, ids[n] = v} d_n.
    *   K[s,s'] (+)= Σ_v ⟨G_s[v], G'_s'[v]⟩ = Σ_{n ∈ s, n' ∈ s'} 1[ids[n] = ids'[n']] ⟨d_n, d'_n'⟩
+   *
    * Fields:
    *   ids (N), d (N,C)        ids and the gradients of their rows; positions are the same with positions for ids
    *   offsets (S+1)           function s owns rows offsets[s] … offsets[s+1] − 1
@@ -1438,6 +1461,7 @@ export interface Kernels {
    * classifier meets hidden rows φ_n with gradients g_n over the vocabulary, so row v of its gradient is
    * Σ_n g_nv φ_n; the table meets ids, so row ids[m] of its gradient receives δ_m.
    *   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩    with `symmetrize` + the same with s and s' exchanged
+   *
    * Fields:
    *   phi (M,C), g (N,V)              hidden rows and gradients; phi_rows as a_rows in ops/gram/gradient_pairs.h
    *   offsets (S+1), phi_rows (N)     functions s own rows of (φ, g)
@@ -1463,7 +1487,9 @@ export interface Kernels {
    * R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal
    * (gaussian). So E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
    * their mean estimates the kernel with an error ∝ 1/√R, and their spread says how large it is (op
-   * sketch_gram). The factors are Kronecker products as in LoGra (Choe et al. 2024). Fields:
+   * sketch_gram). The factors are Kronecker products as in LoGra (Choe et al. 2024).
+   *
+   * Fields:
    *   a (M,I)                     rows of inputs; absent: the constant 1 (a bias; or d is the per-sample gradient of
    *                               an elementwise parameter, one row per function)
    *   d (N,O)                     rows of output gradients
@@ -1475,9 +1501,10 @@ export interface Kernels {
    *   seed, stream                which random numbers; each layer has a stream of its own
    * Adding up the layers' sketches is a projection of the whole gradient, so memory is S · R · K for any number
    * of layers. A tied classifier and its table are the same matrix: give both uses the same stream, and the
-   * cross terms are in the estimate. Slices of columns add up. Randomness is Philox (core/philox.h) keyed by
-   * `seed`. Column c of R₁ (R₂) uses stream 2 · stream (2 · stream
-   * + 1). Entry e = r · A + i (r · B + j) of column c is:
+   * cross terms are in the estimate. Slices of columns add up.
+   *
+   * Randomness is Philox (core/philox.h) keyed by `seed`. Column c of R₁ uses stream 2 · stream, one of R₂ uses
+   * 2 · stream + 1. Entry e = r · A + i (r · B + j) of column c is:
    *   rademacher    bit e mod 128 of counter (c << 20) + e/128: word (e mod 128)/32, low bits first; set = +1
    *   gaussian      the cosine (e even) or sine (e odd) member of the Box–Muller pair made of the uniforms at
    *                 counters (c << 20) + 2⌊e/2⌋ and + 1

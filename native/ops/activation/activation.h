@@ -4,6 +4,7 @@
 //   gelu_new    x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))               (the same, approximated)
 //   silu_gate   silu(x) ∘ up, with silu(x) = x σ(x)                    (gated units: Shazeer 2020)
 //   relu        max(x, 0)
+//
 // Fields:
 //   x, y (N,C)     the input, and the result, which is overwritten
 //   up (N,C)       the gate's other factor, for silu_gate and only for it

@@ -1,5 +1,6 @@
 // Causal grouped-query attention over packed sequences: every row mixes the values of the rows before it.
 //   y_i = Σ_{j ≤ i, same sequence} P_ij v_j,    P_ij = softmax_j(scale · ⟨q_i, k_j⟩)
+//
 // Fields:
 //   q, y (N,H,D)      H query heads of D numbers for each of N rows, and the result, which is overwritten
 //   k, v (N,G,D)      G key and value heads; query head h reads head h / (H/G)

@@ -1,5 +1,6 @@
 // Attention of one new query per sequence against the key/value cache, as decoding needs it.
 //   y_b = Σ_{j < lengths[b]} softmax_j(scale · ⟨q_b, cache_k[slots[b], j]⟩) cache_v[slots[b], j]
+//
 // Fields:
 //   q, y (B,H,D)                   the new queries, and the result, which is overwritten
 //   cache_k, cache_v (S,T,G,D)     S slots of T positions; query head h reads head h / (H/G)

@@ -1,5 +1,6 @@
 // Copies keys and values of new tokens into the cache.
 //   cache_k[slots[m], positions[m]] = k[rows[m]]    and the same of v, for every entry m in order
+//
 // Fields:
 //   k, v (N,G,D)                   the new keys and values
 //   rows, slots, positions (M)     which row goes where

@@ -1,6 +1,7 @@
 // Rotary position embedding, in place: rotates pairs of numbers of every head by an angle that grows with the
 // position (Su et al. 2021).
 //   (x[i], x[F + i]) ← scale · rotate((x[i], x[F + i]), ± positions[n] · inv_freq[i])    for i < F
+//
 // Fields:
 //   x (N,H,D)         updated; the first 2 F of the D dimensions are rotated, the rest pass through
 //   positions (N)     of the rows

@@ -1,5 +1,6 @@
 // Sums the rows of a matrix, for the gradients of biases, gains and positions.
 //   y[c] (+)= Σ_n x[n,c] · scale_by[n,c]
+//
 // Fields:
 //   x (N,C)            what is summed
 //   scale_by (N,C)     optional factors, 1 if absent

@@ -1,5 +1,6 @@
 // Sums the rows of each function: the per-sample gradients of biases, gains and other elementwise parameters.
 //   y[s,c] (+)= Σ_{n ∈ s} x[n,c] · scale_by[r_n,c]    with r_n = scale_rows[n], or n if that is absent
+//
 // Fields:
 //   x (N,C)            what is summed; for a norm's gain it is d_y
 //   offsets (S+1)      function s owns rows offsets[s] … offsets[s+1] − 1 (ops/gram/gradient_pairs.h)

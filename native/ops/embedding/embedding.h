@@ -1,5 +1,6 @@
 // Gathers rows of a table by their ids, and adds rows of a second one, for learned positions.
 //   y[n,:] = table[ids[n],:] (+ table2[ids2[n],:])
+//
 // Fields:
 //   table (V,C)            may be bfloat16, which is widened exactly
 //   ids (N)                rows of the table; others are an error

@@ -1,6 +1,7 @@
 // The kernel of an embedding table (V,C): inner products of per-sample gradients that are scatters. Row v of
 // the gradient of function s is G_s[v] = Σ_{n ∈ s, ids[n] = v} d_n.
 //   K[s,s'] (+)= Σ_v ⟨G_s[v], G'_s'[v]⟩ = Σ_{n ∈ s, n' ∈ s'} 1[ids[n] = ids'[n']] ⟨d_n, d'_n'⟩
+//
 // Fields:
 //   ids (N), d (N,C)        ids and the gradients of their rows; positions are the same with positions for ids
 //   offsets (S+1)           function s owns rows offsets[s] … offsets[s+1] − 1

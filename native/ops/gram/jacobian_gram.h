@@ -1,6 +1,7 @@
 // The kernel of one parameter from per-sample gradients that are made block by block.
 //   G_s = Σ_{n ∈ s} d_n ⊗ a_n  (O,I), with `bias` one more column Σ_{n ∈ s} d_n
 //   K[s,s'] (+)= ⟨G_s, G'_s'⟩
+//
 // Fields:
 //   a (M,I), d (N,O)               rows of inputs and of output gradients
 //   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
@@ -23,7 +24,8 @@ namespace hf {
 
 struct JacobianGramArgs {
   View a, d, offsets, a_rows, a2, d2, offsets2, a_rows2, gram;
-  bool bias = false, accumulate = false;
+  bool bias = false;
+  bool accumulate = false;
   int64_t max_bytes = 16 << 20;
 
   static constexpr const char* kName = "jacobian_gram";

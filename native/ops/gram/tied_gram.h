@@ -2,6 +2,7 @@
 // classifier meets hidden rows φ_n with gradients g_n over the vocabulary, so row v of its gradient is
 // Σ_n g_nv φ_n; the table meets ids, so row ids[m] of its gradient receives δ_m.
 //   K[s,s'] (+)= Σ_{n ∈ s, m ∈ s'} g_n[ids_m] ⟨φ_n, δ_m⟩    with `symmetrize` + the same with s and s' exchanged
+//
 // Fields:
 //   phi (M,C), g (N,V)              hidden rows and gradients; phi_rows as a_rows in ops/gram/gradient_pairs.h
 //   offsets (S+1), phi_rows (N)     functions s own rows of (φ, g)
@@ -24,7 +25,8 @@ namespace hf {
 struct TiedGramArgs {
   View phi, g, offsets, phi_rows, ids, delta, offsets2, gram;
   int64_t first_id = 0;
-  bool symmetrize = false, accumulate = false;
+  bool symmetrize = false;
+  bool accumulate = false;
 
   static constexpr const char* kName = "tied_gram";
   template <class Self, class F>

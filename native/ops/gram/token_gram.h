@@ -1,6 +1,7 @@
 // The kernel of one parameter in ghost form: inner products of per-sample gradients without the gradients.
 //   K[s,s'] (+)= Σ_{n ∈ s, n' ∈ s'} (⟨a_n, a'_n'⟩ + b) ⟨d_n, d'_n'⟩    b = 1 with `bias` (the layer has one), else 0
 // because ⟨d ⊗ a, d' ⊗ a'⟩ = ⟨a,a'⟩⟨d,d'⟩ (Goodfellow 2015; Novak et al. 2022, "structured derivatives").
+//
 // Fields:
 //   a (M,I), d (N,O)               rows of inputs and of output gradients
 //   offsets (S+1), a_rows (N)      who owns which rows (ops/gram/gradient_pairs.h)
@@ -22,7 +23,8 @@ namespace hf {
 
 struct TokenGramArgs {
   View a, d, offsets, a_rows, a2, d2, offsets2, a_rows2, gram;
-  bool bias = false, accumulate = false;
+  bool bias = false;
+  bool accumulate = false;
 
   static constexpr const char* kName = "token_gram";
   template <class Self, class F>

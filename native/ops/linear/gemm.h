@@ -1,6 +1,7 @@
 // Multiplies two matrices, with the epilogues that a transformer needs.
 //   C = alpha · A B (+ bias, per column) (+ residual)
 //   C += alpha · A B (+ bias) (+ residual)                 with `accumulate`
+//
 // Fields:
 //   a (M,K), b (K,N)     any strides, so every transpose is a view; each may be bfloat16
 //   bias (N)             optional

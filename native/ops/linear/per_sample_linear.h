@@ -2,6 +2,7 @@
 //   gradients[s]      (+)= Σ_{n ∈ s} d_n ⊗ a_n
 //   bias_gradients[s] (+)= Σ_{n ∈ s} d_n
 //   squared_norms[s]  (+)= ‖Σ_{n ∈ s} d_n ⊗ a_n‖² (+ ‖Σ_{n ∈ s} d_n‖² with `bias`)
+//
 // Fields:
 //   a (M,I), d (N,O)              rows of inputs and of output gradients
 //   offsets (S+1), a_rows (N)     who owns which rows (ops/gram/gradient_pairs.h)
@@ -22,7 +23,8 @@ namespace hf {
 
 struct PerSampleLinearArgs {
   View a, d, offsets, a_rows, gradients, bias_gradients, squared_norms;
-  bool bias = false, accumulate = false;
+  bool bias = false;
+  bool accumulate = false;
 
   static constexpr const char* kName = "per_sample_linear";
   template <class Self, class F>

@@ -2,6 +2,7 @@
 //   layer:  x̂ = (x − mean) · rstd,    rstd = 1/√(var + eps),  var biased      (Ba et al. 2016)
 //   rms:    x̂ = x · rstd,             rstd = 1/√(mean(x²) + eps)              (Zhang & Sennrich 2019)
 //   y = gain ∘ x̂ (+ bias)
+//
 // Fields:
 //   x, y (N,C)              the rows, and the result, which is overwritten
 //   gain (C), bias (C)      bias is optional

@@ -4,6 +4,7 @@
 //   m = β₁ m + (1 − β₁) g
 //   v = β₂ v + (1 − β₂) g²
 //   p = p (1 − lr · weight_decay) − lr · (m / (1 − β₁^step)) / (√(v / (1 − β₂^step)) + eps)
+//
 // Fields:
 //   param (P)                       p, updated
 //   grad (P)                        its gradient; grad_scale carries gradient clipping
@@ -18,7 +19,12 @@ namespace hf {
 
 struct AdamwArgs {
   View param, grad, exp_avg, exp_avg_sq;
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, grad_scale = 1;
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double grad_scale = 1;
   int64_t step = 1;
 
   static constexpr const char* kName = "adamw";

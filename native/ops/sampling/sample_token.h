@@ -4,6 +4,7 @@
 //     top_k    to the top_k most likely (0 = all; ties beyond the k-th are cut by id)
 //     top_p    to the smallest set of most likely tokens whose probability reaches top_p (1 = all)
 //     min_p    to tokens with p ≥ min_p · p_max
+//
 // Fields:
 //   logits (B,V)           −∞ has probability 0; a row with NaN, +∞ or no finite logit is an error
 //                          (ERR_INVALID_ARG, naming the row)
@@ -20,8 +21,12 @@ namespace hf {
 
 struct SampleTokenArgs {
   View logits, streams, counters, tokens, logps;
-  double temperature = 1, top_p = 1, min_p = 0;
-  int64_t top_k = 0, seed = 0, first_stream = 0;
+  double temperature = 1;
+  double top_p = 1;
+  double min_p = 0;
+  int64_t top_k = 0;
+  int64_t seed = 0;
+  int64_t first_stream = 0;
 
   static constexpr const char* kName = "sample_token";
   template <class Self, class F>

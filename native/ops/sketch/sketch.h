@@ -4,7 +4,9 @@
 // R₁ʳ (A,O), A = `left`, and R₂ʳ (B,I), B = K / left, have independent entries ±1 (rademacher) or normal
 // (gaussian). So E⟨sketches[s,r], sketches[s',r]⟩ = ⟨G_s, G_s'⟩ for each r, and repeats are independent:
 // their mean estimates the kernel with an error ∝ 1/√R, and their spread says how large it is (op
-// sketch_gram). The factors are Kronecker products as in LoGra (Choe et al. 2024). Fields:
+// sketch_gram). The factors are Kronecker products as in LoGra (Choe et al. 2024).
+//
+// Fields:
 //   a (M,I)                     rows of inputs; absent: the constant 1 (a bias; or d is the per-sample gradient of
 //                               an elementwise parameter, one row per function)
 //   d (N,O)                     rows of output gradients
@@ -16,9 +18,10 @@
 //   seed, stream                which random numbers; each layer has a stream of its own
 // Adding up the layers' sketches is a projection of the whole gradient, so memory is S · R · K for any number
 // of layers. A tied classifier and its table are the same matrix: give both uses the same stream, and the
-// cross terms are in the estimate. Slices of columns add up. Randomness is Philox (core/philox.h) keyed by
-// `seed`. Column c of R₁ (R₂) uses stream 2 · stream (2 · stream
-// + 1). Entry e = r · A + i (r · B + j) of column c is:
+// cross terms are in the estimate. Slices of columns add up.
+//
+// Randomness is Philox (core/philox.h) keyed by `seed`. Column c of R₁ uses stream 2 · stream, one of R₂ uses
+// 2 · stream + 1. Entry e = r · A + i (r · B + j) of column c is:
 //   rademacher    bit e mod 128 of counter (c << 20) + e/128: word (e mod 128)/32, low bits first; set = +1
 //   gaussian      the cosine (e even) or sine (e odd) member of the Box–Muller pair made of the uniforms at
 //                 counters (c << 20) + 2⌊e/2⌋ and + 1
@@ -38,7 +41,10 @@ constexpr int64_t kSketchColumns = 512;
 
 struct SketchArgs {
   View a, d, ids, offsets, a_rows, sketches;
-  int64_t left = 1, seed = 0, stream = 0, first_column = 0;
+  int64_t left = 1;
+  int64_t seed = 0;
+  int64_t stream = 0;
+  int64_t first_column = 0;
   bool bias = false;
   Projection projection = Projection::kRademacher;
 
