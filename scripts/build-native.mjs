@@ -1,6 +1,6 @@
 // Configures and builds the addon with cmake-js; does nothing but a quick check when it is up to date.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -14,5 +14,10 @@ const run = (...args) => {
   });
   if (status !== 0) process.exit(status ?? 1);
 };
-if (!existsSync(`${root}/build/CMakeCache.txt`)) run('configure');
+// A checkout is built by those who work on it: warnings are errors. A package builds itself without this
+// script.
+const WARNINGS = 'HEADFIRST_WERROR';
+const cacheFile = `${root}/build/CMakeCache.txt`;
+const configured = existsSync(cacheFile) && readFileSync(cacheFile, 'utf8').includes(`${WARNINGS}:BOOL=ON`);
+if (!configured) run('configure', `--CD${WARNINGS}=ON`);
 run('build', '--parallel', String(availableParallelism()));

@@ -33,10 +33,10 @@ function run(program, args) {
   return { good: status === 0, output: `${stdout}${stderr}`.trim() };
 }
 
-// The bin script of a development dependency, which is looked up here whatever the root is.
+// The program of a development dependency of this checkout, whatever the root is.
 function binary(name, entry) {
-  const packageFile = require.resolve(`${name}/package.json`);
-  return join(dirname(packageFile), JSON.parse(readFileSync(packageFile, 'utf8')).bin[entry]);
+  const folder = join(home, 'node_modules', name);
+  return join(folder, JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).bin[entry]);
 }
 
 const clangFormat = (...args) => run(require('clang-format-node').clangFormatPath, [...args, ...cppFiles]);

@@ -24,7 +24,8 @@ static_assert(int(DType::kF64) == HEADFIRST_F64 && int(DType::kI32) == HEADFIRST
               int(DType::kBF16) == HEADFIRST_BF16 && int(DType::kU8) == HEADFIRST_U8);
 static_assert(int(ErrorCode::kInvalidArg) + 1 == HEADFIRST_INVALID_ARG &&
               int(ErrorCode::kIo) + 1 == HEADFIRST_IO);
-static_assert(kOptional == HEADFIRST_OPTIONAL && kBytes == HEADFIRST_BYTES && kBf16 == HEADFIRST_OR_BF16);
+static_assert(int(kOptional) == HEADFIRST_OPTIONAL && int(kBytes) == HEADFIRST_BYTES &&
+              int(kBf16) == HEADFIRST_OR_BF16);
 
 class Describer {
  public:
@@ -111,7 +112,8 @@ class Reader {
     if (!given || !given->view.data) return;
     HF_CHECK(given->view.rank >= 1 && given->view.rank <= kMaxRank, ErrorCode::kShape,
              "%s: %s must have 1 to %d dimensions, got %d", op_, name, kMaxRank, given->view.rank);
-    std::memcpy(&view, &given->view, sizeof view);
+    // The two have the same layout: asserted above.
+    std::memcpy(static_cast<void*>(&view), &given->view, sizeof view);
     for (int i = 0; i < view.rank; ++i)
       HF_CHECK(view.shape[i] >= 0, ErrorCode::kShape, "%s: %s has a negative size", op_, name);
   }

@@ -24,6 +24,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -145,36 +146,48 @@ typedef struct headfirst_api_table {
 typedef const headfirst_api_table* (*headfirst_api_function)(uint32_t version);
 
 static inline headfirst_argument headfirst_tensor(const char* name, headfirst_view view) {
-  headfirst_argument argument = {0};
+  headfirst_argument argument;
+  memset(&argument, 0, sizeof(argument));
   argument.name = name;
   argument.view = view;
   return argument;
 }
 static inline headfirst_argument headfirst_vector(const char* name, void* data, headfirst_dtype dtype,
                                                   int64_t size) {
-  headfirst_view view = {0};
-  view.data = data, view.dtype = dtype, view.rank = 1;
-  view.shape[0] = size, view.stride[0] = 1;
+  headfirst_view view;
+  memset(&view, 0, sizeof(view));
+  view.data = data;
+  view.dtype = dtype;
+  view.rank = 1;
+  view.shape[0] = size;
+  view.stride[0] = 1;
   return headfirst_tensor(name, view);
 }
 /* Contiguous rows. */
 static inline headfirst_argument headfirst_matrix(const char* name, void* data, headfirst_dtype dtype,
                                                   int64_t rows, int64_t columns) {
-  headfirst_view view = {0};
-  view.data = data, view.dtype = dtype, view.rank = 2;
-  view.shape[0] = rows, view.stride[0] = columns;
-  view.shape[1] = columns, view.stride[1] = 1;
+  headfirst_view view;
+  memset(&view, 0, sizeof(view));
+  view.data = data;
+  view.dtype = dtype;
+  view.rank = 2;
+  view.shape[0] = rows;
+  view.stride[0] = columns;
+  view.shape[1] = columns;
+  view.stride[1] = 1;
   return headfirst_tensor(name, view);
 }
 /* Also integers and flags (0 or 1). */
 static inline headfirst_argument headfirst_number(const char* name, double number) {
-  headfirst_argument argument = {0};
+  headfirst_argument argument;
+  memset(&argument, 0, sizeof(argument));
   argument.name = name;
   argument.number = number;
   return argument;
 }
 static inline headfirst_argument headfirst_choice(const char* name, const char* choice) {
-  headfirst_argument argument = {0};
+  headfirst_argument argument;
+  memset(&argument, 0, sizeof(argument));
   argument.name = name;
   argument.choice = choice;
   return argument;

@@ -1,8 +1,8 @@
 // Wraps the comments of TypeScript and JavaScript: biome formats code, but leaves comments as long as they
 // are.
 
-/** The longest line of a comment, in columns. */
-export const COLUMNS = 110;
+// The longest line of a comment, in columns.
+const COLUMNS = 110;
 
 // A comment that fills its line: the indentation, its mark, and the text.
 const COMMENT = /^(\s*)(\/\/|\/\*\*|\*)( +)(\S.*)$/;

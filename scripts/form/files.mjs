@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Written by a script or taken from a run: nobody edits them, so no rule of form applies to them. */
-export const GENERATED = [
+// Written by a script or taken from a run: nobody edits them, so no rule of form applies to them.
+const GENERATED = [
   'package-lock.json',
   'src/kernels/generated.ts',
   'docs/options.md',

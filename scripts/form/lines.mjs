@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isCpp, isScript, ownFiles } from './files.mjs';
 
-/** A line above this many columns is long. */
-export const LONG_LINE = 120;
+// A line above this many columns is long.
+const LONG_LINE = 120;
 
-/** Of a tree's lines, this share may be long. */
-export const LONG_SHARE = 0.01;
+// Of a tree's lines, this share may be long.
+const LONG_SHARE = 0.01;
 
-/** A file above this many lines is long. */
-export const LONG_FILE = 500;
+// A file above this many lines is long.
+const LONG_FILE = 500;
 
-/** Each tree is judged by itself, so that a tidy one does not pay for another. */
-export const TREES = ['src', 'native', 'binding', 'test', 'bench', 'scripts', 'docs'];
+// Each tree is judged by itself, so that a tidy one does not pay for another.
+const TREES = ['src', 'native', 'binding', 'test', 'bench', 'scripts', 'examples', 'docs'];
 
 // Of documentation, only prose counts: not the rows of tables, nor what stands in a fence, nor an address
 // alone.

@@ -14,7 +14,7 @@ namespace hf::cuda {
 namespace {
 
 constexpr int kShared = 4 * kThreads * sizeof(float);
-constexpr int kBlocks = 3;  // of a multiprocessor: 48 KiB of loads under way
+[[maybe_unused]] constexpr int kBlocks = 3;  // of a multiprocessor: 48 KiB of loads under way
 template <bool kScaled>
 constexpr int kFlight = kScaled ? 4 : 8;  // rows whose loads are under way together
 
