@@ -186,7 +186,9 @@ async function kernelsOf(
   return kernels;
 }
 
-/** How alike features are, how sure the policy is, how large the classifier is, and with a pair what moved. */
+/**
+ * How alike features are, how sure the policy is, how large the classifier is, and with a pair what moved.
+ */
 async function featuresOf(
   model: Model,
   samples: readonly SnapshotSample[],
