@@ -24,8 +24,11 @@ static_assert(int(DType::kF64) == HEADFIRST_F64 && int(DType::kI32) == HEADFIRST
               int(DType::kBF16) == HEADFIRST_BF16 && int(DType::kU8) == HEADFIRST_U8);
 static_assert(int(ErrorCode::kInvalidArg) + 1 == HEADFIRST_INVALID_ARG &&
               int(ErrorCode::kIo) + 1 == HEADFIRST_IO);
-static_assert(kOptional == HEADFIRST_OPTIONAL && kBytes == HEADFIRST_BYTES && kBf16 == HEADFIRST_OR_BF16);
+static_assert(unsigned{kOptional} == unsigned{HEADFIRST_OPTIONAL} &&
+              unsigned{kBytes} == unsigned{HEADFIRST_BYTES} &&
+              unsigned{kBf16} == unsigned{HEADFIRST_OR_BF16});
 
+// Visits an op's fields, and describes each.
 class Describer {
  public:
   explicit Describer(std::vector<headfirst_field>& fields) : fields_(fields) {}
@@ -59,6 +62,7 @@ class Describer {
   std::vector<headfirst_field>& fields_;
 };
 
+// Visits an op's fields, and fills each from the arguments that were given by name.
 class Reader {
  public:
   Reader(const char* op, const headfirst_argument* arguments, int32_t count)
@@ -111,7 +115,7 @@ class Reader {
     if (!given || !given->view.data) return;
     HF_CHECK(given->view.rank >= 1 && given->view.rank <= kMaxRank, ErrorCode::kShape,
              "%s: %s must have 1 to %d dimensions, got %d", op_, name, kMaxRank, given->view.rank);
-    std::memcpy(&view, &given->view, sizeof view);
+    std::memcpy(static_cast<void*>(&view), &given->view, sizeof view);
     for (int i = 0; i < view.rank; ++i)
       HF_CHECK(view.shape[i] >= 0, ErrorCode::kShape, "%s: %s has a negative size", op_, name);
   }
@@ -123,7 +127,7 @@ class Reader {
 
 struct Row {
   headfirst_op op;
-  std::vector<headfirst_field> fields;
+  std::vector<headfirst_field> fields;  // what op.fields points to
   void (*run)(const headfirst_argument*, int32_t, Run&);
   Cost (*cost)(const headfirst_argument*, int32_t);
 };
@@ -170,12 +174,17 @@ void add(std::vector<Row>& rows) {
 const std::vector<Row>& rows() {
   static const std::vector<Row> all = [] {
     std::vector<Row> rows;
-#define HF_OP(op, Forward, Backward, Jvp) add<Forward>(rows), add<Backward>(rows), add<Jvp>(rows);
+#define HF_OP(op, Forward, Backward, Jvp) \
+  add<Forward>(rows);                     \
+  add<Backward>(rows);                    \
+  add<Jvp>(rows);
 #include "ops/op_list.inc"
 #undef HF_OP
-    for (Row& row : rows)
-      row.op.fields = row.fields.data(), row.op.field_count = int32_t(row.fields.size()),
+    for (Row& row : rows) {
+      row.op.fields = row.fields.data();
+      row.op.field_count = int32_t(row.fields.size());
       row.op.internal = &row;
+    }
     return rows;
   }();
   return all;
@@ -231,9 +240,9 @@ const headfirst_op* find_op(const char* name) {
 }
 
 const char* status_name(int32_t status) {
-  return status == HEADFIRST_OK                ? "OK"
-         : status > HEADFIRST_IO || status < 0 ? "ERR_UNKNOWN"
-                                               : error_code_name(static_cast<ErrorCode>(status - 1));
+  if (status == HEADFIRST_OK) return "OK";
+  if (status > HEADFIRST_IO || status < 0) return "ERR_UNKNOWN";
+  return error_code_name(static_cast<ErrorCode>(status - 1));
 }
 
 int32_t run(const headfirst_op* op, const headfirst_argument* arguments, int32_t count,

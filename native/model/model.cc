@@ -74,8 +74,8 @@ std::vector<int64_t> expected_adapter_shape(const ModelSpec& s, const ParameterS
 }
 
 void check_sizes(const ModelSpec& s) {
-  const bool positive = s.vocab_size > 0 && s.hidden_size > 0 && s.layers >= 0 && s.heads > 0 && s.kv_heads > 0 &&
-                        s.head_dim > 0 && s.max_positions > 0;
+  const bool positive = s.vocab_size > 0 && s.hidden_size > 0 && s.layers >= 0 && s.heads > 0 &&
+                        s.kv_heads > 0 && s.head_dim > 0 && s.max_positions > 0;
   HF_CHECK(positive, ErrorCode::kInvalidArg, "Model: every size of the description must be positive");
   HF_CHECK(s.heads % s.kv_heads == 0, ErrorCode::kShape,
            "Model: heads (%lld) must be a multiple of kvHeads (%lld)", (long long)s.heads,
@@ -88,7 +88,8 @@ void check_parameter(const ModelSpec& s, const ParameterSpec& p) {
   const bool right_layer = is_outside_layers(p.role) ? p.layer == -1 : p.layer >= 0 && p.layer < s.layers;
   HF_CHECK(right_layer, ErrorCode::kInvalidArg, "Model: parameter '%s' has layer %d, which '%s' cannot have",
            p.name.c_str(), p.layer, kRoles[int(p.role)]);
-  const std::vector<int64_t> shape = is_adapter(p.role) ? expected_adapter_shape(s, p) : expected_shape(s, p.role);
+  const std::vector<int64_t> shape =
+      is_adapter(p.role) ? expected_adapter_shape(s, p) : expected_shape(s, p.role);
   HF_CHECK(p.shape == shape, ErrorCode::kShape, "Model: parameter '%s' must have shape %s, got %s",
            p.name.c_str(), shape_text(shape).c_str(), shape_text(p.shape).c_str());
 }
@@ -184,7 +185,8 @@ void Model::refresh(int parameter, Run& run) {
   if (run.device) {
     Run rounding = run;
     rounding.math = Math::kBf16;  // where copies round, whatever the model's math
-    return dispatch(CopyArgs{.x = weight(parameter).split_last(1), .y = operand(parameter).split_last(1)}, rounding);
+    return dispatch(CopyArgs{.x = weight(parameter).split_last(1), .y = operand(parameter).split_last(1)},
+                    rounding);
   }
   const int64_t count = parameters_[parameter].size;
   const float* from = weight(parameter).as<float>();
@@ -209,8 +211,8 @@ View Model::gradients() {
   return gradients_.view;
 }
 
-// Gradients of parameters that never trained stay untouched: their pages are never taken. Neighbours are zeroed
-// together.
+// Gradients of parameters that never trained stay untouched: their pages are never taken. Neighbours are
+// zeroed together.
 void Model::zero_gradients() {
   const size_t count = written_.size();
   for (size_t begin = 0, end; begin < count; begin = end) {

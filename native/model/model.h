@@ -23,12 +23,13 @@ struct LinearPart {
 
 struct Adapter;
 
-// y (N, out) = x (N, in) Wᵀ + b. Neighbouring matrices with the same input (q, k and v; gate and up) are one layer here
-// when they are neighbours in memory too; each of them is a *part* of it.
+// y (N, out) = x (N, in) Wᵀ + b. Neighbouring matrices with the same input (q, k and v; gate and up) are one
+// layer here when they are neighbours in memory too; each of them is a *part* of it.
 struct Linear {
   View weight;  // (out, in), any strides
   View bias;    // (out) or absent
-  // weightᵀ as gemm_pack lays it out, or absent: a caller that multiplies by it many times sets it in a copy of its own.
+  // weightᵀ as gemm_pack lays it out, or absent: a caller that multiplies by it many times sets it in a copy
+  // of its own.
   View packed;
   std::vector<LinearPart> parts;
   std::vector<Adapter> adapters;
@@ -95,8 +96,8 @@ class Model {
   View weight(int parameter) const { return view_in(weights_.view, parameter); }
   // The same, absent for parameter −1.
   View weight_or_none(int parameter) const { return parameter >= 0 ? weight(parameter) : View{}; }
-  // What matrix products multiply by: the weight itself, or its copy rounded to bfloat16 (of a bfloat16 model, or of
-  // what a device's products would round at every call), which refresh() renews after a change.
+  // What matrix products multiply by: the weight itself, or its copy rounded to bfloat16 (of a bfloat16
+  // model, or of what a device's products would round at every call), which refresh() renews after a change.
   View operand(int parameter) const;
   View classifier_operand() const { return operand(classifier_); }
   void refresh(int parameter, Run& run);
@@ -116,8 +117,8 @@ class Model {
 
   int embedding() const { return embedding_; }
   int position() const { return position_; }
-  // The *classifier* is the matrix (V, C) whose products with the features are the logits. When tied, it is the
-  // embedding.
+  // The *classifier* is the matrix (V, C) whose products with the features are the logits. When tied, it is
+  // the embedding.
   int classifier() const { return classifier_; }
   const NormWeights& final_norm() const { return final_norm_; }
   const LayerWeights& layer(int l) const { return layers_[l]; }

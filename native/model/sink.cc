@@ -15,7 +15,8 @@ bool GradientSink::wants(const Linear& linear) const {
 // One product for the whole layer if all of its weights are wanted, else one for each that is.
 void SumSink::linear(const Linear& linear, const View& a, const View& d, const GradientRows&) {
   const std::vector<LinearPart>& parts = linear.parts;
-  const bool all = std::all_of(parts.begin(), parts.end(), [&](const LinearPart& part) { return wants(part.weight); });
+  const bool all =
+      std::all_of(parts.begin(), parts.end(), [&](const LinearPart& part) { return wants(part.weight); });
   if (all) {
     add_weight(linear, parts.front(), linear.out(), a, d);
   } else {
@@ -39,8 +40,8 @@ void SumSink::gather(int table, const View& ids, const View& d, const GradientRo
   dispatch(EmbeddingBackwardArgs{.ids = ids, .d_y = d, .d_table = gradient(table)}, run_);
 }
 
-// The gradient of `columns` outputs that begin with part `first`: dW += dᵀ a, or its transpose where weights are stored
-// (in, out).
+// The gradient of `columns` outputs that begin with part `first`: dW += dᵀ a, or its transpose where weights
+// are stored (in, out).
 void SumSink::add_weight(const Linear& linear, const LinearPart& first, int64_t columns, const View& a,
                          const View& d) {
   const View d_part = d.slice(1, first.begin, columns);

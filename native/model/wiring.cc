@@ -34,8 +34,10 @@ LayerWeights Model::wire_layer(int l) const {
   else
     w.mlp_in = {make_linear({up}, l)};
   w.mlp_down = make_linear({{Role::kMlpDown, Role::kMlpDownBias}}, l);
-  HF_CHECK(gated == (spec_.activation == ActivationKind::kSiluGate), ErrorCode::kInvalidArg,
-           "Model: activation 'silu_gate' goes with a parameter of role 'mlp_gate', and only with it (layer %d)", l);
+  HF_CHECK(
+      gated == (spec_.activation == ActivationKind::kSiluGate), ErrorCode::kInvalidArg,
+      "Model: activation 'silu_gate' goes with a parameter of role 'mlp_gate', and only with it (layer %d)",
+      l);
   return w;
 }
 

@@ -23,7 +23,8 @@ void PairSink::norm(const NormWeights& norm, const View& x_hat, const View& d, c
   if (norm.bias >= 0 && wants(norm.bias)) elements(norm.bias, function_sums(d, View{}, rows.offsets));
 }
 
-void PairSink::head_norm(int gain, const View& x_hat, const View& d, int64_t heads, const GradientRows& rows) {
+void PairSink::head_norm(int gain, const View& x_hat, const View& d, int64_t heads,
+                         const GradientRows& rows) {
   Scratch scratch(run_);
   const View offsets = arena_tensor(run_, DType::kI32, rows.offsets.shape[0]);
   for (int64_t s = 0; s < offsets.shape[0]; ++s)

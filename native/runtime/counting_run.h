@@ -1,6 +1,6 @@
-// What a call will take of memory, from the call's own code. On a counting run the engine does all that it does
-// to get its memory, and nothing with it: real numbers have imaginary addresses, an op takes the scratch memory
-// that it would take (count() in ops/op_table.h), and nothing is computed. Indices are real.
+// What a call will take of memory, from the call's own code. On a counting run the engine does all that it
+// does to get its memory, and nothing with it: real numbers have imaginary addresses, an op takes the scratch
+// memory that it would take (count() in ops/op_table.h), and nothing is computed. Indices are real.
 #pragma once
 
 #include "runtime/arena.h"
