@@ -1169,8 +1169,8 @@ export interface Kernels {
   /** activation_jvp on the calling thread. */
   activation_jvpSync(args: ActivationJvpArgs, options?: KernelSyncOptions): ActivationJvpResult;
   /**
-   * The policy gradient through a linear classifier: the logits of N rows, the loss of each row's token, and the
-   * gradients, without ever holding all N × V logits.
+   * The policy gradient through a linear classifier: the logits of N rows, the loss of each row's token, and
+   * the gradients, without ever holding all N × V logits.
    *
    *   z = (h Wᵀ + bias) / temperature                                                       every figure is of softmax(z)
    *   m = max_v z,  S = Σ_v e^(z−m),  E = Σ_v e^(z−m) (z−m)
@@ -1180,40 +1180,42 @@ export interface Kernels {
    *   coef_n = −∂L/∂logp_n        ent_n = −∂L/∂H_n        Σ_v g_nv = 0 for every term
    *   d_hidden[n, :] = g_n W / temperature     d_weight += gᵀ h / temperature     d_bias += Σ_n g_n / temperature
    *
-   * The entropy is never computed as lse − Σ p z, which cancels at large logits. Logits of −∞ have p = 0 and add
-   * nothing.
+   * The entropy is never computed as lse − Σ p z, which cancels at large logits. Logits of −∞ have p = 0 and
+   * add nothing.
    *
    * What L is, says `loss`. With 'coefficients' the caller has differentiated it already:
    *   L = −Σ coefficients · logp − Σ entropy_coefficients · H        both per token; an absent one is 0
    * With any other loss
    *   L = Σ weights[n] · (ℓ_n + beta · kl_n − entropy_coef · H_n) − Σ entropy_coefficients[n] · H_n
-   * `weights` are mask and normaliser, e.g. 1/tokens; absent, they are 1. ℓ_n is a function of the token's advantage
-   * A, its logp, and the ratio ρ = exp(logp − old_logp). Without old_logps ρ is exactly 1, and its gradient is that of
-   * logp. The losses and their parameters are the rows of native/ops/loss/losses.h.
+   * `weights` are mask and normaliser, e.g. 1/tokens; absent, they are 1. ℓ_n is a function of the token's
+   * advantage A, its logp, and the ratio ρ = exp(logp − old_logp). Without old_logps ρ is exactly 1, and its
+   * gradient is that of logp. The losses and their parameters are the rows of native/ops/loss/losses.h.
    *
    * kl_n is an estimate of KL(π‖π_ref), by `kl`, with d = logp − ref_logp:
    *   k1 = d      k2 = d²/2      k3 = e^(−d) − 1 + d      exact = Σ_v p (log p − log q)
-   * Its gradient is the derivative of that expression. On policy, in expectation, exact and k2 give ∇KL(π‖π_ref), k3
-   * gives ∇KL(π_ref‖π), and k1 gives 0: k1 belongs into the reward. kl_bias_correction multiplies kl_n by ρ, gradient
-   * included; then k1 and k3 give ∇KL(π‖π_ref) too (TRL's use_bias_correction_kl).
+   * Its gradient is the derivative of that expression. On policy, in expectation, exact and k2 give
+   * ∇KL(π‖π_ref), k3 gives ∇KL(π_ref‖π), and k1 gives 0: k1 belongs into the reward. kl_bias_correction
+   * multiplies kl_n by ρ, gradient included; then k1 and k3 give ∇KL(π‖π_ref) too (TRL's
+   * use_bias_correction_kl).
    *
-   * `importance` says whose ratio ρ is. With 'token' each token has its own. With 'sequence' it is the same for all
-   * tokens of a sequence: exp of the mean over its scored tokens of logp − old_logp, with a gradient through every
-   * one of them (GSPO 2507.18071). With 'product' it is exp of their sum, the probability ratio of the whole sequence
-   * (RLOO 2402.14740). Sequences are given by `offsets` into rows: 0 … N, ascending. A shared ratio costs a second
-   * pass over the classifier. A token is scored when its target is not −100, whatever its weight.
+   * `importance` says whose ratio ρ is. With 'token' each token has its own. With 'sequence' it is the same for
+   * all tokens of a sequence: exp of the mean over its scored tokens of logp − old_logp, with a gradient
+   * through every one of them (GSPO 2507.18071). With 'product' it is exp of their sum, the probability ratio
+   * of the whole sequence (RLOO 2402.14740). Sequences are given by `offsets` into rows: 0 … N, ascending. A
+   * shared ratio costs a second pass over the classifier. A token is scored when its target is not −100,
+   * whatever its weight.
    *
-   * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss. Their entropy, max_prob, argmax, lse and
-   * exact KL are still reported. A bias of −∞ masks that token everywhere: its logp is −∞. Products with a zero
-   * coefficient are 0. Ties of argmax go to the lowest id.
+   * Rows with target −100 are ignored: logp 0, ratio 1, no gradient, no loss. Their entropy, max_prob, argmax,
+   * lse and exact KL are still reported. A bias of −∞ masks that token everywhere: its logp is −∞. Products
+   * with a zero coefficient are 0. Ties of argmax go to the lowest id.
    *
    * hidden (N, C), weight (V, C), targets (N). weight and ref_weight may be bfloat16, which is widened exactly;
-   * d_weight is of hidden's type. d_hidden is overwritten; d_weight and d_bias are accumulated, in float32 across
-   * chunks, never less. losses (N) are the rows' shares of L, KL and entropy terms included. clipped (N) is −1 where
-   * the loss stopped at its lower bound, +1 at its upper bound, else 0.
+   * d_weight is of hidden's type. d_hidden is overwritten; d_weight and d_bias are accumulated, in float32
+   * across chunks, never less. losses (N) are the rows' shares of L, KL and entropy terms included. clipped (N)
+   * is −1 where the loss stopped at its lower bound, +1 at its upper bound, else 0.
    *
-   * Never materialised: [N, V]. Memory: the logits of one chunk of rows, see workspace_bytes; without gradients only a
-   * tile of the vocabulary of them. 2NVC FLOPs, and 2NVC more for each of d_hidden and d_weight.
+   * Never materialised: [N, V]. Memory: the logits of one chunk of rows, see workspace_bytes; without gradients
+   * only a tile of the vocabulary of them. 2NVC FLOPs, and 2NVC more for each of d_hidden and d_weight.
    * @see native/ops/loss/linear_policy_gradient.h
    */
   linear_policy_gradient(args: LinearPolicyGradientArgs, options?: KernelOptions): Promise<LinearPolicyGradientResult>;
