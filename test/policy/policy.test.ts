@@ -334,9 +334,10 @@ describe('linearCrossEntropy', () => {
 describe('refusals', () => {
   const p = problem(5, 4, 6);
   const good = () => ({ ...arrays(p), gradHidden: true, gradWeight: true });
-  const detached = (data: Float32Array) => (
-    structuredClone(data.buffer, { transfer: [data.buffer as ArrayBuffer] }), data
-  );
+  const detached = (data: Float32Array) => {
+    structuredClone(data.buffer, { transfer: [data.buffer as ArrayBuffer] });
+    return data;
+  };
   const cases: [string, () => object, string, string][] = [
     [
       'weight of another width',

@@ -139,9 +139,9 @@ beforeAll(async () => {
 
 async function split() {
   const { logps, entropy } = await model.score(samples, { temperature: 1 });
-  let n = 0;
-  const rows = LENGTHS.map((length) => [n, (n += length)] as const);
-  const cut = (x: ArrayLike<number>) => rows.map(([a, b]) => Array.from(x).slice(a, b));
+  const begins = LENGTHS.map((_, i) => add(LENGTHS.slice(0, i)));
+  const cut = (x: ArrayLike<number>) =>
+    LENGTHS.map((length, i) => Array.from(x).slice(begins[i], begins[i]! + length));
   return { logps: cut(logps), entropies: cut(entropy) };
 }
 
