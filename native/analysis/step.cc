@@ -40,7 +40,7 @@ void accumulate_descent(const Model& model, Model& copy, const AdvantageBatch& b
   copy.set_trainable(trainable_in(model, copy));
   const Scratch scratch(run);
   PolicyBatch loss;
-  loss.loss.loss = PgLoss::kCoefficients;
+  loss.loss.loss = LossKind::kCoefficients;
   loss.coefficients = coefficients_of(batch, run);
   loss.logps = host_tensor(run, run.real(), batch.samples.scored());
   accumulate(copy, batch.samples, loss, View{}, AccumulateOptions{}, run);
