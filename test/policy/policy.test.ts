@@ -12,6 +12,7 @@ import {
   type PolicyGradientInput,
   Tensor,
 } from '../../src/index.js';
+import { LOSS_RULES } from '../../src/policy/losses.js';
 import { Random } from '../helpers/random.js';
 
 const IGNORED = -100;
@@ -441,7 +442,7 @@ describe('refusals', () => {
       'an unknown loss',
       () => ({ loss: 'ppo' }),
       'ERR_INVALID_ARG',
-      "loss must be 'coefficients', 'clip' or 'cispo', got 'ppo'",
+      `loss must be ${LOSS_RULES.loss.expected}, got 'ppo'`,
     ],
     ['an unknown argument', () => ({ temprature: 2 }), 'ERR_INVALID_ARG', "Did you mean 'temperature'?"],
     [
