@@ -221,7 +221,7 @@ Backend backend_named(const char* name) {
   if (!name) return best_cpu_backend();
   for (int i = 0; i < kBackendCount; ++i) {
     const Backend backend = static_cast<Backend>(i);
-    if (std::strcmp(name, backend_name(backend))) continue;
+    if (std::strcmp(name, backend_name(backend)) != 0) continue;
     HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable,
              "headfirst: backend '%s' cannot run on this machine", name);
     return backend;

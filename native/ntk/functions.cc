@@ -54,9 +54,9 @@ int64_t activation_rows(const Functions& functions, FunctionRange range) {
 
 // ---- the forward pass ----
 
-FunctionBlock::FunctionBlock(const Model& m, const Functions& all, FunctionRange r, Run& ru, bool classifier,
-                             Keep keep)
-    : model(m), functions(all), range(r), run(ru) {
+FunctionBlock::FunctionBlock(const Model& model, const Functions& functions, FunctionRange range, Run& run,
+                             bool classifier, Keep keep)
+    : model(model), functions(functions), range(range), run(run) {
   const int64_t last_sequence = functions.sequence[range.end - 1];
   const Batch batch = make_batch(functions.ids.data(), functions.offsets.data() + first_sequence(),
                                  last_sequence - first_sequence() + 1, run);
