@@ -1,10 +1,10 @@
 // `npm run check:clang`: clang reads every source of the build with our warnings as errors, and generates
 // nothing. g++ builds the addon; this keeps it compiling without warnings for those who have clang.
-//   node scripts/check-clang.mjs [--root DIR] [--build DIR] [--no-cache] [FILE…]
+//   node scripts/check-clang.mjs [--root DIR] [--build DIR] [--no-cache] [--if-installed] [FILE…]
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { checkAll, compilations, output } from './form/compilation.mjs';
+import { checkAll, compilations, output, versionOf } from './form/compilation.mjs';
 
 // What needs a newer clang than Debian's. Of the emulated machine only: users never build it.
 const NEEDS = new Map([['test/emulation/hardware.cc', { version: 15, what: '_Float16 on x86' }]]);
@@ -17,19 +17,14 @@ const { values, positionals } = parseArgs({
     root: { type: 'string', default: home },
     build: { type: 'string' },
     cache: { type: 'boolean', default: true },
+    'if-installed': { type: 'boolean', default: false },
   },
 });
 const root = resolve(values.root);
 const build = resolve(values.build ?? join(root, 'build'));
 const program = process.env.CLANGXX ?? 'clang++';
 
-let version;
-try {
-  version = (await output(program, ['--version'])).text;
-} catch {
-  console.error(`${program} was not found: install clang, or name one in CLANGXX`);
-  process.exit(2);
-}
+const version = await versionOf(program, 'install clang, or name one in CLANGXX', values['if-installed']);
 const major = Number(/version (\d+)/.exec(version)?.[1]);
 
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-fsyntax-only'];

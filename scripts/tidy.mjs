@@ -1,10 +1,10 @@
 // `npm run lint:tidy`: clang-tidy with .clang-tidy over every source of the build.
-//   node scripts/tidy.mjs [--root DIR] [--build DIR] [--no-cache] [FILE…]
+//   node scripts/tidy.mjs [--root DIR] [--build DIR] [--no-cache] [--if-installed] [FILE…]
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { checkAll, compilations, output } from './form/compilation.mjs';
+import { checkAll, compilations, missing, output, versionOf } from './form/compilation.mjs';
 
 // The first that has checks which are queries over the syntax tree, as .clang-tidy defines some.
 const OLDEST = 23;
@@ -17,6 +17,7 @@ const { values, positionals } = parseArgs({
     root: { type: 'string', default: home },
     build: { type: 'string' },
     cache: { type: 'boolean', default: true },
+    'if-installed': { type: 'boolean', default: false },
   },
 });
 const root = resolve(values.root);
@@ -24,19 +25,11 @@ const build = resolve(values.build ?? join(root, 'build'));
 const config = join(root, '.clang-tidy');
 const program = process.env.CLANG_TIDY ?? 'clang-tidy';
 
-let version;
-try {
-  version = (await output(program, ['--version'])).text;
-} catch {
-  console.error(`${program} was not found: pip install -r .ci/requirements.txt, or name one in CLANG_TIDY`);
-  process.exit(2);
-}
-if (!(Number(/version (\d+)/.exec(version)?.[1]) >= OLDEST)) {
-  console.error(
-    `clang-tidy ${OLDEST} or later is needed: pip install -r .ci/requirements.txt; this is\n${version}`,
-  );
-  process.exit(2);
-}
+const HOW = 'pip install -r .ci/requirements.txt, or name one in CLANG_TIDY';
+const mayBeMissing = values['if-installed'];
+const version = await versionOf(program, HOW, mayBeMissing);
+const major = Number(/version (\d+)/.exec(version)?.[1]);
+if (!(major >= OLDEST)) missing(`clang-tidy ${OLDEST} or later is needed: ${HOW}`, mayBeMissing);
 
 async function check({ file, directory, options }) {
   const own = ['--quiet', '--experimental-custom-checks', `--config-file=${config}`, join(root, file)];

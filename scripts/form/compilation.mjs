@@ -128,3 +128,22 @@ export async function checkAll({ root, name, tool, cache, entries, check }) {
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   return results.map((text) => text.replaceAll(`${root}/`, ''));
 }
+
+/**
+ * What `program` says of its version. Without it the process ends: quietly when it `mayBeMissing` and this is
+ * not CI (HEADFIRST_CI=1), else with a complaint that says how to get it.
+ */
+export async function versionOf(program, how, mayBeMissing) {
+  try {
+    return (await output(program, ['--version'])).text;
+  } catch {
+    return missing(`${program} was not found: ${how}`, mayBeMissing);
+  }
+}
+
+/** Ends the process because a tool is not there, or not the right one. */
+export function missing(complaint, mayBeMissing) {
+  const isExcused = mayBeMissing && process.env.HEADFIRST_CI !== '1';
+  console.log(isExcused ? `left out: ${complaint}` : complaint);
+  process.exit(isExcused ? 0 : 2);
+}

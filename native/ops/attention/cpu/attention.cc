@@ -109,7 +109,8 @@ void run(const AttentionArgs& a, Run& run) {
   const int64_t tasks = G * cpu::count_tiles(a.offsets, kKeyTile);
 
   for_tasks(run, tasks, sizes.floats(), [&](int64_t task, float* task_memory) {
-    const auto [first, length, tile] = tiles[task / G];
+    const SequenceTile& here = tiles[task / G];
+    const int64_t first = here.first, length = here.length, tile = here.tile;
     const int64_t g = task % G;
     const int64_t begin = tile * kKeyTile;
     const int64_t rows = least(kKeyTile, length - begin);

@@ -81,7 +81,8 @@ void run(const AttentionJvpArgs& a, Run& run) {
   const int64_t tasks = G * cpu::count_tiles(a.offsets, kTile);
 
   for_tasks(run, tasks, sizes.floats(), [&](int64_t task, float* task_memory) {
-    const auto [first, length, tile] = tiles[task / G];
+    const SequenceTile& here = tiles[task / G];
+    const int64_t first = here.first, length = here.length, tile = here.tile;
     const int64_t g = task % G;
     const int64_t begin = tile * kTile;
     const int64_t rows = least(kTile, length - begin);

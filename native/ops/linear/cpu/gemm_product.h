@@ -135,7 +135,7 @@ struct Product {
     const Kernel run_kernel = kernel_of(height);
     const AlongN along_n = along_n_of(height);
     const View& v = b.view;
-    const auto [q, end, k, count] = run;
+    const int64_t q = run.q, end = run.end, k = run.k, count = run.count;
     const int64_t panels = end - q;
     const auto chain_of = [&](int64_t i, int64_t panel) __attribute__((always_inline)) {
       return chains + (i * panels + panel - q) * height * kTileColumns;
@@ -214,7 +214,7 @@ struct Product {
   // All panels of A of a part against a run of B. The first of them reads B and leaves it in run_of_b.
   HF_INLINE void multiply_run(const Part& part, const Shelf& shelf, const RunOfB& run, Ahead b_next,
                               float* run_of_b, float* own) const {
-    const auto [q, end, k, count] = run;
+    const int64_t q = run.q, end = run.end, k = run.k, count = run.count;
     const Kernel run_kernel = kernel_of(height, pairs);
     const bool a_along_k = a.view.stride[1] == 1;
     const OfA of_a = a_along_k ? of_a_of<true>(height) : of_a_of<false>(height);
