@@ -60,8 +60,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("cpu", cpu_info(env));
     exports.Set("cuda", cuda_info(env));
     exports.Set("Context", ContextHandle::define(env));
-    const Napi::Function tensor = TensorHandle::define(env), model = ModelHandle::define(env);
-    data->tensor = Napi::Persistent(tensor), data->model = Napi::Persistent(model);
+    const Napi::Function tensor = TensorHandle::define(env);
+    const Napi::Function model = ModelHandle::define(env);
+    data->tensor = Napi::Persistent(tensor);
+    data->model = Napi::Persistent(model);
     exports.Set("Tensor", tensor);
     exports.Set("Model", model);
     exports.Set("Optimizer", OptimizerHandle::define(env));

@@ -9,8 +9,8 @@ namespace hf::binding {
 
 // A TypedArray (rank 1), or { data: TypedArray, shape: number[], strides?: number[], offset?: number }
 // (elements). Throws hf::Error naming `function` and `name`: wrong type, shape beyond the data, detached or
-// shared buffer. `array`, if asked for, is the TypedArray itself.
-View view_of(const char* function, const char* name, Napi::Value value, Napi::TypedArray* array = nullptr);
+// shared buffer. `given`, if asked for, is the TypedArray itself.
+View view_of(const char* function, const char* name, Napi::Value value, Napi::TypedArray* given = nullptr);
 // ERR_SHAPE unless the view, which starts `offset` elements into an array of `length`, stays inside it.
 void check_extent(const char* function, const char* name, const View& view, int64_t offset, int64_t length);
 DType dtype_of(const char* function, const char* name, napi_typedarray_type type);

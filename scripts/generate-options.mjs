@@ -9,9 +9,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const read = (path) => readFileSync(join(root, path), 'utf8');
 
 const INTERFACE = /^export interface (\w+)[^{]*\{\n(.*?)^\}/gms;
-const OPTION = /^  \/\*\*(.*?)\*\/\n  (\w+)\??:\s*(.*?)(?:\s*\| undefined)?;$/gms;
+const OPTION = /^ {2}\/\*\*(.*?)\*\/\n {2}(\w+)\??:\s*(.*?)(?:\s*\| undefined)?;$/gms;
 const ALIAS = /^export type (\w+) = (.*);$/gm;
-const LOSS_OPTION = /^  \/\*\*(.*?)\*\/\n  (\w+): \{/gms;
+const LOSS_OPTION = /^ {2}\/\*\*(.*?)\*\/\n {2}(\w+): \{/gms;
 
 // ---- what the sources say ---------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 // Plants one small fault after the other in a copy of the checkout and expects a test to turn red each time:
 // the proof that the tests bite. `npm run check:mutants [-- --only TEXT] [--list FILE]`.
 //
-// The faults are listed in test/mutants/*.json: { name, file, find, replace, tests }. `find` must stand in
-// the file exactly once; `tests` are the test files that should notice. A fault in C++ is compiled before its
+// The faults are listed in test/mutants/*.json: { name, file, find, replace, tests, only? }. `find` must
+// stand in the file exactly once; `tests` are the test files that should notice, `only` a pattern of names
+// within them. A fault in C++ is compiled before its
 // tests run. The run begins with the same tests on the unchanged copy, which must be green.
 import { spawnSync } from 'node:child_process';
 import {
@@ -88,11 +89,15 @@ function build() {
 }
 
 /** The first failing test's name, or undefined when all are green. */
-function firstFailure(tests) {
+function firstFailure(tests, only) {
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-  const { status, stdout, stderr, signal } = run(process.execPath, [vitest, 'run', '--bail=1', ...tests], {
-    timeout: 600_000,
-  });
+  const { status, stdout, stderr, signal } = run(
+    process.execPath,
+    [vitest, 'run', '--bail=1', ...(only ? ['-t', only] : []), ...tests],
+    {
+      timeout: 600_000,
+    },
+  );
   if (status === 0) return undefined;
   const failed = /(?:FAIL|×)\s+(.+)/.exec(stdout + stderr)?.[1] ?? `ended by ${signal ?? `status ${status}`}`;
   return failed.trim();
@@ -105,7 +110,7 @@ function check(mutant) {
     writeFileSync(target, planted(mutant));
     const complaint = isNative(mutant.file) ? build() : undefined;
     return complaint === undefined
-      ? firstFailure(mutant.tests)
+      ? firstFailure(mutant.tests, mutant.only)
       : `does not compile: ${complaint.slice(-300)}`;
   } finally {
     writeFileSync(target, original);

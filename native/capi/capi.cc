@@ -27,6 +27,7 @@ static_assert(int(ErrorCode::kInvalidArg) + 1 == HEADFIRST_INVALID_ARG &&
 static_assert(int(kOptional) == HEADFIRST_OPTIONAL && int(kBytes) == HEADFIRST_BYTES &&
               int(kBf16) == HEADFIRST_OR_BF16);
 
+// Visits an op's fields, and describes each.
 class Describer {
  public:
   explicit Describer(std::vector<headfirst_field>& fields) : fields_(fields) {}
@@ -60,6 +61,7 @@ class Describer {
   std::vector<headfirst_field>& fields_;
 };
 
+// Visits an op's fields, and fills each from the arguments that were given by name.
 class Reader {
  public:
   Reader(const char* op, const headfirst_argument* arguments, int32_t count)
@@ -125,7 +127,7 @@ class Reader {
 
 struct Row {
   headfirst_op op;
-  std::vector<headfirst_field> fields;
+  std::vector<headfirst_field> fields;  // what op.fields points to
   void (*run)(const headfirst_argument*, int32_t, Run&);
   Cost (*cost)(const headfirst_argument*, int32_t);
 };
@@ -172,12 +174,17 @@ void add(std::vector<Row>& rows) {
 const std::vector<Row>& rows() {
   static const std::vector<Row> all = [] {
     std::vector<Row> rows;
-#define HF_OP(op, Forward, Backward, Jvp) add<Forward>(rows), add<Backward>(rows), add<Jvp>(rows);
+#define HF_OP(op, Forward, Backward, Jvp) \
+  add<Forward>(rows);                     \
+  add<Backward>(rows);                    \
+  add<Jvp>(rows);
 #include "ops/op_list.inc"
 #undef HF_OP
-    for (Row& row : rows)
-      row.op.fields = row.fields.data(), row.op.field_count = int32_t(row.fields.size()),
+    for (Row& row : rows) {
+      row.op.fields = row.fields.data();
+      row.op.field_count = int32_t(row.fields.size());
       row.op.internal = &row;
+    }
     return rows;
   }();
   return all;
@@ -214,7 +221,7 @@ Backend backend_named(const char* name) {
   if (!name) return best_cpu_backend();
   for (int i = 0; i < kBackendCount; ++i) {
     const Backend backend = static_cast<Backend>(i);
-    if (std::strcmp(name, backend_name(backend))) continue;
+    if (std::strcmp(name, backend_name(backend)) != 0) continue;
     HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable,
              "headfirst: backend '%s' cannot run on this machine", name);
     return backend;
@@ -233,9 +240,9 @@ const headfirst_op* find_op(const char* name) {
 }
 
 const char* status_name(int32_t status) {
-  return status == HEADFIRST_OK                ? "OK"
-         : status > HEADFIRST_IO || status < 0 ? "ERR_UNKNOWN"
-                                               : error_code_name(static_cast<ErrorCode>(status - 1));
+  if (status == HEADFIRST_OK) return "OK";
+  if (status > HEADFIRST_IO || status < 0) return "ERR_UNKNOWN";
+  return error_code_name(static_cast<ErrorCode>(status - 1));
 }
 
 int32_t run(const headfirst_op* op, const headfirst_argument* arguments, int32_t count,

@@ -10,8 +10,12 @@
  *     const headfirst_api_table* hf = headfirst_open(path);
  *     if (hf == NULL) return give_up(dlerror());
  *     const headfirst_op* gemm = hf->find_op("gemm");
- *     const headfirst_argument arguments[] = {headfirst_matrix("a", a, HEADFIRST_F32, M, K), headfirst_matrix("b", b, HEADFIRST_F32, K, N),
- *                                             headfirst_matrix("c", c, HEADFIRST_F32, M, N), headfirst_number("alpha", 0.5)};
+ *     const headfirst_argument arguments[] = {
+ *         headfirst_matrix("a", a, HEADFIRST_F32, M, K),
+ *         headfirst_matrix("b", b, HEADFIRST_F32, K, N),
+ *         headfirst_matrix("c", c, HEADFIRST_F32, M, N),
+ *         headfirst_number("alpha", 0.5),
+ *     };
  *     headfirst_error error;
  *     if (hf->run(gemm, arguments, 4, NULL, &error) != HEADFIRST_OK) puts(error.message);
  *

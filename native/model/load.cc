@@ -47,8 +47,9 @@ float from_bf16(uint16_t bits) {
 }
 
 float from_f16(uint16_t bits) {
-  const uint32_t sign = uint32_t(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u,
-                 mantissa = bits & 0x3ffu;
+  const uint32_t sign = uint32_t(bits & 0x8000u) << 16;
+  const uint32_t exponent = (bits >> 10) & 31u;
+  const uint32_t mantissa = bits & 0x3ffu;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
   if (exponent == 0) return std::copysign(std::ldexp(float(mantissa), -24), sign ? -1.0f : 1.0f);
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
@@ -59,6 +60,16 @@ T read(const char* at) {
   T value;
   std::memcpy(&value, at, sizeof value);  // safetensors promises no alignment
   return value;
+}
+
+int64_t bytes_of(FileDType dtype) {
+  switch (dtype) {
+    case FileDType::kF64: return 8;
+    case FileDType::kF32: return 4;
+    case FileDType::kBF16:
+    case FileDType::kF16: return 2;
+  }
+  return 0;
 }
 
 template <class Out>
@@ -118,7 +129,7 @@ void load_numbers(const std::string& path, int64_t offset, FileDType dtype, cons
   const HostSide side(target, run);
   const View& out = side.view();
   const MappedFile file(path);
-  const int64_t width = dtype == FileDType::kF64 ? 8 : dtype == FileDType::kF32 ? 4 : 2, count = out.size();
+  const int64_t width = bytes_of(dtype), count = out.size();
   HF_CHECK(offset >= 0 && offset <= file.size() && count * width <= file.size() - offset, ErrorCode::kIo,
            "'%s' is truncated: %lld bytes at %lld needed, the file has %lld; copy it again", path.c_str(),
            static_cast<long long>(count * width), static_cast<long long>(offset),
@@ -141,10 +152,10 @@ void fill_normal(const View& target, double mean, double std, uint64_t seed, uin
   const int64_t count = out.size();
   static_assert(kChunk % 2 == 0);
   parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, count);
-         i += 2) {  // Box–Muller: two uniforms, two normals
-      const double radius = std * std::sqrt(-2 * std::log(philox_uniform(seed, stream, uint64_t(i)))),
-                   angle = kTwoPi * philox_uniform(seed, stream, uint64_t(i) + 1);
+    const int64_t end = std::min((chunk + 1) * kChunk, count);
+    for (int64_t i = chunk * kChunk; i < end; i += 2) {  // Box–Muller: two uniforms, two normals
+      const double radius = std * std::sqrt(-2 * std::log(philox_uniform(seed, stream, uint64_t(i))));
+      const double angle = kTwoPi * philox_uniform(seed, stream, uint64_t(i) + 1);
       store(out, i, mean + radius * std::cos(angle));
       if (i + 1 < count) store(out, i + 1, mean + radius * std::sin(angle));
     }

@@ -11,10 +11,10 @@ namespace hf {
 enum class FileDType { kF32, kBF16, kF16, kF64 };
 inline constexpr const char* kFileDTypes[] = {"F32", "BF16", "F16", "F64"};
 
-// Memory-maps `path` and converts the numbers at byte `offset` into `out` (contiguous). ERR_IO names the file
-// and what is missing.
-void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& out, Run& run);
-// out[i] ~ Normal(mean, std), a pure function of (seed, stream, i).
-void fill_normal(const View& out, double mean, double std, uint64_t seed, uint64_t stream, Run& run);
+// Memory-maps `path` and converts the numbers at byte `offset` into `target` (contiguous). ERR_IO names the
+// file and what is missing.
+void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& target, Run& run);
+// target[i] ~ Normal(mean, std), a pure function of (seed, stream, i).
+void fill_normal(const View& target, double mean, double std, uint64_t seed, uint64_t stream, Run& run);
 
 }  // namespace hf

@@ -3,15 +3,14 @@
 #include "ops/op_table.h"
 
 namespace hf {
-
-GradientLayout::GradientLayout(const Model& model, const std::vector<bool>& wanted) {
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    begin.push_back(wanted[i] ? width : -1);
-    if (wanted[i]) width += model.parameters()[i].size;
-  }
-}
-
 namespace {
+
+// (S, X, Y) seen as (S, Y, X).
+View swap_last(View view) {
+  std::swap(view.shape[1], view.shape[2]);
+  std::swap(view.stride[1], view.stride[2]);
+  return view;
+}
 
 class PerSampleSink : public PairSink {
  public:
@@ -19,20 +18,18 @@ class PerSampleSink : public PairSink {
       : PairSink(block, wanted), layout_(block.model, wanted), gradients_(gradients) {}
 
   void classifier(const View& hidden, const View& g, int64_t first_id, const View& offsets) override {
-    write(columns(block_.model.classifier(), first_id * hidden.shape[1], g.shape[1], hidden.shape[1]), hidden,
-          g, {offsets, View{}});
+    const int64_t C = hidden.shape[1];
+    add(columns(block_.model.classifier(), first_id * C, g.shape[1], C), hidden, g, {offsets, View{}});
   }
 
   void matrix(const Linear& linear, const MatrixPair& pair) override {
+    const int64_t in = pair.a.shape[1];
     for (const LinearPart& part : linear.parts) {
       const View d = pair.d.slice(1, part.begin, part.count);
       if (wants(part.weight)) {
-        const bool transposed = linear.transposed;
-        View target = transposed ? columns(part.weight, 0, pair.a.shape[1], part.count)
-                                 : columns(part.weight, 0, part.count, pair.a.shape[1]);
-        if (transposed)
-          std::swap(target.shape[1], target.shape[2]), std::swap(target.stride[1], target.stride[2]);
-        write(target, pair.a, d, pair.rows);
+        const View target = linear.transposed ? swap_last(columns(part.weight, 0, in, part.count))
+                                              : columns(part.weight, 0, part.count, in);
+        add(target, pair.a, d, pair.rows);
       }
       if (part.bias >= 0 && wants(part.bias)) {
         Scratch scratch(run_);
@@ -50,10 +47,9 @@ class PerSampleSink : public PairSink {
     const View all = columns(parameter, 0, shape[0], shape[1]);
     const int32_t* o = offsets.as<int32_t>();
     for (int64_t s = 0; s + 1 < offsets.shape[0]; ++s) {
-      EmbeddingBackwardArgs args;
-      args.ids = ids.slice(0, o[s], o[s + 1] - o[s]), args.d_y = d.slice(0, o[s], o[s + 1] - o[s]);
-      args.d_table = make_view(all.slice(0, s, 1).data, all.dtype, shape[0], shape[1]);
-      dispatch(args, run_);
+      const View table = all.slice(0, s, 1);
+      scatter_rows(d.slice(0, o[s], o[s + 1] - o[s]), ids.slice(0, o[s], o[s + 1] - o[s]),
+                   make_view(table.data, table.dtype, shape[0], shape[1]), run_);
     }
   }
 
@@ -63,11 +59,18 @@ class PerSampleSink : public PairSink {
   View columns(int parameter, int64_t from, int64_t rows, int64_t width) const {
     return gradients_.slice(1, layout_.begin[parameter] + from, rows * width).split_last(rows);
   }
-  void write(const View& target, const View& a, const View& d, const GradientRows& rows) {
-    PerSampleLinearArgs args;
-    args.a = a, args.d = d, args.offsets = rows.offsets, args.a_rows = rows.a_rows, args.gradients = target,
-    args.accumulate = true;
-    dispatch(args, run_);
+  // target[s] += Σ of d ⊗ a over function s's rows.
+  void add(const View& target, const View& a, const View& d, const GradientRows& rows) {
+    dispatch(
+        PerSampleLinearArgs{
+            .a = a,
+            .d = d,
+            .offsets = rows.offsets,
+            .a_rows = rows.a_rows,
+            .gradients = target,
+            .accumulate = true,
+        },
+        run_);
   }
 
   const GradientLayout layout_;
@@ -75,6 +78,13 @@ class PerSampleSink : public PairSink {
 };
 
 }  // namespace
+
+GradientLayout::GradientLayout(const Model& model, const std::vector<bool>& wanted) {
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    begin.push_back(wanted[i] ? width : -1);
+    if (wanted[i]) width += model.parameters()[i].size;
+  }
+}
 
 void per_sample_gradients(const FunctionBlock& block, const std::vector<bool>& wanted,
                           const View& gradients) {

@@ -3,6 +3,7 @@
 #include "ntk/plan.h"
 
 #include <algorithm>
+#include <map>
 
 #include "ntk/pairs.h"
 #include "ntk/per_sample.h"
@@ -64,12 +65,30 @@ int64_t largest_end(int64_t begin, int64_t guess, int64_t count, const Fits& fit
   return good;
 }
 
+// All that decides on a block's bytes: its sequences' lengths and its functions' terms, but not the tokens.
+std::vector<int32_t> shape_of(const Functions& functions, FunctionRange range) {
+  const int32_t first = functions.sequence[range.begin], last = functions.sequence[range.end - 1];
+  const int32_t row = functions.offsets[first];
+  std::vector<int32_t> shape;
+  for (int32_t q = first; q <= last; ++q)
+    shape.push_back(functions.offsets[q + 1] - row);
+  for (int64_t f = range.begin; f < range.end; ++f) {
+    shape.push_back(-1);  // a function begins
+    for (int32_t i = functions.term_offsets[f]; i < functions.term_offsets[f + 1]; ++i)
+      shape.push_back(functions.rows[i] - row);
+  }
+  return shape;
+}
+
 std::vector<FunctionRange> cut(const Model& model, const Functions& functions, int64_t max_bytes,
                                const Step& step, int64_t* bytes) {
   const bool device(model.context()->device());
   const int64_t gradient_block = device ? gradient_block_bytes(device, max_bytes) : 0;
+  std::map<std::vector<int32_t>, int64_t> counted;  // samples are often of a few lengths
   const auto bytes_of = [&](FunctionRange range) {
-    return step_bytes(model, functions, range, step) + gradient_block;
+    const auto [place, is_new] = counted.try_emplace(shape_of(functions, range));
+    if (is_new) place->second = step_bytes(model, functions, range, step) + gradient_block;
+    return place->second;
   };
   const auto fits = [&](FunctionRange range) { return bytes_of(range) <= max_bytes; };
   std::vector<FunctionRange> blocks;

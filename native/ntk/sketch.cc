@@ -16,7 +16,9 @@ class SketchSink : public PairSink {
 
   void classifier(const View& hidden, const View& g, int64_t first_id, const View& offsets) override {
     SketchArgs args = with(block_.model.classifier(), offsets);
-    args.a = hidden, args.d = g, args.first_column = first_id;
+    args.a = hidden;
+    args.d = g;
+    args.first_column = first_id;
     dispatch(args, run_);
   }
 
@@ -25,7 +27,9 @@ class SketchSink : public PairSink {
       const View d = pair.d.slice(1, part.begin, part.count);
       if (wants(part.weight)) {
         SketchArgs args = with(part.weight, pair.rows.offsets);
-        args.a = pair.a, args.d = d, args.a_rows = pair.rows.a_rows;
+        args.a = pair.a;
+        args.d = d;
+        args.a_rows = pair.rows.a_rows;
         dispatch(args, run_);
       }
       if (part.bias >= 0 && wants(part.bias)) {
@@ -37,26 +41,28 @@ class SketchSink : public PairSink {
   }
 
   void elements(int parameter, const View& gradients) override {
-    const View offsets = arena_tensor(run_, DType::kI32, gradients.shape[0] + 1);
-    for (int64_t f = 0; f <= gradients.shape[0]; ++f)
-      offsets.as<int32_t>()[f] = int32_t(f);
-    SketchArgs args = with(parameter, offsets);
+    SketchArgs args = with(parameter, identity_offsets(gradients.shape[0], run_));
     args.d = gradients;
     dispatch(args, run_);
   }
 
   void table(int parameter, const View& ids, const View& d, const View& offsets) override {
     SketchArgs args = with(parameter, offsets);
-    args.a = d, args.ids = ids;
+    args.a = d;
+    args.ids = ids;
     dispatch(args, run_);
   }
 
  private:
   SketchArgs with(int parameter, const View& offsets) const {
-    SketchArgs args;
-    args.offsets = offsets, args.sketches = sketches_, args.stream = parameter;
-    args.left = options_.left, args.seed = options_.seed, args.projection = options_.projection;
-    return args;
+    return {
+        .offsets = offsets,
+        .sketches = sketches_,
+        .left = options_.left,
+        .seed = options_.seed,
+        .stream = parameter,
+        .projection = options_.projection,
+    };
   }
 
   const SketchOptions& options_;
@@ -67,14 +73,15 @@ View sketches_of(const Model& model, const Functions& functions, const SketchOpt
                  int64_t total, Run& run) {
   const View sketches = arena_tensor(run, run.real(), functions.count(), options.repeats, options.size);
   set_zero(run, sketches);
-  int64_t bytes;
   // Per gradient row the projections of its input, beside the sketches themselves.
-  for (const FunctionRange range : plan_blocks(model, functions, options.max_bytes,
-                                               options.repeats * options.size / options.left, 0, &bytes)) {
+  const int64_t kept_per_row = options.repeats * options.size / options.left;
+  int64_t bytes;
+  for (const FunctionRange range :
+       plan_blocks(model, functions, options.max_bytes, kept_per_row, 0, &bytes)) {
     checkpoint(run);
     Scratch scratch(run);
     const FunctionBlock block(model, functions, range, run);
-    SketchSink sink(block, options, sketches.slice(0, range.begin, range.end - range.begin));
+    SketchSink sink(block, options, sketches.slice(0, range.begin, range.count()));
     block.gradients(sink);
     report_progress(run, done + range.end, total);
   }
@@ -87,11 +94,17 @@ void sketched_gram(const Model& model, const Functions& first, const Functions* 
                    const SketchOptions& options, const View& estimate, const View& half_width, Run& run) {
   Scratch scratch(run);
   const int64_t total = first.count() + (second ? second->count() : 0);
-  SketchGramArgs args;
-  args.sketches = sketches_of(model, first, options, 0, total, run);
-  if (second) args.sketches2 = sketches_of(model, *second, options, first.count(), total, run);
-  args.estimate = estimate, args.half_width = half_width, args.confidence = options.confidence;
-  dispatch(args, run);
+  const View sketches = sketches_of(model, first, options, 0, total, run);
+  const View sketches2 = second ? sketches_of(model, *second, options, first.count(), total, run) : View{};
+  dispatch(
+      SketchGramArgs{
+          .sketches = sketches,
+          .sketches2 = sketches2,
+          .estimate = estimate,
+          .half_width = half_width,
+          .confidence = options.confidence,
+      },
+      run);
 }
 
 }  // namespace hf

@@ -9,8 +9,10 @@
 namespace hf {
 
 struct SketchOptions {
-  int64_t repeats = 32, size = 64, left = 8,
-          seed = 0;  // R, K, and the rows of the left factor: left divides size
+  int64_t repeats = 32;  // R
+  int64_t size = 64;     // K
+  int64_t left = 8;      // rows of the left factor; divides size
+  int64_t seed = 0;
   Projection projection = Projection::kRademacher;
   double confidence = 0.99;
   std::vector<bool> wanted;

@@ -1,7 +1,7 @@
 #include "runtime/cpu.h"
 
 #include <cstdlib>
-#include <cstring>
+#include <optional>
 #include <thread>
 
 #include "core/error.h"
@@ -12,6 +12,16 @@
 #endif
 
 namespace hf {
+namespace {
+
+std::optional<Backend> cpu_backend_named(const std::string& name) {
+  if (name == "base") return Backend::kCpuBase;
+  if (name == "avx2") return Backend::kCpuAvx2;
+  if (name == "avx512") return Backend::kCpuAvx512;
+  return std::nullopt;
+}
+
+}  // namespace
 
 bool backend_available(Backend backend) {
   switch (backend) {
@@ -38,15 +48,11 @@ bool backend_available(Backend backend) {
 Backend best_cpu_backend() {
   const char* wanted = std::getenv("HEADFIRST_ISA");
   if (wanted && *wanted) {
-    const Backend backend = !std::strcmp(wanted, "base")     ? Backend::kCpuBase
-                            : !std::strcmp(wanted, "avx2")   ? Backend::kCpuAvx2
-                            : !std::strcmp(wanted, "avx512") ? Backend::kCpuAvx512
-                                                             : Backend::kCuda;
-    HF_CHECK(backend != Backend::kCuda, ErrorCode::kInvalidArg,
-             "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
-    HF_CHECK(backend_available(backend), ErrorCode::kBackendUnavailable,
+    const std::optional<Backend> backend = cpu_backend_named(wanted);
+    HF_CHECK(backend, ErrorCode::kInvalidArg, "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
+    HF_CHECK(backend_available(*backend), ErrorCode::kBackendUnavailable,
              "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it", wanted);
-    return backend;
+    return *backend;
   }
   if (backend_available(Backend::kCpuAvx512)) return Backend::kCpuAvx512;
   if (backend_available(Backend::kCpuAvx2)) return Backend::kCpuAvx2;

@@ -38,10 +38,10 @@ void copy_numbers(Run& run, const View& to, const View& from) {
   copy_memory(run.device, to.data, from.data, from.bytes());
 }
 
-void set_zero(Run& run, const View& view) {
+void set_zero(Run& run, const View& contiguous) {
   if (run.counting) return;
-  Device* device = run.device && run.device->owns(view.data) ? run.device : nullptr;
-  zero_memory(device, view.data, view.bytes());
+  Device* device = run.device && run.device->owns(contiguous.data) ? run.device : nullptr;
+  zero_memory(device, contiguous.data, contiguous.bytes());
 }
 
 View on_device(Run& run, const View& host) {

@@ -42,7 +42,7 @@ class Thread {
     HF_CHECK(problem == 0, ErrorCode::kOutOfMemory,
              "the system starts no more threads (error %d); use fewer contexts or a smaller 'threads'",
              problem);
-    held.release();
+    (void)held.release();  // the new thread owns it
     joinable_ = true;
   }
 

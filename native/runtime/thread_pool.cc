@@ -16,10 +16,11 @@
 namespace hf {
 namespace {
 
-constexpr int kSpins = 4000;  // 50 to 200 us, as a pause goes: longer than the gap between two ops of a step,
-                              // shorter than anyone notices
+// 50 to 200 us, as a pause goes: longer than the gap between two ops of a step, shorter than anyone notices.
+constexpr int kSpins = 4000;
 
-thread_local bool inside_task = false;  // a task that asks for more tasks does them itself
+// A task that asks for more tasks does them itself.
+thread_local bool inside_task = false;
 
 class ThreadPool {
  public:
@@ -32,8 +33,8 @@ class ThreadPool {
 
   void run(int threads, int64_t tasks, void (*fn)(void*, int64_t), void* context) {
     std::unique_lock<std::mutex> owner(owner_, std::defer_lock);
-    if (inside_task ||
-        !owner.try_lock()) {  // the pool is busy, perhaps with another context: do the work here
+    if (inside_task || !owner.try_lock()) {
+      // The pool is busy, perhaps with another context: the work is done here.
       for (int64_t task = 0; task < tasks; ++task)
         fn(context, task);
       return;
@@ -46,7 +47,9 @@ class ThreadPool {
         worker.start([this, id = workers_] { work(id); });
         worker.detach();
       }
-      fn_ = fn, context_ = context, error_ = nullptr;
+      fn_ = fn;
+      context_ = context;
+      error_ = nullptr;
       team_ = helpers + 1;
       if (static_cast<int>(shares_.size()) < team_) shares_.resize(team_);
       for (int member = 0; member < team_; ++member) {

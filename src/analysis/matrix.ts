@@ -16,7 +16,7 @@ export interface Matrix {
 }
 
 /** @throws ERR_SHAPE, ERR_INVALID_ARG (a number that is not finite). */
-export async function matrixOf(caller: string, name: string, given: MatrixLike): Promise<Matrix> {
+async function matrixOf(caller: string, name: string, given: MatrixLike): Promise<Matrix> {
   if (typeof given !== 'object' || given === null || !Array.isArray(given.shape))
     fail(
       'ERR_INVALID_ARG',

@@ -98,18 +98,6 @@ export function logitFunctions(
   return builder.build('logit');
 }
 
-/** log π(target | prefix): one function per prefix. */
-export function lastLogpFunctions(
-  caller: string,
-  model: Model,
-  prefixes: readonly (readonly number[])[],
-  targets: readonly number[],
-): NativeFunctions {
-  const builder = new Builder(packSequences(caller, model, prefixes, 'prefixes'));
-  prefixes.forEach((prefix, s) => builder.add(s, [[prefix.length - 1, targets[s]!]]));
-  return builder.build('logp');
-}
-
 /** Logits of chosen entries at the last position of each prefix. */
 export function lastLogitFunctions(
   caller: string,

@@ -288,19 +288,19 @@ export const policyLossOf = (lossType: LossType): PolicyLossRow & { readonly nam
 };
 
 /** The value of one option, with what null stands for. */
-function valueOf(name: LossOptionName, options: ResolvedLossOptions): number {
+function optionValue(name: LossOptionName, options: ResolvedLossOptions): number {
   const { nullMeans = LOSS_OPTIONS[name].default }: LossOption = LOSS_OPTIONS[name];
   const given = options[name];
   if (given !== null) return given;
-  return typeof nullMeans === 'number' ? nullMeans : valueOf(nullMeans as LossOptionName, options);
+  return typeof nullMeans === 'number' ? nullMeans : optionValue(nullMeans as LossOptionName, options);
 }
 const valuesOf = (options: ResolvedLossOptions): LossValues =>
-  Object.fromEntries(lossOptions.map(([name]) => [name, valueOf(name, options)])) as LossValues;
+  Object.fromEntries(lossOptions.map(([name]) => [name, optionValue(name, options)])) as LossValues;
 
 /** The numbers that the kernel's loss of `lossType` reads, by the kernel's names. */
 export function lossParameters(lossType: LossType, options: ResolvedLossOptions): LossParameters {
   const { reads } = policyLossOf(lossType);
-  return Object.fromEntries(reads.map((name) => [LOSS_OPTIONS[name].parameter, valueOf(name, options)]));
+  return Object.fromEntries(reads.map((name) => [LOSS_OPTIONS[name].parameter, optionValue(name, options)]));
 }
 
 /** What a user of these options should know, if anything. */

@@ -37,6 +37,7 @@ export interface RewardInput {
   /** Aborted when the function runs out of time or training stops. */
   readonly signal: AbortSignal;
   /** Columns of the data set, repeated for each completion. */
+  // biome-ignore lint/suspicious/noExplicitAny: columns are what the caller's data set has
   readonly [column: string]: any;
 }
 

@@ -185,7 +185,7 @@ describe('demo', () => {
   }, 300_000);
 });
 
-describe('train and generate' + needsSharedData, () => {
+describe(`train and generate${needsSharedData}`, () => {
   it.skipIf(withoutSharedData)(
     'a story model learns from a reward module, resumes, and its saved model generates',
     async () => {
@@ -394,7 +394,7 @@ describe('train and generate' + needsSharedData, () => {
   );
 });
 
-describe('samples' + needsSharedData, () => {
+describe(`samples${needsSharedData}`, () => {
   const model = () => sharedData('stories260K');
   it.skipIf(withoutSharedData).each([
     [

@@ -31,6 +31,7 @@ hf_switch_stack:
 .size hf_switch_stack, .-hf_switch_stack
 )");
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the stack is written, through its top
 Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
   // The stack as a call of enter() would leave it: its return address (there is none) at a multiple of 16
   // minus 8.
@@ -49,6 +50,7 @@ void switch_fiber(Fiber& from, Fiber& to) {
 
 #else
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the stack is written, through its top
 Fiber make_fiber(char* stack, size_t bytes, void (*enter)()) {
   Fiber fiber;
   getcontext(&fiber.context);

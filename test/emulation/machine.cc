@@ -385,9 +385,10 @@ void meet(const char* name, unsigned mask, const void* in, void* out,
   }
   if (combine) combine(warp.in, warp.out, mask);
   warp.arrived = 0;
-  for (int lane = 0; lane < kLanes; ++lane)
-    if (mask >> lane & 1 && lane != t.lane)
-      m.threads[static_cast<size_t>(t.warp * kLanes + lane)]->state = State::kReady;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const int thread = t.warp * kLanes + lane;
+    if (mask >> lane & 1 && lane != t.lane) m.threads[static_cast<size_t>(thread)]->state = State::kReady;
+  }
 }
 
 void warp_barrier(unsigned mask) {

@@ -114,9 +114,11 @@ std::string run_matrices(Mistake mistake) {
   for (int m = 0; m < 4; ++m)
     for (int lane = 0; lane < kWarp; ++lane) {
       const int g = lane / 4, t = lane % 4;
-      if (words[size_t(m * kWarp + lane)] != (number(m, g, 2 * t) | number(m, g, 2 * t + 1) << 16))
+      const int plain = m * kWarp + lane;
+      const int transposed = (4 + m) * kWarp + lane;
+      if (words[size_t(plain)] != (number(m, g, 2 * t) | number(m, g, 2 * t + 1) << 16))
         return "wrong result";
-      if (words[size_t((4 + m) * kWarp + lane)] != (number(m, 2 * t, g) | number(m, 2 * t + 1, g) << 16))
+      if (words[size_t(transposed)] != (number(m, 2 * t, g) | number(m, 2 * t + 1, g) << 16))
         return "wrong transposed result";
     }
   return "ok";
@@ -158,8 +160,10 @@ std::string run_exchange(Mistake mistake) {
   launch("exchange", exchange_kernel, dim3(1), 2 * kWarp, 2 * kWarp * 4, stream, static_cast<float*>(out),
          mistake);
   stream.copy(numbers.data(), out, int64_t(numbers.size()) * 4);
-  for (int i = 0; i < 2 * kWarp; ++i)
-    if (numbers[i] != float(i / kWarp * kWarp + kWarp - 1 - i % kWarp)) return "wrong result";
+  for (int i = 0; i < 2 * kWarp; ++i) {
+    const int reversed = i / kWarp * kWarp + kWarp - 1 - i % kWarp;
+    if (numbers[i] != float(reversed)) return "wrong result";
+  }
   return "ok";
 }
 
@@ -190,7 +194,7 @@ std::string run_uploads() {
   }
   stream.copy(back.data(), data, int64_t(back.size()) * 4);
   for (size_t i = 0; i < back.size(); ++i)
-    if (back[i] != float(i / kNumbers)) return "wrong result";
+    if (const size_t block = i / kNumbers; back[i] != float(block)) return "wrong result";
   return "ok";
 }
 

@@ -16,7 +16,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Of the whole process, Node.js and the data set included; docs/training.md states it. */
 const MEMORY_GB = 0.75;
 
-describe('GRPO on GSM8K' + needsSharedData, () => {
+describe(`GRPO on GSM8K${needsSharedData}`, () => {
   it.skipIf(withoutSharedData)(
     'takes steps that move the weights, and saves what it trained',
     async () => {

@@ -50,8 +50,10 @@ async function gradients(
 }
 function relative(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, norm] = [0, 0];
-  for (let i = 0; i < expected.length; ++i)
-    (difference += (actual[i]! - expected[i]!) ** 2), (norm += expected[i]! ** 2);
+  for (let i = 0; i < expected.length; ++i) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
   return Math.sqrt(difference / Math.max(norm, 1e-300));
 }
 const worst = (a: Record<string, ArrayLike<number>>, b: Record<string, ArrayLike<number>>) =>
@@ -113,11 +115,9 @@ describe('invariances', () => {
     await model.zeroGradients();
     let row = n;
     for (const sample of [...samples].reverse()) {
-      const count = sample.inputIds.length - sample.scoreFrom;
-      await model.accumulateGradients([sample], {
-        loss: 'coefficients',
-        coefficients: c.slice((row -= count), row + count),
-      });
+      const end = row;
+      row -= sample.inputIds.length - sample.scoreFrom;
+      await model.accumulateGradients([sample], { loss: 'coefficients', coefficients: c.slice(row, end) });
     }
     const one = Object.fromEntries(
       await Promise.all(

@@ -67,9 +67,10 @@ function expectSame(
   expected: Awaited<ReturnType<typeof evaluate>>,
 ): void {
   let [difference, norm] = [0, 0];
-  expected.gradient.forEach(
-    (value, i) => ((difference += (actual.gradient[i]! - value) ** 2), (norm += value ** 2)),
-  );
+  for (const [i, value] of expected.gradient.entries()) {
+    difference += (actual.gradient[i]! - value) ** 2;
+    norm += value ** 2;
+  }
   expect(norm).toBeGreaterThan(0);
   expect(Math.sqrt(difference / norm)).toBeLessThan(1e-6);
   expect(Math.abs(actual.loss - expected.loss)).toBeLessThan(1e-6 * Math.max(1, Math.abs(expected.loss)));
@@ -119,7 +120,8 @@ describe.each(goldenFamilies)('%s: loss and gradients within 1e-6', async (name)
     let row = 0;
     for (const { sample } of all) {
       const alone = (await model.score([sample])).logps;
-      expect(logps.slice(row, (row += alone.length))).toEqual(alone);
+      expect(logps.slice(row, row + alone.length)).toEqual(alone);
+      row += alone.length;
     }
   });
 });
@@ -137,7 +139,10 @@ it('memory does not grow over 120 steps of a trainer', async () => {
   });
   const measure = async () => {
     // Finalizers of collected tensors run a little later.
-    for (let i = 0; i < 3; ++i) collect(), await new Promise((resolve) => setTimeout(resolve, 10));
+    for (let i = 0; i < 3; ++i) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     const { tensors, tensorBytes, arenaBytes } = model.context.memory();
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     return { native: { tensors, tensorBytes, arenaBytes }, script: heapUsed + arrayBuffers };

@@ -60,10 +60,10 @@ async function peak(model: Model, work: () => Promise<unknown>): Promise<number>
   }
   return model.context.memory().arenaPeakBytes;
 }
-const near = (estimate: number, measured: number, what: string) =>
-  expect(Math.abs(estimate / measured - 1), `${what}: ${estimate} for ${measured}`).toBeLessThan(0.15);
+const near = (estimate: number, measured: number, what: string, within = 0.05) =>
+  expect(Math.abs(estimate / measured - 1), `${what}: ${estimate} for ${measured}`).toBeLessThan(within);
 
-describe.each(Object.entries(shapes))('%s: the estimate is within 15 %% of the arena’s peak', (_, config) => {
+describe.each(Object.entries(shapes))('%s: the estimate is within 5 %% of the arena’s peak', (_, config) => {
   it.each([
     [6, 40, 20],
     [3, 200, 199],
@@ -163,7 +163,7 @@ describe('a trainer', () => {
   const reward = ({ completionIds }: { completionIds: readonly (readonly number[])[] }) =>
     completionIds.map((ids) => ids[0]! % 2);
 
-  it('knows its peak: weights, optimizer and the largest phase within 15 %', async () => {
+  it('knows its peak: weights, optimizer and the largest phase within 5 %', async () => {
     const context = await createContext({ threads: 1 });
     const trainer = new GRPOTrainer({
       model: await Model.fromConfig(config, { context }),
@@ -290,6 +290,7 @@ it('a Gram matrix of one block holds what its plan says', async () => {
   const x = samplesOf(64, 32, 64, 63);
   const { bytes, blocks } = await ntk.estimate(model, x);
   expect(blocks).toBe(1);
-  near(bytes, await peak(model, () => ntk.gram(model, x)), 'Gram');
+  // The products of blocks of gradients use caches of the processor and count as nothing.
+  near(bytes, await peak(model, () => ntk.gram(model, x)), 'Gram', 0.15);
   context.dispose();
 });

@@ -325,8 +325,8 @@ describe('modes and budgets', async () => {
     for (const [second, options] of [
       [null, {}],
       [null, { level: 'token' }],
-      [null, { maxBytes: 2_000_000 }],
-      [x.slice(0, 4), { maxBytes: 2_000_000 }],
+      [null, { maxBytes: 1_600_000 }],
+      [x.slice(0, 4), { maxBytes: 1_600_000 }],
       [null, { implementation: 'jacobian-contraction' }],
       [null, { implementation: 'jacobian-contraction', maxBytes: 3_000_000 }],
       [null, { implementation: 'ntk-vector-products' }],

@@ -12,6 +12,7 @@ import {
   type PolicyGradientInput,
   Tensor,
 } from '../../src/index.js';
+import { LOSS_RULES } from '../../src/policy/losses.js';
 import { Random } from '../helpers/random.js';
 
 const IGNORED = -100;
@@ -334,9 +335,10 @@ describe('linearCrossEntropy', () => {
 describe('refusals', () => {
   const p = problem(5, 4, 6);
   const good = () => ({ ...arrays(p), gradHidden: true, gradWeight: true });
-  const detached = (data: Float32Array) => (
-    structuredClone(data.buffer, { transfer: [data.buffer as ArrayBuffer] }), data
-  );
+  const detached = (data: Float32Array) => {
+    structuredClone(data.buffer, { transfer: [data.buffer as ArrayBuffer] });
+    return data;
+  };
   const cases: [string, () => object, string, string][] = [
     [
       'weight of another width',
@@ -440,7 +442,7 @@ describe('refusals', () => {
       'an unknown loss',
       () => ({ loss: 'ppo' }),
       'ERR_INVALID_ARG',
-      "loss must be 'coefficients', 'clip' or 'cispo', got 'ppo'",
+      `loss must be ${LOSS_RULES.loss.expected}, got 'ppo'`,
     ],
     ['an unknown argument', () => ({ temprature: 2 }), 'ERR_INVALID_ARG', "Did you mean 'temperature'?"],
     [

@@ -165,22 +165,22 @@ std::string blas_status() {
   return library().status;
 }
 
-bool blas_gemm(const GemmArgs& g, Run& run) {
+bool blas_gemm(const GemmArgs& args, Run& run) {
   const Library& lib = library();
   HF_CHECK(lib.problem.empty(), ErrorCode::kBackendUnavailable,
            "gemm: HEADFIRST_BLAS must name a BLAS with the C interface (cblas_sgemm), "
            "such as libopenblas.so.0 or its path, got '%s': %s; unset it for the built-in kernels",
            lib.wanted.c_str(), lib.problem.c_str());
   const bool in_bf16 = run.math == Math::kBf16 && run.backend == Backend::kCpuAvx512 && has_bf16_dot();
-  if (!lib.sgemm || !takes(g) || in_bf16) return false;
-  const int64_t M = g.c.shape[0];
-  const int64_t N = g.c.shape[1];
-  const int64_t K = g.a.shape[1];
-  const bool added_first = g.bias || g.residual;
-  if (added_first) add_first(g, run);
-  const float beta = added_first || g.accumulate ? 1 : 0;
-  const Stored a = stored(g.a);
-  const Stored b = stored(g.b);
+  if (!lib.sgemm || !takes(args) || in_bf16) return false;
+  const int64_t M = args.c.shape[0];
+  const int64_t N = args.c.shape[1];
+  const int64_t K = args.a.shape[1];
+  const bool added_first = args.bias || args.residual;
+  if (added_first) add_first(args, run);
+  const float beta = added_first || args.accumulate ? 1 : 0;
+  const Stored a = stored(args.a);
+  const Stored b = stored(args.b);
   const bool by_rows = M >= N;
   const int64_t longer = std::max(M, N);
   const double work_per_line = double(K) * double(std::min(M, N));
@@ -188,17 +188,17 @@ bool blas_gemm(const GemmArgs& g, Run& run) {
   for (int64_t begin = 0; begin < longer; begin += piece) {
     checkpoint(run);
     const int64_t count = std::min(piece, longer - begin);
-    const View of_a = by_rows ? g.a.slice(0, begin, count) : g.a;
-    const View of_b = by_rows ? g.b : g.b.slice(1, begin, count);
-    const View of_c = g.c.slice(by_rows ? 0 : 1, begin, count);
+    const View of_a = by_rows ? args.a.slice(0, begin, count) : args.a;
+    const View of_b = by_rows ? args.b : args.b.slice(1, begin, count);
+    const View of_c = args.c.slice(by_rows ? 0 : 1, begin, count);
     // One at a time: the number of threads is the library's, not the caller's, and not every build allows two
     // callers.
     static std::mutex mutex;
     std::lock_guard<std::mutex> lock(mutex);
     if (lib.set_threads) lib.set_threads(run.threads);
-    lib.sgemm(kRowMajor, a.form, b.form, of_c.shape[0], of_c.shape[1], K, static_cast<float>(g.alpha),
+    lib.sgemm(kRowMajor, a.form, b.form, of_c.shape[0], of_c.shape[1], K, static_cast<float>(args.alpha),
               of_a.as<const float>(), a.step, of_b.as<const float>(), b.step, beta, of_c.as<float>(),
-              g.c.stride[0]);
+              args.c.stride[0]);
   }
   return true;
 }

@@ -9,6 +9,7 @@ import { type Claim, claimsOf, mark } from './claims.js';
 import type { Results } from './compare.js';
 import { writeFigures } from './studyFigures.js';
 import type { WriteOptions } from './studyOptions.js';
+import { onePerLine } from './prose.js';
 import { readResults, recordsOfRun, rewardsIn } from './readResults.js';
 import { isRl } from './studyPlan.js';
 import { switchSection } from './switchSection.js';
@@ -23,7 +24,7 @@ export async function writeStudy(options: WriteOptions): Promise<Claim[]> {
   const sections: string[] = [];
   for (const results of all) sections.push(...(await runSection(options, results)));
   const page = [...introduction(options, all), ...claimSections(claims), ...sections, ...COLUMN_NOTES];
-  writeAtomically(join(out, 'README.md'), `${page.join('\n\n')}\n`);
+  writeAtomically(join(out, 'README.md'), onePerLine(`${page.join('\n\n')}\n`));
   const runs = all.map(({ run }) => ({ id: run.id, records: recordsOfRun(options, run) }));
   writeAtomically(join(out, 'records.csv'), recordsCsv(runs));
   return claims;

@@ -247,7 +247,7 @@ type Same<A, B> = [Required<A>] extends [Required<B>]
 type Holds<T extends true> = T;
 /**
  * A compiler's error here: options.ts and the schemas above name different options, or one with different
- * types.
+ * types. @public because nobody needs to import it.
  */
 export type OptionsMatchSchemas = Holds<
   { [Name in keyof Schemas]: Same<z.input<Schemas[Name]>, Configs[Name]> }[keyof Schemas]

@@ -6,8 +6,17 @@ import { fail } from '../../errors.js';
 import type { Model, Trainable } from '../../model/model.js';
 import type { AdamWOptions } from '../../model/optimizer.js';
 import type { CommonConfig } from './config.js';
-import type { StageConfig } from './options.js';
-import type { Schedule } from './schedule.js';
+import type { LrScheduler, LrSchedulerKwargs, StageConfig } from './options.js';
+
+/** How the learning rate goes over a stage, in transformers' names; run/schedule.ts computes it. */
+export interface Schedule {
+  readonly learningRate: number;
+  readonly lrSchedulerType: LrScheduler;
+  readonly lrSchedulerKwargs: LrSchedulerKwargs;
+  /** Below 1: a share of `steps`. */
+  readonly warmupSteps: number;
+  readonly steps: number;
+}
 
 /**
  * A phase of a run: what trains in it, for how many steps, at which learning rate. It begins with a fresh

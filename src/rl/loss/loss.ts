@@ -38,7 +38,7 @@ export const sequenceWeights = (lengths: ArrayLike<number>, normaliser: Normalis
  * TRL's entropy bonus is the mean over active tokens whatever the loss type; for bnpo it is the mean of the
  * micro-batches' means.
  */
-export function entropyWeights(lengths: ArrayLike<number>, normaliser: Normaliser): Float64Array {
+function entropyWeights(lengths: ArrayLike<number>, normaliser: Normaliser): Float64Array {
   const { average } = LOSS_TYPES[normaliser.lossType];
   return averageWeights(average === 'microBatch' ? average : 'step', lengths, normaliser);
 }

@@ -3,12 +3,12 @@ import type { RealArray } from '../../core/addon/contract.js';
 import type { Model } from '../../model/model.js';
 import type { AdamW } from '../../model/optimizer.js';
 import type { CommonConfig } from '../config/config.js';
-import { learningRateAt } from '../config/schedule.js';
 import type { Stage } from '../config/stages.js';
 import type { TrainingBatch } from '../credit/batch.js';
 import { ValueHead } from '../credit/valueHead.js';
 import type { EntropyControl } from '../loss/entropyControl.js';
 import type { CompletionRecord } from './log.js';
+import { learningRateAt } from './schedule.js';
 import type { Counters, TrainingState } from './state.js';
 
 /** What the model's gradients hold, and what becomes of the state when they are applied. */

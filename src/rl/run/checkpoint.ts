@@ -103,7 +103,7 @@ async function baseFingerprint(model: Model): Promise<string | null> {
   const { peftConfig } = model;
   if (!peftConfig) return null;
   const known = bases.get(model);
-  if (known) return known;
+  if (known !== undefined) return known;
   const frozen = model.spec.parameters.filter((parameter) => !trainsWithAdapter(parameter, peftConfig));
   const base = fingerprint(model, frozen);
   bases.set(model, base);

@@ -56,7 +56,9 @@ export const kvAppend = defineCases({
           const expected = before.data.map(Math.fround);
           const put = (row: number, slot: number, position: number) =>
             expected.set(source.data.slice(row * 8, row * 8 + 8).map(Math.fround), (slot * 5 + position) * 8);
-          put(1, 0, 1), put(1, 1, 4), put(2, 0, 3);
+          put(1, 0, 1);
+          put(1, 1, 4);
+          put(2, 0, 3);
           expect(numbers(after)).toEqual(expected);
         }
       },

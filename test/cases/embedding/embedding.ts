@@ -20,6 +20,7 @@ export const embedding = defineCases({
     gather(40, 130, 700, 'large'),
     gather(900, 257, 300, 'large'),
     gather(9, 1100, 6, 'large'),
+    gather(50, 300, 900, 'large: gradients in several blocks of columns'),
     {
       name: 'with positions',
       args: (r) => ({

@@ -6,7 +6,7 @@ import { defineCases } from '../define.js';
 
 /** gemm_packed_bytes() of native/ops/linear/gemm.h. */
 export const packedBytes = (K: number, N: number) => 64 + 4 * K * Math.ceil(N / 32) * 32;
-export const packedSpace = (K: number, N: number): RealTensor => ({
+const packedSpace = (K: number, N: number): RealTensor => ({
   data: new Float64Array(packedBytes(K, N)),
   shape: [packedBytes(K, N)],
 });

@@ -26,7 +26,7 @@ export function expectClose(
 }
 
 /** The call's gradient without what it was accumulated onto. */
-export function gradient(result: KernelResult, args: CaseArgs, name: string): Float64Array {
+function gradient(result: KernelResult, args: CaseArgs, name: string): Float64Array {
   const start = typeof args[name] === 'object' ? real(args, name) : undefined;
   return column(result, name).map((value, i) => value - (start?.[i] ?? 0));
 }

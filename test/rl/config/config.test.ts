@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 
-import { learningRateAt, type Schedule } from '../../../src/rl/config/schedule.js';
+import type { Schedule } from '../../../src/rl/config/stages.js';
+import { learningRateAt } from '../../../src/rl/run/schedule.js';
 import * as losses from '../../../src/policy/losses.js';
 import { optionsPage } from '../../../scripts/generate-options.mjs';
 import { configOptions, resolveConfig } from '../../../src/rl/config/config.js';

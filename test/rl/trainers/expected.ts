@@ -3,7 +3,9 @@
  * f2cd577; docs/training.md) in double and in the plainest form, one completion after the other. Nothing of
  * src/rl computes here.
  */
+import { LOSS_TYPES, lossDefaults, lossParameters, policyLossOf } from '../../../src/policy/losses.js';
 import type { ResolvedGRPOConfig } from '../../../src/rl/config/config.js';
+import { LOSS_FORMULAS } from '../../policy/lossFormulas.js';
 
 /** One array per completion that is not masked, one number per token of it; [] for a masked completion. */
 export type Tokens = readonly (readonly number[])[];
@@ -46,18 +48,17 @@ export function advantagesOf(rewards: readonly (number | null)[], c: ResolvedGRP
 /** The weight of each token of completion s in the step's loss. */
 function tokenWeight(lengths: readonly number[], s: number, c: ResolvedGRPOConfig): number {
   const size = c.perDeviceTrainBatchSize;
-  switch (c.lossType) {
-    case 'grpo':
+  switch (LOSS_TYPES[c.lossType].average) {
+    case 'completion':
       return 1 / lengths.length / Math.max(lengths[s]!, 1);
-    case 'dr_grpo':
+    case 'maxLength':
       return 1 / (lengths.length * c.maxCompletionLength);
-    case 'bnpo': {
+    case 'microBatch': {
       const begin = s - (s % size);
       const microBatch = lengths.slice(begin, begin + size);
       return 1 / (lengths.length / size) / Math.max(sum(microBatch), 1);
     }
-    case 'dapo':
-    case 'cispo':
+    case 'step':
       return 1 / sum(lengths);
   }
 }
@@ -109,7 +110,13 @@ export function expectedUpdate(given: Given, c: ResolvedGRPOConfig): Expected {
   const { logps, oldLogps, entropies, advantages, refLogps, mask, entropyCoef } = given;
   const lengths = logps.map((row) => row.length);
   const level = c.importanceSamplingLevel;
-  const high = c.epsilonHigh ?? c.epsilon;
+  const parameters = {
+    ...lossDefaults,
+    ...lossParameters(c.lossType, c),
+    epsilonLow: c.epsilon,
+    epsilonHigh: c.epsilonHigh ?? c.epsilon,
+    delta: c.delta ?? 0,
+  };
   const lossKl = c.beta > 0 && !c.klInReward ? refLogps : undefined;
   const kls: number[] = [];
   const sides: number[][] = [];
@@ -134,18 +141,14 @@ export function expectedUpdate(given: Given, c: ResolvedGRPOConfig): Expected {
         if (level === 'token') slopes[t]! += slope * ratio;
         else for (let u = 0; u < row.length; ++u) slopes[u]! += slope * ratio * share;
       };
-      if (c.lossType === 'cispo') {
-        const capped = Math.min(ratio, high);
-        policyLoss += w * -capped * A * logp;
-        slopes[t]! += w * -capped * A;
-        sides[s]!.push(ratio > high && A > 0 ? 1 : 0);
-      } else {
-        const capped = Math.min(ratio, c.delta ?? Infinity);
-        const clipped = Math.min(Math.max(ratio, 1 - c.epsilon), 1 + high);
-        policyLoss += w * -Math.min(capped * A, clipped * A);
-        if (capped * A <= clipped * A && capped === ratio) addThroughRatio(w * -A);
-        sides[s]!.push(ratio < 1 - c.epsilon && A < 0 ? -1 : ratio > 1 + high && A > 0 ? 1 : 0);
-      }
+      const policy = LOSS_FORMULAS[policyLossOf(c.lossType).name].of(
+        { ratio, advantage: A, logp },
+        parameters,
+      );
+      policyLoss += w * policy.value;
+      slopes[t]! += w * policy.byLogp;
+      addThroughRatio(w * policy.byRatio);
+      sides[s]!.push(policy.clipped);
       if (!lossKl) continue;
       const [kl, slope] = klAt(logp - lossKl[s]![t]!, c.klEstimator);
       const biasCorrection = c.useBiasCorrectionKl ? ratio : 1;
@@ -186,9 +189,11 @@ function bonusCoefficients(
   c: ResolvedGRPOConfig,
 ): Tokens {
   const rows = lengths.map((length, s) => mask?.[s] ?? new Array<number>(length).fill(1));
-  const counts = c.lossType === 'dapo' || c.lossType === 'cispo' ? lengths : rows.map(sum);
+  const { average } = LOSS_TYPES[c.lossType];
+  const counts = average === 'step' ? lengths : rows.map(sum);
   return rows.map((row, s) => {
-    const meanOverTokens = c.lossType === 'bnpo' ? tokenWeight(counts, s, c) : 1 / Math.max(sum(counts), 1);
+    const meanOverTokens =
+      average === 'microBatch' ? tokenWeight(counts, s, c) : 1 / Math.max(sum(counts), 1);
     return row.map((kept) => kept * entropyCoef * meanOverTokens);
   });
 }

@@ -8,6 +8,7 @@ import { expect } from 'vitest';
 
 import { Random } from '../../../src/core/random.js';
 import type { Model, RolloutSource, Sample, StepMetrics } from '../../../src/index.js';
+import { policyLossOf } from '../../../src/policy/losses.js';
 import { type ResolvedGRPOConfig, resolveConfig } from '../../../src/rl/config/config.js';
 import { type GRPOConfig, GRPOTrainer, type RewardFunc } from '../../../src/rl/index.js';
 import { temporary, tinyModel, VOCABULARY, weights } from '../helpers.js';
@@ -197,10 +198,10 @@ export async function checkUpdates({
     }
     expect(relative(row['policy_loss'] as number, expected.policyLoss), where).toBeLessThan(2e-5);
     if (c.beta > 0 && !c.klInReward) expect(row['kl'], where).toBeCloseTo(expected.kl, 5);
-    if (c.lossType !== 'cispo') {
-      expect(row['clip_ratio/low_mean'], where).toBeCloseTo(expected.clippedLow, 6);
-      expect(row['clip_ratio/high_mean'], where).toBeCloseTo(expected.clippedHigh, 6);
-    }
+    const { clippedLow: low, clippedHigh: high } = expected;
+    const shares = { low, high, any: low + high };
+    for (const [name, { side, of }] of Object.entries(policyLossOf(c.lossType).metrics))
+      if (of === 'mean') expect(row[name], `${where} ${name}`).toBeCloseTo(shares[side], 6);
 
     const entropyUsed = expected.entropyCoefficients.flat();
     await copy.accumulateGradients(samples, {

@@ -6,6 +6,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Model, StepMetrics } from '../../../src/index.js';
+import { lossTypes } from '../../../src/policy/losses.js';
 import { resolveConfig } from '../../../src/rl/config/config.js';
 import { type GRPOConfig, GRPOTrainer } from '../../../src/rl/index.js';
 import { VOCABULARY } from '../helpers.js';
@@ -31,8 +32,8 @@ const options = (name: string, values: readonly unknown[], rest: GRPOConfig = {}
 
 describe('loss, gradient and weights of each update equal TRL’s formulas in double', () => {
   it.each([
-    ...options('lossType', ['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo'], { numIterations: 2 }),
-    ...options('lossType', ['grpo', 'bnpo', 'dr_grpo', 'dapo', 'cispo'], {
+    ...options('lossType', lossTypes, { numIterations: 2 }),
+    ...options('lossType', lossTypes, {
       maskTruncatedCompletions: true,
       epsilonHigh: 0.9,
       entropyCoef: 0.3,

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int64_t last = begin + length < rows ? begin + length : rows;
   const int64_t end = offsets ? offsets[piece + 1] : last;
   Four sum = {{0, 0, 0, 0}};
-  const auto add_rows = [&](const auto& load, const auto& load_scale) {
+  const auto add_rows = [&](const auto& load, [[maybe_unused]] const auto& load_scale) {
     for (int64_t first = begin + group; first < end; first += int64_t(kFlight<kScaled>) * groups) {
       Four a[kFlight<kScaled>], b[kFlight<kScaled>];
 #pragma unroll

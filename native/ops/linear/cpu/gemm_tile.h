@@ -245,10 +245,11 @@ HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const
           __builtin_prefetch(from + ahead, 0, 2);
         }
         transpose(square);
-        if (packed)
+        if (packed) {
 #pragma GCC unroll 16
           for (int j = 0; j < kLanes; ++j)
             store(packed + (k + j) * kTileColumns + (first + h) * kLanes, square[j]);
+        }
 #pragma GCC unroll 16
         for (int j = 0; j < kLanes; ++j)
 #pragma GCC unroll 16

@@ -348,7 +348,7 @@ bool sample_row(const SampleTokenArgs& a, int64_t b, const Work& work) {
 [[noreturn]] void refuse(const SampleTokenArgs& a, int64_t b) {
   const float* logits = a.logits.as<float>() + b * a.logits.stride[0];
   for (int64_t v = 0; v < a.logits.shape[1]; ++v)
-    if (logits[v] != logits[v])
+    if (__builtin_isnan(logits[v]))
       fail(ErrorCode::kInvalidArg, "sample_token: logits[%lld, %lld] is NaN", (long long)b, (long long)v);
   fail(ErrorCode::kInvalidArg, "sample_token: the largest logit of row %lld must be finite, got %g",
        (long long)b, static_cast<double>(extent_of(logits, a.logits.shape[1]).largest));

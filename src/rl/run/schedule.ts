@@ -2,16 +2,7 @@
  * Learning rates over a stage, as transformers.get_scheduler gives them: `step` counts updates made before
  * this one.
  */
-import type { LrScheduler, LrSchedulerKwargs } from './options.js';
-
-export interface Schedule {
-  readonly learningRate: number;
-  readonly lrSchedulerType: LrScheduler;
-  readonly lrSchedulerKwargs: LrSchedulerKwargs;
-  /** Below 1: a share of `steps`. */
-  readonly warmupSteps: number;
-  readonly steps: number;
-}
+import type { Schedule } from '../config/stages.js';
 
 export function learningRateAt(
   { learningRate, lrSchedulerType, lrSchedulerKwargs, warmupSteps, steps }: Schedule,
