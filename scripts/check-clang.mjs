@@ -4,7 +4,10 @@
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { checkAll, compilations, output, versionOf } from './form/compilation.mjs';
+import { checkAll, compilations, missing, output, versionOf } from './form/compilation.mjs';
+
+// The first that knows as much of C++20 as the sources use.
+const OLDEST = 14;
 
 // What needs a newer clang than Debian's. Of the emulated machine only: users never build it.
 const NEEDS = new Map([['test/emulation/hardware.cc', { version: 15, what: '_Float16 on x86' }]]);
@@ -24,8 +27,10 @@ const root = resolve(values.root);
 const build = resolve(values.build ?? join(root, 'build'));
 const program = process.env.CLANGXX ?? 'clang++';
 
-const version = await versionOf(program, 'install clang, or name one in CLANGXX', values['if-installed']);
+const HOW = 'install clang, or name one in CLANGXX';
+const version = await versionOf(program, HOW, values['if-installed']);
 const major = Number(/version (\d+)/.exec(version)?.[1]);
+if (!(major >= OLDEST)) missing(`clang ${OLDEST} or later is needed: ${HOW}`, values['if-installed']);
 
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-fsyntax-only'];
 async function check({ file, directory, options }) {
