@@ -10,6 +10,9 @@ import { dirname, join, relative, resolve } from 'node:path';
 // enough, it is this one.
 const USUAL_ISA = 'HF_ISA=cpu_avx2';
 
+// nvcc's words mean nothing to clang. The same files are there once more as C++, for the emulated device.
+const FOR_NVCC = /\s-Xcompiler[= ]/;
+
 // The words of a command line as CMake writes them: quotes and backslashes as in a shell.
 function wordsOf(command) {
   const found = command.match(/(?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'\\])+/g) ?? [];
@@ -51,6 +54,7 @@ export function compilations(root, build, wanted, { oncePerFile = false } = {}) 
   for (const { file: path, directory, command } of entries) {
     const file = relative(root, resolve(directory, path));
     if (!/^(native|binding|test)\//.test(file) || (names.size > 0 && !names.has(file))) continue;
+    if (FOR_NVCC.test(command)) continue;
     const key = oncePerFile ? file : `${file} ${command}`;
     if (chosen.has(key) && !command.includes(USUAL_ISA)) continue;
     chosen.set(key, { file, directory, options: optionsOf(command) });
