@@ -339,8 +339,8 @@ ${ways.join('\n')}
     expect([...found]).toEqual(ways.map((_, i) => `${13 + i} custom-border`));
   });
 
-  it('is red on a sum planted in binding/ntk.cc', () => {
-    const name = 'binding/ntk.cc';
+  it('is red on a sum planted in binding/ntk_gram.cc', () => {
+    const name = 'binding/ntk_gram.cc';
     const source = readFileSync(join(ROOT, name), 'utf8');
     const sum = `
 double planted(const hf::View& view, int64_t n) {
