@@ -30,7 +30,7 @@ export const TYPESCRIPT_LAYERS: Layers = [
   ['src/model/'],
   ['src/ntk/'],
   ['src/evaluation/'],
-  ['src/rl/interfaces.ts', 'src/rl/config/'],
+  ['src/rl/interfaces.ts', 'src/rl/spaces.ts', 'src/rl/config/'],
   ['src/rl/loss/'],
   ['src/rl/rollout/'],
   ['src/rl/rewards/'],

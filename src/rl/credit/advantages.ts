@@ -11,7 +11,7 @@
  * (GDPO, 2601.05242).
  */
 import { statistics, weightedSum } from '../rewards/statistics.js';
-import { type ByCompletion, plain } from '../rollout/spaces.js';
+import { type ByCompletion, plain } from '../spaces.js';
 
 export interface AdvantageOptions {
   readonly numGenerations: number;

@@ -2,7 +2,7 @@
 import { perToken } from '../loss/loss.js';
 import type { Rewards } from '../rewards/score.js';
 import type { Kept } from '../rollout/keepForTraining.js';
-import { type ByCompletion, type ByToken, mapEach, plain, sumTokens } from '../rollout/spaces.js';
+import { type ByCompletion, type ByToken, mapEach, plain, sumTokens } from '../spaces.js';
 import { computeAdvantages } from './advantages.js';
 import type { CreditContext } from './creditContext.js';
 import { importanceCorrection } from './importanceCorrection.js';

@@ -1,7 +1,7 @@
 /** What the updates of a batch need of its rollout. */
 import type { Sample } from '../../model/batch.js';
 import type { Kept } from '../rollout/keepForTraining.js';
-import type { ByCompletion, ByKept, ByToken } from '../rollout/spaces.js';
+import type { ByCompletion, ByKept, ByToken } from '../spaces.js';
 import type { Credit } from './assignCredit.js';
 
 /** Plain numbers in plain arrays: a checkpoint between two updates of a batch holds it as JSON. */

@@ -2,7 +2,7 @@
 import type { Tensor } from '../../core/tensor.js';
 import type { Sample } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
-import type { ByKept } from '../rollout/spaces.js';
+import type { ByKept } from '../spaces.js';
 
 /**
  * While only the classifier trains, the features of a batch stay as they are through all its updates: they

@@ -1,7 +1,7 @@
 /** Rollouts made elsewhere come from another policy than the one trained; its tokens are weighed for that. */
 import { importanceWeights } from '../loss/tokenFactors.js';
 import type { Kept } from '../rollout/keepForTraining.js';
-import { type ByToken, plain } from '../rollout/spaces.js';
+import { type ByToken, plain } from '../spaces.js';
 import type { CreditContext } from './creditContext.js';
 
 export interface ImportanceCorrection {
@@ -25,6 +25,6 @@ export async function importanceCorrection(
   });
   return {
     oldLogps: logps,
-    weights: importanceWeights(logps, plain(samplingLogps), [...lengths], config),
+    weights: importanceWeights(logps, plain(samplingLogps), lengths, config),
   };
 }

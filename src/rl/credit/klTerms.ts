@@ -1,6 +1,6 @@
 /** What a KL penalty needs of a rollout. */
 import type { Sample } from '../../model/batch.js';
-import type { ByKept, ByToken } from '../rollout/spaces.js';
+import type { ByKept, ByToken } from '../spaces.js';
 import type { CreditContext } from './creditContext.js';
 
 export interface KlTerms {

@@ -13,7 +13,7 @@ import {
   plain,
   type TokenIndex,
   tokenRanges,
-} from '../rollout/spaces.js';
+} from '../spaces.js';
 
 export function tokenRewards(
   scores: ByCompletion<number>,

@@ -4,6 +4,7 @@
  * are.
  */
 import type { ResolvedGRPOConfig } from '../config/config.js';
+import { type ByCompletion, tokenRanges } from '../spaces.js';
 
 /** torch.quantile: linear between the order statistics. */
 export function quantile(values: ArrayLike<number>, q: number): number {
@@ -17,16 +18,6 @@ export function quantile(values: ArrayLike<number>, q: number): number {
 export function highEntropyMask(entropies: ArrayLike<number>, share: number): Float64Array {
   const threshold = quantile(entropies, 1 - share);
   return Float64Array.from(entropies, (h) => (h >= threshold ? 1 : 0));
-}
-
-/** Tokens `begin` to before `end` of every completion. */
-function rangesOf(lengths: readonly number[]): { readonly begin: number; readonly end: number }[] {
-  let next = 0;
-  return lengths.map((length) => {
-    const begin = next;
-    next += length;
-    return { begin, end: next };
-  });
 }
 
 /** Σ (a − b) over tokens. */
@@ -44,10 +35,10 @@ export function offPolicyMask(
   advantages: ArrayLike<number>,
   logps: ArrayLike<number>,
   samplingLogps: ArrayLike<number>,
-  lengths: readonly number[],
+  lengths: ByCompletion<number>,
   threshold: number,
 ): Float64Array {
-  return Float64Array.from(rangesOf(lengths), ({ begin, end }) => {
+  return Float64Array.from(tokenRanges(lengths), ({ begin, end }) => {
     if (begin === end || !(advantages[begin]! < 0)) return 1;
     const drift = sumOfDifferences(samplingLogps, logps, begin, end) / (end - begin);
     return drift > threshold ? 0 : 1;
@@ -71,12 +62,12 @@ function bounded(weight: number, options: Correction): number {
 export function importanceWeights(
   training: ArrayLike<number>,
   sampling: ArrayLike<number>,
-  lengths: readonly number[],
+  lengths: ByCompletion<number>,
   options: Correction,
 ): Float64Array {
   const wholeCompletions = options.vllmImportanceSamplingMode.startsWith('sequence');
   const weights = new Float64Array(training.length);
-  for (const { begin, end } of rangesOf(lengths)) {
+  for (const { begin, end } of tokenRanges(lengths)) {
     const whole = sumOfDifferences(training, sampling, begin, end);
     for (let token = begin; token < end; ++token) {
       const logRatio = wholeCompletions ? whole : training[token]! - sampling[token]!;

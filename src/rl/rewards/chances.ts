@@ -1,6 +1,6 @@
 /** pass@k, maj@k and best@k are told for k = 1, 2, 4, … up to the samples per prompt, and that number. */
 import { bestOfN, mean, passAtK } from '../../evaluation/estimators.js';
-import type { ByCompletion } from '../rollout/spaces.js';
+import type { ByCompletion } from '../spaces.js';
 
 /** A completion is right when the first reward function says at least 1. */
 export const isRight = (reward: number): boolean => reward >= 1;

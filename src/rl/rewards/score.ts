@@ -1,7 +1,7 @@
 /** The second sentence of a step: one number, or no opinion, per completion and reward function. */
 import type { Tokenizer } from '../../model/tokenizer/tokenizer.js';
 import type { Rollout } from '../rollout/sample.js';
-import type { ByCompletion } from '../rollout/spaces.js';
+import type { ByCompletion } from '../spaces.js';
 import { callRewards, type NamedReward } from './call.js';
 import { rewardInput } from './rewardInput.js';
 import { weightedSum } from './statistics.js';

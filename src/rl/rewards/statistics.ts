@@ -1,5 +1,5 @@
 /** Numbers about rewards. A reward that no function gave (NaN) is left out of them. */
-import { type ByCompletion, mapEach } from '../rollout/spaces.js';
+import { type ByCompletion, mapEach } from '../spaces.js';
 import type { NamedReward } from './call.js';
 
 export interface Statistics {

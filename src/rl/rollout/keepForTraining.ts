@@ -9,7 +9,7 @@ import {
   type CompletionIndex,
   entriesOf,
   mapEach,
-} from './spaces.js';
+} from '../spaces.js';
 
 export interface Kept {
   /** The sequences that train. */

@@ -7,7 +7,7 @@ import { encodePrompt, type Tokenizer } from '../../model/tokenizer/tokenizer.js
 import type { ResolvedGRPOConfig } from '../config/config.js';
 import type { PromptRow } from '../interfaces.js';
 import type { RolloutSource } from './remoteRollouts.js';
-import type { ByCompletion } from './spaces.js';
+import type { ByCompletion } from '../spaces.js';
 
 /** temperature 0 is greedy, which a trainer's config does not allow. */
 type SamplingConfig = Pick<

@@ -8,7 +8,7 @@ import type { Rewards } from '../rewards/score.js';
 import { rewardSummary } from '../rewards/statistics.js';
 import type { Kept } from '../rollout/keepForTraining.js';
 import type { Rollout } from '../rollout/sample.js';
-import { type ByToken, mapEach } from '../rollout/spaces.js';
+import { type ByToken, mapEach } from '../spaces.js';
 import type { CompletionRecord } from './log.js';
 import { completionMetrics, importanceMetrics, mismatchMetrics } from './metrics.js';
 import { explain } from './notes.js';

@@ -4,7 +4,7 @@ import { type ClipMetric, policyLossOf } from '../../policy/losses.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 import { statistics } from '../rewards/statistics.js';
 import type { Rollout } from '../rollout/sample.js';
-import { type ByCompletion, type ByToken, entriesOf, plain, tokenRanges } from '../rollout/spaces.js';
+import { type ByCompletion, type ByToken, entriesOf, plain, tokenRanges } from '../spaces.js';
 
 type Numbers = Record<string, number>;
 

@@ -9,7 +9,7 @@ import type { BatchFeatures } from '../credit/features.js';
 import { ValueHead, type ValueHeadState, valueLoss } from '../credit/valueHead.js';
 import { activeCoefficient, type EntropyControl, nextControl } from '../loss/entropyControl.js';
 import { planLoss } from '../loss/loss.js';
-import { plain } from '../rollout/spaces.js';
+import { plain } from '../spaces.js';
 import type { Measured } from '../run/describe.js';
 import { lossMetrics } from '../run/metrics.js';
 import type { TrainingState } from '../run/state.js';

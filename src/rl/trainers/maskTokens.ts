@@ -4,7 +4,7 @@ import type { ResolvedGRPOConfig } from '../config/config.js';
 import type { TrainingBatch } from '../credit/batch.js';
 import { perToken } from '../loss/loss.js';
 import { highEntropyMask, offPolicyMask } from '../loss/tokenFactors.js';
-import { plain } from '../rollout/spaces.js';
+import { plain } from '../spaces.js';
 
 export interface MaskedTokens {
   /** 0 where a token is masked. */

@@ -12,7 +12,7 @@ import {
   sumTokens,
   type TokenIndex,
   tokenRanges,
-} from '../../../src/rl/rollout/spaces.js';
+} from '../../src/rl/spaces.js';
 
 it('an array is read with an index of its own space, and with no other', () => {
   const rewards: ByCompletion<number> = [1, 2];
