@@ -1,8 +1,8 @@
 import { expect } from 'vitest';
 
-import { numbers } from '../helpers/kernels.js';
-import { reals, ints, type Random } from '../helpers/random.js';
-import { defineCases } from './define.js';
+import { numbers } from '../../helpers/kernels.js';
+import { reals, ints, type Random } from '../../helpers/random.js';
+import { defineCases } from '../define.js';
 
 const slice = (
   N: number,

@@ -1,17 +1,17 @@
 /**
  * Cases of the fused policy gradient; its invariants, refusals and random problems are in policy_gradient/.
  */
-import type { KernelResult } from '../../src/core/addon/contract.js';
+import type { KernelResult } from '../../../src/core/addon/contract.js';
 import {
   importanceLevels,
   klEstimators,
   POLICY_LOSSES,
   policyLosses,
   type PolicyLossName,
-} from '../../src/policy/losses.js';
-import type { Random } from '../helpers/random.js';
-import { LOSS_FORMULAS, parametersOf } from '../policy/lossFormulas.js';
-import { type CaseArgs, defineCases, type OpCase } from './define.js';
+} from '../../../src/policy/losses.js';
+import type { Random } from '../../helpers/random.js';
+import { LOSS_FORMULAS, parametersOf } from '../../policy/lossFormulas.js';
+import { type CaseArgs, defineCases, type OpCase } from '../define.js';
 import { invariants } from './policy_gradient/invariants.js';
 import {
   computed,

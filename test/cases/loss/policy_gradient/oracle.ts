@@ -3,10 +3,10 @@
  * log-softmax by log-sum-exp, losses by their formulas, and gradients by the chain rule from ∂L/∂log p to
  * logits. It shares no line with native/.
  */
-import { LOSS_FORMULAS, parametersOf } from '../../policy/lossFormulas.js';
-import type { PolicyLossName } from '../../../src/policy/losses.js';
-import type { IntTensor, RealTensor } from '../../helpers/random.js';
-import type { CaseArgs } from '../define.js';
+import { LOSS_FORMULAS, parametersOf } from '../../../policy/lossFormulas.js';
+import type { PolicyLossName } from '../../../../src/policy/losses.js';
+import type { IntTensor, RealTensor } from '../../../helpers/random.js';
+import type { CaseArgs } from '../../define.js';
 import { IGNORED, number, real, targetsOf, tensor, text } from './tensors.js';
 
 type Rows = readonly Float64Array[];

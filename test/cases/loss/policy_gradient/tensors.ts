@@ -1,8 +1,8 @@
 /** Arguments and results of linear_policy_gradient's cases, as plain columns of numbers. */
-import type { KernelResult } from '../../../src/core/addon/contract.js';
-import { numbers } from '../../helpers/kernels.js';
-import type { IntTensor, RealTensor } from '../../helpers/random.js';
-import type { CaseArgs } from '../define.js';
+import type { KernelResult } from '../../../../src/core/addon/contract.js';
+import { numbers } from '../../../helpers/kernels.js';
+import type { IntTensor, RealTensor } from '../../../helpers/random.js';
+import type { CaseArgs } from '../../define.js';
 
 export const OP = 'linear_policy_gradient';
 /** The target of a row that takes no part in the loss. */

@@ -1,6 +1,6 @@
 /** Calls of linear_policy_gradient that must be refused, with a part of the message. */
-import type { ArrayView } from '../../../src/core/addon/contract.js';
-import type { OpCases } from '../define.js';
+import type { ArrayView } from '../../../../src/core/addon/contract.js';
+import type { OpCases } from '../../define.js';
 
 type Refusals = NonNullable<OpCases['refused']>;
 type Extra = Record<string, unknown>;

@@ -1,10 +1,10 @@
 /** What holds for every implementation of linear_policy_gradient, beside parity with the reference. */
 import { expect } from 'vitest';
 
-import { importanceLevels, klEstimators, policyLosses } from '../../../src/policy/losses.js';
-import { ints, type Random, reals } from '../../helpers/random.js';
-import { asFields, LOSS_FORMULAS } from '../../policy/lossFormulas.js';
-import type { CaseArgs, Invariant } from '../define.js';
+import { importanceLevels, klEstimators, policyLosses } from '../../../../src/policy/losses.js';
+import { ints, type Random, reals } from '../../../helpers/random.js';
+import { asFields, LOSS_FORMULAS } from '../../../policy/lossFormulas.js';
+import type { CaseArgs, Invariant } from '../../define.js';
 import { checkAgainstOracle, expectClose } from './expectations.js';
 import { oracle } from './oracle.js';
 import { computed, masked, problem, withCoefficients } from './problem.js';

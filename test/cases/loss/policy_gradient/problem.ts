@@ -1,8 +1,8 @@
 /** Random calls of linear_policy_gradient. */
-import type { ImportanceLevel, KlEstimator, PolicyLossName } from '../../../src/policy/losses.js';
-import { ints, type IntTensor, type Random, type RealTensor } from '../../helpers/random.js';
-import { asFields, LOSS_FORMULAS } from '../../policy/lossFormulas.js';
-import type { CaseArgs } from '../define.js';
+import type { ImportanceLevel, KlEstimator, PolicyLossName } from '../../../../src/policy/losses.js';
+import { ints, type IntTensor, type Random, type RealTensor } from '../../../helpers/random.js';
+import { asFields, LOSS_FORMULAS } from '../../../policy/lossFormulas.js';
+import type { CaseArgs } from '../../define.js';
 import { oracle } from './oracle.js';
 import { IGNORED, real, targetsOf, tensor, vector } from './tensors.js';
 

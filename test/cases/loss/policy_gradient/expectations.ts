@@ -1,8 +1,8 @@
 /** Comparisons that the invariants of linear_policy_gradient share. */
 import { expect } from 'vitest';
 
-import type { KernelResult } from '../../../src/core/addon/contract.js';
-import type { CaseArgs } from '../define.js';
+import type { KernelResult } from '../../../../src/core/addon/contract.js';
+import type { CaseArgs } from '../../define.js';
 import { oracle } from './oracle.js';
 import { column, OP, real, type Run } from './tensors.js';
 
