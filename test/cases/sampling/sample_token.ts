@@ -166,6 +166,16 @@ export const sampleToken = defineCases({
       },
     },
     {
+      // Equal logits have the weight 1 each, so the sums are exact: two of four tokens have 0.5 and not less.
+      name: 'a set that has exactly top_p is enough',
+      check: (run) => {
+        for (const options of [{ top_p: 0.5 }, { top_p: 0.5, top_k: 4 }]) {
+          const { tokens } = draw(run, [3, 3, 3, 3], options, 200);
+          expect([...new Set(tokens)].sort(), JSON.stringify(options)).toEqual([0, 1]);
+        }
+      },
+    },
+    {
       name: 'among equals the lowest ids stay, all of them',
       check: (run) => {
         const logits = Array.from({ length: 100 }, (_, v) => (v >= 50 && v < 53 ? 1 : 0));
