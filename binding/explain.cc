@@ -9,7 +9,7 @@
 namespace hf::binding {
 namespace {
 
-constexpr const char* kFunction = "analysis.explainStep";
+constexpr const char* kExplainStep = "analysis.explainStep";
 
 // The batch that the step is made from, with what owns its numbers.
 struct GivenBatch {
@@ -22,11 +22,11 @@ struct GivenBatch {
 // { batch, advantages }: samples, and a Float64Array with a number for each.
 GivenBatch batch_of(const Options& options, const Model& model) {
   GivenBatch given{
-      .packed = packed_samples(kFunction, options.get("batch"), model),
+      .packed = packed_samples(kExplainStep, options.get("batch"), model),
       .advantages = {},
   };
   given.advantages =
-      copy_doubles(kFunction, "advantages", options.get("advantages"), given.packed->sequences());
+      copy_doubles(kExplainStep, "advantages", options.get("advantages"), given.packed->sequences());
   return given;
 }
 
@@ -36,13 +36,13 @@ std::shared_ptr<const Optimizer> optimizer_of(const Options& options, const Mode
   const Model& trained = optimizer->model();
   HF_CHECK(trained.context() == model.context() && trained.size() == model.size(), ErrorCode::kInvalidArg,
            "%s: optimizer must be of this model, or of another with the same parameters in the same context",
-           kFunction);
+           kExplainStep);
   return optimizer;
 }
 
 InfluenceOptions influence_options(const Options& options, const Model& model) {
   return {
-      .samples = *functions_of(kFunction, options.get("samples"), model),
+      .samples = *functions_of(kExplainStep, options.get("samples"), model),
       .max_bytes = options.integer("maxBytes"),
   };
 }
@@ -52,9 +52,10 @@ std::vector<int64_t> targets_of(const Options& options, int64_t probes, int64_t 
   if (!options.has("targets")) return {};
   const std::vector<int32_t> given = options.indices("targets");
   HF_CHECK(int64_t(given.size()) == probes, ErrorCode::kShape, "%s: targets must have one token per probe",
-           kFunction);
+           kExplainStep);
   for (int32_t target : given)
-    HF_CHECK(target >= 0 && target < V, ErrorCode::kInvalidArg, "%s: targets must be token ids", kFunction);
+    HF_CHECK(target >= 0 && target < V, ErrorCode::kInvalidArg, "%s: targets must be token ids",
+             kExplainStep);
   return {given.begin(), given.end()};
 }
 
@@ -68,14 +69,14 @@ ExplainOptions explain_options(const Options& options, const Model& model, int64
     case Update::kGradient: how.learning_rate = options.number("learningRate"); break;
     case Update::kAdam:
       how.optimizer = optimizer_of(options, model);
-      how.adam = optimizer_step_of(Options(kFunction, options.get("adam")), model);
+      how.adam = optimizer_step_of(Options(kExplainStep, options.get("adam")), model);
       break;
     case Update::kGiven:
-      how.given = copy_doubles(kFunction, "step", options.get("step"), model.size());
+      how.given = copy_doubles(kExplainStep, "step", options.get("step"), model.size());
       break;
   }
   if (options.has("influences"))
-    how.influences = influence_options(Options(kFunction, options.get("influences")), model);
+    how.influences = influence_options(Options(kExplainStep, options.get("influences")), model);
   return how;
 }
 
@@ -144,8 +145,8 @@ Napi::Object explanation_to_js(Napi::Env env, const Explanation& explanation) {
 
 // (prefixes, NativeExplainOptions, progress) → NativeExplanation
 Napi::Value ModelHandle::explain_step(const Napi::CallbackInfo& info) {
-  const Options given(kFunction, info[1]);
-  const auto probes = packed_prefixes(kFunction, info[0], *get());
+  const Options given(kExplainStep, info[1]);
+  const auto probes = packed_prefixes(kExplainStep, info[0], *get());
   const GivenBatch batch = batch_of(given, *object_);
   const auto options =
       std::make_shared<ExplainOptions>(explain_options(given, *object_, int64_t(probes->rows.size())));

@@ -5,7 +5,7 @@
 namespace hf::binding {
 namespace {
 
-constexpr const char* kFunction = "Model";
+constexpr const char* kModel = "Model";
 constexpr const char* kLayouts[] = {"blocks", "heads"};
 
 std::vector<int64_t> shape_of(const Options& options, const std::string& parameter) {
@@ -19,7 +19,7 @@ std::vector<int64_t> shape_of(const Options& options, const std::string& paramet
 }
 
 ParameterSpec parameter_of(Napi::Value value) {
-  const Options options(kFunction, value);
+  const Options options(kModel, value);
   const std::string name = options.text("name");
   return {
       .name = name,
@@ -42,7 +42,7 @@ std::vector<ParameterSpec> parameters_of(Napi::Value value) {
 }  // namespace
 
 ModelSpec model_spec_of(Napi::Value value) {
-  const Options options(kFunction, value);
+  const Options options(kModel, value);
   ModelSpec s;
   s.vocab_size = options.integer("vocabSize");
   s.hidden_size = options.integer("hiddenSize");
@@ -56,7 +56,7 @@ ModelSpec model_spec_of(Napi::Value value) {
   s.norm_eps = options.number("normEps");
   s.activation = options.choice<ActivationKind>("activation", kActivationKinds, 4);
   if (options.has("rotary")) {
-    const Options rotary(kFunction, options.get("rotary"));
+    const Options rotary(kModel, options.get("rotary"));
     s.inv_freq = rotary.doubles("invFreq");
     s.rotary_scale = rotary.number("scale");
   }

@@ -4,7 +4,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { checkAll, compilations, missing, output, versionOf } from './form/compilation.mjs';
+import { checkAll, compilations, database, missing, output, versionOf } from './form/compilation.mjs';
 
 // The first that knows as much of C++20 as the sources use.
 const OLDEST = 14;
@@ -24,7 +24,7 @@ const { values, positionals } = parseArgs({
   },
 });
 const root = resolve(values.root);
-const build = resolve(values.build ?? join(root, 'build'));
+const build = resolve(values.build ?? database(root));
 const program = process.env.CLANGXX ?? 'clang++';
 
 const HOW = 'install clang, or name one in CLANGXX';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { checkAll, compilations, missing, output, versionOf } from './form/compilation.mjs';
+import { checkAll, compilations, database, missing, output, versionOf } from './form/compilation.mjs';
 
 // The first that has checks which are queries over the syntax tree, as .clang-tidy defines some.
 const OLDEST = 23;
@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
   },
 });
 const root = resolve(values.root);
-const build = resolve(values.build ?? join(root, 'build'));
+const build = resolve(values.build ?? database(root));
 const config = join(root, '.clang-tidy');
 const program = process.env.CLANG_TIDY ?? 'clang-tidy';
 

@@ -21,24 +21,52 @@ std::optional<Backend> cpu_backend_named(const std::string& name) {
   return std::nullopt;
 }
 
+// The columns of this build, whether or not this machine runs them.
+std::string built_columns() {
+  std::string names;
+#if HF_HAVE_CPU_BASE
+  names += " base";
+#endif
+#if HF_HAVE_CPU_AVX2
+  names += " avx2";
+#endif
+#if HF_HAVE_CPU_AVX512
+  names += " avx512";
+#endif
+  return names.substr(1);
+}
+
+#if HF_HAVE_CPU_AVX2 || HF_HAVE_CPU_AVX512
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+}
+#endif
+
+#if HF_HAVE_CPU_AVX512
+bool has_avx512() {
+#if HF_EMULATE_AVX512
+  return has_avx2();
+#else
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#endif
+}
+#endif
+
 }  // namespace
 
 bool backend_available(Backend backend) {
   switch (backend) {
     case Backend::kReference32:
-    case Backend::kReference64:
+    case Backend::kReference64: return true;
+#if HF_HAVE_CPU_BASE
     case Backend::kCpuBase: return true;
-#if HF_HAVE_X86_ISAS
-    case Backend::kCpuAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-             __builtin_cpu_supports("bmi2");
-    case Backend::kCpuAvx512:
-#if HF_EMULATE_AVX512
-      return backend_available(Backend::kCpuAvx2);
 #endif
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if HF_HAVE_CPU_AVX2
+    case Backend::kCpuAvx2: return has_avx2();
+#endif
+#if HF_HAVE_CPU_AVX512
+    case Backend::kCpuAvx512: return has_avx512();
 #endif
     case Backend::kCuda: return !cuda_status().devices.empty();
     default: return false;
@@ -51,16 +79,22 @@ Backend best_cpu_backend() {
     const std::optional<Backend> backend = cpu_backend_named(wanted);
     HF_CHECK(backend, ErrorCode::kInvalidArg, "HEADFIRST_ISA must be base, avx2 or avx512, got '%s'", wanted);
     HF_CHECK(backend_available(*backend), ErrorCode::kBackendUnavailable,
-             "HEADFIRST_ISA asks for '%s', which this machine cannot run; unset it", wanted);
+             "HEADFIRST_ISA asks for '%s', which this machine cannot run or this build does not have "
+             "(it has %s); unset it",
+             wanted, built_columns().c_str());
     return *backend;
   }
-  if (backend_available(Backend::kCpuAvx512)) return Backend::kCpuAvx512;
-  if (backend_available(Backend::kCpuAvx2)) return Backend::kCpuAvx2;
-  return Backend::kCpuBase;
+  for (const Backend backend : {Backend::kCpuAvx512, Backend::kCpuAvx2, Backend::kCpuBase})
+    if (backend_available(backend)) return backend;
+  fail(
+      ErrorCode::kBackendUnavailable,
+      "this build has CPU kernels for %s only, which this machine cannot run; it was built on another "
+      "machine: build it again here (a checkout: npm run build:native; for all machines with HEADFIRST_ISAS=all)",
+      built_columns().c_str());
 }
 
 bool has_bf16_dot() {
-#if HF_HAVE_X86_ISAS && !HF_EMULATE_AVX512
+#if HF_HAVE_CPU_AVX512 && !HF_EMULATE_AVX512
   return __builtin_cpu_supports("avx512bf16");
 #else
   return false;

@@ -1,6 +1,6 @@
 // What the compilation database says about our own sources, and how a tool is run on each of them: as many at
 // a time as there are processors, and again only when something that it saw has changed.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -36,6 +36,28 @@ function optionsOf(command) {
 }
 
 /**
+ * The folder with the compilation database of `root`: of a build that compiles every file by itself, for
+ * every instruction set and with what the tests need. It is configured here, and never built.
+ */
+export function database(root) {
+  if (!existsSync(join(root, 'CMakeLists.txt'))) return join(root, 'build');
+  const folder = join(root, 'build/form');
+  const options = {
+    HEADFIRST_QUICK: 'OFF',
+    HEADFIRST_TESTS: 'ON',
+    HEADFIRST_ISAS: 'all',
+    HEADFIRST_CUDA: 'OFF',
+    CMAKE_BUILD_TYPE: 'Release',
+  };
+  const definitions = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
+  const { status, stderr } = spawnSync('cmake', ['-S', root, '-B', folder, ...definitions], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`cmake could not configure ${folder}: ${stderr}`);
+  return folder;
+}
+
+/**
  * Entries of `build`/compile_commands.json for files below `root`: the file relative to it, the folder that
  * the command runs in, and its options. With `oncePerFile`, one entry for each file; `wanted`: only these, if
  * any are named.
@@ -45,9 +67,7 @@ export function compilations(root, build, wanted, { oncePerFile = false } = {}) 
   try {
     entries = JSON.parse(readFileSync(join(build, 'compile_commands.json'), 'utf8'));
   } catch (error) {
-    throw new Error(
-      `${build} has no compilation database; npm run build:native writes one (${error.message})`,
-    );
+    throw new Error(`${build} has no compilation database (${error.message})`);
   }
   const names = new Set(wanted.map((name) => relative(root, resolve(name))));
   const chosen = new Map();

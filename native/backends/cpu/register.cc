@@ -15,16 +15,23 @@
 #include "ops/sketch/cpu/scratch.h"
 #include "runtime/cpu.h"
 
-#define HF_ISA cpu_base
-#include "backends/cpu/isa.h"
-#undef HF_ISA
+// The build says which columns there are.
+#ifndef HF_HAVE_CPU_BASE
+#define HF_HAVE_CPU_BASE 0
+#endif
+#ifndef HF_HAVE_CPU_AVX2
+#define HF_HAVE_CPU_AVX2 0
+#endif
+#ifndef HF_HAVE_CPU_AVX512
+#define HF_HAVE_CPU_AVX512 0
+#endif
 
 namespace hf {
-namespace cpu_base {
-void run(const RateProbe&, Run&);
-}
-#if HF_HAVE_X86_ISAS
+
 #define HF_DECLARE(Args)       \
+  namespace cpu_base {         \
+  void run(const Args&, Run&); \
+  }                            \
   namespace cpu_avx2 {         \
   void run(const Args&, Run&); \
   }                            \
@@ -35,7 +42,7 @@ void run(const RateProbe&, Run&);
 #include "ops/op_list.inc"
 #undef HF_OP
 HF_DECLARE(RateProbe)
-#endif
+#undef HF_DECLARE
 
 namespace {
 
@@ -47,31 +54,32 @@ constexpr ScratchFn<Args> scratch_of() {
   return nullptr;
 }
 
-template <class Args>
-void add_column(Backend backend, OpFn<Args> function) {
-  op_row<Args>()[static_cast<int>(backend)] = function;
-  scratch_row<Args>()[static_cast<int>(backend)] = scratch_of<Args>();
-}
-
-template <class Args>
-void add() {
-  if constexpr (!std::is_same_v<Args, NoArgs>) {
-    add_column<Args>(Backend::kCpuBase, &cpu_base::run);
-#if HF_HAVE_X86_ISAS
-    add_column<Args>(Backend::kCpuAvx2, &cpu_avx2::run);
-    add_column<Args>(Backend::kCpuAvx512, &cpu_avx512::run);
-#endif
-  }
-}
-
 // The op itself may go to a BLAS of the system. Products inside other kernels call run() and stay here.
 template <OpFn<GemmArgs> built_in>
 void gemm(const GemmArgs& args, Run& run) {
   if (!blas_gemm(args, run)) built_in(args, run);
 }
 
-void add_rate_probe(Backend backend, RateProbeFn probe) {
-  rate_probe(backend) = probe;
+template <class Args, OpFn<Args> function>
+constexpr OpFn<Args> entry_of() {
+  if constexpr (std::is_same_v<Args, GemmArgs>) return &gemm<function>;
+  return function;
+}
+
+template <class Args>
+void add() {
+  if constexpr (!std::is_same_v<Args, NoArgs>) {
+    // A plan may ask what an op needs on a column that this build lacks.
+    for (const Backend backend : {Backend::kCpuBase, Backend::kCpuAvx2, Backend::kCpuAvx512})
+      scratch_row<Args>()[static_cast<int>(backend)] = scratch_of<Args>();
+    OpFn<Args>* const row = op_row<Args>();
+    if constexpr (HF_HAVE_CPU_BASE)
+      row[static_cast<int>(Backend::kCpuBase)] = entry_of<Args, &cpu_base::run>();
+    if constexpr (HF_HAVE_CPU_AVX2)
+      row[static_cast<int>(Backend::kCpuAvx2)] = entry_of<Args, &cpu_avx2::run>();
+    if constexpr (HF_HAVE_CPU_AVX512)
+      row[static_cast<int>(Backend::kCpuAvx512)] = entry_of<Args, &cpu_avx512::run>();
+  }
 }
 
 }  // namespace
@@ -83,13 +91,14 @@ void register_cpu() {
   add<Jvp>();
 #include "ops/op_list.inc"
 #undef HF_OP
-  op_row<GemmArgs>()[static_cast<int>(Backend::kCpuBase)] = gemm<&cpu_base::run>;
-  add_rate_probe(Backend::kCpuBase, &cpu_base::run);
-#if HF_HAVE_X86_ISAS
-  op_row<GemmArgs>()[static_cast<int>(Backend::kCpuAvx2)] = gemm<&cpu_avx2::run>;
-  op_row<GemmArgs>()[static_cast<int>(Backend::kCpuAvx512)] = gemm<&cpu_avx512::run>;
-  add_rate_probe(Backend::kCpuAvx2, &cpu_avx2::run);
-  add_rate_probe(Backend::kCpuAvx512, &cpu_avx512::run);
+#if HF_HAVE_CPU_BASE
+  rate_probe(Backend::kCpuBase) = &cpu_base::run;
+#endif
+#if HF_HAVE_CPU_AVX2
+  rate_probe(Backend::kCpuAvx2) = &cpu_avx2::run;
+#endif
+#if HF_HAVE_CPU_AVX512
+  rate_probe(Backend::kCpuAvx512) = &cpu_avx512::run;
 #endif
 }
 

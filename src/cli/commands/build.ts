@@ -8,8 +8,9 @@ export const build = (): Command =>
       'build the native addon from the shipped sources (offline; needs CMake, make and a C++20 compiler)',
     )
     .option('--jobs <n>', 'compile this many files at a time (default: one per processor)', integer(1))
-    .option('--no-cuda', 'leave the CUDA kernels out, which are built when nvcc is found')
-    .action(async (options: { jobs?: number; cuda: boolean }) => {
+    .option('--cuda', 'build the CUDA kernels, too (default: where a GPU and nvcc are found)')
+    .option('--no-cuda', 'leave the CUDA kernels out')
+    .action(async (options: { jobs?: number; cuda?: boolean }) => {
       const { buildNative } = await import('../../core/addon/buildAddon.js');
       process.stdout.write(`${buildNative(options)}\n`);
     });

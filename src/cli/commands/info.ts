@@ -38,6 +38,7 @@ async function collectFacts(tried: readonly Probe[]) {
     import('../../core/addon/addon.js'),
     import('../../core/addon/runs.js'),
   ]);
+  const { commandsForTheRest } = await import('../../core/addon/locate.js');
   return {
     version,
     node: process.versions.node,
@@ -46,6 +47,7 @@ async function collectFacts(tried: readonly Probe[]) {
     cpu: { ...addon.cpu, blas: addon.cpu.blas() },
     cuda: { ...addon.cuda, cublas: addon.cuda.cublas() },
     backends: backends(),
+    rest: commandsForTheRest(),
     ops: addon.ops.map(({ op, name, backends: columns }) => ({
       name,
       backends: columns,
@@ -64,12 +66,16 @@ function linesOf(facts: Facts, gpus: readonly string[]): string[] {
     line('addon', addon.path),
     ...broken.map(({ source, problem }) => line('broken', `${source}: ${problem}`)),
     line('kernels', `${cpu.best} in use (built: ${cpu.backends.join(', ')}), ${cpu.threads} threads${bf16}`),
+    ...(cpu.backends.includes('base') ? [] : [line('', `for other processors, too: ${facts.rest.cpu}`)]),
     line('blas', String(cpu.blas)),
     ...backends.map(({ name, available, reason }) =>
       line(name, `${available ? 'available' : 'not available'}: ${reason}`),
     ),
   ];
-  if (cuda.built) lines.push(line('cuda', `kernels for ${cuda.architectures}; ${hardwareText(gpus)}`));
+  const kernels = `kernels for ${cuda.architectures}; ${hardwareText(gpus)}`;
+  lines.push(
+    line('cuda', cuda.built ? kernels : `no kernels in this addon; to get them: ${facts.rest.cuda}`),
+  );
   if (cuda.devices.length > 0) lines.push(line('cublas', String(cuda.cublas)));
   lines.push(line('ops', `${ops.length}: ${ops.map(({ name }) => name).join(', ')}`));
   return lines;

@@ -3,11 +3,12 @@
  * own build uses cmake-js.
  */
 import { spawnSync, type SpawnSyncReturns, type StdioOptions } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 import { fail } from '../../errors.js';
-import { root } from './locate.js';
+import { localAddons, root } from './locate.js';
 
 const INSTALL =
   'install CMake 3.20 or newer, make and a C++20 compiler (Debian: apt-get install cmake make g++; ' +
@@ -20,28 +21,32 @@ const NO_COMPILER =
 interface BuildOptions {
   /** Files compiled at a time. Default: one per processor. */
   readonly jobs?: number;
-  /** Default true: the CUDA kernels, too, when nvcc is found. */
+  /** The CUDA kernels, too. Default: where a GPU and nvcc are found. */
   readonly cuda?: boolean;
 }
 
 /**
  * The path of the addon. @throws ERR_UNSUPPORTED without CMake or a compiler, ERR_IO when compiling fails.
  */
-export function buildNative({ jobs = availableParallelism(), cuda = true }: BuildOptions = {}): string {
+export function buildNative({ jobs = availableParallelism(), cuda }: BuildOptions = {}): string {
   const build = join(root, 'build');
   configure(build, cuda);
   // Compiling is long and shows its progress.
-  const compiled = cmake(['--build', build, '--parallel', String(jobs)], ['ignore', 2, 2]);
+  const compiled = cmake(
+    ['--build', build, '--target', 'addons', '--parallel', String(jobs)],
+    ['ignore', 2, 2],
+  );
   if (compiled.status !== 0)
     fail(
       'ERR_IO',
       'headfirst build: compiling failed (see above); with little memory try --jobs 1; ' +
         'GCC 11 or Clang 14 is the oldest compiler',
     );
-  return join(build, 'Release/headfirst.node');
+  return localAddons().find((path) => existsSync(path))!;
 }
 
-function configure(build: string, cuda: boolean): void {
+function configure(build: string, cuda: boolean | undefined): void {
+  const wantsCuda = cuda === undefined ? 'AUTO' : cuda ? 'ON' : 'OFF';
   // Configuring is quiet, and its output a diagnosis.
   const { status, stdout, stderr } = cmake(
     [
@@ -50,7 +55,7 @@ function configure(build: string, cuda: boolean): void {
       '-B',
       build,
       '-DCMAKE_BUILD_TYPE=Release',
-      `-DHEADFIRST_CUDA=${cuda ? 'AUTO' : 'OFF'}`,
+      `-DHEADFIRST_CUDA=${wantsCuda}`,
       `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(build, 'Release')}`,
     ],
     ['ignore', 'pipe', 'pipe'],

@@ -118,11 +118,14 @@ export interface Candidate {
 export function candidates(): Candidate[] {
   const override = process.env['HEADFIRST_ADDON'];
   if (override) return [fileCandidate('HEADFIRST_ADDON', resolve(override))];
-  return [
-    fileCandidate('local build', join(root, 'build/Release/headfirst.node')),
-    packageCandidate(platformPackage()),
-  ];
+  const built = localAddons();
+  const local = built.find((path) => existsSync(path)) ?? built[built.length - 1]!;
+  return [fileCandidate('local build', local), packageCandidate(platformPackage())];
 }
+
+/** Where a local build leaves its addons. The one with CUDA kernels does all that the other one does. */
+export const localAddons = (): string[] =>
+  ['headfirst_cuda.node', 'headfirst.node'].map((name) => join(root, 'build/Release', name));
 
 const fileCandidate = (source: string, path: string): Candidate =>
   existsSync(path) ? { source, path } : { source, problem: `${path}: there is no such file` };
@@ -169,13 +172,20 @@ export function explain(path: string, message: string): string {
   return `${path}: ${line}`;
 }
 
+const isCheckout = (): boolean => existsSync(join(root, 'scripts/build-native.mjs'));
+
+/** What builds the kernels that an addon may lack. */
+export const commandsForTheRest = (): { cpu: string; cuda: string } =>
+  isCheckout()
+    ? { cpu: 'HEADFIRST_ISAS=all npm run build:native', cuda: 'npm run build:cuda (needs nvcc)' }
+    : { cpu: 'npx headfirst build', cuda: 'npx headfirst build --cuda (needs nvcc)' };
+
 /** The way out, for this place: a checkout builds through npm, an installed package by its own command. */
 function remedy(): string {
   if (process.env['HEADFIRST_ADDON'])
     return 'Correct HEADFIRST_ADDON, or unset it to use the local build or the platform package.';
   const needs = 'needs CMake 3.20 or newer, make and a C++20 compiler; no network';
-  if (existsSync(join(root, 'scripts/build-native.mjs')))
-    return `Build it in ${root} with: npm run build:native (${needs})`;
+  if (isCheckout()) return `Build it in ${root} with: npm run build:native (${needs})`;
   return (
     `Install the platform package: npm install ${platformPackage()}@${packageVersion}\n` +
     `or build the shipped sources: npx headfirst build (${needs})`

@@ -169,7 +169,7 @@ void multiply_packed(const float* a, const float* b, int64_t M, int64_t N, int64
   const int64_t panels_a = divide_up(M, height);
   const int64_t panels_b = divide_up(N, kTileColumns);
   const int64_t block = depth_block(K);
-  const Kernel run_kernel = kernel_of(height);
+  const Packed run_kernel = packed_kernel(height, false);
   int64_t k = 0;
   do {  // once for K = 0, too
     const int64_t depth = least(block, K - k);

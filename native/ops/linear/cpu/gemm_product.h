@@ -89,7 +89,7 @@ struct Product {
     if (panel.state != Shelf::kReady) pack_panel_of_a(shelf, panel, p, k);
     return panel.packed;
   }
-  // Whether kernel_of_a can pack panel p of A.
+  // Whether a tile can pack panel p of A (kernel_of_a).
   HF_INLINE bool packs_under_tile(int64_t p) const {
     const bool in_rows_or_columns = a.view.stride[0] == 1 || a.view.stride[1] == 1;
     const bool is_whole = (p + 1) * height <= target.M;
@@ -108,7 +108,7 @@ struct Product {
     if (!(is_whole && v.stride[0] == 1 && !pairs)) {
       Ahead nothing;
       b.pack_panels(packed, panel, panel + 1, k, count);
-      kernel_of(height, pairs)(count, of_a, packed, tile, nothing);
+      packed_kernel(height, pairs)(count, of_a, packed, tile, nothing);
       return;
     }
     // Columns along k. What is read after this panel: the next panel at the same depth if there are more
@@ -119,11 +119,10 @@ struct Product {
     const int64_t begin = k * v.stride[0] + n * v.stride[1];
     float* const left_packed = more ? packed : nullptr;
     if (v.dtype == DType::kBF16)
-      along_k_of<uint16_t>(height)(count, of_a, v.as<const uint16_t>() + begin, v.stride[1], left_packed,
-                                   tile, turn);
+      kernel_along_k_bf16(height)(count, of_a, v.as<const uint16_t>() + begin, v.stride[1], left_packed, tile,
+                                  turn);
     else
-      along_k_of<float>(height)(count, of_a, v.as<const float>() + begin, v.stride[1], left_packed, tile,
-                                turn);
+      kernel_along_k(height)(count, of_a, v.as<const float>() + begin, v.stride[1], left_packed, tile, turn);
   }
 
   // `few` panels of A from p on and the columns of a run of up to kLongRun panels of B, rows along n: a few
@@ -132,8 +131,8 @@ struct Product {
                                 float* packed) const {
     alignas(64) float chains[kFewPanels * kLongRun * kTileRows * kTileColumns];
     alignas(64) float lines[kPieceRows * kTileColumns];
-    const Kernel run_kernel = kernel_of(height);
-    const AlongN along_n = along_n_of(height);
+    const Packed run_kernel = packed_kernel(height, false);
+    const AlongN along_n = kernel_along_n(height);
     const View& v = b.view;
     const int64_t q = run.q, end = run.end, k = run.k, count = run.count;
     const int64_t panels = end - q;
@@ -215,9 +214,9 @@ struct Product {
   HF_INLINE void multiply_run(const Part& part, const Shelf& shelf, const RunOfB& run, Ahead b_next,
                               float* run_of_b, float* own) const {
     const int64_t q = run.q, end = run.end, k = run.k, count = run.count;
-    const Kernel run_kernel = kernel_of(height, pairs);
+    const Packed run_kernel = packed_kernel(height, pairs);
     const bool a_along_k = a.view.stride[1] == 1;
-    const OfA of_a = a_along_k ? of_a_of<true>(height) : of_a_of<false>(height);
+    const OfA of_a = kernel_of_a(height, a_along_k);
     const int64_t panels = part.panels();
     const bool single = panels == 1;
     // So many panels of A before the end, tiles begin to fetch the next run.

@@ -1,21 +1,21 @@
 // The register tiles of the gemm kernel: R × kTileColumns sums, each one chain of fused multiply-adds in the
 // order of k, whichever way B is read.
-//   kernel           both operands packed, as floats or as pairs of bfloat16 (pack_pairs.h)
-//   kernel_of_a      A as it lies, left packed behind for the panels of B that follow
-//   kernel_along_n   B as it lies, rows along n, left packed behind for the panels of A that follow
-//   kernel_along_k   B as it lies, columns along k (a weight (N,K), used as its transpose):
-//                    squares are transposed in registers
+//   packed    both operands packed, as floats or as pairs of bfloat16 (pack_pairs.h)
+//   of_a      A as it lies, left packed behind for the panels of B that follow
+//   along_n   B as it lies, rows along n, left packed behind for the panels of A that follow
+//   along_k   B as it lies, columns along k (a weight (N,K), used as its transpose):
+//             squares are transposed in registers
 // The last three are how operands get packed: under the multiplications of the first tile that needs them,
 // where the time of loads, stores and cache misses is hidden.
 //
 // R is a template parameter, so that the sums are registers and the loops over them are unrolled. The
-// functions at the end of this file choose the instance for a number of rows.
+// instances are slow to compile, so each kind has a file of its own, gemm_tile_<kind>.cc, which ends with the
+// function that chooses the instance for a number of rows.
 #pragma once
 
 #include "backends/cpu/pack_pairs.h"
 
 namespace hf::HF_ISA {
-namespace {
 
 // What a tile does with its sums at the end.
 enum class Leave {
@@ -71,8 +71,8 @@ struct Tile {
       __builtin_prefetch(at, 1);
     });
   }
-  // Stores the sums of the tile's vectors from `first` on.
 
+  // Stores the sums of the tile's vectors from `first` on.
   template <int R, int Vectors>
   HF_INLINE void finish(const Floats (&chain)[R][Vectors], int first) const {
     const Floats scale = broadcast(alpha);
@@ -98,6 +98,8 @@ struct Tile {
   }
 };
 
+namespace {
+
 // One k: a (R) times a row of B, added to the chains.
 template <bool kPairs = false, int R>
 HF_INLINE void add_row(Floats (&chain)[R][2], const float* a, Floats b0, Floats b1) {
@@ -115,204 +117,37 @@ HF_INLINE void prefetch_panel(const float* row) {
   __builtin_prefetch(row + 1024 + kTileColumns / 2);
 }
 
-// a (depth, R), b (depth, kTileColumns).
-template <int R, bool kPairs>
-HF_NOINLINE void kernel(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b,
-                        const Tile& tile, Ahead& ahead) {
-  Floats chain[R][2];
-  tile.begin(chain);
-  Ahead next = ahead;
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < depth; ++k) {
-    const Floats b0 = load(b + k * kTileColumns);
-    const Floats b1 = load(b + k * kTileColumns + kLanes);
-    prefetch_panel(b + k * kTileColumns);
-    next.fetch();
-    // The L1 cache loses some of A while B passes through it.
-    __builtin_prefetch(a + k * R + 208);
-    add_row<kPairs>(chain, a + k * R, b0, b1);
-  }
-  ahead = next;
-  tile.finish(chain, 0);
-}
-
-// a: R rows along k, `step` apart, or columns along m, `step` apart. packed (depth, R).
-template <int R, bool kAlongK>
-HF_NOINLINE void kernel_of_a(int64_t depth, const float* HF_RESTRICT a, int64_t step,
-                             float* HF_RESTRICT packed, const float* HF_RESTRICT b, const Tile& tile) {
-  Floats chain[R][2];
-  tile.begin(chain);
-  // There are no registers for R addresses. One base serves kReach rows: + 0, + step, + 2 steps.
-  constexpr int kReach = 3;
-  const float* base[(R + kReach - 1) / kReach];
-#pragma GCC unroll 8
-  for (int i = 0; i < R; i += kReach)
-    base[i / kReach] = a + i * step;
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < depth; ++k) {
-    const Floats b0 = load(b + k * kTileColumns);
-    const Floats b1 = load(b + k * kTileColumns + kLanes);
-    prefetch_panel(b + k * kTileColumns);
-    if constexpr (kAlongK) {
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        Floats x = broadcast(base[i / kReach][i % kReach * step]);
-        pin(x);
-        packed[k * R + i] = x[0];
-        chain[i][0] = multiply_add(x, b0, chain[i][0]);
-        chain[i][1] = multiply_add(x, b1, chain[i][1]);
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < R; i += kReach)
-        ++base[i / kReach];
-    } else {
-      const float* const column = a + k * step;
-      __builtin_prefetch(column + 4 * step);
-      add_row(chain, column, b0, b1);
-#pragma GCC unroll 16
-      for (int i = 0; i < R; i += kLanes)
-        store_partial(packed + k * R + i, load_partial(column + i, R - i), R - i);
-    }
-  }
-  tile.finish(chain, 0);
-}
-
-constexpr int64_t kRowsAhead = 8;  // of B along n, that are fetched ahead of the one that is multiplied
-
-// b: rows step_k apart. packed (depth, kTileColumns), or null when nobody will read this panel again.
-template <int R>
-HF_NOINLINE void kernel_along_n(int64_t depth, const float* HF_RESTRICT a, const float* HF_RESTRICT b,
-                                int64_t step_k, float* HF_RESTRICT packed, const Tile& tile, Ahead& ahead) {
-  Floats chain[R][2];
-  tile.begin(chain);
-  // Past the last row comes the next panel's first.
-  const float* coming = b + least(kRowsAhead, depth) * step_k;
-  const int64_t wrap = depth - kRowsAhead;
-  const float* const next_panel = b + kTileColumns;
-  Ahead next = ahead;
-#pragma GCC unroll 2
-  for (int64_t k = 0; k < depth; ++k) {
-    if (k == wrap) coming = next_panel;
-    __builtin_prefetch(coming);
-    __builtin_prefetch(coming + kTileColumns / 2);
-    coming += step_k;
-    const Floats b0 = load(b);
-    const Floats b1 = load(b + kLanes);
-    b += step_k;
-    if (packed) {
-      store(packed + k * kTileColumns, b0);
-      store(packed + k * kTileColumns + kLanes, b1);
-    }
-    next.fetch();
-    next.fetch();
-    add_row(chain, a + k * R, b0, b1);
-  }
-  ahead = next;
-  tile.finish(chain, 0);
-}
-
 // Whether the chains of so many rows fit the registers beside a square of B, for both halves of a panel at
 // once (2), or only for one after the other (1).
 constexpr int64_t halves(int64_t rows) {
   return rows <= (kTileRows < 8 ? 4 : 8) ? 2 : 1;
 }
 
-// b: columns step_n apart, contiguous along k. packed: as above. What is prefetched: behind the columns at k,
-// what follows them there; at the end of this depth, what lies `turn` further.
-template <int R, class Element>
-HF_NOINLINE void kernel_along_k(int64_t depth, const float* HF_RESTRICT a, const Element* HF_RESTRICT b,
-                                int64_t step_n, float* HF_RESTRICT packed, const Tile& tile, int64_t turn) {
-  constexpr int kHalves = halves(R);
-#pragma GCC unroll 2
-  for (int first = 0; first < 2; first += kHalves) {
-    Floats chain[R][kHalves];
-#pragma GCC unroll 16
-    for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
-      for (int h = 0; h < kHalves; ++h)
-        chain[i][h] = zero();
-    int64_t k = 0;
-    for (; k + kLanes <= depth; k += kLanes) {
-      const int64_t ahead = kAhead<Element> + (k + kAhead<Element> < depth ? 0 : turn);
-#pragma GCC unroll 2
-      for (int h = 0; h < kHalves; ++h) {
-        Floats square[kLanes];
-#pragma GCC unroll 16
-        for (int j = 0; j < kLanes; ++j) {
-          const Element* from = b + ((first + h) * kLanes + j) * step_n + k;
-          square[j] = fetch(from);
-          __builtin_prefetch(from + kLanes);
-          __builtin_prefetch(from + ahead, 0, 2);
-        }
-        transpose(square);
-        if (packed) {
-#pragma GCC unroll 16
-          for (int j = 0; j < kLanes; ++j)
-            store(packed + (k + j) * kTileColumns + (first + h) * kLanes, square[j]);
-        }
-#pragma GCC unroll 16
-        for (int j = 0; j < kLanes; ++j)
-#pragma GCC unroll 16
-          for (int i = 0; i < R; ++i)
-            chain[i][h] = multiply_add(broadcast(a[(k + j) * R + i]), square[j], chain[i][h]);
-      }
-    }
-    for (; k < depth; ++k)
-#pragma GCC unroll 2
-      for (int h = 0; h < kHalves; ++h) {
-        const Element* const from = b + (first + h) * kLanes * step_n + k;
-        alignas(64) float line[kLanes];
-        for (int j = 0; j < kLanes; ++j)
-          line[j] = fetch_one(from + j * step_n);
-        const Floats x = load(line);
-        if (packed) store(packed + k * kTileColumns + (first + h) * kLanes, x);
-#pragma GCC unroll 16
-        for (int i = 0; i < R; ++i)
-          chain[i][h] = multiply_add(broadcast(a[k * R + i]), x, chain[i][h]);
-      }
-    tile.finish(chain, first);
-  }
-}
+}  // namespace
 
 // ---- which instance ---------------------------------------------------------------------------------------
+// Each of these returns the kernel for tiles of 1 ≤ rows ≤ kTileRows.
 
-using Kernel = void (*)(int64_t depth, const float* a, const float* b, const Tile& tile, Ahead& ahead);
+// a (depth, rows), b (depth, kTileColumns), both packed.
+using Packed = void (*)(int64_t depth, const float* a, const float* b, const Tile& tile, Ahead& ahead);
+Packed packed_kernel(int64_t rows, bool pairs);
+
+// a: rows along k (along_k), or columns along m, `step` apart. packed (depth, rows).
 using OfA = void (*)(int64_t depth, const float* a, int64_t step, float* packed, const float* b,
                      const Tile& tile);
+OfA kernel_of_a(int64_t rows, bool along_k);
+
+// b: rows step_k apart. packed (depth, kTileColumns), or null when nobody will read this panel again.
 using AlongN = void (*)(int64_t depth, const float* a, const float* b, int64_t step_k, float* packed,
                         const Tile& tile, Ahead& ahead);
+AlongN kernel_along_n(int64_t rows);
+
+// b: columns step_n apart, contiguous along k. packed: as above. What is prefetched: behind the columns at k,
+// what follows them there; at the end of this depth, what lies `turn` further.
 template <class Element>
 using AlongK = void (*)(int64_t depth, const float* a, const Element* b, int64_t step_n, float* packed,
                         const Tile& tile, int64_t turn);
+AlongK<float> kernel_along_k(int64_t rows);
+AlongK<uint16_t> kernel_along_k_bf16(int64_t rows);
 
-template <int R = kTileRows>
-HF_INLINE Kernel kernel_of(int64_t rows, bool pairs = false) {
-  if constexpr (R > 1) {
-    if (rows < R) return kernel_of<R - 1>(rows, pairs);
-  }
-  return pairs && kHasPairs ? &kernel<R, kHasPairs> : &kernel<R, false>;
-}
-template <bool kAlongK, int R = kTileRows>
-HF_INLINE OfA of_a_of(int64_t rows) {
-  if constexpr (R > 1) {
-    if (rows < R) return of_a_of<kAlongK, R - 1>(rows);
-  }
-  return &kernel_of_a<R, kAlongK>;
-}
-template <int R = kTileRows>
-HF_INLINE AlongN along_n_of(int64_t rows) {
-  if constexpr (R > 1) {
-    if (rows < R) return along_n_of<R - 1>(rows);
-  }
-  return &kernel_along_n<R>;
-}
-template <class Element, int R = kTileRows>
-HF_INLINE AlongK<Element> along_k_of(int64_t rows) {
-  if constexpr (R > 1) {
-    if (rows < R) return along_k_of<Element, R - 1>(rows);
-  }
-  return &kernel_along_k<R, Element>;
-}
-
-}  // namespace
 }  // namespace hf::HF_ISA
