@@ -29,7 +29,9 @@ const writeJson = (file, value) => writeFileSync(file, `${JSON.stringify(value, 
 
 export default class {
   onTestRunEnd(modules) {
-    const { cuda, ops, version } = createRequire(import.meta.url)(join(root, 'build/Release/headfirst.node'));
+    const { cuda, ops, version } = createRequire(import.meta.url)(
+      join(root, 'build/Release/headfirst_cuda.node'),
+    );
     const device = cuda.devices[0];
     if (!device) return;
     const tests = modules.flatMap((module) =>

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { root } from '../core/addon/locate.js';
+import { localAddon, root } from '../core/addon/locate.js';
 import { fail } from '../errors.js';
 import { INTERRUPTED } from './interrupt.js';
 
@@ -33,7 +33,7 @@ export async function runInCheckout(
     );
   const child = spawn(process.execPath, [program, ...args], {
     stdio: 'inherit',
-    env: { HEADFIRST_ADDON: join(root, 'build/Release/headfirst.node'), ...process.env },
+    env: { HEADFIRST_ADDON: localAddon(), ...process.env },
   });
   process.exitCode = await new Promise<number>((resolve) => {
     child.on('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? INTERRUPTED : 1)));

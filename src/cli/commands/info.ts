@@ -73,9 +73,8 @@ function linesOf(facts: Facts, gpus: readonly string[]): string[] {
     ),
   ];
   const kernels = `kernels for ${cuda.architectures}; ${hardwareText(gpus)}`;
-  lines.push(
-    line('cuda', cuda.built ? kernels : `no kernels in this addon; to get them: ${facts.rest.cuda}`),
-  );
+  if (cuda.built) lines.push(line('cuda', kernels));
+  else lines.push(line('', `to get CUDA kernels: ${facts.rest.cuda}`));
   if (cuda.devices.length > 0) lines.push(line('cublas', String(cuda.cublas)));
   lines.push(line('ops', `${ops.length}: ${ops.map(({ name }) => name).join(', ')}`));
   return lines;

@@ -3,12 +3,11 @@
  * own build uses cmake-js.
  */
 import { spawnSync, type SpawnSyncReturns, type StdioOptions } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 import { fail } from '../../errors.js';
-import { localAddons, root } from './locate.js';
+import { localAddon, root } from './locate.js';
 
 const INSTALL =
   'install CMake 3.20 or newer, make and a C++20 compiler (Debian: apt-get install cmake make g++; ' +
@@ -42,7 +41,7 @@ export function buildNative({ jobs = availableParallelism(), cuda }: BuildOption
       'headfirst build: compiling failed (see above); with little memory try --jobs 1; ' +
         'GCC 11 or Clang 14 is the oldest compiler',
     );
-  return localAddons().find((path) => existsSync(path))!;
+  return localAddon();
 }
 
 function configure(build: string, cuda: boolean | undefined): void {

@@ -118,14 +118,16 @@ export interface Candidate {
 export function candidates(): Candidate[] {
   const override = process.env['HEADFIRST_ADDON'];
   if (override) return [fileCandidate('HEADFIRST_ADDON', resolve(override))];
-  const built = localAddons();
-  const local = built.find((path) => existsSync(path)) ?? built[built.length - 1]!;
-  return [fileCandidate('local build', local), packageCandidate(platformPackage())];
+  return [fileCandidate('local build', localAddon()), packageCandidate(platformPackage())];
 }
 
-/** Where a local build leaves its addons. The one with CUDA kernels does all that the other one does. */
-export const localAddons = (): string[] =>
-  ['headfirst_cuda.node', 'headfirst.node'].map((name) => join(root, 'build/Release', name));
+/** What a local build leaves. The addon with CUDA kernels does all that the other one does. */
+export function localAddon(): string {
+  const [withCuda, without] = ['headfirst_cuda.node', 'headfirst.node'].map((name) =>
+    join(root, 'build/Release', name),
+  ) as [string, string];
+  return existsSync(withCuda) ? withCuda : without;
+}
 
 const fileCandidate = (source: string, path: string): Candidate =>
   existsSync(path) ? { source, path } : { source, problem: `${path}: there is no such file` };
