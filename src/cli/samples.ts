@@ -33,7 +33,8 @@ export async function readSamples(
     );
   return rows.map((row, i) => {
     const refuse: Refuse = (why) => fail('ERR_INVALID_ARG', `${file}: row ${i + 1} ${why}`);
-    const sample = 'inputIds' in row ? idSample(row, refuse) : textSample(model, row, `${file}: row ${i + 1}`, refuse);
+    const sample =
+      'inputIds' in row ? idSample(row, refuse) : textSample(model, row, `${file}: row ${i + 1}`, refuse);
     checkTokens(sample, model, longest, refuse);
     return sample;
   });

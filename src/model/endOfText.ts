@@ -3,8 +3,8 @@ import type { ModelParts } from './parts.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
 /**
- * The tokenizer's EOS, and every eos_token_id of generation_config.json, or else of config.json, as in TRL. The
- * first is the one that ends rows of supervised training. `tokenizer`: default the model's own.
+ * The tokenizer's EOS, and every eos_token_id of generation_config.json, or else of config.json, as in TRL.
+ * The first is the one that ends rows of supervised training. `tokenizer`: default the model's own.
  */
 export function endIds(
   { companions, config, spec }: Pick<ModelParts, 'companions' | 'config' | 'spec'>,

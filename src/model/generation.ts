@@ -97,8 +97,7 @@ export function stopsOf(
   if (stop === undefined) return { ids: endIds(model, tokenizer), texts: [] };
   for (const item of stop as readonly unknown[]) {
     const isStop = typeof item === 'number' || (typeof item === 'string' && item !== '');
-    if (!isStop)
-      fail('ERR_INVALID_ARG', `${caller}: stop must hold token ids and texts, got ${shown(item)}`);
+    if (!isStop) fail('ERR_INVALID_ARG', `${caller}: stop must hold token ids and texts, got ${shown(item)}`);
   }
   const texts = stop.filter((item) => typeof item === 'string');
   if (texts.length > 0 && tokenizer === undefined) tokenizerOf(model.companions);

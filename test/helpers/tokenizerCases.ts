@@ -1,4 +1,6 @@
-/** What Python made of texts and ids (test/peers/tokenizers_run.py), and whether this package makes the same. */
+/**
+ * What Python made of texts and ids (test/peers/tokenizers_run.py), and whether this package makes the same.
+ */
 import { encodePair } from '../../src/model/tokenizer/pair.js';
 import { createTokenizer, type Tokenizer } from '../../src/model/tokenizer/tokenizer.js';
 

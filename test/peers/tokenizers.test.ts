@@ -47,7 +47,9 @@ describe.skipIf(!hasPackages)(`against transformers${reason}`, () => {
       differences.push(...different.map((each) => `${basename(directory)}: ${each}`));
     }
     const kinds = Object.keys(cases).length;
-    console.log(`tokenizers: ${kinds} kinds × ${texts}, ${JSON.stringify(versions)}: ${JSON.stringify(total)}`);
+    console.log(
+      `tokenizers: ${kinds} kinds × ${texts}, ${JSON.stringify(versions)}: ${JSON.stringify(total)}`,
+    );
     expect(differences.slice(0, 20)).toEqual([]);
   });
 });

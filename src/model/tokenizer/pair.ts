@@ -12,10 +12,10 @@ export interface EncodedPair {
 }
 
 /**
- * Prompt and completion are encoded together, as the text that they are: a tokenizer may begin every text with
- * a space, and may join what stands at the end of the one and the beginning of the other. The completion begins
- * where the tokens of both differ from those of the prompt alone, as in TRL's SFTTrainer. Token ids are used as
- * they are. `caller` names the row in errors.
+ * Prompt and completion are encoded together, as the text that they are: a tokenizer may begin every text
+ * with a space, and may join what stands at the end of the one and the beginning of the other. The completion
+ * begins where the tokens of both differ from those of the prompt alone, as in TRL's SFTTrainer. Token ids
+ * are used as they are. `caller` names the row in errors.
  * @throws ERR_INVALID_ARG for a text behind token ids that do not come back from their own text.
  */
 export function encodePair(

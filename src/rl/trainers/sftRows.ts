@@ -15,8 +15,8 @@ type Tokens = string | readonly number[];
 /**
  * Text completions and texts get the tokenizer's end-of-sequence token; prompt and completion are encoded as
  * one text, and the completion begins where its tokens differ from the prompt's alone; token ids are used as
- * they are; messages go through the chat template, which closes turns itself. Of `messages` alone every token is learned, as of
- * a text.
+ * they are; messages go through the chat template, which closes turns itself. Of `messages` alone every token
+ * is learned, as of a text.
  */
 export type SFTRow =
   | Sample

@@ -1,4 +1,6 @@
-/** Small tokenizers of every kind, against what transformers 5.24 wrote down of them (test/golden/tokenizers). */
+/**
+ * Small tokenizers of every kind, against what transformers 5.24 wrote down of them (test/golden/tokenizers).
+ */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -96,8 +96,8 @@ describe.skipIf(withoutSharedData)(`tokenizers${needsSharedData}`, () => {
     const tokenizer = load(name);
     expect(tokenizer.vocabSize).toBe(vocabSize);
     for (const text of varied()) {
-      // Sentence-piece tokenizers write a space as ▁ and cannot tell the two apart. One at the beginning is the
-      // space that every text begins with.
+      // Sentence-piece tokenizers write a space as ▁ and cannot tell the two apart. One at the beginning is
+      // the space that every text begins with.
       const expected = name === 'stories260K' ? text.replaceAll('▁', ' ').replace(/^ /, '') : text;
       const ids = tokenizer.encode(text);
       expect(

@@ -1,7 +1,7 @@
 /** Tokens beside the model's own: found in a text before the model sees it. */
 import type { Normalizer } from './normalizers.js';
-import type { TokenModel } from './models.js';
 import { RUST_WORD, SPACE } from './unicode.js';
+import type { TokenModel } from './vocabulary.js';
 
 /** A token with how it is found, under the names of tokenizer.json. */
 export interface AddedToken {

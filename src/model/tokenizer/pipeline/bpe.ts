@@ -1,8 +1,7 @@
 /** Byte-pair encoding: characters, joined by the merges of the lowest rank first. */
-import { type TokenModel, tokensOf, vocabularyOf } from './models.js';
 import { MergeTable, mergeSymbols } from './merges.js';
 import { type Component, flagOf, listOf, unsupported } from './read.js';
-import { byteToken } from './unigram.js';
+import { byteToken, type TokenModel, tokensOf, vocabularyOf } from './vocabulary.js';
 
 const OF = 'the model BPE';
 

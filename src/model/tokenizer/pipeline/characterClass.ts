@@ -114,10 +114,10 @@ export class CharacterClass {
   /** A single character. */
   #code(): number {
     const rest = this.#rest();
-    const [escape, braced, pair, four] =
+    const [numbered, braced, pair, four] =
       /^\\(?:x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4}))/.exec(rest) ?? [];
-    if (escape !== undefined) {
-      this.position += escape.length;
+    if (numbered !== undefined) {
+      this.position += numbered.length;
       return parseInt((braced ?? pair ?? four)!, 16);
     }
     const isEscape = rest.startsWith('\\');

@@ -5,7 +5,7 @@ const encoder = new TextEncoder();
 
 /** A cell of the trie, as Darts-clone packs it. */
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
-const valueOf = (unit: number): number => unit & 0x7fffffff;
+const indexIn = (unit: number): number => unit & 0x7fffffff;
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 0x200) >>> 6)) >>> 0;
 
@@ -19,7 +19,6 @@ const REMEMBERED = 4096;
  * ASCII characters are clusters of their own, but for those beside others, and for a line's end. Looking for
  * clusters in these runs alone, and in one character of plain ASCII at a time, is what is fast.
  */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII
 const RUNS = /(?:\r\n|[\0-\x7f])?(?:[^\0-\x7f]+(?:\r\n|[\0-\x7f])?)+|\r\n|[\0-\x7f]/g;
 
 const segmenter = new Intl.Segmenter('und', { granularity: 'grapheme' });
@@ -63,7 +62,7 @@ export function charsMap(base64: string): (text: string) => string {
       if (labelOf(unit) !== byte) return undefined;
       node = (node ^ offsetOf(unit)) >>> 0;
       if (!hasLeaf(unit)) continue;
-      const begin = valueOf(trie[node]!);
+      const begin = indexIn(trie[node]!);
       return replacements.toString('utf8', begin, replacements.indexOf(0, begin));
     }
     return undefined;

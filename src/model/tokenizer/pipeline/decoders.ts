@@ -77,7 +77,7 @@ const BYTE_TOKEN = /^<0x([0-9a-fA-F]{2}|\+[0-9a-fA-F])>$/;
 const BYTE_TOKEN_LENGTH = 6;
 
 /** The byte that a token such as `<0x61>` stands for. */
-export function fallbackByte(token: string): number | undefined {
+function fallbackByte(token: string): number | undefined {
   if (token.length !== BYTE_TOKEN_LENGTH) return undefined;
   const [, digits] = BYTE_TOKEN.exec(token) ?? [];
   return digits === undefined ? undefined : parseInt(digits, 16);

@@ -1,6 +1,6 @@
 /**
- * A directory's tokenizer as transformers 5.24 makes it of tokenizer.json and the files beside it: which class
- * reads it, which tokens are added, which of them are special.
+ * A directory's tokenizer as transformers 5.24 makes it of tokenizer.json and the files beside it: which
+ * class reads it, which tokens are added, which of them are special.
  */
 import type { AddedToken } from './addedTokens.js';
 import { createPipeline, type Pipeline } from './pipeline.js';

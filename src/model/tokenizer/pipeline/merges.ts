@@ -1,6 +1,8 @@
 /** Merges of pairs of tokens: a hash table of them, and the order in which they are made. */
 
-/** From a pair of ids to the rank of its merge and the id that it becomes. Open addressing, at most half full. */
+/**
+ * From a pair of ids to the rank of its merge and the id that it becomes. Open addressing, at most half full.
+ */
 export class MergeTable {
   readonly #mask: number;
   /** Left and right id, rank, new id of each slot; left −1: empty. */

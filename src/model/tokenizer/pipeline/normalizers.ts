@@ -4,7 +4,7 @@ import { charsMap } from './charsMap.js';
 import { compilePattern, literal } from './pattern.js';
 import { type Component, component, flagOf, isComponent, listOf, textOf, unsupported } from './read.js';
 import { replaced } from './splitting.js';
-import { CONTROL, lowercase, MARK, NONSPACING, normalize, SPACE } from './unicode.js';
+import { charactersIn, CONTROL, lowercase, MARK, NONSPACING, normalize, SPACE } from './unicode.js';
 
 export type Normalizer = (text: string) => string;
 
@@ -14,12 +14,9 @@ const NOT_CLEAN = new RegExp(`[[${CONTROL}\\0\\u{fffd}]--[\\t\\n\\r]]`, 'gv');
 const SPACES = new RegExp(SPACE, 'gv');
 const SPACES_BEFORE = new RegExp(`^${SPACE}+`, 'v');
 const SPACES_AFTER = new RegExp(`${SPACE}+$`, 'v');
-const CHINESE =
-  /[\u{4e00}-\u{9fff}\u{3400}-\u{4dbf}\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{f900}-\u{faff}\u{2f800}-\u{2fa1f}]/gu;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the normalizer is about them
-const NMT_REMOVED = /[\u{1}-\u{8}\u{b}\u{e}-\u{1f}\u{7f}\u{8f}\u{9f}]/gu;
-const NMT_SPACES =
-  /[\u{9}\u{a}\u{c}\u{d}\u{1680}\u{200b}-\u{200f}\u{2028}\u{2029}\u{2581}\u{feff}\u{fffd}]/gu;
+const CHINESE = charactersIn('3400-4dbf 4e00-9fff f900-faff 20000-2a6df 2a700-2b81f 2b920-2ceaf 2f800-2fa1f');
+const NMT_REMOVED = charactersIn('1-8 b e-1f 7f 8f 9f');
+const NMT_SPACES = charactersIn('9 a c d 1680 200b-200f 2028 2029 2581 feff fffd');
 
 type Maker = (config: Component, of: string) => Normalizer;
 

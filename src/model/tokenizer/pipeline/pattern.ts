@@ -167,7 +167,9 @@ class PatternReader {
 
   #class({ ignoreCase }: Modes): string {
     this.#letters = '';
-    const reader = new CharacterClass(this.#pattern, this.#position, ignoreCase, (what) => this.#refuse(what));
+    const reader = new CharacterClass(this.#pattern, this.#position, ignoreCase, (what) =>
+      this.#refuse(what),
+    );
     const source = reader.read();
     this.#position = reader.position;
     return source;

@@ -1,6 +1,6 @@
 /**
- * Tokenizer classes of transformers 5.24 that do not use tokenizer.json as it is: they take its vocabulary and
- * merges and build the rest by their own rules.
+ * Tokenizer classes of transformers 5.24 that do not use tokenizer.json as it is: they take its vocabulary
+ * and merges and build the rest by their own rules.
  */
 import type { PipelineSpec } from './pipeline.js';
 import { type Component, component, unsupported } from './read.js';
@@ -23,7 +23,8 @@ const END_OF_TEXT = '<|endoftext|>';
 /** Vocabulary and merges of the file, with what the class says of the model. */
 function bpe(file: Component, rest: Component): Component {
   const { type, vocab, merges } = component(file['model'], 'the model');
-  if (type !== 'BPE') return unsupported(`the model ${String(type)} under a tokenizer_class that builds a BPE`);
+  if (type !== 'BPE')
+    return unsupported(`the model ${String(type)} under a tokenizer_class that builds a BPE`);
   return { type: 'BPE', vocab, merges, ...rest };
 }
 

@@ -4,7 +4,13 @@ import { unsupported } from './read.js';
 /** What becomes of the matches. */
 export type Behavior = 'Removed' | 'Isolated' | 'MergedWithPrevious' | 'MergedWithNext' | 'Contiguous';
 
-const BEHAVIORS: readonly string[] = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'];
+const BEHAVIORS: readonly string[] = [
+  'Removed',
+  'Isolated',
+  'MergedWithPrevious',
+  'MergedWithNext',
+  'Contiguous',
+];
 
 export function behaviorNamed(name: string, of: string): Behavior {
   return BEHAVIORS.includes(name) ? (name as Behavior) : unsupported(`${of} with behavior ${name}`);

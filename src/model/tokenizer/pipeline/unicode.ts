@@ -13,6 +13,9 @@ const inside = (ranges: string): string =>
     )
     .join('');
 
+/** Every character of some ranges in hexadecimal. */
+export const charactersIn = (ranges: string): RegExp => new RegExp(`[${inside(ranges)}]`, 'gv');
+
 const LATER = `[${inside(tables.AFTER_UNICODE_16)}]`;
 
 /** A class without the characters that were assigned after Unicode 16. */
@@ -42,7 +45,8 @@ export const RUST_WORD = without('\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Co
 
 const ASCII_PUNCTUATION = '\\u{21}-\\u{2f}\\u{3a}-\\u{40}\\u{5b}-\\u{60}\\u{7b}-\\u{7e}';
 export const PUNCTUATION =
-  `[[[\\p{P}${ASCII_PUNCTUATION}]--[${inside(tables.NO_PUNCTUATION)}]]` + `${inside(tables.OLD_PUNCTUATION)}]`;
+  `[[[\\p{P}${ASCII_PUNCTUATION}]--[${inside(tables.NO_PUNCTUATION)}]]` +
+  `${inside(tables.OLD_PUNCTUATION)}]`;
 export const NUMERIC = '[\\p{N}]';
 export const NONSPACING = `[[\\p{Mn}--[${inside(tables.NO_NONSPACING)}]]${inside(tables.OLD_NONSPACING)}]`;
 export const MARK = `[[\\p{M}--[${inside(tables.NO_MARK)}]]${inside(tables.OLD_MARK)}]`;

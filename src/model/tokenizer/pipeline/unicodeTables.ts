@@ -22,8 +22,7 @@ export const NEVER_COMPOSED =
 
 /** For the same tables these have no compatibility decomposition. */
 export const NEVER_COMPATIBLE =
-  '32ff a7f1-a7f4 ab69 10781-10785 10787-107b0 107b2-107ba 1ccd6-1ccf9 1e030-1e06d 1f16c ' +
-  '1fbf0-1fbf9';
+  '32ff a7f1-a7f4 ab69 10781-10785 10787-107b0 107b2-107ba 1ccd6-1ccf9 1e030-1e06d 1f16c ' + '1fbf0-1fbf9';
 
 /** Of \p{P} and ASCII punctuation, what the unicode_categories crate does not know. */
 export const NO_PUNCTUATION =
@@ -33,8 +32,7 @@ export const NO_PUNCTUATION =
   '11ef7-11ef8 11f43-11f4f 11fff 12ff1-12ff2 16d6d-16d6f 16e97-16e9a 16fe2 1e5ff 1e95e-1e95f';
 
 /** Punctuation for that crate, and no longer so. */
-export const OLD_PUNCTUATION =
-  '166d 111c9';
+export const OLD_PUNCTUATION = '166d 111c9';
 
 /** Of \p{Mn}, what that crate does not know. */
 export const NO_NONSPACING =
@@ -51,8 +49,7 @@ export const NO_NONSPACING =
   '1e6ee-1e6ef 1e6f5 1e944-1e94a';
 
 /** Nonspacing for that crate, and no longer so. */
-export const OLD_NONSPACING =
-  '1734 1171e';
+export const OLD_NONSPACING = '1734 1171e';
 
 /** Of \p{M}, what the normalisation crate does not know. */
 export const NO_MARK =
@@ -67,9 +64,7 @@ export const NO_MARK =
   '1e130-1e136 1e2ae 1e2ec-1e2ef 1e4ec-1e4ef 1e5ee-1e5ef 1e6e3 1e6e6 1e6ee-1e6ef 1e6f5';
 
 /** A mark for that crate, and no longer so. */
-export const OLD_MARK =
-  '1cf2-1cf3';
+export const OLD_MARK = '1cf2-1cf3';
 
 /** Of \p{Cc}, \p{Cf} and \p{Co}, what the unicode_categories crate does not know. */
-export const NO_CONTROL =
-  '890-891 8e2 110cd 13430-1343f';
+export const NO_CONTROL = '890-891 8e2 110cd 13430-1343f';

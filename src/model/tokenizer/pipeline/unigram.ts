@@ -1,6 +1,6 @@
 /** The Unigram model: the most probable way to cut a piece into tokens (SentencePiece's Viterbi search). */
-import type { TokenModel } from './models.js';
 import { type Component, flagOf, listOf, unsupported } from './read.js';
+import { byteToken, type TokenModel } from './vocabulary.js';
 
 /** What an unknown character costs beyond the least probable token. */
 const UNKNOWN_PENALTY = 10;
@@ -63,9 +63,6 @@ export function createUnigram(config: Component): TokenModel {
     },
   };
 }
-
-export const byteToken = (byte: number): string =>
-  `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
 
 const refuseUnknown = (text: string): never =>
   unsupported(`text with '${text}': the model Unigram does not know it and has no unk_id`);
