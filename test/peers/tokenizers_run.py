@@ -2,7 +2,8 @@
 
 python test/peers/tokenizers_run.py OUT [--texts N] [--directory DIR ...]
 
-writes the directories and OUT/cases.json, which test/peers/tokenizersCompare.ts compares with this package.
+writes the directories, a file of cases for each and a list of both in OUT/index.json; tokenizers.test.ts compares
+them with this package.
 """
 
 import argparse
@@ -115,12 +116,15 @@ def main():
     os.makedirs(options.out, exist_ok=True)
     transformers.logging.set_verbosity_error()
     names = [os.path.join(options.out, name) for name in tokenizer_kinds.write(options.out)] + options.directory
-    made = {}
-    for name in names:
-        made[os.path.abspath(name)] = cases(name, options.texts, random.Random(options.seed))
+    files = {}
+    for number, name in enumerate(names):
+        path = os.path.join(options.out, f"cases-{number}.json")
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(cases(name, options.texts, random.Random(options.seed)), out, ensure_ascii=True)
+        files[os.path.abspath(name)] = path
     versions = {"transformers": transformers.__version__, "tokenizers": rust.__version__}
-    with open(os.path.join(options.out, "cases.json"), "w", encoding="utf-8") as out:
-        json.dump({"versions": versions, "cases": made}, out, ensure_ascii=True)
+    with open(os.path.join(options.out, "index.json"), "w", encoding="utf-8") as out:
+        json.dump({"versions": versions, "files": files}, out)
 
 
 if __name__ == "__main__":

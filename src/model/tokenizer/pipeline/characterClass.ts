@@ -1,4 +1,5 @@
 /** A character class of Oniguruma, such as [^\s\p{L}&&[^a-c]], as one of JavaScript's flag v. */
+import { CASED, propertyNamed } from './properties.js';
 import { DIGIT, propertyClass, SPACE, WORD_IN_CLASS } from './unicode.js';
 
 type Refuse = (what: string) => never;
@@ -36,9 +37,6 @@ const POSIX: Readonly<Record<string, string>> = {
   upper: propertyClass('Uppercase'),
   xdigit: '[0-9A-Fa-f]',
 };
-
-const CATEGORY = /^(?:[LMNPSZC]|L[ulmot]|M[nce]|N[dlo]|P[cdseifo]|S[mcko]|Z[slp]|C[cfon])$/;
-const CASES = /^L[ult]$/;
 
 const hex = (code: number): string => `\\u{${code.toString(16)}}`;
 
@@ -99,9 +97,8 @@ export class CharacterClass {
     const [property, sign, caret, name] = /^\\([pP])\{(\^?)([^}]*)\}/.exec(rest) ?? [];
     if (property !== undefined) {
       this.position += property.length;
-      const isKnown = CATEGORY.test(name!) || /^(?:Han|Hiragana|Katakana|Hangul|Latin|Thai)$/.test(name!);
-      if (!isKnown || (this.#ignoreCase && CASES.test(name!))) this.#refuse(`the property \\p{${name}}`);
-      const members = propertyClass(CATEGORY.test(name!) ? name! : `Script=${name}`);
+      if (this.#ignoreCase && CASED.test(name!)) this.#refuse(`\\p{${name}} where case is ignored`);
+      const members = propertyNamed(name!, this.#refuse);
       const isNegated = (sign === 'P') !== (caret === '^');
       return isNegated ? `[^${members}]` : members;
     }

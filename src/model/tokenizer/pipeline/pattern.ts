@@ -3,8 +3,9 @@
  * counterpart is refused by name.
  */
 import { CharacterClass } from './characterClass.js';
+import { CASED, propertyNamed } from './properties.js';
 import { unsupported } from './read.js';
-import { DIGIT, propertyClass, SPACE, WORD } from './unicode.js';
+import { DIGIT, SPACE, WORD } from './unicode.js';
 
 /** Any text, matched as it is. */
 export const literal = (text: string): RegExp => new RegExp([...text].map(escaped).join(''), 'gv');
@@ -182,6 +183,7 @@ class PatternReader {
       this.#letters = '';
       this.#position += property.length;
       const isNegated = (sign === 'P') !== (caret === '^');
+      if (modes.ignoreCase && CASED.test(name!)) this.#refuse(`\\p{${name}} where case is ignored`);
       const members = propertyNamed(name!, (what) => this.#refuse(what));
       return isNegated ? `[^${members}]` : members;
     }
@@ -233,41 +235,5 @@ class PatternReader {
 
   #refuse(what: string): never {
     return unsupported(`the regular expression ${this.#pattern} (it has ${what})`);
-  }
-}
-
-/** Names that Oniguruma has for properties, beside the general categories. */
-const NAMES: Readonly<Record<string, string>> = {
-  alpha: 'Alphabetic',
-  alphabetic: 'Alphabetic',
-  letter: 'L',
-  mark: 'M',
-  number: 'N',
-  punct: 'P',
-  punctuation: 'P',
-  symbol: 'S',
-  separator: 'Z',
-  lower: 'Lowercase',
-  upper: 'Uppercase',
-  space: 'White_Space',
-  whitespace: 'White_Space',
-};
-const CATEGORY = /^(?:[LMNPSZC]|L[ulmot]|M[nce]|N[dlo]|P[cdseifo]|S[mcko]|Z[slp]|C[cfon])$/;
-const SCRIPT = /^[A-Z][a-z]+(?:_[A-Z][a-z]+)*$/;
-
-function propertyNamed(name: string, refuse: (what: string) => never): string {
-  if (CATEGORY.test(name)) return propertyClass(name);
-  const known = NAMES[name.toLowerCase().replace(/[\s_-]/g, '')];
-  if (known !== undefined) return propertyClass(known);
-  const script = `Script=${name}`;
-  if (SCRIPT.test(name) && isProperty(script)) return propertyClass(script);
-  return refuse(`the property \\p{${name}}`);
-}
-
-function isProperty(name: string): boolean {
-  try {
-    return new RegExp(`\\p{${name}}`, 'v') !== undefined;
-  } catch {
-    return false;
   }
 }
