@@ -401,6 +401,11 @@ def directories():
         },
         **plain,
     )
+    bert = {"tokenizer_class": "BertTokenizerFast"}
+    config("class-bert", "word-piece", **bert)
+    config("class-bert-cased", "word-piece-cased", do_lower_case=False, tokenize_chinese_chars=False, **bert)
+    config("class-bert-accents", "word-piece", strip_accents=False, additional_special_tokens=["<x>"], **bert)
+    config("class-gemma", "llama-legacy", tokenizer_class="GemmaTokenizer", bos_token="<s>", eos_token="</s>")
     config("bos-wanted", "gpt2", add_bos_token=True, bos_token="<|endoftext|>", **plain)
     config("bos-unwanted", "llama3", add_bos_token=False, bos_token="<|endoftext|>", **plain)
     config("clean-up", "word-piece", clean_up_tokenization_spaces=True, **plain)

@@ -116,7 +116,8 @@ export function openTokenizer(files: TokenizerFiles): DirectoryTokenizer {
   const specials = specialsOf(named, added);
   const kept = rebuilt ? [] : tokensOfFile(file).map((token) => addedToken(token));
   const again = [...specials.values(), ...extra].map((token) => plainToken(contentOf(token), true));
-  const parts = rebuilt?.parts(file, config) ?? {
+  const texts = Object.fromEntries([...specials].map(([key, token]) => [key, contentOf(token)]));
+  const parts = rebuilt?.parts(file, config, texts) ?? {
     normalizer: file['normalizer'],
     preTokenizer: file['pre_tokenizer'],
     model: file['model'] as Component,
@@ -132,7 +133,7 @@ export function openTokenizer(files: TokenizerFiles): DirectoryTokenizer {
   const forced = config['clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output'] === true;
   return {
     pipeline,
-    specials: Object.fromEntries([...specials].map(([key, token]) => [key, contentOf(token)])),
+    specials: texts,
     cleansUp: cleans && (forced || parts.model['type'] !== 'BPE'),
   };
 }

@@ -13,6 +13,7 @@ interface RebuiltClass {
   readonly parts: (
     file: Component,
     config: Component,
+    specials: SpecialTokens,
   ) => Pick<PipelineSpec, 'normalizer' | 'preTokenizer' | 'model' | 'postProcessor' | 'decoder'>;
   /** Adds its special tokens a second time, as such. */
   readonly addsSpecialsAgain?: boolean;
@@ -110,15 +111,81 @@ const CLASSES: Readonly<Record<string, RebuiltClass>> = {
     }),
     addsSpecialsAgain: true,
   },
+  GemmaTokenizer: {
+    specials: {
+      unk_token: '<unk>',
+      bos_token: '<bos>',
+      eos_token: '<eos>',
+      pad_token: '<pad>',
+      mask_token: '<mask>',
+    },
+    parts: (file, _config, { unk_token }) => ({
+      normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      preTokenizer: {
+        type: 'Split',
+        pattern: { String: ' ' },
+        behavior: 'MergedWithPrevious',
+        invert: false,
+      },
+      model: bpe(file, { unk_token, fuse_unk: true, byte_fallback: true }),
+      postProcessor: file['post_processor'],
+      decoder: {
+        type: 'Sequence',
+        decoders: [
+          { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+          { type: 'ByteFallback' },
+          { type: 'Fuse' },
+        ],
+      },
+    }),
+  },
+  BertTokenizer: {
+    specials: {
+      unk_token: '[UNK]',
+      sep_token: '[SEP]',
+      pad_token: '[PAD]',
+      cls_token: '[CLS]',
+      mask_token: '[MASK]',
+    },
+    parts: (file, config, { unk_token, cls_token, sep_token }) => ({
+      normalizer: {
+        type: 'BertNormalizer',
+        clean_text: true,
+        handle_chinese_chars: config['tokenize_chinese_chars'] ?? true,
+        strip_accents: config['strip_accents'] ?? null,
+        lowercase: config['do_lower_case'] ?? true,
+      },
+      preTokenizer: { type: 'BertPreTokenizer' },
+      model: { type: 'WordPiece', vocab: wordPieces(file), unk_token },
+      postProcessor: {
+        type: 'BertProcessing',
+        cls: [cls_token, idIn(file, cls_token)],
+        sep: [sep_token, idIn(file, sep_token)],
+      },
+      decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
+    }),
+  },
 };
+
+function wordPieces(file: Component): Component {
+  const { type, vocab } = component(file['model'], 'the model');
+  if (type !== 'WordPiece')
+    return unsupported(`the model ${String(type)} under a tokenizer_class that builds a WordPiece`);
+  return component(vocab, 'the vocab of the model WordPiece');
+}
+
+function idIn(file: Component, token: string | undefined): unknown {
+  const id = wordPieces(file)[String(token)];
+  return id ?? unsupported(`the token ${token} around texts, which is not in the vocabulary`);
+}
 
 /** Classes that build by rules which this package does not have. */
 const OTHERS = new Set(
   (
-    'Albert Bart Barthez Bartpho BertGeneration BertJapanese Bert BertTokenizerLegacy Bertweet BigBird BioGpt ' +
+    'Albert Bart Barthez Bartpho BertGeneration BertJapanese BertTokenizerLegacy Bertweet BigBird BioGpt ' +
     'BlenderbotSmall Blenderbot ByT5 CLIP CTRL Camembert Canine Clvp CodeGen CodeLlama Cohere CpmAnt Cpm ' +
     'DPRContextEncoder DPRQuestionEncoder DPRReader Deberta DebertaV2 Dia DistilBert Esm Esmc FSMT ' +
-    'FastSpeech2Conformer Flaubert Funnel GPTNeoXJapanese GPTSw3 Gemma Herbert LED Lasr LayoutLMv2 LayoutLMv3 ' +
+    'FastSpeech2Conformer Flaubert Funnel GPTNeoXJapanese GPTSw3 Herbert LED Lasr LayoutLMv2 LayoutLMv3 ' +
     'LayoutXLM Luke Lxmert M2M100 MBart50 MBart MLuke MPNet Marian MarkupLM Mgpstr MobileBert Mvp MyT5 Nllb ' +
     'Nougat OpenAIGPT PLBart Pegasus Perceiver Phobert Pop2Piano ProphetNet Qwen3_5 Rag Reformer RemBert RoCBert ' +
     'RoFormer Roberta SeamlessM4T Siglip2 Siglip Speech2Text SpeechT5 Splinter T5 Tapas Tipsv2 Udop VideoPrism ' +
