@@ -12,7 +12,15 @@ import { createTokenizer, type Tokenizer } from '../../../src/model/tokenizer/to
 import { openAIRollouts, sglangRollouts } from '../../../src/rl/rollout/remoteRollouts.js';
 import { encodeRow } from '../../../src/rl/trainers/sftRows.js';
 import { resolveConfig } from '../../../src/rl/config/config.js';
-import { golden, readJson, temporaryDirectory } from '../../helpers/files.js';
+import { readSamples } from '../../../src/cli/samples.js';
+import {
+  golden,
+  needsSharedData,
+  readJson,
+  sharedData,
+  temporaryDirectory,
+  withoutSharedData,
+} from '../../helpers/files.js';
 import { serve } from '../../helpers/server.js';
 import { BYTE_VOCABULARY, byteTokenizerJson } from '../../helpers/tokenizer.js';
 import { tokenizerOfFiles } from '../../helpers/tokenizerCases.js';
@@ -205,6 +213,29 @@ describe('what ends a text', () => {
     const { logps } = await model.score([expected]);
     const mean = -logps.reduce((sum, logp) => sum + logp, 0) / logps.length;
     expect((await trainer.evaluate())['eval_loss']).toBeCloseTo(mean, 6);
+  });
+});
+
+describe.skipIf(withoutSharedData)(`stories260K${needsSharedData}`, () => {
+  it('a row of text has the tokens of its text, which the model knows', async () => {
+    using model = await Model.fromPretrained(sharedData('stories260K'));
+    const file = join(temporaryDirectory(), 'rows.jsonl');
+    writeFileSync(file, JSON.stringify({ prompt: 'Once upon a time', completion: ', there was' }));
+    const samples = await readSamples(model, file);
+    expect(samples).toEqual([{ inputIds: [1, 403, 407, 261, 378, 432, 383, 286], scoreFrom: 5 }]);
+    const { logps } = await model.score(samples);
+    expect(logps.reduce((sum, logp) => sum + logp, 0)).toBeCloseTo(-0.116, 3);
+  });
+
+  it.each([
+    ['\n', 13],
+    ['.', 426],
+  ])('generation ends at %j, one token of its vocabulary', async (stop, id) => {
+    using model = await Model.fromPretrained(sharedData('stories260K'));
+    const options = { temperature: 0, maxNewTokens: 60, stop: [stop] };
+    const [completion] = await model.generate(['Once upon a time'], options);
+    expect(completion!.completionIds.indexOf(id)).toBe(completion!.completionIds.length - 1);
+    expect(completion!.finishReason).toBe('stop');
   });
 });
 
