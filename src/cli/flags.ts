@@ -43,8 +43,8 @@ export const adapterOption = () =>
 const stopToken = (text: string): number | string => (/^\d+$/.test(text) ? Number(text) : text);
 const stopOption = () =>
   new Option(
-    '--stop <token>',
-    'a token id or one-token text that ends a completion; may be repeated (default: the model’s end token)',
+    '--stop <text>',
+    'a token id or a text that ends a completion; may be repeated (default: the end tokens of tokenizer and model)',
   ).argParser((text: string, before: readonly (number | string)[] = []) => [...before, stopToken(text)]);
 
 /** The values of samplingOptions(). */

@@ -5,6 +5,7 @@
 import { fail } from '../errors.js';
 import type { Sample } from '../model/batch.js';
 import type { Model } from '../model/model.js';
+import { encodePair } from '../model/tokenizer/pair.js';
 import { readJsonLines } from '../rl/rollout/dataset.js';
 
 type Row = Readonly<Record<string, unknown>>;
@@ -15,7 +16,7 @@ const isIds = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((id) => Number.isInteger(id));
 
 /**
- * The prompt gets what the tokenizer puts in front of a text; the completion's tokens are what is scored.
+ * Prompt and completion are encoded as one text; the completion's tokens are what is scored.
  * `longest`: tokens that a sample may have.
  * @throws ERR_IO, ERR_INVALID_ARG naming the row.
  */
@@ -32,7 +33,8 @@ export async function readSamples(
     );
   return rows.map((row, i) => {
     const refuse: Refuse = (why) => fail('ERR_INVALID_ARG', `${file}: row ${i + 1} ${why}`);
-    const sample = 'inputIds' in row ? idSample(row, refuse) : textSample(model, row, refuse);
+    const sample =
+      'inputIds' in row ? idSample(row, refuse) : textSample(model, row, `${file}: row ${i + 1}`, refuse);
     checkTokens(sample, model, longest, refuse);
     return sample;
   });
@@ -48,22 +50,25 @@ function idSample({ inputIds, scoreFrom }: Row, refuse: Refuse): Sample {
 }
 
 /** Of a row with a prompt and a completion. */
-function textSample(model: Model, row: Row, refuse: Refuse): Sample {
+function textSample(model: Model, row: Row, label: string, refuse: Refuse): Sample {
   if (!('prompt' in row && 'completion' in row)) {
     const keys = Object.keys(row).join(', ') || 'nothing';
     refuse(`must have "prompt" and "completion", or "inputIds" and "scoreFrom"; it has ${keys}`);
   }
-  const tokens = (key: string, addSpecialTokens: boolean): number[] => {
+  const tokens = (key: string): string | readonly number[] => {
     const value = row[key];
-    if (typeof value === 'string') return model.tokenizer.encode(value, { addSpecialTokens });
-    if (isIds(value)) return value;
+    if (typeof value === 'string' || isIds(value)) return value;
     return refuse(`must have ${key} as text or token ids, got ${JSON.stringify(value)?.slice(0, 80)}`);
   };
-  const prompt = tokens('prompt', true);
-  const completion = tokens('completion', false);
-  if (prompt.length === 0) refuse('has an empty prompt; the first token has no prefix to be scored after');
-  if (completion.length === 0) refuse('has an empty completion: nothing to score');
-  return { inputIds: [...prompt, ...completion], scoreFrom: prompt.length };
+  const tokenizer = () => model.tokenizer;
+  const { inputIds, completionFrom } = encodePair(label, tokenizer, tokens('prompt'), tokens('completion'));
+  if (completionFrom === inputIds.length) refuse('has an empty completion: nothing to score');
+  if (completionFrom === 0)
+    refuse(
+      'has an empty prompt, or one whose first token is another with the completion behind it; ' +
+        'the first token has no prefix to be scored after',
+    );
+  return { inputIds, scoreFrom: completionFrom };
 }
 
 function checkTokens({ inputIds }: Sample, { spec }: Model, longest: number, refuse: Refuse): void {

@@ -40,8 +40,12 @@ export const tokenizerOf = ({ tokenizer }: Companions): Tokenizer =>
       'use token ids, or add tokenizer.json to its directory',
   );
 
-/** Reads what a directory has of them. @throws ERR_IO for a JSON file that is none. */
-export async function readCompanions(caller: string, directory: string): Promise<Companions> {
+/** Reads what a directory with this config.json has of them. @throws ERR_IO for a JSON file that is none. */
+export async function readCompanions(
+  caller: string,
+  directory: string,
+  config: HfConfig,
+): Promise<Companions> {
   const files = new Map<string, Uint8Array>();
   for (const name of COMPANION_FILES) {
     const bytes = await readIfPresent(caller, join(directory, name));
@@ -60,6 +64,12 @@ export async function readCompanions(caller: string, directory: string): Promise
       tokenizerJson,
       json('tokenizer_config.json') ?? {},
       chatTemplate,
+      {
+        specialTokensMap: json('special_tokens_map.json'),
+        addedTokensJson: json('added_tokens.json'),
+        modelType: config['model_type'] as string | undefined,
+        tokenizerClass: config['tokenizer_class'],
+      },
     );
   const generationConfig = json('generation_config.json') ?? {};
   return { ...(tokenizer ? { tokenizer } : {}), generationConfig, files };

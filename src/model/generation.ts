@@ -14,7 +14,10 @@ import {
 import { type JobOptions, runJob } from '../core/job.js';
 import { fail } from '../errors.js';
 import { tokenizerOf } from './companions.js';
+import { endIds } from './endOfText.js';
 import type { ModelParts } from './parts.js';
+import { lengthToStop, tokensWith } from './tokenizer/stops.js';
+import type { Tokenizer } from './tokenizer/tokenizer.js';
 
 /**
  * How Model.generate() samples: from softmax(z / temperature), cut by topK, then topP, then minP, and
@@ -38,8 +41,9 @@ export interface GenerateOptions extends JobOptions {
   /** Random stream of the first completion: lets a caller split a batch without changing it. Default 0. */
   readonly firstStream?: number;
   /**
-   * Ids, or strings that are one token each. Default: eos_token_id of generation_config.json, else of
-   * config.json; [] never stops.
+   * Token ids, and texts: a completion ends with the token that completes one of them. Default: the
+   * tokenizer's EOS and eos_token_id of generation_config.json, else of config.json; [] never stops. A text
+   * that is spread over tokens is looked for when maxNewTokens are there, a text in one token at once.
    */
   readonly stop?: readonly (number | string)[];
   /** Completions decoded at a time (bounds the key/value cache). Default 256. */
@@ -50,15 +54,15 @@ export interface GenerateOptions extends JobOptions {
 export interface Completion {
   /** Prompt and completion, at most the model's context of tokens. */
   readonly inputIds: number[];
-  /** Includes the stop token. */
+  /** Includes the stop token, or the one that completes a stop text. */
   readonly completionIds: number[];
   /** Without the prompt and special tokens; '' when the model has no tokenizer. */
   readonly text: string;
   /** One per completion token, in the distribution sampled from; with temperature 0 in softmax(z). */
   readonly logps: Float32Array;
   /**
-   * 'stop': a stop token, the last of completionIds. 'length': maxNewTokens, or the end of the model's
-   * context.
+   * 'stop': a stop token or the end of a stop text is the last of completionIds. 'length': maxNewTokens, or
+   * the end of the model's context.
    */
   readonly finishReason: 'stop' | 'length';
 }
@@ -74,26 +78,50 @@ const OPTIONS: Rules = {
   maxBatch: count,
 };
 
-/** The tokens that end a completion, as GenerateOptions.stop says. @throws ERR_INVALID_ARG. */
-export function stopIds(model: ModelParts, stop: GenerateOptions['stop']): number[] {
-  if (stop === undefined) {
-    const eos = model.companions.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
-    return (Array.isArray(eos) ? eos : [eos]).filter((id): id is number => typeof id === 'number');
-  }
-  return stop.map((item) => (typeof item === 'number' ? item : stopTokenOf(model, item)));
+/** What ends a completion. */
+export interface Stops {
+  readonly ids: readonly number[];
+  readonly texts: readonly string[];
 }
 
-function stopTokenOf(model: ModelParts, item: unknown): number {
-  const caller = 'model.generate';
-  if (typeof item !== 'string')
-    fail('ERR_INVALID_ARG', `${caller}: stop must hold token ids and one-token strings, got ${shown(item)}`);
-  const ids = tokenizerOf(model.companions).encode(item, { addSpecialTokens: false });
-  if (ids.length !== 1)
-    fail(
-      'ERR_INVALID_ARG',
-      `${caller}: stop '${item}' must be one token, but the tokenizer makes ${ids.length} of it; give token ids`,
-    );
-  return ids[0]!;
+/**
+ * As GenerateOptions.stop says. `tokenizer`: default the model's own, if it has one.
+ * @throws ERR_INVALID_ARG; ERR_UNSUPPORTED for a text without a tokenizer.
+ */
+export function stopsOf(
+  caller: string,
+  model: ModelParts,
+  stop: GenerateOptions['stop'],
+  tokenizer: Tokenizer | undefined = model.companions.tokenizer,
+): Stops {
+  if (stop === undefined) return { ids: endIds(model, tokenizer), texts: [] };
+  for (const item of stop as readonly unknown[]) {
+    const isStop = typeof item === 'number' || (typeof item === 'string' && item !== '');
+    if (!isStop) fail('ERR_INVALID_ARG', `${caller}: stop must hold token ids and texts, got ${shown(item)}`);
+  }
+  const texts = stop.filter((item) => typeof item === 'string');
+  if (texts.length > 0 && tokenizer === undefined) tokenizerOf(model.companions);
+  return { ids: stop.filter((item) => typeof item === 'number'), texts };
+}
+
+/** A completion up to the end of the first stop text in it, for whoever sampled it. */
+export function endedByText(
+  completion: Completion,
+  texts: readonly string[],
+  tokenizer: Tokenizer,
+  vocabulary: number,
+): Completion {
+  const { inputIds, completionIds, logps } = completion;
+  const length = lengthToStop(tokenizer, completionIds, texts, vocabulary);
+  if (length === undefined) return completion;
+  const kept = completionIds.slice(0, length);
+  return {
+    inputIds: inputIds.slice(0, inputIds.length - completionIds.length + length),
+    completionIds: kept,
+    text: tokenizer.decode(kept),
+    logps: logps.slice(0, length),
+    finishReason: 'stop',
+  };
 }
 
 /** `prompts`: packed by packPrompts(). */
@@ -115,6 +143,7 @@ export async function generate(
     maxBatch = 256,
   } = options;
   if (maxNewTokens > 0) checkRoom(prompts, model.spec.maxPositions);
+  const stops = stopsOf('model.generate', model, options.stop);
   const result = await runJob(options, (onProgress) =>
     model.native.generate(
       prompts,
@@ -128,12 +157,22 @@ export async function generate(
         seed,
         firstStream,
         maxBatch,
-        stop: Int32Array.from(stopIds(model, options.stop)),
+        stop: Int32Array.from(nativeStops(model, stops)),
       },
       onProgress,
     ),
   );
-  return completionsOf(model, prompts, result, numReturnSequences);
+  const completions = completionsOf(model, prompts, result, numReturnSequences);
+  const { texts } = stops;
+  if (texts.length === 0) return completions;
+  const tokenizer = tokenizerOf(model.companions);
+  return completions.map((each) => endedByText(each, texts, tokenizer, model.spec.vocabSize));
+}
+
+/** Ids that end a completion while it is sampled: those given, and tokens that have a stop text in them. */
+function nativeStops(model: ModelParts, { ids, texts }: Stops): readonly number[] {
+  if (texts.length === 0) return ids;
+  return [...ids, ...tokensWith(tokenizerOf(model.companions), texts, model.spec.vocabSize)];
 }
 
 /** Every prompt leaves room for one token at least. */

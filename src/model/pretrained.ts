@@ -99,7 +99,7 @@ export async function loadCheckpoint(directory: string, options: LoadOptions): P
         const { path, offset, dtype } = found.get(name) ?? embedding;
         return { path, offset, dtype: dtype as LoadableDtype };
       }),
-      companions: await readCompanions(caller, directory),
+      companions: await readCompanions(caller, directory, config),
     };
   });
 }

@@ -32,7 +32,7 @@ export const isChat = (value: unknown): value is readonly ChatMessage[] =>
   );
 
 /** A special token in tokenizer_config.json: its text, alone or in an object. */
-export function tokenText(value: unknown): string | undefined {
+function tokenText(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   const content = (value as { content?: unknown } | null | undefined)?.content;
   return typeof content === 'string' ? content : undefined;

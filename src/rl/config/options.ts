@@ -144,7 +144,9 @@ export interface GRPOConfig extends TrainingOptions, LossOptions {
   topK?: number | undefined;
   /** Sample from tokens of at least this share of the likeliest one's probability. */
   minP?: number | null | undefined;
-  /** Ids or one-token strings that end a completion. Absent: the model's eos_token_id. */
+  /**
+   * Token ids and texts that end a completion. Absent: the tokenizer's EOS and the model's eos_token_id.
+   */
   stop?: (number | string)[] | undefined;
 
   /** What a token's loss is, and how the tokens' losses are averaged: below. */

@@ -224,6 +224,7 @@ async function sampleBatch(
     caller,
     model,
     tokenizer,
+    knownTokenizer: options.tokenizer ?? model.maybeTokenizer,
     numGenerations: samples,
     firstStream: Stream.evaluation + begin * samples,
     signal,

@@ -22,6 +22,8 @@ export interface RolloutRequest {
   /** Random stream of the first completion; a request's own seed comes from it. */
   readonly firstStream: number;
   readonly stop: readonly number[];
+  /** Texts that end a completion with the token that completes one of them. */
+  readonly stopTexts: readonly string[];
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -85,7 +87,7 @@ const openAI: Protocol = {
   route: '/v1/completions',
   body: (
     prompt,
-    { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop },
+    { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop, stopTexts },
     seed,
     { model, extra },
   ) => ({
@@ -99,6 +101,7 @@ const openAI: Protocol = {
     logprobs: 0,
     stop_token_ids: stop,
     ignore_eos: stop.length === 0,
+    ...(stopTexts.length > 0 ? { stop: stopTexts, include_stop_str_in_output: true } : {}),
     ...(topK > 0 ? { top_k: topK } : {}),
     ...(minP > 0 ? { min_p: minP } : {}),
     return_token_ids: true,
@@ -133,7 +136,7 @@ const sglang: Protocol = {
   route: '/generate',
   body: (
     prompt,
-    { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop },
+    { maxNewTokens, temperature, topP, topK, minP, numReturnSequences, stop, stopTexts },
     seed,
     { extra },
   ) => ({
@@ -148,6 +151,7 @@ const sglang: Protocol = {
       min_p: minP,
       stop_token_ids: stop,
       ignore_eos: stop.length === 0,
+      ...(stopTexts.length > 0 ? { stop: stopTexts, no_stop_trim: true } : {}),
       sampling_seed: seed,
     },
     ...extra,

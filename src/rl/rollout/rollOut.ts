@@ -26,6 +26,8 @@ export interface SamplingContext {
   readonly model: Model;
   /** Fails without one; called only when there is text. */
   readonly tokenizer: () => Tokenizer;
+  /** The same, or undefined without one. */
+  readonly knownTokenizer: Tokenizer | undefined;
   readonly config: ResolvedGRPOConfig;
   /** Who samples; undefined: the model itself. */
   readonly source: RolloutSource | undefined;

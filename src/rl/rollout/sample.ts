@@ -2,7 +2,8 @@
 import { fail } from '../../errors.js';
 import { isPrompt, type Sample } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
-import { type Completion, stopIds } from '../../model/generation.js';
+import { type Completion, endedByText, stopsOf } from '../../model/generation.js';
+import { tokensWith } from '../../model/tokenizer/stops.js';
 import { encodePrompt, type Tokenizer } from '../../model/tokenizer/tokenizer.js';
 import type { ResolvedGRPOConfig } from '../config/config.js';
 import type { PromptRow } from '../interfaces.js';
@@ -20,6 +21,8 @@ export interface RolloutOptions {
   readonly model: Model;
   /** Fails without one; called only when there is text. */
   readonly tokenizer: () => Tokenizer;
+  /** The same, or undefined without one: for what ends a completion. */
+  readonly knownTokenizer: Tokenizer | undefined;
   readonly config: SamplingConfig;
   readonly numGenerations: number;
   /** Random stream of the first completion. */
@@ -76,9 +79,10 @@ const shown = (prompt: unknown): string | undefined =>
   typeof prompt === 'string' ? `'${prompt.slice(0, SHOWN)}'` : JSON.stringify(prompt)?.slice(0, SHOWN);
 
 export async function sample(rows: readonly PromptRow[], options: RolloutOptions): Promise<Rollout> {
-  const { model, config, numGenerations, firstStream, signal, source = model } = options;
+  const { caller, model, config, numGenerations, firstStream, signal, source } = options;
+  const { ids, texts } = stopsOf(caller, model, config.stop, options.knownTokenizer);
   const prompts = rows.map((row, index) => promptIds(row, index, options));
-  const completions = await source.generate(prompts, {
+  const request = {
     maxNewTokens: config.maxCompletionLength,
     temperature: config.temperature,
     topP: config.topP,
@@ -88,8 +92,15 @@ export async function sample(rows: readonly PromptRow[], options: RolloutOptions
     seed: config.seed,
     firstStream,
     signal,
-    stop: stopIds(model, config.stop),
-  });
+  };
+  const withText = texts.length === 0 ? [] : tokensWith(options.tokenizer(), texts, model.spec.vocabSize);
+  const sampled = source
+    ? await source.generate(prompts, { ...request, stop: ids, stopTexts: texts })
+    : await model.generate(prompts, { ...request, stop: [...ids, ...withText] });
+  const completions =
+    texts.length === 0
+      ? sampled
+      : sampled.map((each) => endedByText(each, texts, options.tokenizer(), model.spec.vocabSize));
   return {
     rows: completions.map((_, completion) => rows[Math.floor(completion / numGenerations)]!),
     completions,

@@ -144,6 +144,7 @@ export class GRPOTrainer extends Trainer<PromptRow, ResolvedGRPOConfig> {
       model: this.model,
       config: this.config,
       tokenizer: () => this.tokenizer,
+      knownTokenizer: this.knownTokenizer,
       rewards: this.rewards,
       source: this.#source,
       weightSync: this.#weightSync,

@@ -3,7 +3,9 @@ import { check, object, shown } from '../../core/check.js';
 import { fail } from '../../errors.js';
 import { isPrompt, type Sample } from '../../model/batch.js';
 import { type ChatMessage, isChat } from '../../model/chat/chat.js';
+import { endIds } from '../../model/endOfText.js';
 import type { Model } from '../../model/model.js';
+import { encodePair as encodeTogether } from '../../model/tokenizer/pair.js';
 import { encodePrompt, type Tokenizer } from '../../model/tokenizer/tokenizer.js';
 import type { ResolvedSFTConfig } from '../config/config.js';
 
@@ -11,9 +13,10 @@ type Chat = readonly ChatMessage[];
 type Tokens = string | readonly number[];
 
 /**
- * Text completions and texts get the model's end-of-sequence token; token ids are used as they are; messages
- * go through the chat template, which closes turns itself. Of `messages` alone every token is learned, as of
- * a text.
+ * Text completions and texts get the tokenizer's end-of-sequence token; prompt and completion are encoded as
+ * one text, and the completion begins where its tokens differ from the prompt's alone; token ids are used as
+ * they are; messages go through the chat template, which closes turns itself. Of `messages` alone every token
+ * is learned, as of a text.
  */
 export type SFTRow =
   | Sample
@@ -72,15 +75,9 @@ function encodePair({ prompt, completion }: Pair, index: number, context: Encodi
         'messages, text, or inputIds and scoreFrom, ' +
         `got prompt ${shown(prompt)} and completion ${shown(completion)}`,
     );
+  if (!isChat(prompt)) return encodeTokens(prompt, completion as Tokens, index, context);
   const head = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
   const scoreFrom = config.completionOnlyLoss ? head.length : FIRST_LEARNABLE;
-  if (!isChat(prompt)) {
-    const tail =
-      typeof completion === 'string'
-        ? encodeClosed(completion, context, { addSpecialTokens: false })
-        : (completion as readonly number[]);
-    return { inputIds: [...head, ...tail], scoreFrom };
-  }
   const inputIds = encodeMessages([...prompt, ...(completion as Chat)], context);
   if (head.some((id, position) => inputIds[position] !== id))
     fail(
@@ -95,14 +92,27 @@ function encodePair({ prompt, completion }: Pair, index: number, context: Encodi
 const encodeMessages = (messages: Chat, { tokenizer, config }: EncodingContext): readonly number[] =>
   tokenizer().encodeChat(messages, { kwargs: config.chatTemplateKwargs ?? {} });
 
-/** With the end-of-sequence token, unless the text ends in it. */
-function encodeClosed(
-  text: string,
-  { model, tokenizer }: EncodingContext,
-  options?: { readonly addSpecialTokens: boolean },
-): number[] {
-  const ids = tokenizer().encode(text, options);
-  const declared = model.generationConfig['eos_token_id'] ?? model.config['eos_token_id'];
-  const eos = [declared].flat()[0];
-  return typeof eos === 'number' && ids.at(-1) !== eos ? [...ids, eos] : ids;
+/** Of a prompt and a completion that are text or token ids. */
+function encodeTokens(prompt: Tokens, completion: Tokens, index: number, context: EncodingContext): Sample {
+  const { tokenizer, config } = context;
+  const isText = typeof completion === 'string';
+  const written = isText ? closed(completion, tokenizer()) : completion;
+  const label = `SFTTrainer: row ${index} of the batch`;
+  const { inputIds, completionFrom } = encodeTogether(label, tokenizer, prompt, written);
+  const scoreFrom = config.completionOnlyLoss ? Math.max(completionFrom, FIRST_LEARNABLE) : FIRST_LEARNABLE;
+  return { inputIds: isText ? ended(inputIds, context) : inputIds, scoreFrom };
+}
+
+const encodeClosed = (text: string, context: EncodingContext): readonly number[] =>
+  ended(context.tokenizer().encode(closed(text, context.tokenizer())), context);
+
+/** With the tokenizer's end-of-sequence token, unless the text ends in it. */
+function closed(text: string, { eosToken }: Tokenizer): string {
+  return eosToken === undefined || text.endsWith(eosToken) ? text : text + eosToken;
+}
+
+/** With the model's end-of-sequence token where the tokenizer has none. */
+function ended(ids: readonly number[], { model, tokenizer }: EncodingContext): readonly number[] {
+  const [eos] = tokenizer().eosToken === undefined ? endIds(model, tokenizer()) : [];
+  return eos === undefined || ids.at(-1) === eos ? ids : [...ids, eos];
 }

@@ -119,6 +119,10 @@ export abstract class Trainer<Row, Config extends CommonConfig> {
     return this.stages.reduce((sum, stage) => sum + stage.steps, 0);
   }
   /** @throws ERR_UNSUPPORTED without one. */
+  protected get knownTokenizer(): Tokenizer | undefined {
+    return this.#tokenizer;
+  }
+
   protected get tokenizer(): Tokenizer {
     return (
       this.#tokenizer ??
