@@ -98,7 +98,7 @@ export function createTokenizer(
           `tokenizer.encodeChat: ${path} has no chat template beside it (chat_template in tokenizer_config.json, ` +
             "or chat_template.jinja); add the model's own, or give prompts as text",
         );
-      return encode(chat(messages, options), false);
+      return encode(chat(messages, options).text, false);
     },
     decode(ids) {
       const known = Array.from(ids).filter((id) => tokenizer.id_to_token(id) !== undefined);
