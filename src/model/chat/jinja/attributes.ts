@@ -28,11 +28,12 @@ function absent(object: Value, name: Value): Undefined {
 /** `object.name`: an attribute, or an item of that name. */
 export function getAttribute(object: Value, name: string): Value {
   if (object instanceof Undefined) return ofUndefined(object, name);
-  // The usual case by itself: names of JSON are no methods.
-  if (object instanceof Dict) return bindMethod(object, name, ACCESS) ?? itemOfDict(object, name) ?? absent(object, name);
   if (object instanceof Namespace) return ofNamespace(object, name);
   if (object instanceof Structure) return ofStructure(object, name);
-  return bindMethod(object, name, ACCESS) ?? absent(object, name);
+  const attribute = bindMethod(object, name, ACCESS);
+  if (attribute !== undefined) return attribute;
+  const item = object instanceof Dict ? object.get(name) : undefined;
+  return item === undefined ? absent(object, name) : item;
 }
 
 /** `object[key]`: an item, or an attribute of that name. */
@@ -44,7 +45,8 @@ export function getItem(object: Value, key: Value): Value {
   const name = textOf(key);
   if (object instanceof Namespace) return ofNamespace(object, name);
   if (object instanceof Structure) return ofStructure(object, name);
-  return bindMethod(object, name, ACCESS) ?? absent(object, name);
+  const attribute = bindMethod(object, name, ACCESS);
+  return attribute === undefined ? absent(object, name) : attribute;
 }
 
 function ofUndefined(object: Undefined, name: string): Value {
@@ -65,15 +67,11 @@ function ofStructure(object: Structure, name: string): Value {
   return attribute === undefined ? absent(object, name) : attribute();
 }
 
-function itemOfDict(dict: Dict, key: Value): Value | undefined {
-  return dict.get(key);
-}
-
 /** undefined: Python raises a TypeError or a LookupError. */
 function itemOf(object: Value, key: Value): Value | undefined {
   if (object instanceof Dict) {
     const isUnhashable = Array.isArray(key) || key instanceof Dict;
-    return isUnhashable ? undefined : itemOfDict(object, key);
+    return isUnhashable ? undefined : object.get(key);
   }
   if (!isIntegral(key)) return undefined;
   const index = Number(key);
