@@ -104,7 +104,8 @@ function withKwargs({ kwargs = {}, ...options }: ChatOptions): Required<ChatOpti
   return {
     tools: options.tools ?? (tools as ChatOptions['tools']) ?? null,
     documents: options.documents ?? (documents as ChatOptions['documents']) ?? null,
-    addGenerationPrompt: options.addGenerationPrompt ?? (add_generation_prompt as boolean | undefined) ?? false,
+    addGenerationPrompt:
+      options.addGenerationPrompt ?? (add_generation_prompt as boolean | undefined) ?? false,
     continueFinalMessage:
       options.continueFinalMessage ?? (continue_final_message as boolean | string | undefined) ?? false,
     kwargs: variables,
@@ -112,15 +113,24 @@ function withKwargs({ kwargs = {}, ...options }: ChatOptions): Required<ChatOpti
 }
 
 const isListOfObjects = (value: unknown): boolean =>
-  Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item));
+  Array.isArray(value) &&
+  value.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item));
 
-function checkOptions({ tools, documents, addGenerationPrompt, continueFinalMessage, kwargs }: Required<ChatOptions>): void {
+function checkOptions({
+  tools,
+  documents,
+  addGenerationPrompt,
+  continueFinalMessage,
+  kwargs,
+}: Required<ChatOptions>): void {
   const refused = (what: string): never => fail('ERR_INVALID_ARG', `chat template: ${what}`);
   if (tools !== null && !isListOfObjects(tools)) refused('tools must be an array of JSON schemas');
   if (documents !== null && !isListOfObjects(documents)) refused('documents must be an array of objects');
   if (Object.hasOwn(kwargs, 'messages')) refused("'messages' cannot be one of the template's variables");
   if (continueFinalMessage !== false && addGenerationPrompt)
-    refused('continueFinalMessage and addGenerationPrompt exclude each other: go on with a message, or begin one');
+    refused(
+      'continueFinalMessage and addGenerationPrompt exclude each other: go on with a message, or begin one',
+    );
 }
 
 /**

@@ -57,7 +57,10 @@ function mark(value: unknown): { readonly marked: unknown; readonly text: string
 }
 
 /** Cut where the mark of the last message is. */
-export function continued<Rendered extends { readonly text: string }>(rendered: Rendered, message: string): Rendered {
+export function continued<Rendered extends { readonly text: string }>(
+  rendered: Rendered,
+  message: string,
+): Rendered {
   const { text } = rendered;
   const tag = TAG.trimEnd();
   const at = text.lastIndexOf(tag);

@@ -39,7 +39,13 @@ export function bind(
 }
 
 /** For functions of Python that take no keywords. */
-export function positionalOnly(caller: string, args: readonly Value[], keywords: Keywords, most: number, least = 0): void {
+export function positionalOnly(
+  caller: string,
+  args: readonly Value[],
+  keywords: Keywords,
+  most: number,
+  least = 0,
+): void {
   if (keywords.size > 0) raise('TypeError', `${caller}() takes no keyword arguments`);
   if (args.length > most || args.length < least)
     raise('TypeError', `${caller}() takes ${least} to ${most} arguments but ${args.length} were given`);

@@ -9,7 +9,18 @@ import { stringOf } from './printing.js';
 import { type Environment, MISSING, type Run } from './run.js';
 import { FunctionScope, Symbols } from './symbols.js';
 import { TESTS } from './tests.js';
-import { Dict, isText, type Keywords, listOf, textOf, truthy, Tuple, typeName, Undefined, type Value } from './values.js';
+import {
+  Dict,
+  isText,
+  type Keywords,
+  listOf,
+  textOf,
+  truthy,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from './values.js';
 
 export type Evaluate = (environment: Environment, run: Run) => Value;
 
@@ -60,7 +71,10 @@ export function compileRead(identifier: string, scope: FunctionScope): Evaluate 
   };
 }
 
-export function compileWrite(identifier: string, scope: FunctionScope): (environment: Environment, value: Value) => void {
+export function compileWrite(
+  identifier: string,
+  scope: FunctionScope,
+): (environment: Environment, value: Value) => void {
   const { hops, slot } = scope.locate(identifier);
   if (hops === 0)
     return (environment, value) => {
@@ -83,14 +97,14 @@ function compileName(name: string, frame: Frame): Evaluate {
 
 // ---- arguments --------------------------------------------------------------------------------------------
 
-export interface CompiledArguments {
+interface CompiledArguments {
   readonly positional: (environment: Environment, run: Run) => Value[];
   readonly keywords: (environment: Environment, run: Run) => Keywords;
 }
 
 const NO_KEYWORDS: Keywords = new Map();
 
-export function compileArguments({ positional, named, list, mapping }: Arguments, frame: Frame): CompiledArguments {
+function compileArguments({ positional, named, list, mapping }: Arguments, frame: Frame): CompiledArguments {
   const first = positional.map((node) => compile(node, frame));
   const rest = list && compile(list, frame);
   const values = named.map(({ name, value }) => ({ name, value: compile(value, frame) }));
@@ -111,7 +125,8 @@ export function compileArguments({ positional, named, list, mapping }: Arguments
 }
 
 function addMapping(keywords: Map<string, Value>, mapping: Value): void {
-  if (!(mapping instanceof Dict)) raise('TypeError', `argument after ** must be a mapping, not ${typeName(mapping)}`);
+  if (!(mapping instanceof Dict))
+    raise('TypeError', `argument after ** must be a mapping, not ${typeName(mapping)}`);
   for (const [key, value] of mapping.entries()) {
     if (!isText(key)) raise('TypeError', 'keywords must be strings');
     const name = textOf(key);
@@ -196,7 +211,8 @@ function compileItem(node: Expression, index: Expression | SliceNode, frame: Fra
       return getItem(value, key(environment, run));
     };
   }
-  const part = (one: Expression | undefined): Evaluate => (one === undefined ? () => null : compile(one, frame));
+  const part = (one: Expression | undefined): Evaluate =>
+    one === undefined ? () => null : compile(one, frame);
   const start = part(index.start);
   const stop = part(index.stop);
   const step = part(index.step);
@@ -226,7 +242,11 @@ export function compileFilter({ node, name, args }: FilterNode, frame: Frame, bl
   const filter = FILTERS.get(name);
   if (filter === undefined && !frame.isSoft) raise('TemplateSyntaxError', `No filter named '${name}'.`);
   const isInner = node?.kind === 'filter';
-  const value = isInner ? compileFilter(node, frame, block) : node === undefined ? block! : compile(node, frame);
+  const value = isInner
+    ? compileFilter(node, frame, block)
+    : node === undefined
+      ? block!
+      : compile(node, frame);
   const { positional, keywords } = compileArguments(args, frame);
   if (filter === undefined) return () => raise('TemplateError', `No filter named '${name}' found.`);
   return (environment, run) => {
@@ -264,7 +284,10 @@ function compileLogic(kind: 'and' | 'or', left: Evaluate, right: Evaluate): Eval
 
 function compileComparison(node: Extract<Expression, { kind: 'compare' }>, frame: Frame): Evaluate {
   const first = compile(node.node, frame);
-  const operands = node.operands.map(({ operator, node: one }) => ({ operator, evaluate: compile(one, frame) }));
+  const operands = node.operands.map(({ operator, node: one }) => ({
+    operator,
+    evaluate: compile(one, frame),
+  }));
   return (environment, run) => {
     let left = first(environment, run);
     let result: Value = true;
@@ -280,11 +303,10 @@ function compileComparison(node: Extract<Expression, { kind: 'compare' }>, frame
 
 function compileCondition(node: Extract<Expression, { kind: 'condition' }>, frame: Frame): Evaluate {
   const test = compile(node.test, frame);
-  const then = compile(node.then, frame);
+  const consequence = compile(node.consequence, frame);
   const otherwise: Evaluate =
     node.else === undefined
-      ? () =>
-          new Undefined('the inline if-expression evaluated to false and no else section was defined.')
+      ? () => new Undefined('the inline if-expression evaluated to false and no else section was defined.')
       : compile(node.else, frame);
-  return (environment, run) => (truthy(test(environment, run)) ? then : otherwise)(environment, run);
+  return (environment, run) => (truthy(test(environment, run)) ? consequence : otherwise)(environment, run);
 }

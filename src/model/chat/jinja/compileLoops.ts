@@ -1,6 +1,13 @@
 /** for: its filter, its loop variable, its else, and its recursion. */
 import { compile, compileWrite, type Evaluate, type Frame } from './compileExpressions.js';
-import { compileAssign, compileEnter, type Compiler, type Execute, type Flow, insideLoop } from './compileScopes.js';
+import {
+  compileAssign,
+  compileEnter,
+  type Compiler,
+  type Execute,
+  type Flow,
+  insideLoop,
+} from './compileScopes.js';
 import { raise } from './errors.js';
 import { LoopContext } from './loop.js';
 import { namesOf, storesName, undeclaredNames } from './names.js';
@@ -24,7 +31,13 @@ export function compileFor(node: ForNode, frame: Frame, compiler: Compiler, span
   return (environment, run, output) => walk(environment, run, output, iterable(environment, run));
 }
 
-function compileRecursive(node: ForNode, frame: Frame, compiler: Compiler, span: Span, iterable: Evaluate): Execute {
+function compileRecursive(
+  node: ForNode,
+  frame: Frame,
+  compiler: Compiler,
+  span: Span,
+  iterable: Evaluate,
+): Execute {
   const body = frame.innerFunction();
   const otherwise = body.sibling();
   const walk = compileWalk(node, frame, body, otherwise, compiler, span);

@@ -3,7 +3,7 @@ import { compileRead, compileWrite, type Frame } from './compileExpressions.js';
 import { raise } from './errors.js';
 import type { Statement, Target } from './nodes.js';
 import { type Environment, MISSING, type Output, type Run } from './run.js';
-import { listOf, Namespace, typeName, type Value } from './values.js';
+import { listOf, type Namespace, typeName, type Value } from './values.js';
 
 /** How a statement ended. */
 export type Flow = 'next' | 'break' | 'continue';
@@ -41,7 +41,8 @@ type Assign = (environment: Environment, run: Run, value: Value) => void;
 
 export function compileAssign(target: Target, frame: Frame): Assign {
   if (target.kind === 'targets') return compileUnpack(target.items, frame);
-  const write = target.kind === 'name' ? compileWrite(frame.symbols.ref(target.name), frame.scope) : undefined;
+  const write =
+    target.kind === 'name' ? compileWrite(frame.symbols.ref(target.name), frame.scope) : undefined;
   if (target.kind === 'name') {
     const { name } = target;
     if (!frame.isTop || frame.isLoop) return (environment, _run, value) => write!(environment, value);
@@ -65,8 +66,10 @@ function compileUnpack(items: readonly Target[], frame: Frame): Assign {
   return (environment, run, value) => {
     const values = listOf(value);
     if (values.length !== assigns.length)
-      raise('ValueError', `expected ${assigns.length} values to unpack, got ${values.length} in a ${typeName(value)}`);
+      raise(
+        'ValueError',
+        `expected ${assigns.length} values to unpack, got ${values.length} in a ${typeName(value)}`,
+      );
     assigns.forEach((assign, i) => assign(environment, run, values[i]));
   };
 }
-

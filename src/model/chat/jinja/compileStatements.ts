@@ -1,7 +1,21 @@
 /** Statements become functions that write to an output. */
-import { compile, compileCall, compileFilter, compileRead, type Evaluate, type Frame } from './compileExpressions.js';
+import {
+  compile,
+  compileCall,
+  compileFilter,
+  compileRead,
+  type Evaluate,
+  type Frame,
+} from './compileExpressions.js';
 import { compileFor } from './compileLoops.js';
-import { compileAssign, compileEnter, type Compiler, type Execute, type Flow, insideLoop } from './compileScopes.js';
+import {
+  compileAssign,
+  compileEnter,
+  type Compiler,
+  type Execute,
+  type Flow,
+  insideLoop,
+} from './compileScopes.js';
 import { raise, refuse } from './errors.js';
 import { compileMacro } from './macros.js';
 import { namesOf } from './names.js';
@@ -149,11 +163,16 @@ function compileSet(node: Extract<Statement, { kind: 'set' }>, frame: Frame): Ex
   };
 }
 
-function compileSetBlock(node: Extract<Statement, { kind: 'set block' }>, frame: Frame, compiler: Compiler): Execute {
+function compileSetBlock(
+  node: Extract<Statement, { kind: 'set block' }>,
+  frame: Frame,
+  compiler: Compiler,
+): Execute {
   const inner = frame.inner();
   let text = '';
   const capture = compileCapture(node.body, inner, compiler);
-  const value: Evaluate = node.filter === undefined ? () => text : compileFilter(node.filter, inner, () => text);
+  const value: Evaluate =
+    node.filter === undefined ? () => text : compileFilter(node.filter, inner, () => text);
   const checks = compileChecks(node.target, frame);
   const assign = compileAssign(node.target, frame);
   return (environment, run) => {
@@ -215,7 +234,11 @@ function compileGeneration(
   };
 }
 
-function compileBlock(node: Extract<Statement, { kind: 'block' }>, frame: Frame, compiler: Compiler): Execute {
+function compileBlock(
+  node: Extract<Statement, { kind: 'block' }>,
+  frame: Frame,
+  compiler: Compiler,
+): Execute {
   if (!frame.isTop) refuse('a {% block %} inside of another tag');
   const execute = compiler.block(node.name, node.body);
   return (_environment, run, output) => execute([undefined], run, output);

@@ -8,7 +8,8 @@ const INDEX = /^(?:0|[1-9]\d*)$/;
 /** What JavaScript writes without a fraction is an int. -0 can only have been a float. */
 function toNumber(value: number): Value {
   if (Number.isSafeInteger(value)) return Object.is(value, -0) ? new PyFloat(value) : value;
-  if (Number.isInteger(value)) return refuse(`the integer ${value} beyond 2^53, whose last digits are lost (give a bigint)`);
+  if (Number.isInteger(value))
+    return refuse(`the integer ${value} beyond 2^53, whose last digits are lost (give a bigint)`);
   return new PyFloat(value);
 }
 
@@ -23,7 +24,8 @@ export function toPython(value: unknown, seen: readonly unknown[] = []): Value {
   if (seen.includes(value)) return refuse('a variable that holds itself');
   const path = [...seen, value];
   if (Array.isArray(value)) return value.map((item) => toPython(item, path));
-  if (value instanceof Map) return Dict.of([...value].map(([key, item]) => [toPython(key, path), toPython(item, path)]));
+  if (value instanceof Map)
+    return Dict.of([...value].map(([key, item]) => [toPython(key, path), toPython(item, path)]));
   const dict = new Dict();
   const entries = Object.entries(value).filter(([, item]) => item !== undefined);
   for (const [key, item] of entries) dict.set(key, toPython(item, path));

@@ -1,4 +1,6 @@
-/** The two ways in which a template does not render: Python raises too, or we do not know what Python writes. */
+/**
+ * The two ways in which a template does not render: Python raises too, or we do not know what Python writes.
+ */
 
 /** Exceptions of Python and of jinja2 that code of a template can tell apart. */
 export type PythonErrorType =
@@ -34,6 +36,3 @@ export function raise(type: PythonErrorType, message: string): never {
 export function refuse(what: string): never {
   throw new Refusal(`${what} is not supported: it cannot be rendered as Python does`);
 }
-
-export const isPythonError = (error: unknown, ...types: readonly PythonErrorType[]): boolean =>
-  error instanceof PythonError && types.includes(error.type);

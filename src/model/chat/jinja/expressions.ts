@@ -1,7 +1,15 @@
 /** Expressions: the grammar of jinja2's own parser, rule by rule. */
 import { raise } from './errors.js';
 import type { Token } from './lexer.js';
-import type { Arguments, BinaryOperator, CallNode, Comparison, Expression, FilterNode, SliceNode } from './nodes.js';
+import type {
+  Arguments,
+  BinaryOperator,
+  CallNode,
+  Comparison,
+  Expression,
+  FilterNode,
+  SliceNode,
+} from './nodes.js';
 
 const COMPARISONS: ReadonlySet<string> = new Set(['==', '!=', '<', '>', '<=', '>=']);
 const CONSTANTS: ReadonlyMap<string, boolean | null> = new Map([
@@ -78,7 +86,7 @@ export class ExpressionParser {
     while (this.skipName('if')) {
       const test = this.or();
       const otherwise = this.skipName('else') ? this.condition() : undefined;
-      node = { kind: 'condition', test, then: node, else: otherwise };
+      node = { kind: 'condition', test, consequence: node, else: otherwise };
     }
     return node;
   }

@@ -30,24 +30,30 @@ function rangeOf(args: readonly Value[], keywords: Keywords): Range {
       return raise('TypeError', `'${typeName(value)}' object cannot be interpreted as an integer`);
     return Number(value);
   });
-  const [start, stop, step = 1] = numbers.length === 1 ? [0, numbers[0]!] : (numbers as [number, number, number?]);
+  const [start, stop, step = 1] =
+    numbers.length === 1 ? [0, numbers[0]!] : (numbers as [number, number, number?]);
   if (step === 0) raise('ValueError', 'range() arg 3 must not be zero');
   const range = new Range(start, stop, step);
   if (range.length > LONGEST_RANGE)
-    raise('OverflowError', `Range too big. The sandbox blocks ranges larger than MAX_RANGE (${LONGEST_RANGE}).`);
+    raise(
+      'OverflowError',
+      `Range too big. The sandbox blocks ranges larger than MAX_RANGE (${LONGEST_RANGE}).`,
+    );
   return range;
 }
 
 function dictOf(args: readonly Value[], keywords: Keywords): Dict {
   positionalOnly('dict', args, new Map(), 1);
   const [source] = args;
-  const pairs = source instanceof Dict ? source.entries() : source === undefined ? [] : listOf(source).map(pairOf);
+  const pairs =
+    source instanceof Dict ? source.entries() : source === undefined ? [] : listOf(source).map(pairOf);
   return Dict.of([...pairs, ...keywords]);
 }
 
 function pairOf(item: Value): readonly [Value, Value] {
   const parts = listOf(item);
-  if (parts.length !== 2) raise('ValueError', `dictionary update sequence element has length ${parts.length}; 2 is required`);
+  if (parts.length !== 2)
+    raise('ValueError', `dictionary update sequence element has length ${parts.length}; 2 is required`);
   return [parts[0], parts[1]];
 }
 
@@ -56,7 +62,10 @@ function namespaceOf(args: readonly Value[], keywords: Keywords): Namespace {
   for (const [key, value] of dictOf(args, keywords).entries()) {
     const name = isText(key) ? textOf(key) : refuse('an attribute that is no str');
     if (name.startsWith('_'))
-      raise('SecurityError', `Chat templates cannot store underscore-prefixed attributes on a namespace, but got '${name}'.`);
+      raise(
+        'SecurityError',
+        `Chat templates cannot store underscore-prefixed attributes on a namespace, but got '${name}'.`,
+      );
     values.set(name, value);
   }
   return new Namespace(values);
@@ -96,7 +105,8 @@ const raiseException = new Callable('raise_exception', (args, keywords) => {
 
 const strftimeNow = new Callable('strftime_now', (args, keywords) => {
   const [format] = bind('strftime_now', ['format'], args, keywords);
-  if (!isText(format)) return raise('TypeError', `strftime() argument 1 must be str, not ${typeName(format)}`);
+  if (!isText(format))
+    return raise('TypeError', `strftime() argument 1 must be str, not ${typeName(format)}`);
   return strftime(new Date(), textOf(format));
 });
 

@@ -82,5 +82,6 @@ function enclosed(brackets: string, parts: readonly string[], options: JsonOptio
   const { indent, itemSeparator } = options;
   if (indent === undefined) return open + parts.join(itemSeparator) + close;
   const inner = `\n${indent.repeat(level + 1)}`;
-  return open + inner + parts.join(itemSeparator + inner) + `\n${indent.repeat(level)}` + close;
+  const outer = `\n${indent.repeat(level)}`;
+  return open + inner + parts.join(itemSeparator + inner) + outer + close;
 }

@@ -8,7 +8,16 @@ import { raise, refuse } from './errors.js';
 import { integer, PyFloat, type Value } from './values.js';
 import { isSpace, SPACE, stripRight } from './text.js';
 
-export type TokenType = 'data' | 'begin' | 'end' | 'variable' | 'name' | 'string' | 'number' | 'operator' | 'eof';
+export type TokenType =
+  | 'data'
+  | 'begin'
+  | 'end'
+  | 'variable'
+  | 'name'
+  | 'string'
+  | 'number'
+  | 'operator'
+  | 'eof';
 
 export interface Token {
   readonly type: TokenType;
@@ -34,7 +43,7 @@ const WHITESPACE = new RegExp(`[${SPACE}]+`, 'y');
 const FLOAT = /(?<!\.)(?:\d+_)*\d+(?:(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|\.(?:\d+_)*\d+)/iy;
 const INTEGER = /0b(?:_?[01])+|0o(?:_?[0-7])+|0x(?:_?[\da-f])+|[1-9](?:_?\d)*|0(?:_?0)*/iy;
 const NAME = /[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*/uy;
-const STRING = /'[^'\\]*(?:\\[^][^'\\]*)*'|"[^"\\]*(?:\\[^][^"\\]*)*"/y;
+const STRING = /'[^'\\]*(?:\\[\s\S][^'\\]*)*'|"[^"\\]*(?:\\[\s\S][^"\\]*)*"/y;
 const OPERATOR = /\/\/|\*\*|==|!=|>=|<=|[+\-/*%~[\](){}><=.:|,;]/y;
 const CLOSING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}' };
 
@@ -136,7 +145,8 @@ class Lexer {
       const end = open.length === 0 ? this.match(closing, this.position) : undefined;
       if (end !== undefined) {
         this.push('end', isBlock ? '%}' : '}}', this.position, this.position + end[0].length);
-        return this.moveTo(this.position + end[0].length);
+        this.moveTo(this.position + end[0].length);
+        return;
       }
       if (this.position >= this.source.length)
         raise('TemplateSyntaxError', `unexpected end of template in ${this.source.slice(begin, begin + 60)}`);
@@ -153,7 +163,8 @@ class Lexer {
     }
     const number = this.match(FLOAT, begin) ?? this.match(INTEGER, begin);
     const name = number === undefined ? this.match(NAME, begin) : undefined;
-    const string = this.source[begin] === "'" || this.source[begin] === '"' ? this.match(STRING, begin) : undefined;
+    const string =
+      this.source[begin] === "'" || this.source[begin] === '"' ? this.match(STRING, begin) : undefined;
     const operator = this.match(OPERATOR, begin);
     const found = number ?? name ?? string ?? operator;
     if (found === undefined)
@@ -161,8 +172,9 @@ class Lexer {
     const text = found[0];
     const end = begin + text.length;
     if (number !== undefined) this.push('number', text, begin, end, numberOf(text));
-    else if (name !== undefined) this.push('name', text.normalize('NFKC') === text ? text : refuse(`the name ${text}`), begin, end);
-    else if (string !== undefined) this.push('string', unescape(text.slice(1, -1)), begin, end);
+    else if (name !== undefined)
+      this.push('name', text.normalize('NFKC') === text ? text : refuse(`the name ${text}`), begin, end);
+    else if (string !== undefined) this.push('string', unescaped(text.slice(1, -1)), begin, end);
     else {
       balance(text, open);
       this.push('operator', text, begin, end);
@@ -204,9 +216,9 @@ const SIMPLE_ESCAPES: Readonly<Record<string, string>> = {
 const HEXADECIMAL: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 
 /** Escapes of a string literal; what is not an escape in Python stays as it is. */
-function unescape(text: string): string {
+function unescaped(text: string): string {
   if (!text.includes('\\')) return text;
-  return text.replace(/\\([0-7]{1,3}|[xuU][\da-fA-F]*|[^])/gu, (all, body: string) => {
+  return text.replace(/\\([0-7]{1,3}|[xuU][\da-fA-F]*|[\s\S])/gu, (all, body: string) => {
     const simple = SIMPLE_ESCAPES[body];
     if (simple !== undefined) return simple;
     if (/^[0-7]/.test(body)) return String.fromCharCode(Number.parseInt(body, 8));

@@ -1,7 +1,18 @@
 /** The variable `loop`. */
 import { compare } from './operators.js';
 import { raise } from './errors.js';
-import { Callable, iterate, listOf, Range, Structure, Dict, Tuple, Undefined, type Value, View } from './values.js';
+import {
+  Callable,
+  iterate,
+  listOf,
+  Range,
+  Structure,
+  Dict,
+  Tuple,
+  Undefined,
+  type Value,
+  View,
+} from './values.js';
 
 type Render = (iterable: Value, depth: number) => string;
 

@@ -26,33 +26,43 @@ export function namesOf(node: Expression | SliceNode | undefined, onName: OnName
     case 'constant':
       return;
     case 'name':
-      return onName(node.name, 'load');
+      onName(node.name, 'load');
+      return;
     case 'tuple':
     case 'list':
     case 'concat':
-      return all(...node.items);
+      all(...node.items);
+      return;
     case 'dict':
-      return all(...node.items.flatMap(({ key, value }) => [key, value]));
+      all(...node.items.flatMap(({ key, value }) => [key, value]));
+      return;
     case 'attribute':
     case 'unary':
-      return all(node.node);
+      all(node.node);
+      return;
     case 'item':
-      return all(node.node, node.index);
+      all(node.node, node.index);
+      return;
     case 'slice':
-      return all(node.start, node.stop, node.step);
+      all(node.start, node.stop, node.step);
+      return;
     case 'call':
     case 'filter':
     case 'test':
       all(node.node);
-      return namesOfArguments(node.args, onName);
+      namesOfArguments(node.args, onName);
+      return;
     case 'binary':
     case 'and':
     case 'or':
-      return all(node.left, node.right);
+      all(node.left, node.right);
+      return;
     case 'compare':
-      return all(node.node, ...node.operands.map((operand) => operand.node));
+      all(node.node, ...node.operands.map((operand) => operand.node));
+      return;
     case 'condition':
-      return all(node.test, node.then, node.else);
+      all(node.test, node.consequence, node.else);
+      return;
   }
 }
 
@@ -72,35 +82,48 @@ function namesOfStatement(node: Statement, onName: OnName): void {
       return;
     case 'set':
       namesOfTarget(node.target, onName);
-      return namesOf(node.value, onName);
+      namesOf(node.value, onName);
+      return;
     case 'set block':
       namesOfTarget(node.target, onName);
       namesOf(node.filter, onName);
-      return bodies(node.body);
+      bodies(node.body);
+      return;
     case 'for':
       namesOfTarget(node.target, onName);
       namesOf(node.iterable, onName);
       bodies(node.body, node.else);
-      return namesOf(node.test, onName);
+      namesOf(node.test, onName);
+      return;
     case 'if':
       namesOf(node.test, onName);
-      return bodies(node.body, node.elifs.map((one) => ({ ...one, span: node.span })), node.else);
+      bodies(
+        node.body,
+        node.elifs.map((one) => ({ ...one, span: node.span })),
+        node.else,
+      );
+      return;
     case 'macro':
       namesOfParameters(node.parameters, onName);
-      return bodies(node.body);
+      bodies(node.body);
+      return;
     case 'call block':
       namesOf(node.call, onName);
       namesOfParameters(node.parameters, onName);
-      return bodies(node.body);
+      bodies(node.body);
+      return;
     case 'generation':
-      return bodies(node.body);
+      bodies(node.body);
+      return;
     case 'filter block':
       bodies(node.body);
-      return namesOf(node.filter, onName);
+      namesOf(node.filter, onName);
+      return;
     case 'with':
       for (const target of node.targets) namesOfTarget(target, onName, 'parameter');
       for (const value of node.values) namesOf(value, onName);
-      return bodies(node.body);
+      bodies(node.body);
+      return;
     default:
       return;
   }

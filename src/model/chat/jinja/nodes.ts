@@ -48,7 +48,10 @@ export type Expression =
   | { readonly kind: 'constant'; readonly value: Value }
   | NameNode
   | { readonly kind: 'tuple' | 'list'; readonly items: readonly Expression[] }
-  | { readonly kind: 'dict'; readonly items: readonly { readonly key: Expression; readonly value: Expression }[] }
+  | {
+      readonly kind: 'dict';
+      readonly items: readonly { readonly key: Expression; readonly value: Expression }[];
+    }
   | { readonly kind: 'attribute'; readonly node: Expression; readonly name: string }
   | { readonly kind: 'item'; readonly node: Expression; readonly index: Expression | SliceNode }
   | CallNode
@@ -71,7 +74,7 @@ export type Expression =
   | {
       readonly kind: 'condition';
       readonly test: Expression;
-      readonly then: Expression;
+      readonly consequence: Expression;
       readonly else: Expression | undefined;
     };
 

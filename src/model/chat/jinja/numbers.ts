@@ -1,10 +1,20 @@
 /** Texts of numbers: reading them, and writing them with a width and a precision. */
 import { raise, refuse } from './errors.js';
 import { SPACE } from './text.js';
-import { integer, isIntegral, isNumeric, PyFloat, toNumber, typeName, Undefined, type Value } from './values.js';
+import {
+  integer,
+  isIntegral,
+  isNumeric,
+  type PyFloat,
+  toNumber,
+  typeName,
+  Undefined,
+  type Value,
+} from './values.js';
 
 const MARGIN = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, 'g');
-const FLOAT_TEXT = /^[+-]?(?:(?:\d+(?:_\d+)*)?\.?(?:\d+(?:_\d+)*)?(?:e[+-]?\d+(?:_\d+)*)?|inf|infinity|nan)$/i;
+const FLOAT_TEXT =
+  /^[+-]?(?:(?:\d+(?:_\d+)*)?\.?(?:\d+(?:_\d+)*)?(?:e[+-]?\d+(?:_\d+)*)?|inf|infinity|nan)$/i;
 const DIGITS: ReadonlyMap<number, RegExp> = new Map([
   [2, /^(?:0b_?)?[01]+(?:_[01]+)*$/i],
   [8, /^(?:0o_?)?[0-7]+(?:_[0-7]+)*$/i],
@@ -96,7 +106,8 @@ export function padded(text: string, width: number, align: string, fill = ' '): 
 export function formatNumber(value: Value, specification: Specification): string {
   const { sign, zero, width, comma, fill, align } = specification;
   if (value instanceof Undefined) return value.fail();
-  if (!isNumeric(value)) return raise('ValueError', `Unknown format code for object of type '${typeName(value)}'`);
+  if (!isNumeric(value))
+    return raise('ValueError', `Unknown format code for object of type '${typeName(value)}'`);
   const magnitude = magnitudeText(value, specification);
   const isNegative = magnitude.startsWith('-');
   const grouped = comma === '' ? magnitude.replace('-', '') : groupDigits(magnitude.replace('-', ''), comma);
@@ -115,11 +126,15 @@ function groupDigits(text: string, separator: string): string {
   return rest === undefined ? grouped : `${grouped}.${rest}`;
 }
 
-function magnitudeText(value: number | bigint | boolean | PyFloat, { type, precision }: Specification): string {
+function magnitudeText(
+  value: number | bigint | boolean | PyFloat,
+  { type, precision }: Specification,
+): string {
   if (type === 'f' || type === 'F') return fixed(toNumber(value), precision ?? 6);
   if (type === '%') return refuse("'%' in a format");
   if (isIntegral(value)) {
-    if (precision !== undefined) return raise('ValueError', 'Precision not allowed in integer format specifier');
+    if (precision !== undefined)
+      return raise('ValueError', 'Precision not allowed in integer format specifier');
     const number = BigInt(value);
     if (type === '' || type === 'd') return String(number);
     if (type === 'x') return number.toString(16);

@@ -39,12 +39,16 @@ export function binary(operator: BinaryOperator, left: Value, right: Value): Val
   if (left instanceof Markup || right instanceof Markup) return refuse(`'${operator}' with escaped text`);
   if (operator === '+') return joined(left, right);
   if (operator === '*') return repeated(left, right);
-  if (left instanceof View && right instanceof View && operator === '-') return refuse('a difference of views');
+  if (left instanceof View && right instanceof View && operator === '-')
+    return refuse('a difference of views');
   return unsupported(operator, left, right);
 }
 
 function unsupported(operator: string, left: Value, right: Value): never {
-  raise('TypeError', `unsupported operand type(s) for ${operator}: '${typeName(left)}' and '${typeName(right)}'`);
+  raise(
+    'TypeError',
+    `unsupported operand type(s) for ${operator}: '${typeName(left)}' and '${typeName(right)}'`,
+  );
 }
 
 function joined(left: Value, right: Value): Value {
@@ -95,7 +99,8 @@ function arithmetic(operator: BinaryOperator, left: Numeric, right: Numeric): Va
 /** float(int), which overflows. */
 function floatOf(value: Numeric): number {
   const number = toNumber(value);
-  if (typeof value === 'bigint' && !Number.isFinite(number)) raise('OverflowError', 'int too large to convert to float');
+  if (typeof value === 'bigint' && !Number.isFinite(number))
+    raise('OverflowError', 'int too large to convert to float');
   return number;
 }
 

@@ -184,7 +184,13 @@ class Parser extends ExpressionParser {
     return name;
   }
 
-  private target({ endName, withNamespace = false }: { endName?: string; withNamespace?: boolean } = {}): Target {
+  private target({
+    endName,
+    withNamespace = false,
+  }: {
+    endName?: string;
+    withNamespace?: boolean;
+  } = {}): Target {
     const items: Target[] = [];
     let isTuple = false;
     for (;;) {

@@ -3,9 +3,21 @@ import { raise, refuse } from './errors.js';
 import { fixed, formatNumber, padded } from './numbers.js';
 import { repr, stringOf } from './printing.js';
 import { codePoints, lengthOf } from './text.js';
-import { Dict, integer, isIntegral, isText, PyFloat, textOf, Tuple, typeName, Undefined, type Value } from './values.js';
+import {
+  Dict,
+  integer,
+  isIntegral,
+  isText,
+  PyFloat,
+  Range,
+  textOf,
+  Tuple,
+  typeName,
+  Undefined,
+  type Value,
+} from './values.js';
 
-const CONVERSION = /%(?:\(([^()]*)\))?([-+ 0#]*)(\*|\d*)(?:\.(\*|\d*))?[hlL]?([^]?)/gu;
+const CONVERSION = /%(?:\(([^()]*)\))?([-+ 0#]*)(\*|\d*)(?:\.(\*|\d*))?[hlL]?([\s\S]?)/gu;
 
 export function percentFormat(template: string, values: Value): string {
   const isTuple = values instanceof Tuple;
@@ -27,9 +39,12 @@ export function percentFormat(template: string, values: Value): string {
     const places = precision === undefined ? undefined : Number(precision);
     return converted(value, { flags, width: Number(width), places, type });
   });
-  const isMapping = values instanceof Dict || Array.isArray(values);
+  // Whatever has items counts as a mapping, and may be left over.
+  const hasItems = values instanceof Range || values instanceof Undefined || Array.isArray(values);
+  const isMapping = values instanceof Dict || hasItems;
   const mayRemain = usesNames || (!isTuple && isMapping);
-  if (queue.length > 0 && !mayRemain) raise('TypeError', 'not all arguments converted during string formatting');
+  if (queue.length > 0 && !mayRemain)
+    raise('TypeError', 'not all arguments converted during string formatting');
   return text;
 }
 
@@ -64,7 +79,8 @@ function converted(value: Value, { flags, width, places, type }: Conversion): st
   if (isInteger && places !== undefined) return refuse('a precision of integers in a format');
   if (!isIntegral(number) && !(number instanceof PyFloat))
     return raise('TypeError', `must be real number, not ${typeName(value)}`);
-  if (number instanceof PyFloat && !Number.isFinite(number.value)) return refuse('an infinite value in a format');
+  if (number instanceof PyFloat && !Number.isFinite(number.value))
+    return refuse('an infinite value in a format');
   return formatNumber(number, {
     fill: ' ',
     align: flags.includes('-') ? '<' : flags.includes('0') ? '' : '>',
@@ -79,7 +95,8 @@ function converted(value: Value, { flags, width, places, type }: Conversion): st
 
 function truncated(value: Value, type: string): Value {
   if (!(value instanceof PyFloat)) {
-    if (!isIntegral(value)) raise('TypeError', `%${type} format: a real number is required, not ${typeName(value)}`);
+    if (!isIntegral(value))
+      raise('TypeError', `%${type} format: a real number is required, not ${typeName(value)}`);
     return value;
   }
   const isDecimal = type === 'd' || type === 'i' || type === 'u';

@@ -36,7 +36,10 @@ export function repr(value: Value): string {
   if (value instanceof PyFloat) return floatText(value.value);
   if (Array.isArray(value)) return `[${value.map(repr).join(', ')}]`;
   if (value instanceof Dict)
-    return `{${value.entries().map(([key, item]) => `${repr(key)}: ${repr(item)}`).join(', ')}}`;
+    return `{${value
+      .entries()
+      .map(([key, item]) => `${repr(key)}: ${repr(item)}`)
+      .join(', ')}}`;
   if (value instanceof Tuple) return tupleText(value.items);
   if (typeof value === 'bigint') return bigText(value);
   return rareText(value);
@@ -48,7 +51,8 @@ function tupleText(items: readonly Value[]): string {
 
 function bigText(value: bigint): string {
   const text = String(value);
-  if (text.length > MOST_DIGITS) raise('ValueError', `Exceeds the limit (${MOST_DIGITS} digits) for integer string conversion`);
+  if (text.length > MOST_DIGITS)
+    raise('ValueError', `Exceeds the limit (${MOST_DIGITS} digits) for integer string conversion`);
   return text;
 }
 
@@ -60,11 +64,9 @@ function rareText(value: Value): string {
     return `range(${value.start}, ${value.stop}${step})`;
   }
   if (value instanceof View) return `dict_${value.kind}(${repr(value.list())})`;
-  if (value instanceof Namespace)
-    return `<Namespace ${repr(Dict.of(value.values))}>`;
+  if (value instanceof Namespace) return `<Namespace ${repr(Dict.of(value.values))}>`;
   const length = value instanceof Structure && value.name === 'LoopContext' ? value.attributes : undefined;
-  if (length !== undefined)
-    return `<LoopContext ${repr(length['index']!())}/${repr(length['length']!())}>`;
+  if (length !== undefined) return `<LoopContext ${repr(length['index']!())}/${repr(length['length']!())}>`;
   if (value instanceof Callable) return refuse(`the text of the function ${value.name}`);
   return refuse(`the text of a value of type ${typeName(value)}`);
 }
@@ -75,8 +77,8 @@ function quoted(text: string): string {
   if (isPlain) return quote + text + quote;
   let result = quote;
   for (const character of text) {
-    const escape = ESCAPES[character];
-    if (escape !== undefined) result += escape;
+    const written = ESCAPES[character];
+    if (written !== undefined) result += written;
     else if (character === quote) result += `\\${quote}`;
     else if (character !== ' ' && INVISIBLE.test(character)) result += hexadecimal(character);
     else result += character;

@@ -2,8 +2,9 @@
 import { refuse } from './errors.js';
 
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
-const MONTHS =
-  'January February March April May June July August September October November December'.split(' ');
+const MONTHS = 'January February March April May June July August September October November December'.split(
+  ' ',
+);
 
 const two = (value: number): string => String(value).padStart(2, '0');
 const blank = (value: number): string => String(value).padStart(2, ' ');
@@ -57,7 +58,7 @@ const FIELDS: Readonly<Record<string, (date: Date) => string>> = {
 };
 
 export function strftime(date: Date, format: string): string {
-  return format.replace(/%(-?[^]?)/g, (all, field: string) => {
+  return format.replace(/%(-?[\s\S]?)/g, (all, field: string) => {
     const write = FIELDS[field] ?? refuse(`'${all}' in strftime_now`);
     return write(date);
   });

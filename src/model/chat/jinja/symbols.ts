@@ -2,8 +2,8 @@
  * Where names live: the scopes of jinja2.
  *
  * jinja2 compiles a template to functions of Python, and decides before it runs which name of a scope is a
- * variable of its own, one of an outer scope, or one of the caller's. What a name means follows from that, also
- * in odd corners (a name that is set below its use), so the same decision is made here.
+ * variable of its own, one of an outer scope, or one of the caller's. What a name means follows from that,
+ * also in odd corners (a name that is set below its use), so the same decision is made here.
  */
 import type { ForNode, Parameter, Statement } from './nodes.js';
 import { namesOf, namesOfTarget, type Use } from './names.js';
@@ -103,7 +103,9 @@ export class Symbols {
 
   /** What only some branches set is, in the others, what it was outside. */
   private joinBranches(branches: readonly Symbols[]): void {
-    const stored = new Set(branches.flatMap(({ stores }) => [...stores].filter((name) => !this.stores.has(name))));
+    const stored = new Set(
+      branches.flatMap(({ stores }) => [...stores].filter((name) => !this.stores.has(name))),
+    );
     for (const branch of branches) {
       for (const [name, identifier] of branch.refs) this.refs.set(name, identifier);
       for (const [identifier, load] of branch.loads) this.loads.set(identifier, load);
@@ -111,7 +113,10 @@ export class Symbols {
     }
     for (const name of stored) {
       const outer = this.parent?.find(name);
-      this.loads.set(this.ref(name), outer === undefined ? { kind: 'resolve', name } : { kind: 'alias', of: outer });
+      this.loads.set(
+        this.ref(name),
+        outer === undefined ? { kind: 'resolve', name } : { kind: 'alias', of: outer },
+      );
     }
   }
 
@@ -134,15 +139,20 @@ export class Symbols {
         this.targets(node.target);
         return;
       case 'for':
-        return namesOf(node.iterable, use);
+        namesOf(node.iterable, use);
+        return;
       case 'if':
-        return this.branches(node);
+        this.branches(node);
+        return;
       case 'macro':
-        return this.store(node.name);
+        this.store(node.name);
+        return;
       case 'call block':
-        return namesOf(node.call, use);
+        namesOf(node.call, use);
+        return;
       case 'filter block':
-        return namesOf(node.filter, use);
+        namesOf(node.filter, use);
+        return;
       case 'with':
         for (const value of node.values) namesOf(value, use);
         return;

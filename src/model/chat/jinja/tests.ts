@@ -12,11 +12,13 @@ import {
   isNumeric,
   isText,
   iteratorOf,
+  keyOf,
   type Keywords,
   Markup,
   PyFloat,
   Range,
   Structure,
+  textOf,
   Tuple,
   Undefined,
   type Value,
@@ -44,7 +46,11 @@ function comparing(operator: Comparison, ...names: readonly string[]): [string, 
   return names.map((name) => [name, test]);
 }
 
-function withOne(name: string, parameter: string, test: (value: Value, other: Value) => boolean): [string, Test] {
+function withOne(
+  name: string,
+  parameter: string,
+  test: (value: Value, other: Value) => boolean,
+): [string, Test] {
   const parameters: ParameterNames = [parameter];
   return [name, (value, args, keywords) => test(value, bind(name, parameters, args, keywords)[0])];
 }
@@ -72,7 +78,11 @@ function isCallable(value: Value): boolean {
 }
 
 function isNameIn(names: () => Iterable<string>): (value: Value) => boolean {
-  return (value) => (typeof value === 'string' ? [...names()].includes(value) : false);
+  return (value) => {
+    // A list or a dict cannot be looked up, as in Python.
+    if (!(value instanceof Undefined)) keyOf(value);
+    return isText(value) && [...names()].includes(textOf(value));
+  };
 }
 
 export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
@@ -95,8 +105,14 @@ export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   simple('upper', (value) => CLASSES['isupper']!(stringOf(value))),
   simple('odd', (value) => equal(remainder(value, 2), 1)),
   simple('even', (value) => equal(remainder(value, 2), 0)),
-  simple('filter', isNameIn(() => FILTER_NAMES)),
-  simple('test', isNameIn(() => TESTS.keys())),
+  simple(
+    'filter',
+    isNameIn(() => FILTER_NAMES),
+  ),
+  simple(
+    'test',
+    isNameIn(() => TESTS.keys()),
+  ),
   withOne('divisibleby', 'num', (value, by) => equal(remainder(value, by), 0)),
   withOne('sameas', 'other', isSame),
   withOne('in', 'seq', (value, container) => compare('in', value, container)),

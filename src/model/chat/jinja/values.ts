@@ -1,8 +1,8 @@
 /**
  * The values of Python that a template handles.
  *
- * None is null, a bool a boolean, a str a string, a list an array. An int is a number, or a bigint beyond 2^53;
- * a float is a PyFloat, so that 1 and 1.0 stay apart.
+ * None is null, a bool a boolean, a str a string, a list an array. An int is a number, or a bigint beyond
+ * 2^53; a float is a PyFloat, so that 1 and 1.0 stay apart.
  */
 import { raise, refuse } from './errors.js';
 

@@ -2,7 +2,16 @@
 import { bind, type ParameterNames } from '../calls.js';
 import { raise } from '../errors.js';
 import { stringOf } from '../printing.js';
-import { isIntegral, isText, type Keywords, Markup, textOf, typeName, Undefined, type Value } from '../values.js';
+import {
+  isIntegral,
+  isText,
+  type Keywords,
+  Markup,
+  textOf,
+  typeName,
+  Undefined,
+  type Value,
+} from '../values.js';
 import { refuse } from '../errors.js';
 
 export type Filter = (value: Value, args: readonly Value[], keywords: Keywords) => Value;
@@ -32,6 +41,7 @@ export function strictText(value: Value, name: string): string {
 
 export function toInteger(value: Value): number {
   if (value instanceof Undefined) return value.fail();
-  if (!isIntegral(value)) return raise('TypeError', `'${typeName(value)}' object cannot be interpreted as an integer`);
+  if (!isIntegral(value))
+    return raise('TypeError', `'${typeName(value)}' object cannot be interpreted as an integer`);
   return Number(value);
 }

@@ -1,6 +1,6 @@
 /** Filters that walk over lists. */
 import { getAttribute, getItem } from '../attributes.js';
-import { isPythonError, raise, refuse } from '../errors.js';
+import { raise, refuse } from '../errors.js';
 import { binary, comparison, equal } from '../operators.js';
 import { stringOf } from '../printing.js';
 import { codePoints } from '../text.js';
@@ -80,7 +80,8 @@ function dictsort(value: Value, caseSensitive: Value, by: Value, reverse: Value)
     if (value instanceof Undefined) return value.fail();
     return raise('AttributeError', `'${typeName(value)}' object has no attribute 'items'`);
   }
-  // Equal keys of different types have no order of their own, so the order of the dict is needed for values alone.
+  // Equal keys of different types have no order of their own, so the order of the dict is needed for values
+  // alone.
   const entries = by === 'key' ? [...value.unorderedEntries()] : value.entries();
   const items = entries.map(([key, item]) => new Tuple([key, item]));
   const at = by === 'key' ? 0 : 1;
@@ -209,8 +210,16 @@ function first(value: Value): Value {
 
 function last(value: Value): Value {
   const isReversible =
-    isText(value) || Array.isArray(value) || value instanceof Tuple || value instanceof Dict || value instanceof Range || value instanceof View;
-  if (!isReversible) return value instanceof Undefined ? refuse("the filter 'last' of an undefined value") : raise('TypeError', `'${typeName(value)}' object is not reversible`);
+    isText(value) ||
+    Array.isArray(value) ||
+    value instanceof Tuple ||
+    value instanceof Dict ||
+    value instanceof Range ||
+    value instanceof View;
+  if (!isReversible)
+    return value instanceof Undefined
+      ? refuse("the filter 'last' of an undefined value")
+      : raise('TypeError', `'${typeName(value)}' object is not reversible`);
   const items = listOf(value);
   return items.length === 0 ? new Undefined('No last item, sequence was empty.') : items.at(-1);
 }
@@ -263,24 +272,89 @@ function attr(value: Value, name: Value): Value {
 
 /** @param lookup of filters by name, for `map`. */
 export const listFilters = (lookup: Lookup): readonly Entry[] => [
-  filter('default', [['default_value', ''], ['boolean', false]], defaultFilter),
-  filter('d', [['default_value', ''], ['boolean', false]], defaultFilter),
+  filter(
+    'default',
+    [
+      ['default_value', ''],
+      ['boolean', false],
+    ],
+    defaultFilter,
+  ),
+  filter(
+    'd',
+    [
+      ['default_value', ''],
+      ['boolean', false],
+    ],
+    defaultFilter,
+  ),
   filter('first', [], first),
   filter('last', [], last),
   filter('list', [], (value) => [...listOf(value)]),
   filter('items', [], (value) => new Generator(pairs(value))),
   filter('reverse', [], reverse),
-  filter('join', [['d', ''], ['attribute', null]], (value, separator, attribute) => {
-    const get = attributeGetter(attribute);
-    return joinFilter(attribute === null ? value : listOf(value).map(get), separator);
-  }),
-  filter('sort', [['reverse', false], ['case_sensitive', false], ['attribute', null]], sortFilter),
-  filter('dictsort', [['case_sensitive', false], ['by', 'key'], ['reverse', false]], dictsort),
+  filter(
+    'join',
+    [
+      ['d', ''],
+      ['attribute', null],
+    ],
+    (value, separator, attribute) => {
+      const get = attributeGetter(attribute);
+      return joinFilter(attribute === null ? value : listOf(value).map(get), separator);
+    },
+  ),
+  filter(
+    'sort',
+    [
+      ['reverse', false],
+      ['case_sensitive', false],
+      ['attribute', null],
+    ],
+    sortFilter,
+  ),
+  filter(
+    'dictsort',
+    [
+      ['case_sensitive', false],
+      ['by', 'key'],
+      ['reverse', false],
+    ],
+    dictsort,
+  ),
   filter('groupby', ['attribute', ['default', null], ['case_sensitive', false]], groupby),
-  filter('unique', [['case_sensitive', false], ['attribute', null]], unique),
-  filter('min', [['case_sensitive', false], ['attribute', null]], extreme(1)),
-  filter('max', [['case_sensitive', false], ['attribute', null]], extreme(-1)),
-  filter('sum', [['attribute', null], ['start', 0]], sum),
+  filter(
+    'unique',
+    [
+      ['case_sensitive', false],
+      ['attribute', null],
+    ],
+    unique,
+  ),
+  filter(
+    'min',
+    [
+      ['case_sensitive', false],
+      ['attribute', null],
+    ],
+    extreme(1),
+  ),
+  filter(
+    'max',
+    [
+      ['case_sensitive', false],
+      ['attribute', null],
+    ],
+    extreme(-1),
+  ),
+  filter(
+    'sum',
+    [
+      ['attribute', null],
+      ['start', 0],
+    ],
+    sum,
+  ),
   filter('batch', ['linecount', ['fill_with', null]], batch),
   filter('slice', ['slices', ['fill_with', null]], slices),
   filter('attr', ['name'], attr),
@@ -296,5 +370,3 @@ function defaultFilter(value: Value, byDefault: Value, boolean: Value): Value {
   const isAbsent = value instanceof Undefined || (truthy(boolean) && !truthy(value));
   return isAbsent ? byDefault : value;
 }
-
-void isPythonError;

@@ -67,7 +67,11 @@ function roundFilter(value: Value, precision: Value, method: Value): Value {
   if (method === 'common') {
     if (!(value instanceof PyFloat)) return integer(BigInt(value));
     const isPlain = !Number.isFinite(value.value) || Math.abs(value.value) >= 1e15;
-    return isPlain ? (digits === 0 || !Number.isFinite(value.value) ? value : refuse('rounding so large a float')) : new PyFloat(Number(fixed(value.value, digits)));
+    return isPlain
+      ? digits === 0 || !Number.isFinite(value.value)
+        ? value
+        : refuse('rounding so large a float')
+      : new PyFloat(Number(fixed(value.value, digits)));
   }
   const scale = integer(10n ** BigInt(digits));
   const scaled = binary('*', value, scale);
@@ -90,13 +94,27 @@ export function lengthValue(value: Value): number {
 }
 
 export const NUMBER_FILTERS: readonly Entry[] = [
-  filter('int', [['default', 0], ['base', 10]], intFilter),
+  filter(
+    'int',
+    [
+      ['default', 0],
+      ['base', 10],
+    ],
+    intFilter,
+  ),
   filter('float', [['default', new PyFloat(0)]], (value, byDefault) => {
     const float = floatValue(value);
     return float === undefined ? byDefault : new PyFloat(float);
   }),
   filter('abs', [], absolute),
-  filter('round', [['precision', 0], ['method', 'common']], roundFilter),
+  filter(
+    'round',
+    [
+      ['precision', 0],
+      ['method', 'common'],
+    ],
+    roundFilter,
+  ),
   filter('length', [], lengthValue),
   filter('count', [], lengthValue),
 ];

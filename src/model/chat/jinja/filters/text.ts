@@ -1,8 +1,7 @@
 /** Filters that make text of text. */
-import { positionalOnly } from '../calls.js';
 import { raise, refuse } from '../errors.js';
 import { type JsonOptions, toJson } from '../json.js';
-import { capitalize, } from '../methods/cases.js';
+import { capitalize } from '../methods/cases.js';
 import { center, replaceText, stripCharacters } from '../methods/text.js';
 import { splitRight } from '../methods/splitting.js';
 import { fixed } from '../numbers.js';
@@ -11,14 +10,12 @@ import { stringOf } from '../printing.js';
 import { codePoints, lengthOf, SPACE, splitLines, stripLeft, stripRight, words } from '../text.js';
 import {
   Dict,
-  isIntegral,
   isText,
   iterate,
   iteratorOf,
   listOf,
   Markup,
   textOf,
-  toNumber,
   truthy,
   Tuple,
   typeName,
@@ -26,7 +23,7 @@ import {
   type Value,
 } from '../values.js';
 import { type Entry, filter, softText, strictText, toInteger } from './filter.js';
-import { floatValue } from './numbers.js';
+import { floatValue, lengthValue } from './numbers.js';
 
 // ---- HTML -------------------------------------------------------------------------------------------------
 
@@ -42,7 +39,8 @@ const escaped = (value: Value): Markup =>
   value instanceof Markup ? value : new Markup(escapeHtml(stringOf(value)));
 
 function xmlAttributes(value: Value, autospace: Value): string {
-  if (!(value instanceof Dict)) return raise('AttributeError', `'${typeName(value)}' object has no attribute 'items'`);
+  if (!(value instanceof Dict))
+    return raise('AttributeError', `'${typeName(value)}' object has no attribute 'items'`);
   const shown = value.entries().filter(([, item]) => item !== null && !(item instanceof Undefined));
   const items = shown.map(([key, item]) => {
     const name = strictText(key, 'xmlattr');
@@ -75,13 +73,21 @@ function striptags(value: Value): string {
 function quoteUrl(value: Value, forQuery: boolean): string {
   const text = stringOf(value);
   if (/\p{Cs}/u.test(text)) refuse('a lone surrogate in an address');
-  const safe = encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
+  const safe = encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
   return forQuery ? safe.replaceAll('%20', '+') : safe.replaceAll('%2F', '/');
+}
+
+function pairOf(value: Value): readonly Value[] {
+  const pair = listOf(value);
+  return pair.length === 2 ? pair : raise('ValueError', `expected 2 values to unpack, got ${pair.length}`);
 }
 
 function urlencode(value: Value): string {
   if (isText(value) || iteratorOf(value) === undefined) return quoteUrl(value, false);
-  const items = value instanceof Dict ? value.entries() : listOf(value).map((pair) => listOf(pair));
+  const items = value instanceof Dict ? value.entries() : listOf(value).map(pairOf);
   return items.map((pair) => `${quoteUrl(pair[0], true)}=${quoteUrl(pair[1], true)}`).join('&');
 }
 
@@ -95,14 +101,14 @@ function indent(value: Value, width: Value, first: Value, blank: Value): string 
   return truthy(first) ? indention + text : text;
 }
 
-function truncate(value: Value, length: Value, killwords: Value, end: Value, leeway: Value): string {
-  const text = strictText(value, 'truncate');
+function truncate(value: Value, length: Value, killwords: Value, end: Value, leeway: Value): Value {
   const most = toInteger(length);
   const ending = strictText(end, 'truncate');
   const slack = leeway === null ? 5 : toInteger(leeway);
   if (most < lengthOf(ending)) raise('ValueError', `expected length >= ${lengthOf(ending)}, got ${most}`);
   if (slack < 0) raise('ValueError', `expected leeway >= 0, got ${slack}`);
-  if (lengthOf(text) <= most + slack) return text;
+  if (lengthValue(value) <= most + slack) return value;
+  const text = strictText(value, 'truncate');
   const cut = codePoints(text)
     .slice(0, most - lengthOf(ending))
     .join('');
@@ -112,7 +118,9 @@ function truncate(value: Value, length: Value, killwords: Value, end: Value, lee
 function fileSize(value: Value, binary: Value): string {
   const bytes = floatValue(value) ?? raise('TypeError', `float() argument must not be '${typeName(value)}'`);
   const base = truthy(binary) ? 1024 : 1000;
-  const units = truthy(binary) ? ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB', 'ZiB', 'YiB'] : ['kB', 'MB', 'GB', 'TB', 'PB', 'EB', 'ZB', 'YB'];
+  const units = truthy(binary)
+    ? ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB', 'ZiB', 'YiB']
+    : ['kB', 'MB', 'GB', 'TB', 'PB', 'EB', 'ZB', 'YB'];
   if (bytes === 1) return '1 Byte';
   if (bytes < base) return `${Math.trunc(bytes)} Bytes`;
   const power = units.findIndex((_, i) => bytes < base ** (i + 2));
@@ -140,22 +148,32 @@ function wordCount(text: string): number {
 // ---- JSON -------------------------------------------------------------------------------------------------
 
 function jsonOptions(ascii: Value, indention: Value, separators: Value, sorted: Value): JsonOptions {
-  const width = indention === null ? undefined : isText(indention) ? textOf(indention) : ' '.repeat(Math.max(0, toInteger(indention)));
+  const width =
+    indention === null
+      ? undefined
+      : isText(indention)
+        ? textOf(indention)
+        : ' '.repeat(Math.max(0, toInteger(indention)));
   const given = separators === null ? [width === undefined ? ', ' : ',', ': '] : listOf(separators);
   if (given.length !== 2) raise('ValueError', 'separators must be two strings');
   const [item, key] = given.map((one) => strictText(one, 'tojson'));
-  return { ascii: truthy(ascii), indent: width, itemSeparator: item!, keySeparator: key!, sorted: truthy(sorted) };
+  return {
+    ascii: truthy(ascii),
+    indent: width,
+    itemSeparator: item!,
+    keySeparator: key!,
+    sorted: truthy(sorted),
+  };
 }
 
 // ---- the table --------------------------------------------------------------------------------------------
 
-function joinFilter(value: Value, separator: Value): string {
+export function joinFilter(value: Value, separator: Value): string {
   const iterator = iterate(value);
   const texts: string[] = [];
   for (let next = iterator.next(); !next.done; next = iterator.next()) texts.push(stringOf(next.value));
   return texts.join(stringOf(separator));
 }
-export { joinFilter };
 
 export const TEXT_FILTERS: readonly Entry[] = [
   filter('upper', [], (value) => softText(value, 'upper').toUpperCase()),
@@ -178,14 +196,40 @@ export const TEXT_FILTERS: readonly Entry[] = [
   filter('striptags', [], striptags),
   filter('xmlattr', [['autospace', true]], xmlAttributes),
   filter('urlencode', [], urlencode),
-  filter('indent', [['width', 4], ['first', false], ['blank', false]], indent),
-  filter('truncate', [['length', 255], ['killwords', false], ['end', '...'], ['leeway', null]], truncate),
+  filter(
+    'indent',
+    [
+      ['width', 4],
+      ['first', false],
+      ['blank', false],
+    ],
+    indent,
+  ),
+  filter(
+    'truncate',
+    [
+      ['length', 255],
+      ['killwords', false],
+      ['end', '...'],
+      ['leeway', null],
+    ],
+    truncate,
+  ),
   filter('filesizeformat', [['binary', false]], fileSize),
   filter('wordcount', [], (value) => wordCount(softText(value, 'wordcount'))),
-  filter('tojson', [['ensure_ascii', false], ['indent', null], ['separators', null], ['sort_keys', false]], (value, ...options) => {
-    const [ascii, indention, separators, sorted] = options;
-    return toJson(value, jsonOptions(ascii, indention, separators, sorted));
-  }),
+  filter(
+    'tojson',
+    [
+      ['ensure_ascii', false],
+      ['indent', null],
+      ['separators', null],
+      ['sort_keys', false],
+    ],
+    (value, ...options) => {
+      const [ascii, indention, separators, sorted] = options;
+      return toJson(value, jsonOptions(ascii, indention, separators, sorted));
+    },
+  ),
   [
     'format',
     (value, args, keywords) => {
@@ -197,7 +241,3 @@ export const TEXT_FILTERS: readonly Entry[] = [
   ],
   ...['pprint', 'urlize', 'wordwrap'].map((name): Entry => [name, () => refuse(`the filter '${name}'`)]),
 ];
-
-void isIntegral;
-void toNumber;
-void positionalOnly;

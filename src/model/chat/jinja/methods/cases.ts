@@ -47,10 +47,13 @@ export function swapcase(text: string): string {
 
 const all = (pattern: RegExp) => (text: string) => pattern.test(text);
 
-/** Digits and numbers that are no decimal digits differ between versions of Unicode: asked for, they are refused. */
+/**
+ * Digits and numbers that are no decimal digits differ between versions of Unicode: asked for, they are
+ * refused.
+ */
 function decimal(name: string): (text: string) => boolean {
   return (text) => {
-    const isAscii = /^[\x00-\x7f]*$/.test(text);
+    const isAscii = /^\p{ASCII}*$/u.test(text);
     const hasOther = !isAscii && /[\p{No}\p{Nl}\p{Lo}]/u.test(text);
     return hasOther ? refuse(`str.${name} of '${text}'`) : /^\p{Nd}+$/u.test(text);
   };
@@ -61,7 +64,7 @@ const hasNoOther = (other: RegExp, own: RegExp) => (text: string) => own.test(te
 export const CLASSES: Readonly<Record<string, (text: string) => boolean>> = {
   isalpha: all(/^\p{L}+$/u),
   isalnum: all(/^[\p{L}\p{N}]+$/u),
-  isascii: all(/^[\x00-\x7f]*$/),
+  isascii: all(/^\p{ASCII}*$/u),
   isdecimal: all(/^\p{Nd}+$/u),
   isdigit: decimal('isdigit'),
   isnumeric: decimal('isnumeric'),

@@ -6,8 +6,8 @@ import { codePoints, lengthOf } from '../text.js';
 import { isNumeric, isText, type Keywords, textOf, typeName, Undefined, type Value } from '../values.js';
 
 const FIELD = /\{\{|\}\}|\{([^{}]*)\}|[{}]/g;
-const PARTS = /^([^!:.[]*)((?:\.[^.[!:]+|\[[^\]]+\])*)(?:!([^:]*))?(?::([^]*))?$/;
-const SPECIFICATION = /^(?:([^]?)([<>=^]))?([-+ ]?)(#?)(0?)(\d*)([,_]?)(?:\.(\d+))?([a-zA-Z%]?)$/u;
+const PARTS = /^([^!:.[]*)((?:\.[^.[!:]+|\[[^\]]+\])*)(?:!([^:]*))?(?::([\s\S]*))?$/;
+const SPECIFICATION = /^(?:([\s\S]?)([<>=^]))?([-+ ]?)(#?)(0?)(\d*)([,_]?)(?:\.(\d+))?([a-zA-Z%]?)$/u;
 
 /** How a field reaches into its value, as the sandbox allows it. */
 export interface Access {
@@ -15,7 +15,12 @@ export interface Access {
   readonly item: (object: Value, key: Value) => Value;
 }
 
-export function formatText(template: string, args: readonly Value[], keywords: Keywords, access: Access): string {
+export function formatText(
+  template: string,
+  args: readonly Value[],
+  keywords: Keywords,
+  access: Access,
+): string {
   let automatic = 0;
   let isManual = false;
   return template.replace(FIELD, (all: string, field: string | undefined) => {
@@ -87,9 +92,14 @@ function formatted(value: Value, specification: string): string {
   return refuse('a format of a boolean');
 }
 
-function formattedText(text: string, { type, sign, comma, zero, precision, width, align, fill }: Specification): string {
-  if (type !== '' && type !== 's') raise('ValueError', `Unknown format code '${type}' for object of type 'str'`);
-  if (sign !== '' || comma !== '' || align === '=') raise('ValueError', 'not allowed in string format specifier');
+function formattedText(
+  text: string,
+  { type, sign, comma, zero, precision, width, align, fill }: Specification,
+): string {
+  if (type !== '' && type !== 's')
+    raise('ValueError', `Unknown format code '${type}' for object of type 'str'`);
+  if (sign !== '' || comma !== '' || align === '=')
+    raise('ValueError', 'not allowed in string format specifier');
   if (zero) refuse('zeros in a format of text');
   const isCut = precision !== undefined && lengthOf(text) > precision;
   const shown = isCut ? codePoints(text).slice(0, precision).join('') : text;

@@ -81,7 +81,9 @@ function ofText(text: string, name: string, access: Access): Value | undefined {
     positionalOnly(name, args, keywords, 1, 1);
     const [mapping] = args;
     if (!(mapping instanceof Dict)) return refuse('str.format_map of this value');
-    const entries = mapping.entries().flatMap(([key, value]) => (isText(key) ? [[textOf(key), value] as const] : []));
+    const entries = mapping
+      .entries()
+      .flatMap(([key, value]) => (isText(key) ? [[textOf(key), value] as const] : []));
     return formatText(text, [], new Map(entries), access);
   });
 }
@@ -116,7 +118,12 @@ const DICT_METHODS: ReadonlyMap<string, DictMethod> = new Map<string, DictMethod
   ],
 ]);
 
-function view(kind: 'keys' | 'values' | 'items', dict: Dict, args: readonly Value[], keywords: Keywords): View {
+function view(
+  kind: 'keys' | 'values' | 'items',
+  dict: Dict,
+  args: readonly Value[],
+  keywords: Keywords,
+): View {
   positionalOnly(kind, args, keywords, 0);
   return new View(kind, dict);
 }

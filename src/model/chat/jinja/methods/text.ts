@@ -36,7 +36,8 @@ function asText(value: Value, caller: string): string {
 }
 
 function asInteger(value: Value): number {
-  if (!isIntegral(value)) return raise('TypeError', `'${typeName(value)}' object cannot be interpreted as an integer`);
+  if (!isIntegral(value))
+    return raise('TypeError', `'${typeName(value)}' object cannot be interpreted as an integer`);
   return Number(value);
 }
 
@@ -67,7 +68,11 @@ export function stripCharacters(text: string, characters: string, left = true, r
 // ---- searching --------------------------------------------------------------------------------------------
 
 /** The part of a text that a search looks at, and where it begins in code points. */
-function window(text: string, from: Value = null, to: Value = null): { readonly part: string; readonly offset: number } | undefined {
+function window(
+  text: string,
+  from: Value = null,
+  to: Value = null,
+): { readonly part: string; readonly offset: number } | undefined {
   if (from === null && to === null) return { part: text, offset: 0 };
   const characters = codePoints(text);
   const { length } = characters;
@@ -167,9 +172,20 @@ function plain(name: string, apply: (text: string) => Value): Method {
   };
 }
 
-function splitter(name: string, split: (text: string, separator: string | undefined, most: number) => string[]): Method {
+function splitter(
+  name: string,
+  split: (text: string, separator: string | undefined, most: number) => string[],
+): Method {
   return (text, args, keywords) => {
-    const [separator, most] = bind(name, [['sep', null], ['maxsplit', -1]], args, keywords);
+    const [separator, most] = bind(
+      name,
+      [
+        ['sep', null],
+        ['maxsplit', -1],
+      ],
+      args,
+      keywords,
+    );
     const by = separator === null ? undefined : asText(separator, name);
     if (by === '') raise('ValueError', 'empty separator');
     return split(text, by, asInteger(most));
