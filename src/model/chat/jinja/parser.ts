@@ -25,6 +25,7 @@ class Parser extends ExpressionParser {
     const body: Statement[] = [];
     for (;;) {
       const token = this.current;
+      const index = this.position;
       if (token.type === 'eof') {
         if (ends.length > 0) this.fail(`unexpected end of template, looking for ${ends.join(' or ')}`);
         return body;
@@ -42,13 +43,16 @@ class Parser extends ExpressionParser {
       this.next();
       const isSimple = bare.kind === 'output' || bare.kind === 'set';
       // The tag alone of a statement with a body.
-      const span = { begin: token.begin, end: isSimple ? end : this.endOfTag(token.begin) };
+      const span = { begin: token.begin, end: isSimple ? end : this.endOfTag(index) };
       body.push({ ...bare, span } as Statement);
     }
   }
 
-  private endOfTag(begin: number): number {
-    return this.tokens.find((token) => token.type === 'end' && token.begin > begin)?.end ?? begin;
+  /** Of the tag whose first token stands at `index`. */
+  private endOfTag(index: number): number {
+    let at = index;
+    while (this.tokens[at]!.type !== 'end') ++at;
+    return this.tokens[at]!.end;
   }
 
   private body(...ends: string[]): Statement[] {
