@@ -83,7 +83,7 @@ export function createTokenizer(
           `tokenizer.encodeChat: ${path} has no chat template beside it (chat_template in tokenizer_config.json, ` +
             "or chat_template.jinja); add the model's own, or give prompts as text",
         );
-      return computed(path, () => pipeline.encode(chat(messages, options), false));
+      return computed(path, () => pipeline.encode(chat(messages, options).text, false));
     },
     decode(ids, { skipSpecialTokens = true, cleanUpTokenizationSpaces = cleansUp } = {}) {
       const text = pipeline.decode(ids, skipSpecialTokens);

@@ -21,11 +21,18 @@ type Tokens = string | readonly number[];
 export type SFTRow =
   | Sample
   | { readonly prompt: Tokens; readonly completion: Tokens }
-  | { readonly prompt: Chat; readonly completion: Chat }
-  | { readonly messages: Chat }
+  | ({ readonly prompt: Chat; readonly completion: Chat } & ChatColumns)
+  | ({ readonly messages: Chat } & ChatColumns)
   | { readonly text: string };
 
-interface Pair {
+/** Columns beside messages, as TRL reads them: what the chat template gets with them. */
+interface ChatColumns {
+  /** JSON schemas, or their JSON text. */
+  readonly tools?: readonly object[] | string | null;
+  readonly chat_template_kwargs?: Readonly<Record<string, unknown>> | null;
+}
+
+interface Pair extends ChatColumns {
   readonly prompt: Tokens | Chat;
   readonly completion: Tokens | Chat;
 }
@@ -62,11 +69,15 @@ function wholeSample(row: SFTRow, index: number, context: EncodingContext): Samp
   if ('inputIds' in row) return row;
   if ('text' in row) return { inputIds: encodeClosed(row.text, context), scoreFrom: FIRST_LEARNABLE };
   if ('messages' in row)
-    return { inputIds: encodeMessages(row.messages, context), scoreFrom: FIRST_LEARNABLE };
+    return {
+      inputIds: encodeMessages(row.messages, columnsOf(row, index, context), context),
+      scoreFrom: FIRST_LEARNABLE,
+    };
   return encodePair(row, index, context);
 }
 
-function encodePair({ prompt, completion }: Pair, index: number, context: EncodingContext): Sample {
+function encodePair(row: Pair, index: number, context: EncodingContext): Sample {
+  const { prompt, completion } = row;
   const { tokenizer, config } = context;
   if (!isPrompt(prompt) || !isPrompt(completion))
     fail(
@@ -76,9 +87,10 @@ function encodePair({ prompt, completion }: Pair, index: number, context: Encodi
         `got prompt ${shown(prompt)} and completion ${shown(completion)}`,
     );
   if (!isChat(prompt)) return encodeTokens(prompt, completion as Tokens, index, context);
-  const head = encodePrompt(tokenizer, prompt, config.chatTemplateKwargs);
+  const kwargs = columnsOf(row, index, context);
+  const head = encodePrompt(tokenizer, prompt, kwargs);
   const scoreFrom = config.completionOnlyLoss ? head.length : FIRST_LEARNABLE;
-  const inputIds = encodeMessages([...prompt, ...(completion as Chat)], context);
+  const inputIds = encodeMessages([...prompt, ...(completion as Chat)], kwargs, context);
   if (head.some((id, position) => inputIds[position] !== id))
     fail(
       'ERR_INVALID_ARG',
@@ -89,8 +101,35 @@ function encodePair({ prompt, completion }: Pair, index: number, context: Encodi
   return { inputIds, scoreFrom };
 }
 
-const encodeMessages = (messages: Chat, { tokenizer, config }: EncodingContext): readonly number[] =>
-  tokenizer().encodeChat(messages, { kwargs: config.chatTemplateKwargs ?? {} });
+type Kwargs = Readonly<Record<string, unknown>>;
+
+const encodeMessages = (messages: Chat, kwargs: Kwargs, { tokenizer }: EncodingContext): readonly number[] =>
+  tokenizer().encodeChat(messages, { kwargs });
+
+/** The template's variables: the run's, then the row's own. */
+function columnsOf(row: ChatColumns, index: number, { config }: EncodingContext): Kwargs {
+  const { tools, chat_template_kwargs: own } = row;
+  const label = `SFTTrainer: row ${index} of the batch`;
+  if (own !== undefined && own !== null) check(label, 'chat_template_kwargs', own, object);
+  return {
+    ...config.chatTemplateKwargs,
+    ...(tools === undefined || tools === null ? {} : { tools: toolsOf(tools, label) }),
+    ...own,
+  };
+}
+
+function toolsOf(tools: NonNullable<ChatColumns['tools']>, label: string): unknown {
+  if (typeof tools !== 'string') return tools;
+  try {
+    return JSON.parse(tools);
+  } catch (error) {
+    return fail(
+      'ERR_INVALID_ARG',
+      `${label}: tools must be JSON schemas or their JSON text, got ${shown(tools)}`,
+      error,
+    );
+  }
+}
 
 /** Of a prompt and a completion that are text or token ids. */
 function encodeTokens(prompt: Tokens, completion: Tokens, index: number, context: EncodingContext): Sample {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { Model } from '../../../src/index.js';
+import { createChatTemplate } from '../../../src/model/chat/chat.js';
 import { createTokenizer } from '../../../src/model/tokenizer/tokenizer.js';
 import { GRPOTrainer, type RewardInput, SFTTrainer } from '../../../src/rl/index.js';
 import { temporaryDirectory } from '../../helpers/files.js';
@@ -59,9 +60,58 @@ describe('chat template', () => {
     expect(() => createTokenizer('t.json', byteTokenizerJson(), {}).encodeChat(messages)).toThrowError(
       expect.objectContaining({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining('chat_template') }),
     );
-    expect(() => tokenizer.encodeChat([{ role: 'user' } as never])).toThrowError(
+    expect(() => tokenizer.encodeChat([{ content: 'a' } as never])).toThrowError(
       expect.objectContaining({ code: 'ERR_INVALID_ARG' }),
     );
+  });
+});
+
+describe('messages before a template sees them', () => {
+  const write = (template: string, messages: object[], options: object = {}, config: object = {}): string =>
+    createChatTemplate('t.json', { chat_template: template, ...config })!(messages as never, options).text;
+  const ALL = '{{ messages }}';
+  it('have no keys without a value, and reasoning under every name', () => {
+    expect(write(ALL, [{ role: 'a', content: null, tool_calls: null, n: 0 }])).toBe(
+      "[{'role': 'a', 'n': 0}]",
+    );
+    expect(write(ALL, [{ role: 'a', reasoning: 'r' }])).toBe(
+      "[{'thinking': 'r', 'role': 'a', 'reasoning': 'r', 'reasoning_content': 'r'}]",
+    );
+    expect(write('{{ tools }} {{ documents }}', messages)).toBe('None None');
+  });
+  it('choose the template for tools where there is one', () => {
+    const named = { default: 'plain', tool_use: 'tools {{ tools|length }}' };
+    const templates = Object.entries(named).map(([name, template]) => ({ name, template }));
+    const chat = createChatTemplate('t.json', { chat_template: templates })!;
+    expect(chat(messages).text).toBe('plain');
+    expect(chat(messages, { tools: [] }).text).toBe('tools 0');
+    expect(chat(messages, { kwargs: { tools: [{ a: 1 }] } }).text).toBe('tools 1');
+    const other = createChatTemplate('t.json', { chat_template: [{ name: 'x', template: 'y' }] })!;
+    expect(() => other(messages)).toThrowError(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
+  });
+  it('are continued where the last one ends', () => {
+    const turns = "{% for m in messages %}<{{ m.content }}>{{ '\n' }}{% endfor %}";
+    const trimming = '{% for m in messages %}<{{ m.content|trim }}>{% endfor %}';
+    const last = [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content: 'b ' },
+    ];
+    expect(write(turns, last, { continueFinalMessage: true })).toBe('<a>\n<b ');
+    expect(write(trimming, last, { continueFinalMessage: true })).toBe('<a><b');
+    expect(() => write('x', last, { continueFinalMessage: true })).toThrow("does not read 'content'");
+    expect(() => write(turns, last, { continueFinalMessage: true, addGenerationPrompt: true })).toThrow(
+      'exclude each other',
+    );
+  });
+  it('say which characters the assistant wrote', () => {
+    const marked =
+      '{% for m in messages %}{{ m.role }}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}';
+    const chat = createChatTemplate('t.json', { chat_template: marked })!;
+    const { text, generated } = chat([
+      { role: 'u', content: 'ab' },
+      { role: 'v', content: '😀' },
+    ]);
+    expect(generated.map(([begin, end]) => text.slice(begin, end))).toEqual(['ab', '😀']);
   });
 });
 
@@ -149,5 +199,28 @@ describe('a model directory', () => {
       { inputIds: whole, scoreFrom: bytes(`${WRITTEN}<|im_start|>assistant\n`).length },
       { inputIds: whole, scoreFrom: 1 },
     ]);
+  });
+  it('supervised: a row’s tools and template variables reach the template', async () => {
+    const template = '{{ tools|tojson }}{{ style }}{% for m in messages %}{{ m.content }}{% endfor %}';
+    const model = await chatModel({ 'chat_template.jinja': template });
+    const seen: (readonly number[])[] = [];
+    const accumulate = model.accumulateGradients.bind(model);
+    model.accumulateGradients = (samples, options) => {
+      seen.push(...samples.map(({ inputIds }) => inputIds));
+      return accumulate(samples, options);
+    };
+    const row = { prompt: messages.slice(1), completion: [{ role: 'assistant', content: '4' }] };
+    const tools = [{ type: 'function', function: { name: 'add' } }];
+    const train = (columns: object) =>
+      new SFTTrainer({
+        model,
+        trainDataset: [{ ...row, ...columns } as never],
+        config: { maxSteps: 1, perDeviceTrainBatchSize: 1, chatTemplateKwargs: { style: 'run' } },
+      }).train();
+    const written = '[{"type": "function", "function": {"name": "add"}}]';
+    await train({ tools, chat_template_kwargs: { style: 'own' } });
+    await train({ tools: JSON.stringify(tools) });
+    expect(seen).toEqual([bytes(`${written}own2+2?4`), bytes(`${written}run2+2?4`)]);
+    await expect(train({ tools: '{' })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG' });
   });
 });
