@@ -4,7 +4,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { io, parseJson, readIfPresent } from '../core/files.js';
+import { io, readIfPresent } from '../core/files.js';
+import { parseJson } from '../core/text.js';
 import { fail } from '../errors.js';
 import type { HfConfig } from './families/family.js';
 import { createTokenizer, type Tokenizer } from './tokenizer/tokenizer.js';

@@ -5,7 +5,8 @@ import { basename, join } from 'node:path';
 import type { ModelSpec, ParameterSpec } from '../core/addon/contract.js';
 import { anything, check, checkOptions, flag, JOB, object, type Rules, text } from '../core/check.js';
 import { type Context, contextRule } from '../core/context.js';
-import { io, parseJson, readIfPresent } from '../core/files.js';
+import { io, readIfPresent } from '../core/files.js';
+import { parseJson } from '../core/text.js';
 import { fail } from '../errors.js';
 import { ADAPTER_CONFIG, readAdapterConfig } from './adapters/adapterConfig.js';
 import {

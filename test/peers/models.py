@@ -123,7 +123,8 @@ def logits_of(directory, config, seed):
     model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(directory))
     for name, parameter in model.named_parameters():
         norm = "norm" in name or "ln_" in name
-        scale = 0.2 if norm or name.endswith("bias") else 0.35
+        # Linear weights keep the size of what goes through them, so that rounding stays what it is in real models.
+        scale = 0.2 if parameter.ndim == 1 else 0.8 / max(parameter.shape[-1], 16) ** 0.5
         parameter.data = torch.randn_like(parameter) * scale + (1.0 if norm and name.endswith("weight") else 0.0)
     model.tie_weights()
     model.save_pretrained(directory)

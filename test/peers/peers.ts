@@ -29,11 +29,7 @@ export function doubles(path: string): Float64Array {
 }
 
 /** The largest difference between a model's logits and right ones, over the range of those. */
-export async function distance(
-  model: Model,
-  ids: readonly number[],
-  right: Float64Array,
-): Promise<number> {
+export async function distance(model: Model, ids: readonly number[], right: Float64Array): Promise<number> {
   const { logits } = await model.forward({ inputIds: [ids] });
   const got = await logits![0]!.data();
   let [low, high, most] = [Infinity, -Infinity, 0];

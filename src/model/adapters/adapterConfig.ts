@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { io, parseJson } from '../../core/files.js';
+import { io } from '../../core/files.js';
+import { parseJson } from '../../core/text.js';
 import { fail } from '../../errors.js';
 import type { Family, HfConfig } from '../families/family.js';
 import { type ResolvedPeftConfig, resolvePeftConfig } from './adapters.js';
@@ -71,6 +72,9 @@ const REFUSED: Readonly<Record<string, string>> = {
 /** init_lora_weights that leave the base weights as they are. */
 const PLAIN_STARTS: readonly unknown[] = [undefined, null, true, false, 'gaussian', 'eva', 'orthogonal'];
 
+/** Those that do not: peft takes a part out of the base weights before it reads the adapter. */
+const CHANGES_BASE = /^(pissa|corda|olora|loftq|lora_ga)/i;
+
 const isSet = (key: string, value: unknown): boolean => {
   if (key === 'bias') return value !== undefined && value !== null && value !== 'none';
   if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0;
@@ -110,11 +114,14 @@ function checkKeys(place: string, config: HfConfig, family: Family): void {
     if (READ.includes(key) || NEUTRAL.includes(key) || !isSet(key, value)) continue;
     refuse(key, REFUSED[key] ?? 'the key is not known, so it may change what the adapter computes');
   }
-  if (!PLAIN_STARTS.includes(config['init_lora_weights']))
+  const start = config['init_lora_weights'];
+  if (!PLAIN_STARTS.includes(start))
     refuse(
       'init_lora_weights',
-      'it changes the weights beside the adapter, which lie in neither directory; save the adapter in peft by ' +
-        'save_pretrained(…, path_initial_model_for_weight_conversion=…), or merge it',
+      CHANGES_BASE.test(String(start))
+        ? 'it changes the weights beside the adapter, which lie in neither directory; save the adapter in peft by ' +
+            'save_pretrained(…, path_initial_model_for_weight_conversion=…), or merge it'
+        : 'the value is not known, so it may change the weights beside the adapter; merge the adapter in peft',
     );
   const saved = [config['modules_to_save'] ?? []].flat();
   if (family.classifierInFiles !== undefined && saved.includes(family.classifierInFiles))
