@@ -139,7 +139,7 @@ def make_adapter(directory, base, options, ids, seed):
     for name, parameter in model.named_parameters():
         trained = "lora_" in name or "modules_to_save" in name or parameter.requires_grad
         if trained:
-            parameter.data = parameter.data + 0.2 * torch.randn_like(parameter)
+            parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
     model.save_pretrained(directory)
     again = peft.PeftModel.from_pretrained(load_base(base), directory)
     logits(again, ids, os.path.join(directory, "theirs.f64"))

@@ -40,7 +40,7 @@ async function trained({ base, options }: Case): Promise<Model> {
     const moves = random.normal([size]).data;
     await model.setParameter(
       name,
-      before.map((value, index) => value + 0.2 * moves[index]!),
+      before.map((value, index) => value + 0.1 * moves[index]!),
     );
   }
   return model;

@@ -8,7 +8,7 @@ import { expect } from 'vitest';
 import type { Model } from '../../src/index.js';
 import { sharedData } from '../helpers/files.js';
 
-const python = process.env['HEADFIRST_PYTHON'] ?? 'python3';
+export const python = process.env['HEADFIRST_PYTHON'] ?? 'python3';
 const IMPORTS = 'import torch, transformers, peft';
 export const hasPeers = spawnSync(python, ['-c', IMPORTS], { timeout: 120_000 }).status === 0;
 export const peersReason = hasPeers

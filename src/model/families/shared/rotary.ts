@@ -54,13 +54,13 @@ export function rotary(
   const theta = positive(options, 'rope_theta');
   const isPartial = fallbacks.partialByDefault || type !== 'default';
   const fraction = isPartial ? positive(options, 'partial_rotary_factor') : 1;
-  const rotated = rotatedDimensions(headDim, fraction);
-  if (!fallbacks.partialByDefault && rotated < headDim)
+  if (!fallbacks.partialByDefault && Math.trunc(headDim * fraction) < headDim)
     fail(
       'ERR_UNSUPPORTED',
       `config: ${source}.partial_rotary_factor ${fraction} is not supported with rope_type ${show(type)}: ` +
         `a ${show(config['model_type'])} model turns whole heads; remove the key`,
     );
+  const rotated = rotatedDimensions(headDim, fraction);
   const invFreq = Float64Array.from({ length: rotated / 2 }, (_, i) => theta ** ((-2 * i) / rotated));
 
   const value = (key: string) => positive(options, key, `${source}.${key}`);
