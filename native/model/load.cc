@@ -97,21 +97,37 @@ void convert(const char* data, FileDType dtype, Out* out, int64_t count) {
 }
 
 constexpr int64_t kChunk = 1 << 20;  // numbers that a task converts
-constexpr int64_t kGlance = 1 << 12;  // of them, at a time: small enough to be counted while they are in cache
+constexpr int64_t kGlance =
+    1 << 12;  // of them, at a time: small enough to be counted while they are in cache
 
 // NaN and infinity have an exponent of ones; nothing else has.
-int64_t count_non_finite(const float* numbers, int64_t count) {
-  int32_t found = 0;
-  for (int64_t i = 0; i < count; ++i)
-    found += (std::bit_cast<uint32_t>(numbers[i]) & 0x7f800000u) == 0x7f800000u;
-  return found;
+bool is_non_finite(float number) {
+  return (std::bit_cast<uint32_t>(number) & 0x7f800000u) == 0x7f800000u;
+}
+bool is_non_finite(double number) {
+  return (std::bit_cast<uint64_t>(number) & 0x7ff0000000000000u) == 0x7ff0000000000000u;
 }
 
-int64_t count_non_finite(const double* numbers, int64_t count) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < count; ++i)
-    found += (std::bit_cast<uint64_t>(numbers[i]) & 0x7ff0000000000000u) == 0x7ff0000000000000u;
-  return found;
+// Whether any of them is, many at a time: one more in the exponent carries into the sign where it is all
+// ones.
+bool any_non_finite(const float* numbers, int64_t count) {
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  constexpr int64_t kWords = 16;
+  Words carried = {};
+  int64_t i = 0;
+  for (; i + kWords <= count; i += kWords) {
+    Words words;
+    std::memcpy(&words, numbers + i, sizeof words);
+    carried |= (words & 0x7fffffffu) + 0x00800000u;
+  }
+  uint32_t any = 0;
+  for (int64_t lane = 0; lane < kWords; ++lane)
+    any |= carried[lane];
+  return (any & 0x80000000u) != 0 ||
+         std::any_of(numbers + i, numbers + count, [](float x) { return is_non_finite(x); });
+}
+bool any_non_finite(const double* numbers, int64_t count) {
+  return std::any_of(numbers, numbers + count, [](double x) { return is_non_finite(x); });
 }
 
 // Converts `count` numbers and counts those that are not finite.
@@ -122,7 +138,8 @@ int64_t convert_and_count(const char* data, FileDType dtype, Out* out, int64_t c
   for (int64_t begin = 0; begin < count; begin += kGlance) {
     const int64_t size = std::min(kGlance, count - begin);
     convert(data + begin * width, dtype, out + begin, size);
-    found += count_non_finite(out + begin, size);
+    if (any_non_finite(out + begin, size))
+      found += std::count_if(out + begin, out + begin + size, [](Out x) { return is_non_finite(x); });
   }
   return found;
 }

@@ -17,7 +17,10 @@ export interface Companions {
   readonly generationConfig: HfConfig;
   /** Files that savePretrained() writes again byte for byte, by their paths in the directory. */
   readonly files: ReadonlyMap<string, Uint8Array>;
-  /** What the weights were stored as where the model was loaded from: what savePretrained() stores unless told. */
+  /**
+   * What the weights were stored as where the model was loaded from: what savePretrained() stores unless
+   * told.
+   */
   readonly storedDtype?: string;
 }
 

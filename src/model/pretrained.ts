@@ -54,7 +54,10 @@ export interface LoadOptions {
   readonly peftConfig?: PeftConfig;
   /** A directory as saveAdapter() or peft writes it: its adapters, ready to train on. */
   readonly adapter?: string;
-  /** Weights that are NaN or infinite are loaded as they are. Default: they are refused, with the tensor's name. */
+  /**
+   * Weights that are NaN or infinite are loaded as they are. Default: they are refused, with the tensor's
+   * name.
+   */
   readonly allowNonFinite?: boolean;
 }
 
@@ -131,7 +134,10 @@ export async function loadCheckpoint(directory: string, options: LoadOptions): P
   });
 }
 
-/** @throws ERR_UNSUPPORTED for a directory that peft wrote, which transformers reads as another model's adapter. */
+/**
+ * @throws ERR_UNSUPPORTED for a directory that peft wrote, which transformers reads as another model's
+ * adapter.
+ */
 async function refuseAdapterDirectory(caller: string, directory: string): Promise<void> {
   const path = join(directory, ADAPTER_CONFIG);
   const bytes = await readIfPresent(caller, path);

@@ -15,8 +15,8 @@ import { type StoredDtype, type TensorToWrite, writeCheckpointTensors } from './
 /** How Model.savePretrained() writes a directory. */
 export interface SaveOptions {
   /**
-   * What the file stores; rounded to nearest even. Default: what the files stored that the model was loaded from,
-   * as transformers does, and 'F32' for a model that was made from a config.
+   * What the file stores; rounded to nearest even. Default: what the files stored that the model was loaded
+   * from, as transformers does, and 'F32' for a model that was made from a config.
    */
   readonly dtype?: StoredDtype;
   /** Above this the weights are split into several files. Default 5·10⁹, as transformers'. */

@@ -1,7 +1,7 @@
 /**
- * LoRA adapters drawn at random against peft, both ways, live: HEADFIRST_PYTHON names a Python with the packages of
- * test/peers/requirements.txt, HEADFIRST_PEER_ADAPTERS how many (default 40). The counts are printed, for
- * docs/compatibility.md.
+ * LoRA adapters drawn at random against peft, both ways, live: HEADFIRST_PYTHON names a Python with the
+ * packages of test/peers/requirements.txt, HEADFIRST_PEER_ADAPTERS how many (default 40). The counts are
+ * printed, for docs/compatibility.md.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
- * Models from configurations drawn at random against transformers, live: HEADFIRST_PYTHON names a Python with the
- * packages of test/peers/requirements.txt, HEADFIRST_PEER_MODELS how many (default 40). The counts are printed, for
- * docs/compatibility.md.
+ * Models from configurations drawn at random against transformers, live: HEADFIRST_PYTHON names a Python with
+ * the packages of test/peers/requirements.txt, HEADFIRST_PEER_MODELS how many (default 40). The counts are
+ * printed, for docs/compatibility.md.
  */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,6 +1,7 @@
 /**
- * Python's regular expressions drawn at random, against re.fullmatch() of a Python 3.11 or later; HEADFIRST_PYTHON
- * names it, HEADFIRST_PEER_PATTERNS how many (default 20,000). The counts are printed, for docs/compatibility.md.
+ * Python's regular expressions drawn at random, against re.fullmatch() of a Python 3.11 or later;
+ * HEADFIRST_PYTHON names it, HEADFIRST_PEER_PATTERNS how many (default 20,000). The counts are printed, for
+ * docs/compatibility.md.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

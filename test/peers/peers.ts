@@ -1,12 +1,10 @@
 /** Running the Python scripts beside this file, and comparing what they computed. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 
 import type { Model } from '../../src/index.js';
-import { sharedData } from '../helpers/files.js';
 
 export const python = process.env['HEADFIRST_PYTHON'] ?? 'python3';
 const IMPORTS = 'import torch, transformers, peft';
@@ -65,6 +63,3 @@ export class Tally {
     if (process.env['HEADFIRST_PEER_REASONS']) console.log(Object.fromEntries(this.refused));
   }
 }
-
-/** Cases of the kinds that people met, where they lie on this machine. */
-export const sharedCase = (name: string): string => join(sharedData('..'), 'cases', name);

@@ -31,8 +31,8 @@ export interface PeftConfig {
   /** Default 8. */
   readonly loraAlpha?: number;
   /**
-   * Last parts of module names ('q_proj'), a pattern of whole names in Python's syntax, or 'all-linear'. Default:
-   * peft's for the family.
+   * Last parts of module names ('q_proj'), a pattern of whole names in Python's syntax, or 'all-linear'.
+   * Default: peft's for the family.
    */
   readonly targetModules?: readonly string[] | string;
   /** Modules that are not adapted though targetModules names them; parts of names or a pattern, as there. */
@@ -44,8 +44,9 @@ export interface PeftConfig {
   /** s = loraAlpha / √r. */
   readonly useRslora?: boolean;
   /**
-   * Ends of names of modules that train in full and are saved with the adapter, e.g. the classifier 'lm_head'. In a
-   * tied model the embedding and the classifier are two modules, as in peft: one that is not named stays as it was.
+   * Ends of names of modules that train in full and are saved with the adapter, e.g. the classifier
+   * 'lm_head'. In a tied model the embedding and the classifier are two modules, as in peft: one that is not
+   * named stays as it was.
    */
   readonly modulesToSave?: readonly string[] | null;
   /** 0: dropout is not implemented. */
@@ -135,11 +136,14 @@ export function resolvePeftConfig(caller: string, family: Family, given: PeftCon
     excludeModules,
     layersToTransform,
     layersPattern,
-    modulesToSave: modulesToSave && modulesToSave.map(inMemory),
+    modulesToSave: modulesToSave === null ? null : modulesToSave.map(inMemory),
   };
 }
 
-/** Whether an adapter makes two of the matrix of a tied model: it saves the embedding or the classifier in full. */
+/**
+ * Whether an adapter makes two of the matrix of a tied model: it saves the embedding or the classifier in
+ * full.
+ */
 export function separatesClassifier(model: Named, { modulesToSave }: ResolvedPeftConfig): boolean {
   const embedding = model.spec.parameters.find(({ role }) => role === 'embedding')!;
   const modules = [moduleNames(model)(embedding), CLASSIFIER];

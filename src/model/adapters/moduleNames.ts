@@ -1,7 +1,7 @@
 /**
- * Modules as peft sees them: by the names that they have in transformers' memory. Files may have other names: a
- * headless checkpoint lacks the base model's prefix, and GPT-NeoX's classifier is `embed_out` in files and `lm_head`
- * in memory.
+ * Modules as peft sees them: by the names that they have in transformers' memory. Files may have other names:
+ * a headless checkpoint lacks the base model's prefix, and GPT-NeoX's classifier is `embed_out` in files and
+ * `lm_head` in memory.
  */
 import type { ModelSpec, ParameterSpec } from '../../core/addon/contract.js';
 import { fail } from '../../errors.js';
@@ -35,8 +35,8 @@ function lineage(module: string): string[] {
 }
 
 /**
- * What modules_to_save takes from a module's lineage: peft matches every module's name by plain endswith(), so
- * that 'norm' is also 'input_layernorm', and 'mlp' all that lies in it.
+ * What modules_to_save takes from a module's lineage: peft matches every module's name by plain endswith(),
+ * so that 'norm' is also 'input_layernorm', and 'mlp' all that lies in it.
  */
 export const savedBy = (module: string, ends: readonly string[]): string[] =>
   lineage(module).filter((name) => ends.some((end) => name.endsWith(end)));

@@ -1,8 +1,9 @@
 /**
- * Python's regular expressions, as peft uses them on module names. A pattern is read by Python's grammar (`re`,
- * 3.11 and later) and written anew for JavaScript. What the two languages match differently is spelled out: classes
- * become lists of characters, `$` looks past a last newline, case is folded letter by letter. What cannot be said
- * in JavaScript is refused by name. Module names are ASCII, so a set of characters is 128 bits.
+ * Python's regular expressions, as peft uses them on module names. A pattern is read by Python's grammar
+ * (`re`, 3.11 and later) and written anew for JavaScript. What the two languages match differently is spelled
+ * out: classes become lists of characters, `$` looks past a last newline, case is folded letter by letter.
+ * What cannot be said in JavaScript is refused by name. Module names are ASCII, so a set of characters is 128
+ * bits.
  */
 import { fail } from '../../errors.js';
 

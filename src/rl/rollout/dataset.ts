@@ -22,7 +22,10 @@ import { Stream } from './streams.js';
 
 /** Where rows were read, for messages of those who find out later what is wrong with one. */
 const linesOfRows = new WeakMap<object, number>();
-/** The files that were read. A row's number counts the lines of all of them, so that it says which file it is in. */
+/**
+ * The files that were read. A row's number counts the lines of all of them, so that it says which file it is
+ * in.
+ */
 const filesRead: { readonly file: string; readonly before: number }[] = [];
 let linesRead = 0;
 
@@ -35,7 +38,8 @@ export function placeOf(row: object): string | undefined {
 }
 
 /**
- * JSON lines in UTF-8; a name that ends in .gz is decompressed. The file may be of any size, a line up to 512 MB.
+ * JSON lines in UTF-8; a name that ends in .gz is decompressed. The file may be of any size, a line up to 512
+ * MB.
  * @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line.
  */
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {

@@ -1,4 +1,7 @@
-/** What adapter_config.json and the names in adapter_model.safetensors mean to peft 0.21, or why they are refused. */
+/**
+ * What adapter_config.json and the names in adapter_model.safetensors mean to peft 0.21, or why they are
+ * refused.
+ */
 import { join } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';

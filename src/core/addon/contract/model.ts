@@ -24,8 +24,8 @@ export interface NativeModel {
   readMerged(index: number): NativeJob<RealArray>;
   writeParameter(index: number, data: RealArray): NativeJob<void>;
   /**
-   * Memory-maps `path` and converts `shape`'s worth of `dtype` numbers at byte `offset` into the parameter. Gives
-   * how many of them are NaN or infinite.
+   * Memory-maps `path` and converts `shape`'s worth of `dtype` numbers at byte `offset` into the parameter.
+   * Gives how many of them are NaN or infinite.
    */
   loadParameter(
     index: number,

@@ -60,8 +60,8 @@ export function withDefaults(config: HfConfig, defaults: HfConfig): HfConfig {
 }
 
 /**
- * transformers' names (ACT2FN) for the activations of a plain MLP: GELU exactly, GELU by tanh, and relu. Its other
- * names stand for functions that the engine does not have.
+ * transformers' names (ACT2FN) for the activations of a plain MLP: GELU exactly, GELU by tanh, and relu. Its
+ * other names stand for functions that the engine does not have.
  */
 export const PLAIN_ACTIVATIONS = {
   gelu: 'gelu',

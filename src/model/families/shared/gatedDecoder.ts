@@ -13,7 +13,9 @@ const GATED_DEFAULTS = {
   tie_word_embeddings: false,
 };
 
-/** Config of the Llama line with its defaults; `defaults` are the family's own, and so is what windows mean. */
+/**
+ * Config of the Llama line with its defaults; `defaults` are the family's own, and so is what windows mean.
+ */
 export function completeGatedDecoder(
   config: HfConfig,
   defaults: HfConfig,

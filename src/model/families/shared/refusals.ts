@@ -55,7 +55,10 @@ export function refuseUnsupported(config: HfConfig): void {
     refuse(config, 'is_causal', 'a position attends to earlier positions only; remove the key');
 }
 
-/** What a family takes for keys about windows that a config leaves out, where use_sliding_window switches them on. */
+/**
+ * What a family takes for keys about windows that a config leaves out, where use_sliding_window switches them
+ * on.
+ */
 export interface WindowDefaults {
   readonly sliding_window: number;
   readonly max_window_layers: number;
@@ -64,8 +67,8 @@ export interface WindowDefaults {
 export const QWEN_WINDOWS: WindowDefaults = { sliding_window: 4096, max_window_layers: 28 };
 
 /**
- * A window at least as long as the context changes nothing. Families without `defaults` have no windows of their
- * own, but transformers' caches read the key whatever the family.
+ * A window at least as long as the context changes nothing. Families without `defaults` have no windows of
+ * their own, but transformers' caches read the key whatever the family.
  */
 export function refuseSlidingWindow(config: HfConfig, maxPositions: number, defaults?: WindowDefaults): void {
   const given: HfConfig = { ...defaults, ...config };

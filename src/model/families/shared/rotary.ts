@@ -36,8 +36,9 @@ export interface RotaryFallbacks {
 }
 
 /**
- * Inverse frequencies θ^(−2i/D) of the first D = headDim · fraction dimensions of a head. transformers 5 reads
- * them from `rope_scaling` where a config has one, and from `rope_parameters` otherwise. There are three types:
+ * Inverse frequencies θ^(−2i/D) of the first D = headDim · fraction dimensions of a head. transformers 5
+ * reads them from `rope_scaling` where a config has one, and from `rope_parameters` otherwise. There are
+ * three types:
  * - default: the frequencies as they are;
  * - linear (Chen et al. 2023): all of them divided by a factor;
  * - llama3 (Llama 3.1): see stretchLongWaves().
