@@ -155,9 +155,9 @@ Napi::Value load_view(const char* function, const Napi::CallbackInfo& info, size
   const int64_t offset = options.integer("offset");
   const FileDType dtype = options.choice<FileDType>("dtype", kFileDTypes, 4);
   const Work work = [keep, target, after = std::move(after), path, offset, dtype](Run& run) -> Convert {
-    load_numbers(path, offset, dtype, target, run);
+    const int64_t non_finite = load_numbers(path, offset, dtype, target, run);
     if (after) after(run);
-    return undefined;
+    return [non_finite](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, double(non_finite)); };
   };
   return EnvData::of(info.Env()).submit(context, info.Env().Undefined(), work);
 }

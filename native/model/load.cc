@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
 #include "core/error.h"
 #include "core/philox.h"
@@ -95,6 +97,52 @@ void convert(const char* data, FileDType dtype, Out* out, int64_t count) {
 }
 
 constexpr int64_t kChunk = 1 << 20;  // numbers that a task converts
+constexpr int64_t kGlance =
+    1 << 12;  // of them, at a time: small enough to be counted while they are in cache
+
+// NaN and infinity have an exponent of ones; nothing else has.
+bool is_non_finite(float number) {
+  return (std::bit_cast<uint32_t>(number) & 0x7f800000u) == 0x7f800000u;
+}
+bool is_non_finite(double number) {
+  return (std::bit_cast<uint64_t>(number) & 0x7ff0000000000000u) == 0x7ff0000000000000u;
+}
+
+// Whether any of them is, many at a time: one more in the exponent carries into the sign where it is all
+// ones.
+bool any_non_finite(const float* numbers, int64_t count) {
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  constexpr int64_t kWords = 16;
+  Words carried = {};
+  int64_t i = 0;
+  for (; i + kWords <= count; i += kWords) {
+    Words words;
+    std::memcpy(&words, numbers + i, sizeof words);
+    carried |= (words & 0x7fffffffu) + 0x00800000u;
+  }
+  uint32_t any = 0;
+  for (int64_t lane = 0; lane < kWords; ++lane)
+    any |= carried[lane];
+  return (any & 0x80000000u) != 0 ||
+         std::any_of(numbers + i, numbers + count, [](float x) { return is_non_finite(x); });
+}
+bool any_non_finite(const double* numbers, int64_t count) {
+  return std::any_of(numbers, numbers + count, [](double x) { return is_non_finite(x); });
+}
+
+// Converts `count` numbers and counts those that are not finite.
+template <class Out>
+int64_t convert_and_count(const char* data, FileDType dtype, Out* out, int64_t count) {
+  const int64_t width = bytes_of(dtype);
+  int64_t found = 0;
+  for (int64_t begin = 0; begin < count; begin += kGlance) {
+    const int64_t size = std::min(kGlance, count - begin);
+    convert(data + begin * width, dtype, out + begin, size);
+    if (any_non_finite(out + begin, size))
+      found += std::count_if(out + begin, out + begin + size, [](Out x) { return is_non_finite(x); });
+  }
+  return found;
+}
 
 // `out`, or host memory that finish() copies to it when it is a device's.
 class HostSide {
@@ -125,7 +173,7 @@ void store(const View& out, int64_t i, double value) {
 
 }  // namespace
 
-void load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& target, Run& run) {
+int64_t load_numbers(const std::string& path, int64_t offset, FileDType dtype, const View& target, Run& run) {
   const HostSide side(target, run);
   const View& out = side.view();
   const MappedFile file(path);
@@ -135,14 +183,18 @@ void load_numbers(const std::string& path, int64_t offset, FileDType dtype, cons
            static_cast<long long>(count * width), static_cast<long long>(offset),
            static_cast<long long>(file.size()));
   const char* data = file.data() + offset;
-  parallel_for(run, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
+  const int64_t chunks = (count + kChunk - 1) / kChunk;
+  std::vector<int64_t> non_finite(static_cast<size_t>(chunks), 0);
+  parallel_for(run, chunks, [&](int64_t chunk) {
     const int64_t begin = chunk * kChunk, size = std::min(kChunk, count - begin);
+    int64_t& found = non_finite[static_cast<size_t>(chunk)];
     if (out.dtype == DType::kF64)
-      convert(data + begin * width, dtype, out.as<double>() + begin, size);
+      found = convert_and_count(data + begin * width, dtype, out.as<double>() + begin, size);
     else
-      convert(data + begin * width, dtype, out.as<float>() + begin, size);
+      found = convert_and_count(data + begin * width, dtype, out.as<float>() + begin, size);
   });
   side.finish();
+  return std::accumulate(non_finite.begin(), non_finite.end(), int64_t{0});
 }
 
 void fill_normal(const View& target, double mean, double std, uint64_t seed, uint64_t stream, Run& run) {

@@ -32,6 +32,13 @@ export const pattern = (text: string): RegExp => {
     throw new InvalidArgumentError((error as Error).message);
   }
 };
+/** Of files that are one: the last of several would be taken in silence. */
+export const onlyOnce = (text: string, before?: string): string => {
+  if (before === undefined) return text;
+  throw new InvalidArgumentError(
+    `It can be given once, and '${before}' was given too. Put the rows into one file (cat one two > both).`,
+  );
+};
 /** Of options that may be repeated. */
 export const collect = (text: string, before: readonly string[] = []): string[] => [...before, text];
 

@@ -86,23 +86,6 @@ export async function writeFileAtomically(
   }
 }
 
-/** @throws ERR_IO naming the path when it is not a JSON object. */
-export function parseJson(caller: string, path: string, bytes: Uint8Array): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch (error) {
-    fail(
-      'ERR_IO',
-      `${caller}: ${path} is not JSON (${(error as Error).message}); correct it or download it again`,
-      error,
-    );
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    fail('ERR_IO', `${caller}: ${path} must be a JSON object; correct it or download it again`);
-  return value as Record<string, unknown>;
-}
-
 /** How a directory is replaced. */
 interface Replacement {
   /** A file that says whose the directory is. One without it is somebody else's, and refused. */

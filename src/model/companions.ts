@@ -1,9 +1,11 @@
 /**
  * The files of a model directory beside config and weights: tokenizer, chat template, generation defaults.
  */
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { parseJson, readIfPresent } from '../core/files.js';
+import { io, readIfPresent } from '../core/files.js';
+import { parseJson } from '../core/text.js';
 import { fail } from '../errors.js';
 import type { HfConfig } from './families/family.js';
 import { createTokenizer, type Tokenizer } from './tokenizer/tokenizer.js';
@@ -13,8 +15,13 @@ export interface Companions {
   readonly tokenizer?: Tokenizer;
   /** generation_config.json, {} when there is none. */
   readonly generationConfig: HfConfig;
-  /** Files that savePretrained() writes again byte for byte. */
+  /** Files that savePretrained() writes again byte for byte, by their paths in the directory. */
   readonly files: ReadonlyMap<string, Uint8Array>;
+  /**
+   * What the weights were stored as where the model was loaded from: what savePretrained() stores unless
+   * told.
+   */
+  readonly storedDtype?: string;
 }
 
 /** Carried over from where a model was loaded to where it is saved. */
@@ -30,6 +37,9 @@ export const COMPANION_FILES = [
   'chat_template.jinja',
   'chat_template.json',
 ];
+
+/** A folder of further chat templates, by their names, as transformers writes it. */
+export const TEMPLATE_FOLDER = 'additional_chat_templates';
 
 /** @throws ERR_UNSUPPORTED for a model without tokenizer.json. */
 export const tokenizerOf = ({ tokenizer }: Companions): Tokenizer =>
@@ -50,6 +60,10 @@ export async function readCompanions(
   for (const name of COMPANION_FILES) {
     const bytes = await readIfPresent(caller, join(directory, name));
     if (bytes) files.set(name, bytes);
+  }
+  for (const name of await templateNames(caller, directory)) {
+    const path = `${TEMPLATE_FOLDER}/${name}`;
+    files.set(path, await io(caller, 'read', join(directory, path), () => readFile(join(directory, path))));
   }
   const json = (name: string) => {
     const bytes = files.get(name);
@@ -73,6 +87,18 @@ export async function readCompanions(
     );
   const generationConfig = json('generation_config.json') ?? {};
   return { ...(tokenizer ? { tokenizer } : {}), generationConfig, files };
+}
+
+/** Names in the folder of further chat templates; [] when there is none. */
+async function templateNames(caller: string, directory: string): Promise<string[]> {
+  const folder = join(directory, TEMPLATE_FOLDER);
+  const names = await io(caller, 'read', folder, () =>
+    readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
+      throw error;
+    }),
+  );
+  return names.filter((name) => name.endsWith('.jinja')).sort();
 }
 
 /** The chat template where it has a file of its own, either as text or in a JSON object. */

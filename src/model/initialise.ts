@@ -21,6 +21,13 @@ export async function initialiseWeights(model: ModelParts, seed: number): Promis
   }
 }
 
+/** The classifier of a model that would be tied but for its adapter begins as a copy of the embedding. */
+export async function copyEmbedding({ native, spec }: ModelParts): Promise<void> {
+  const indexOf = (role: ParameterSpec['role']) => spec.parameters.findIndex((p) => p.role === role);
+  const numbers = await runJob(undefined, () => native.readParameter(indexOf('embedding')));
+  await runJob(undefined, () => native.writeParameter(indexOf('classifier'), numbers));
+}
+
 /**
  * Draws an adapter. B = 0, so the model computes at first what it did without it; A is normal with the
  * variance of peft's uniform distribution, 1 / (3 in).

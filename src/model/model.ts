@@ -9,11 +9,12 @@ import { type Context, defaultContext } from '../core/context.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import type { Tensor } from '../core/tensor.js';
 import { fail } from '../errors.js';
-import { findAdapterTensors, readAdapterConfig, saveAdapterDirectory } from './adapters/adapterFiles.js';
+import { saveAdapterDirectory } from './adapters/adapterFiles.js';
 import {
   type PeftConfig,
   type ResolvedPeftConfig,
   resolvePeftConfig,
+  separatesClassifier,
   withAdapters,
 } from './adapters/adapters.js';
 import { type Batch, packPrompts, type Sample } from './batch.js';
@@ -23,7 +24,7 @@ import type { Family } from './families/family.js';
 import { familyOf } from './families/index.js';
 import { type Completion, generate, type GenerateOptions } from './generation.js';
 import { accumulateGradients, type GradientOptions } from './gradients.js';
-import { initialiseAdapters, initialiseWeights } from './initialise.js';
+import { copyEmbedding, initialiseAdapters, initialiseWeights } from './initialise.js';
 import {
   choose,
   isTied,
@@ -38,11 +39,11 @@ import type { ModelParts } from './parts.js';
 import {
   CREATE_OPTIONS,
   loadCheckpoint,
-  type LoadedCheckpoint,
   type LoadOptions,
   type ModelDtype,
   withDtype,
 } from './pretrained.js';
+import { readAdapter, readWeights } from './reading.js';
 import type { StoredDtype } from './safetensors/safetensors.js';
 import { saveCheckpointDirectory, type SaveOptions, STORED } from './saving.js';
 import {
@@ -130,24 +131,20 @@ export class Model implements ModelParts {
    * tokenizer.json if there.
    * @throws ERR_IO (missing or truncated file), ERR_UNSUPPORTED (unknown model_type or a quantised
    * checkpoint), ERR_SHAPE, ERR_DTYPE: each names
-   *   the file and the tensor.
+   *   the file and the tensor. Weights that are NaN or infinite are refused too, unless allowNonFinite.
    */
   static async fromPretrained(directory: string, options: LoadOptions & JobOptions = {}): Promise<Model> {
     const caller = 'fromPretrained';
     const checkpoint = await loadCheckpoint(directory, options);
-    const { family, config, companions } = checkpoint;
+    const { family, config, companions, peftConfig } = checkpoint;
     const context = options.context ?? defaultContext();
-    const peftConfig =
-      options.adapter !== undefined
-        ? await readAdapterConfig(caller, options.adapter, family)
-        : options.peftConfig && resolvePeftConfig(caller, family, options.peftConfig);
     const whole = withDtype(caller, checkpoint.spec, options.dtype, context);
-    const spec = peftConfig ? withAdapters(caller, whole, peftConfig) : whole;
+    const spec = peftConfig ? withAdapters(caller, { family, spec: whole }, peftConfig) : whole;
     const native = new addon.Model(context.native, spec);
     try {
-      await readNumbers(native, checkpoint, options);
+      await readWeights(native, checkpoint, options);
       const model = new Model(context, family, config, spec, native, companions, peftConfig);
-      if (options.adapter !== undefined) await model.loadAdapter(options.adapter, options);
+      if (options.adapter !== undefined) await readAdapter(caller, model, options.adapter, options);
       else if (peftConfig) await initialiseAdapters(model, context.seed);
       return model;
     } catch (error) {
@@ -173,13 +170,20 @@ export class Model implements ModelParts {
     const context = options.context ?? defaultContext();
     const seed = options.seed ?? context.seed;
     const family = familyOf(config);
-    const complete = family.complete(config);
+    const given = family.complete(config);
     const peftConfig = options.peftConfig && resolvePeftConfig(caller, family, options.peftConfig);
+    const givenSpec = family.spec(given);
+    const untie =
+      isTied(givenSpec) &&
+      peftConfig !== undefined &&
+      separatesClassifier({ family, spec: givenSpec }, peftConfig);
+    const complete = untie ? { ...given, tie_word_embeddings: false } : given;
     const whole = withDtype(caller, family.spec(complete), options.dtype, context);
-    const spec = peftConfig ? withAdapters(caller, whole, peftConfig) : whole;
+    const spec = peftConfig ? withAdapters(caller, { family, spec: whole }, peftConfig) : whole;
     const native = new addon.Model(context.native, spec);
     const model = new Model(context, family, complete, spec, native, NO_COMPANIONS, peftConfig);
     await initialiseWeights(model, seed);
+    if (untie) await copyEmbedding(model);
     if (peftConfig) await initialiseAdapters(model, seed);
     return model;
   }
@@ -376,10 +380,7 @@ export class Model implements ModelParts {
         'model.loadAdapter: this model has no adapter; ' +
           `load it with fromPretrained(…, { adapter: '${directory}' })`,
       );
-    for (const { index, entry } of await findAdapterTensors('loadAdapter', directory, this)) {
-      const { path, offset, dtype } = entry;
-      await runJob(options, () => this.native.loadParameter(index, path, offset, dtype as 'F32'));
-    }
+    await readAdapter('loadAdapter', this, directory, options);
   }
 
   /**
@@ -399,18 +400,5 @@ export class Model implements ModelParts {
   }
   [Symbol.dispose](): void {
     this.dispose();
-  }
-}
-
-/** Fills the engine's parameters from the files, one after the other. */
-async function readNumbers(
-  native: NativeModel,
-  { tensors }: LoadedCheckpoint,
-  options: JobOptions,
-): Promise<void> {
-  let done = 0;
-  for (const [index, { path, offset, dtype }] of tensors.entries()) {
-    await runJob(options, () => native.loadParameter(index, path, offset, dtype));
-    options.onProgress?.(++done, tensors.length);
   }
 }

@@ -164,7 +164,7 @@ export class AdamW {
   }
   /** Sets one parameter's moment from the numbers of a file. @throws ERR_IO. */
   async loadMoment(name: string, which: Moment, { path, offset, dtype }: StoredNumbers): Promise<void> {
-    return this.#native.loadState(this.#index(name), which, path, offset, dtype).promise;
+    await this.#native.loadState(this.#index(name), which, path, offset, dtype).promise;
   }
   #index(name: string): number {
     return parameterIndex('AdamW', this.#model.spec, name);

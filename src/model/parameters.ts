@@ -114,7 +114,7 @@ export function trainableMask(
         'load it with untieClassifier: true (--untie on the command line), or pass a RegExp to move both uses',
     );
   const matches = matcherOf(which);
-  const trains = (p: ParameterSpec) => matches(p) && (!peftConfig || trainsWithAdapter(p, peftConfig));
+  const trains = (p: ParameterSpec) => matches(p) && (!peftConfig || trainsWithAdapter(p));
   const mask = Uint8Array.from(spec.parameters, (p) => (trains(p) ? 1 : 0));
   if (mask.includes(1)) return mask;
   if (peftConfig)

@@ -1,13 +1,20 @@
 /** Reading Hugging Face directories. Numbers stay in the files until the engine maps them. */
 import { open, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 import type { ModelSpec, ParameterSpec } from '../core/addon/contract.js';
 import { anything, check, checkOptions, flag, JOB, object, type Rules, text } from '../core/check.js';
 import { type Context, contextRule } from '../core/context.js';
-import { io, parseJson } from '../core/files.js';
+import { io, readIfPresent } from '../core/files.js';
+import { parseJson } from '../core/text.js';
 import { fail } from '../errors.js';
-import type { PeftConfig } from './adapters/adapters.js';
+import { ADAPTER_CONFIG, readAdapterConfig } from './adapters/adapterConfig.js';
+import {
+  type PeftConfig,
+  type ResolvedPeftConfig,
+  resolvePeftConfig,
+  separatesClassifier,
+} from './adapters/adapters.js';
 import { type Companions, readCompanions } from './companions.js';
 import type { Family, HfConfig } from './families/family.js';
 import { familyOf } from './families/index.js';
@@ -47,6 +54,11 @@ export interface LoadOptions {
   readonly peftConfig?: PeftConfig;
   /** A directory as saveAdapter() or peft writes it: its adapters, ready to train on. */
   readonly adapter?: string;
+  /**
+   * Weights that are NaN or infinite are loaded as they are. Default: they are refused, with the tensor's
+   * name.
+   */
+  readonly allowNonFinite?: boolean;
 }
 
 const LOADABLE = ['F32', 'BF16', 'F16', 'F64'] as const;
@@ -58,18 +70,27 @@ export interface LoadedCheckpoint {
   readonly spec: ModelSpec;
   /** One per spec.parameters entry, in its order. */
   readonly tensors: readonly {
+    readonly name: string;
     readonly path: string;
     readonly offset: number;
     readonly dtype: LoadableDtype;
   }[];
   readonly companions: Companions;
+  /** Of the adapter that is read or made. */
+  readonly peftConfig: ResolvedPeftConfig | undefined;
 }
 
 /** Attention masks and rotary tables, which old checkpoints store among the weights. */
 const BUFFER = /(^|\.)(attn|attention)\.(bias|masked_bias)$|\brotary_emb\.\w+$/;
 /** What every way to make a model takes. */
 export const CREATE_OPTIONS: Rules = { context: contextRule, dtype: anything, peftConfig: object };
-const LOAD_OPTIONS: Rules = { ...CREATE_OPTIONS, ...JOB, untieClassifier: flag, adapter: text };
+const LOAD_OPTIONS: Rules = {
+  ...CREATE_OPTIONS,
+  ...JOB,
+  untieClassifier: flag,
+  adapter: text,
+  allowNonFinite: flag,
+};
 
 /** Reads and checks everything but the numbers. @throws as Model.fromPretrained. */
 export async function loadCheckpoint(directory: string, options: LoadOptions): Promise<LoadedCheckpoint> {
@@ -77,6 +98,7 @@ export async function loadCheckpoint(directory: string, options: LoadOptions): P
   check(caller, 'directory', directory, text);
   checkOptions(caller, options, LOAD_OPTIONS);
   const configPath = join(directory, 'config.json');
+  await refuseAdapterDirectory(caller, directory);
   const bytes = await io(caller, 'read', configPath, () => readFile(configPath));
   const stored = parseJson(caller, configPath, bytes);
   return inFile(configPath, async () => {
@@ -86,7 +108,14 @@ export async function loadCheckpoint(directory: string, options: LoadOptions): P
     const tensors = await readCheckpointTensors(directory, caller);
     const found = await matchTensors(directory, family, complete, fileSpec, tensors);
 
-    const untie = options.untieClassifier === true && isTied(fileSpec);
+    const peftConfig =
+      options.adapter !== undefined
+        ? await readAdapterConfig(caller, options.adapter, family)
+        : options.peftConfig && resolvePeftConfig(caller, family, options.peftConfig);
+    const untie =
+      isTied(fileSpec) &&
+      (options.untieClassifier === true ||
+        (peftConfig !== undefined && separatesClassifier({ family, spec: fileSpec }, peftConfig)));
     const config = untie ? { ...complete, tie_word_embeddings: false } : complete;
     const spec = untie ? family.spec(config) : fileSpec;
     // The file has no tensor for a classifier that is untied here: it begins as a copy of the embedding.
@@ -95,13 +124,31 @@ export async function loadCheckpoint(directory: string, options: LoadOptions): P
       family,
       config,
       spec: { ...spec, parameters: spec.parameters.map((parameter) => named(parameter, found)) },
-      tensors: spec.parameters.map(({ name }) => {
-        const { path, offset, dtype } = found.get(name) ?? embedding;
-        return { path, offset, dtype: dtype as LoadableDtype };
+      tensors: spec.parameters.map((parameter) => {
+        const { name, path, offset, dtype } = found.get(parameter.name) ?? embedding;
+        return { name, path, offset, dtype: dtype as LoadableDtype };
       }),
-      companions: await readCompanions(caller, directory, config),
+      companions: { ...(await readCompanions(caller, directory, config)), storedDtype: embedding.dtype },
+      peftConfig,
     };
   });
+}
+
+/**
+ * @throws ERR_UNSUPPORTED for a directory that peft wrote, which transformers reads as another model's
+ * adapter.
+ */
+async function refuseAdapterDirectory(caller: string, directory: string): Promise<void> {
+  const path = join(directory, ADAPTER_CONFIG);
+  const bytes = await readIfPresent(caller, path);
+  if (!bytes) return;
+  const base = parseJson(caller, path, bytes)['base_model_name_or_path'];
+  const name = typeof base === 'string' && base !== '' ? `'${base}'` : 'its base model';
+  fail(
+    'ERR_UNSUPPORTED',
+    `${caller}: ${directory} is an adapter (it holds ${basename(path)}), not a model; load ${name} and give this ` +
+      'directory as adapter (--adapter on the command line)',
+  );
 }
 
 const embeddingOf = (spec: ModelSpec): ParameterSpec => spec.parameters.find((p) => p.role === 'embedding')!;

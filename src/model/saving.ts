@@ -1,11 +1,12 @@
 /** Writing Hugging Face directories. */
-import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 import { check, checkOptions, JOB, positive, rule, type Rules, text } from '../core/check.js';
-import { replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
+import { io, replaceDirectory, writeAll, writeFileAtomically } from '../core/files.js';
 import { type JobOptions, runJob } from '../core/job.js';
 import { isAdapter } from './adapters/adapters.js';
-import { COMPANION_FILES } from './companions.js';
+import { COMPANION_FILES, TEMPLATE_FOLDER } from './companions.js';
 import type { HfConfig } from './families/family.js';
 import { isTied } from './parameters.js';
 import type { ModelParts } from './parts.js';
@@ -13,7 +14,10 @@ import { type StoredDtype, type TensorToWrite, writeCheckpointTensors } from './
 
 /** How Model.savePretrained() writes a directory. */
 export interface SaveOptions {
-  /** What the file stores; rounded to nearest even. Default 'F32'. */
+  /**
+   * What the file stores; rounded to nearest even. Default: what the files stored that the model was loaded
+   * from, as transformers does, and 'F32' for a model that was made from a config.
+   */
   readonly dtype?: StoredDtype;
   /** Above this the weights are split into several files. Default 5·10⁹, as transformers'. */
   readonly maxShardBytes?: number;
@@ -30,7 +34,7 @@ const SAVE_OPTIONS: Rules = { ...JOB, dtype: STORED, maxShardBytes: positive };
 
 /** The files that belong to a model directory: an older one's are replaced, others in it are kept. */
 const OWNED = new RegExp(
-  `^(config\\.json|.*\\.safetensors(\\.index\\.json)?|${COMPANION_FILES.map(escapeDots).join('|')})$`,
+  `^(config\\.json|.*\\.safetensors(\\.index\\.json)?|${[...COMPANION_FILES, TEMPLATE_FOLDER].map(escapeDots).join('|')})$`,
 );
 function escapeDots(name: string): string {
   return name.replaceAll('.', '\\.');
@@ -48,7 +52,7 @@ export async function saveCheckpointDirectory(
   const caller = 'savePretrained';
   check(caller, 'directory', directory, text);
   checkOptions(caller, options, SAVE_OPTIONS);
-  const { dtype = 'F32', maxShardBytes = 5e9 } = options;
+  const { dtype = storedDtype(model), maxShardBytes = 5e9 } = options;
   const tensors = tensorsOf(model, options);
   const config = configOf(model, dtype);
   await replaceDirectory(caller, directory, {
@@ -58,10 +62,21 @@ export async function saveCheckpointDirectory(
       const write = (name: string, bytes: Uint8Array) =>
         writeFileAtomically(caller, join(temporary, name), (file) => writeAll(file, bytes));
       await write('config.json', Buffer.from(`${JSON.stringify(config, null, 2)}\n`));
-      for (const [name, bytes] of model.companions.files) await write(name, bytes);
+      for (const [name, bytes] of model.companions.files) {
+        const folder = dirname(join(temporary, name));
+        await io(caller, 'write', folder, () => mkdir(folder, { recursive: true }));
+        await write(name, bytes);
+      }
       await writeCheckpointTensors(temporary, tensors, dtype, maxShardBytes, caller);
     },
   });
+}
+
+/** What a model is stored as unless told. Double has digits that only a model computed in double fills. */
+function storedDtype({ companions, context }: ModelParts): StoredDtype {
+  const { storedDtype: stored = 'F32' } = companions;
+  if (stored === 'F64' && context.math !== 'fp64') return 'F32';
+  return stored as StoredDtype;
 }
 
 /**

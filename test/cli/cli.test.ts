@@ -53,6 +53,11 @@ describe('usage', () => {
       1,
       /^headfirst: .*no\/such\/model.* \[ERR_IO\]\n$/,
     ],
+    [
+      ['train', '--model', 'm', '--data', 'a.jsonl', '--data', 'b.jsonl', '--reward', 'math', '--out', 'o'],
+      2,
+      /--data.*given once.*'a\.jsonl'.*one file/,
+    ],
     [['report', 'no/such/run'], 1, /^headfirst: report: no\/such\/run has neither .* \[ERR_IO\]\n$/],
     [
       ['train', '--model', 'x', '--data', 'x', '--reward', 'mth'],

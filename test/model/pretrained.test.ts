@@ -115,6 +115,47 @@ describe('savePretrained', () => {
     fp64.dispose();
   });
 
+  it('stores what was stored, as transformers does, unless told', async () => {
+    const stored = async (path: string, dtype?: 'F32') => {
+      const directory = join(temporaryDirectory(), 'again');
+      const model = await Model.fromPretrained(path, { context });
+      await model.savePretrained(directory, dtype ? { dtype } : {});
+      const types = new Set(Object.values(weights(directory)).map((tensor) => tensor.dtype));
+      const config = readJson(join(directory, 'config.json'));
+      return [...types, config['dtype'] ?? config['torch_dtype']];
+    };
+    for (const [dtype, name, saved] of [
+      ['BF16', 'bfloat16', 'BF16'],
+      ['F16', 'float16', 'F16'],
+      ['F64', 'float32', 'F32'],
+    ] as const) {
+      const directory = join(temporaryDirectory(), dtype);
+      await (await Model.fromPretrained(golden('llama'), { context })).savePretrained(directory, { dtype });
+      expect(await stored(directory)).toEqual([saved, name]);
+      expect(await stored(directory, 'F32')).toEqual(['F32', 'float32']);
+    }
+    expect(await stored(golden('llama'))).toEqual(['F32', 'float32']);
+  });
+
+  it('keeps the folder of further chat templates, and replaces an older one', async () => {
+    const source = goldenCopy('llama');
+    mkdirSync(join(source, 'additional_chat_templates'));
+    writeFileSync(join(source, 'additional_chat_templates/tool_use.jinja'), 'é {{ tools }}');
+    writeFileSync(join(source, 'chat_template.jinja'), '{{ messages }}');
+    const directory = join(temporaryDirectory(), 'model');
+    mkdirSync(join(directory, 'additional_chat_templates'), { recursive: true });
+    writeFileSync(join(directory, 'additional_chat_templates/old.jinja'), 'old');
+    writeFileSync(join(directory, 'config.json'), '{}');
+    const model = await Model.fromPretrained(source, { context });
+    await model.savePretrained(directory);
+    expect(contents(join(directory, 'additional_chat_templates'))).toEqual({
+      'tool_use.jinja': contents(source)['additional_chat_templates/tool_use.jinja'],
+    });
+    const plain = await Model.fromPretrained(golden('llama'), { context });
+    await plain.savePretrained(directory);
+    expect(existsSync(join(directory, 'additional_chat_templates'))).toBe(false);
+  });
+
   it('a model from fromConfig, of every family', async () => {
     const sizes = {
       vocab_size: 61,
@@ -126,7 +167,8 @@ describe('savePretrained', () => {
     };
     for (const model_type of ['gpt', 'gpt2', 'gpt_neox', 'llama', 'qwen2', 'qwen3']) {
       const directory = join(temporaryDirectory(), model_type);
-      const model = await Model.fromConfig({ model_type, ...sizes }, { context, seed: 3 });
+      const config = { model_type, ...sizes, num_key_value_heads: 3 };
+      const model = await Model.fromConfig(config, { context, seed: 3 });
       await model.savePretrained(directory);
       const again = await Model.fromPretrained(directory, { context });
       expect(await bits(again), model_type).toEqual(await bits(model));

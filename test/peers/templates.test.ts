@@ -1,6 +1,6 @@
 /**
  * Chat templates against transformers, live: HEADFIRST_PYTHON names a Python with the packages of
- * test/peers/templates.txt. The templates of TRL's wheel with the conversations of conversations.json, and
+ * test/peers/requirements.txt. The templates of TRL's wheel with the conversations of conversations.json, and
  * HEADFIRST_PEER_TEMPLATES random templates (default 2000). The counts are printed, for
  * docs/compatibility.md.
  */
@@ -27,7 +27,7 @@ const hasPackages =
   spawnSync(python, ['-c', 'import transformers, jinja2, trl'], { timeout: 60_000 }).status === 0;
 const reason = hasPackages
   ? ''
-  : ` (skipped: ${python} lacks the packages of test/peers/templates.txt; set HEADFIRST_PYTHON)`;
+  : ` (skipped: ${python} lacks the packages of test/peers/requirements.txt; set HEADFIRST_PYTHON)`;
 const SPECIALS = { bos_token: '<s>', eos_token: '</s>', pad_token: '<pad>', unk_token: '<unk>' };
 
 function report(what: string, { equal, failing, refused, different }: Counts): void {

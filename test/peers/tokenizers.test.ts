@@ -1,6 +1,6 @@
 /**
  * Tokenizers of every kind against transformers, live: HEADFIRST_PYTHON names a Python with the packages of
- * test/peers/tokenizers.txt. HEADFIRST_PEER_TEXTS texts and as many lists of ids for each tokenizer (default
+ * test/peers/requirements.txt. HEADFIRST_PEER_TEXTS texts and as many lists of ids for each tokenizer (default
  * 100); HEADFIRST_PEER_DIRECTORIES adds directories. The counts are printed, for docs/compatibility.md.
  */
 import { spawnSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const IMPORTS = 'import transformers, tokenizers, sentencepiece, trl, datasets, 
 const hasPackages = spawnSync(python, ['-c', IMPORTS], { timeout: 60_000 }).status === 0;
 const reason = hasPackages
   ? ''
-  : ` (skipped: ${python} lacks the packages of test/peers/tokenizers.txt; set HEADFIRST_PYTHON)`;
+  : ` (skipped: ${python} lacks the packages of test/peers/requirements.txt; set HEADFIRST_PYTHON)`;
 
 function filesOf(directory: string): Record<string, Record<string, any>> {
   const names = readdirSync(directory).filter((name) => name.endsWith('.json'));

@@ -1,6 +1,6 @@
 /**
  * Rows of supervised training against TRL's SFTTrainer, live: the same tokens, the same mask, the same loss.
- * HEADFIRST_PYTHON names a Python with the packages of test/peers/tokenizers.txt.
+ * HEADFIRST_PYTHON names a Python with the packages of test/peers/requirements.txt.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ const hasPackages =
   spawnSync(python, ['-c', 'import trl, datasets, torch'], { timeout: 60_000 }).status === 0;
 const needsPackages = hasPackages
   ? ''
-  : ` (skipped: ${python} lacks the packages of test/peers/tokenizers.txt; set HEADFIRST_PYTHON)`;
+  : ` (skipped: ${python} lacks the packages of test/peers/requirements.txt; set HEADFIRST_PYTHON)`;
 
 const ROWS = 300;
 const CONTEXT = 512;

@@ -7,7 +7,7 @@ import { io } from '../../core/files.js';
 import { fail } from '../../errors.js';
 import type { Sample } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
-import { adapterOption, integer, printJson, thisCommand, threadsOption } from '../flags.js';
+import { adapterOption, integer, onlyOnce, printJson, thisCommand, threadsOption } from '../flags.js';
 import { longJob } from '../interrupt.js';
 import { writeResult, writeSummary } from '../summary.js';
 import { environmentOf } from '../version.js';
@@ -36,6 +36,7 @@ export const analyze = (): Command =>
       '--data <file>',
       'samples.jsonl: rows {"prompt", "completion"} or {"inputIds", "scoreFrom"}, ' +
         'and "advantage" and "label" if there are any',
+      onlyOnce,
     )
     .option(
       '--after <dir>',

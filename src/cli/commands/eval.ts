@@ -10,6 +10,7 @@ import {
   addOptions,
   collect,
   integer,
+  onlyOnce,
   printJson,
   type Sampling,
   samplingOptions,
@@ -37,6 +38,7 @@ export function evaluate(): Command {
     .requiredOption(
       '--data <file>',
       'JSON lines (.jsonl, .jsonl.gz), each with "prompt" and any columns the reward reads',
+      onlyOnce,
     )
     .requiredOption(
       '--reward <what>',

@@ -5,7 +5,15 @@ import { fail } from '../../errors.js';
 import type { Sample } from '../../model/batch.js';
 import type { Model } from '../../model/model.js';
 import type { Estimate } from '../../ntk/kernelEstimate.js';
-import { checkWritable, integer, pattern, printJson, thisCommand, threadsOption } from '../flags.js';
+import {
+  checkWritable,
+  integer,
+  onlyOnce,
+  pattern,
+  printJson,
+  thisCommand,
+  threadsOption,
+} from '../flags.js';
 import { longJob } from '../interrupt.js';
 import { analysisText, type KernelFacts } from '../ntkText.js';
 import { environmentOf } from '../version.js';
@@ -43,6 +51,7 @@ export const ntk = (): Command =>
     .requiredOption(
       '--data <file>',
       'samples.jsonl: rows {"prompt", "completion"} or {"inputIds", "scoreFrom"}',
+      onlyOnce,
     )
     .addOption(
       new Option('--level <level>', 'one function per sample, or per scored token')

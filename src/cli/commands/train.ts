@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fail } from '../../errors.js';
 import type { Model } from '../../model/model.js';
 import type { RolloutSource } from '../../rl/index.js';
-import { collect, commandLine, printJson, real, thisCommand, threadsOption } from '../flags.js';
+import { collect, commandLine, onlyOnce, printJson, real, thisCommand, threadsOption } from '../flags.js';
 import { longJob } from '../interrupt.js';
 import { glance } from '../progress.js';
 import { writeSummary } from '../summary.js';
@@ -37,10 +37,12 @@ export const train = (): Command =>
       '--data <file>',
       'JSON lines (.jsonl, .jsonl.gz), each with "prompt" (text, token ids or chat messages) and any columns ' +
         'the reward reads; for sft "prompt" and "completion", "messages" or "text"',
+      onlyOnce,
     )
     .option(
       '--eval-data <file>',
       'held-out rows of the same kind, evaluated every evalSteps steps, without evalSteps at the end',
+      onlyOnce,
     )
     .addOption(
       new Option('--eval-split <n>', 'hold out this many rows of --data, or below 1 this share')

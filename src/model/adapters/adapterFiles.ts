@@ -1,11 +1,9 @@
 /** Adapter directories as peft's save_pretrained writes them: adapter_config.json and the weights. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { io, parseJson, replaceDirectory, writeAll, writeFileAtomically } from '../../core/files.js';
+import { replaceDirectory, writeAll, writeFileAtomically } from '../../core/files.js';
 import { type JobOptions, runJob } from '../../core/job.js';
 import { fail } from '../../errors.js';
-import type { Family, HfConfig } from '../families/family.js';
 import type { ModelParts } from '../parts.js';
 import {
   readSafetensorsHeader,
@@ -13,58 +11,13 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from '../safetensors/safetensors.js';
-import { type ResolvedPeftConfig, resolvePeftConfig, trainsWithAdapter } from './adapters.js';
+import { ADAPTER_CONFIG } from './adapterConfig.js';
+import { trainsWithAdapter } from './adapters.js';
+import { moduleNames } from './moduleNames.js';
 
-const CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
 /** What peft puts before every name. */
 const PREFIX = 'base_model.model.';
-
-/** Keys of adapter_config.json that change the maths, with the values that do not. */
-const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
-  peft_type: ['LORA'],
-  bias: ['none', undefined],
-  use_dora: [false, undefined],
-  lora_bias: [false, undefined],
-  layers_to_transform: [null, undefined],
-  layer_replication: [null, undefined],
-  exclude_modules: [null, undefined],
-  target_parameters: [null, undefined],
-  trainable_token_indices: [null, undefined],
-  use_qalora: [false, undefined],
-  alora_invocation_tokens: [null, undefined],
-};
-
-export async function readAdapterConfig(
-  caller: string,
-  directory: string,
-  family: Family,
-): Promise<ResolvedPeftConfig> {
-  const path = join(directory, CONFIG);
-  const bytes = await io(caller, 'read', path, () => readFile(path));
-  const config: HfConfig = parseJson(caller, path, bytes);
-  for (const [key, values] of Object.entries(NEUTRAL))
-    if (!values.includes(config[key]))
-      fail(
-        'ERR_UNSUPPORTED',
-        `${caller}: ${path}: ${key} ${JSON.stringify(config[key])} is not supported; supported: ` +
-          `${JSON.stringify(values[0])}`,
-      );
-  for (const key of ['rank_pattern', 'alpha_pattern'])
-    if (Object.keys((config[key] as object | undefined) ?? {}).length > 0)
-      fail(
-        'ERR_UNSUPPORTED',
-        `${caller}: ${path}: ${key} is not supported: one rank and alpha serve all adapters here`,
-      );
-  return resolvePeftConfig(caller, family, {
-    r: config['r'] as number,
-    loraAlpha: config['lora_alpha'] as number,
-    useRslora: config['use_rslora'] === true,
-    modulesToSave: config['modules_to_save'] as string[] | null,
-    // Dropout is a thing of training; a finished adapter computes without.
-    ...(config['target_modules'] ? { targetModules: config['target_modules'] as string[] | string } : {}),
-  });
-}
 
 /**
  * Where the file has each parameter of the adapter. @throws ERR_IO for one that is missing, ERR_SHAPE,
@@ -97,7 +50,7 @@ export async function findAdapterTensors(
   if (extra !== undefined)
     fail(
       'ERR_UNSUPPORTED',
-      `${caller}: ${directory}: tensor '${extra}' of ${WEIGHTS} has no place in this model with this ${CONFIG}`,
+      `${caller}: ${directory}: tensor '${extra}' of ${WEIGHTS} has no place in this model with this ${ADAPTER_CONFIG}`,
     );
   return found;
 }
@@ -110,15 +63,14 @@ interface AdapterParameter {
 }
 
 /** What an adapter's file holds of a model. */
-function adapterParameters({ family, peftConfig, spec }: ModelParts): AdapterParameter[] {
-  const { basePrefix = '' } = family;
-  const bare = basePrefix !== '' && !spec.parameters.some((p) => p.name.startsWith(basePrefix));
+function adapterParameters(model: ModelParts): AdapterParameter[] {
+  const moduleOf = moduleNames(model);
   const parameters: AdapterParameter[] = [];
-  for (const [index, parameter] of spec.parameters.entries()) {
-    if (!trainsWithAdapter(parameter, peftConfig!)) continue;
-    const { name, role, shape } = parameter;
-    const prefix = bare && role !== 'classifier' ? basePrefix : '';
-    parameters.push({ index, shape, fileName: PREFIX + prefix + name });
+  for (const [index, parameter] of model.spec.parameters.entries()) {
+    if (!trainsWithAdapter(parameter)) continue;
+    const { name, shape } = parameter;
+    const kind = name.slice(name.lastIndexOf('.'));
+    parameters.push({ index, shape, fileName: PREFIX + moduleOf(parameter) + kind });
   }
   return parameters;
 }
@@ -130,7 +82,16 @@ export async function saveAdapterDirectory(
   options: { readonly dtype?: StoredDtype } & JobOptions,
 ): Promise<void> {
   const caller = 'saveAdapter';
-  const { r, loraAlpha, useRslora, targetModules, modulesToSave } =
+  const {
+    r,
+    loraAlpha,
+    useRslora,
+    targetModules,
+    excludeModules,
+    layersToTransform,
+    layersPattern,
+    modulesToSave,
+  } =
     model.peftConfig ??
     fail('ERR_UNSUPPORTED', `model.${caller}: this model has no adapter; load it with peftConfig or adapter`);
   const config = {
@@ -142,6 +103,7 @@ export async function saveAdapterDirectory(
     lora_alpha: loraAlpha,
     lora_dropout: 0,
     target_modules: targetModules,
+    exclude_modules: excludeModules,
     modules_to_save: modulesToSave,
     bias: 'none',
     fan_in_fan_out: model.spec.transposedLinears,
@@ -150,8 +112,8 @@ export async function saveAdapterDirectory(
     init_lora_weights: true,
     rank_pattern: {},
     alpha_pattern: {},
-    layers_to_transform: null,
-    layers_pattern: null,
+    layers_to_transform: layersToTransform,
+    layers_pattern: layersPattern,
   };
   const tensors = adapterParameters(model).map(({ index, shape, fileName }) => ({
     name: fileName,
@@ -159,10 +121,10 @@ export async function saveAdapterDirectory(
     read: () => runJob(options, () => model.native.readParameter(index)),
   }));
   await replaceDirectory(caller, directory, {
-    marker: CONFIG,
-    owned: new RegExp(`^(${CONFIG}|${WEIGHTS})$`.replaceAll('.', '\\.')),
+    marker: ADAPTER_CONFIG,
+    owned: new RegExp(`^(${ADAPTER_CONFIG}|${WEIGHTS})$`.replaceAll('.', '\\.')),
     async write(temporary) {
-      await writeFileAtomically(caller, join(temporary, CONFIG), (file) =>
+      await writeFileAtomically(caller, join(temporary, ADAPTER_CONFIG), (file) =>
         writeAll(file, Buffer.from(`${JSON.stringify(config, null, 2)}\n`)),
       );
       await writeSafetensors(join(temporary, WEIGHTS), tensors, options.dtype ?? 'F32', caller);

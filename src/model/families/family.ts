@@ -15,6 +15,8 @@ export interface Family {
    * checkpoint begins with 'wte.weight'.
    */
   readonly basePrefix?: string;
+  /** The classifier's module in files, where it is not 'lm_head' as in transformers' memory. */
+  readonly classifierInFiles?: string;
   /** Modules that LoRA adapts unless told otherwise: peft's choice for the family. */
   readonly loraTargets: readonly string[];
   /**

@@ -6,6 +6,7 @@ import { fail } from '../../errors.js';
 import type { Family, HfConfig } from './family.js';
 import { size } from './shared/configValues.js';
 import { ParameterList } from './shared/parameterList.js';
+import { refuseUnsupported } from './shared/refusals.js';
 
 const SIZES = [
   'vocab_size',
@@ -18,8 +19,9 @@ const SIZES = [
 
 export const gpt: Family = {
   modelType: 'gpt',
-  loraTargets: ['attn.qkv'],
+  loraTargets: ['attention.qkv'],
   complete(config) {
+    refuseUnsupported(config);
     const hidden = size(config, 'hidden_size');
     const complete: HfConfig = {
       intermediate_size: 4 * hidden,

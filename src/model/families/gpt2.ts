@@ -13,7 +13,7 @@ import {
   withDefaults,
 } from './shared/configValues.js';
 import { initializerRange, ParameterList } from './shared/parameterList.js';
-import { refuse, refuseUnsupported } from './shared/refusals.js';
+import { refuse, refuseSlidingWindow, refuseUnsupported } from './shared/refusals.js';
 
 /** transformers takes its common names for these keys too, and writes its own. */
 const ALIASES = {
@@ -32,7 +32,8 @@ export const gpt2: Family = {
     refuseUnsupported(config);
     const renamed: Record<string, unknown> = { ...config };
     for (const [alias, key] of Object.entries(ALIASES)) {
-      renamed[key] ??= renamed[alias];
+      // Of the two transformers takes the alias.
+      renamed[key] = renamed[alias] ?? renamed[key];
       delete renamed[alias];
     }
     const complete = withDefaults(renamed, {
@@ -48,6 +49,7 @@ export const gpt2: Family = {
     if (flag(complete, 'scale_attn_by_inverse_layer_idx'))
       refuse(complete, 'scale_attn_by_inverse_layer_idx', 'one attention scale serves all layers here');
     multiple(complete, 'n_embd', 'n_head');
+    refuseSlidingWindow(complete, size(complete, 'n_positions'));
     return complete;
   },
   spec(config) {

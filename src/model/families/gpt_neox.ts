@@ -21,6 +21,7 @@ export const gptNeox: Family = {
   modelType: 'gpt_neox',
   architecture: 'GPTNeoXForCausalLM',
   basePrefix: 'gpt_neox.',
+  classifierInFiles: 'embed_out',
   loraTargets: ['query_key_value'],
   complete(config) {
     refuseUnsupported(config);
@@ -79,9 +80,11 @@ export const gptNeox: Family = {
       norm: 'layer',
       normEps: positive(config, 'layer_norm_eps'),
       activation: choice(config, 'hidden_act', PLAIN_ACTIVATIONS),
-      rotary: rotary(config, D, {
+      // A head_dim of the config is the width that transformers makes frequencies for, and nothing else.
+      rotary: rotary(config, config['head_dim'] ? size(config, 'head_dim') : D, {
         theta: config['rotary_emb_base'],
         fraction: config['rotary_pct'] ?? 0.25,
+        partialByDefault: true,
       }),
       parallelResidual: flag(config, 'use_parallel_residual'),
       fusedQkv: 'heads',

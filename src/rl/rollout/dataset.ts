@@ -2,9 +2,6 @@
  * Data sets and the order they are seen in. A position in that order is one integer, so a checkpoint holds no
  * generator state.
  */
-import { readFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
-
 import {
   check,
   checkOptions,
@@ -16,48 +13,80 @@ import {
   shown,
   text as string,
 } from '../../core/check.js';
+import { lostNumber } from '../../core/jsonNumbers.js';
 import { Random } from '../../core/random.js';
+import { readLines } from '../../core/text.js';
 import { fail } from '../../errors.js';
 import type { Dataset } from '../interfaces.js';
 import { Stream } from './streams.js';
 
+/** Where rows were read, for messages of those who find out later what is wrong with one. */
+const linesOfRows = new WeakMap<object, number>();
 /**
- * JSON lines; a name that ends in .gz is decompressed. @throws ERR_IO naming the file, ERR_INVALID_ARG naming
- * the line.
+ * The files that were read. A row's number counts the lines of all of them, so that it says which file it is
+ * in.
+ */
+const filesRead: { readonly file: string; readonly before: number }[] = [];
+let linesRead = 0;
+
+/** `<file>:<line>` of a row that readJsonLines() read. */
+export function placeOf(row: object): string | undefined {
+  const line = linesOfRows.get(row);
+  if (line === undefined) return undefined;
+  const { file, before } = filesRead.findLast((one) => one.before < line)!;
+  return `${file}:${line - before}`;
+}
+
+/**
+ * JSON lines in UTF-8; a name that ends in .gz is decompressed. The file may be of any size, a line up to 512
+ * MB.
+ * @throws ERR_IO naming the file, ERR_INVALID_ARG naming the line.
  */
 export async function readJsonLines<Row>(file: string): Promise<Row[]> {
-  check('readJsonLines', 'file', file, string);
-  const text = await readText(file);
-  const rows: Row[] = [];
-  for (const [index, line] of text.split('\n').entries()) {
-    if (line.trim() !== '') rows.push(parseRow<Row>(line, `${file}:${index + 1}`));
+  const caller = 'readJsonLines';
+  check(caller, 'file', file, string);
+  const rows: object[] = [];
+  const numbers: number[] = [];
+  for await (const { number, lines } of readLines(caller, file)) {
+    for (const [index, line] of lines.entries()) {
+      if (line.trim() === '') continue;
+      rows.push(parseRow(line, caller, file, number + index));
+      numbers.push(number + index);
+    }
   }
-  return rows;
+  const before = linesRead;
+  filesRead.push({ file, before });
+  linesRead += numbers.at(-1) ?? 0;
+  for (const [index, row] of rows.entries()) linesOfRows.set(row, before + numbers[index]!);
+  return rows as Row[];
 }
 
-async function readText(file: string): Promise<string> {
-  try {
-    const bytes = await readFile(file);
-    if (!file.endsWith('.gz')) return bytes.toString('utf8');
-    const { gunzip } = process.getBuiltinModule('node:zlib');
-    const unpacked = await promisify(gunzip)(bytes);
-    return unpacked.toString('utf8');
-  } catch (error) {
-    return fail('ERR_IO', `readJsonLines: ${file} cannot be read (${(error as Error).message})`, error);
-  }
-}
-
-/** `place`: file and line, for messages. */
-function parseRow<Row>(line: string, place: string): Row {
+function parseRow(line: string, caller: string, file: string, number: number): object {
+  const place = `${caller}: ${file}:${number}`;
   let row: unknown;
   try {
     row = JSON.parse(line);
   } catch (error) {
-    fail('ERR_INVALID_ARG', `readJsonLines: ${place} is not JSON (${(error as Error).message})`, error);
+    fail('ERR_INVALID_ARG', `${place} is not JSON (${whyNot(line, error as Error)})`, error);
   }
   if (row === null || typeof row !== 'object' || Array.isArray(row))
-    fail('ERR_INVALID_ARG', `readJsonLines: ${place} must be an object, got ${line.slice(0, 80)}`);
-  return row as Row;
+    fail('ERR_INVALID_ARG', `${place} must be an object, got ${line.slice(0, 80)}`);
+  const lost = lostNumber(line);
+  if (lost)
+    fail(
+      'ERR_INVALID_ARG',
+      `${place}: ${lost.key} ${lost.literal} is beyond what a number can hold exactly (±(2⁵³ − 1)); ` +
+        'write it as a string',
+    );
+  return row;
+}
+
+/** What Python's json takes and JSON does not have, by name. */
+function whyNot(line: string, error: Error): string {
+  if (line.startsWith('\ufeff')) return 'it begins with a byte order mark, U+FEFF';
+  const literal = /[:,[]\s*(NaN|-?Infinity)\s*[,}\]]/.exec(line)?.[1];
+  if (literal !== undefined) return `JSON has no ${literal}; leave the key out, or write null`;
+  return error.message;
 }
 
 const SPLIT: Rules = { testSize: required(positive), seed: natural };

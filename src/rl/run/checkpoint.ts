@@ -104,7 +104,7 @@ async function baseFingerprint(model: Model): Promise<string | null> {
   if (!peftConfig) return null;
   const known = bases.get(model);
   if (known !== undefined) return known;
-  const frozen = model.spec.parameters.filter((parameter) => !trainsWithAdapter(parameter, peftConfig));
+  const frozen = model.spec.parameters.filter((parameter) => !trainsWithAdapter(parameter));
   const base = fingerprint(model, frozen);
   bases.set(model, base);
   return base;

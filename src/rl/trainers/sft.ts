@@ -2,13 +2,15 @@
  * Supervised training: the mean negative log-likelihood of the step's scored tokens. Fine-tuning, linear
  * probing and both in turn are its modes.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import { checkOptions } from '../../core/check.js';
 import { fail } from '../../errors.js';
 import type { Sample } from '../../model/batch.js';
 import { resolveConfig, type ResolvedSFTConfig } from '../config/config.js';
 import type { SFTConfig, StageConfig } from '../config/options.js';
 import { resolveStages, type Stage, stepsOf } from '../config/stages.js';
-import type { Sampler } from '../rollout/dataset.js';
+import { placeOf, type Sampler } from '../rollout/dataset.js';
 import { apply, type StepResult } from '../run/apply.js';
 import { longest } from '../run/memory.js';
 import { NO_METHOD_STATE, type TrainingState } from '../run/state.js';
@@ -24,6 +26,8 @@ export interface SFTTrainerArguments extends TrainerArguments<SFTRow> {
 
 /** Rows scored together in an evaluation: bounds memory. */
 const EVAL_BATCH = 256;
+/** Rows checked without a pause, in which signals and timers have their turn. */
+const ROWS_AT_A_TIME = 256;
 /** Columns whose length tells how long a row is. */
 const TOKEN_COLUMNS = ['inputIds', 'messages', 'text', 'prompt', 'completion'];
 
@@ -125,6 +129,26 @@ export class SFTTrainer extends Trainer<SFTRow, ResolvedSFTConfig> {
       eval_loss: tokens > 0 ? loss / tokens : null,
       eval_entropy: tokens > 0 ? entropy / tokens : null,
     };
+  }
+
+  /** A row with nothing to learn is named by its place before the first step, not when a step meets it. */
+  protected override async setUp(): Promise<void> {
+    const { sampler, evalDataset } = this;
+    const trained = sampler.size === undefined ? [] : sampler.some(sampler.size);
+    await this.#checkRows('trainDataset', trained);
+    await this.#checkRows('evalDataset', evalDataset ?? []);
+  }
+  async #checkRows(dataset: string, rows: readonly SFTRow[]): Promise<void> {
+    for (const [index, row] of rows.entries()) {
+      if (index % ROWS_AT_A_TIME === 0) await nextTurn();
+      try {
+        this.#encode(row, index);
+      } catch (error) {
+        const place = placeOf(row) ?? `row ${index} of ${dataset}`;
+        if (error instanceof Error) error.message = error.message.replace(`row ${index} of the batch`, place);
+        throw error;
+      }
+    }
   }
 
   #encode(row: SFTRow, index: number): Sample {

@@ -247,7 +247,7 @@ describe('files', () => {
     const directory = join(temporaryDirectory(), 'adapter');
     await model.saveAdapter(directory);
     expect(Object.keys(readRaw(join(directory, 'adapter_model.safetensors')))).toContain(
-      'base_model.model.embed_out.weight',
+      'base_model.model.lm_head.weight',
     );
     expect(
       await logitsOf(await Model.fromPretrained(golden('gpt_neox'), { context: fp32, adapter: directory })),
@@ -265,7 +265,7 @@ describe('files', () => {
     ['the classifier as target', { targetModules: ['embed_out'] }, 'ERR_UNSUPPORTED', 'modulesToSave'],
     ['a rank of 0', { r: 0 }, 'ERR_INVALID_ARG', 'r must be'],
     ['a misspelt option', { loraAlhpa: 3 } as PeftConfig, 'ERR_INVALID_ARG', "'loraAlpha'"],
-    ['an unknown module to save', { modulesToSave: ['lm_head'] }, 'ERR_INVALID_ARG', "'lm_head'"],
+    ['an unknown module to save', { modulesToSave: ['wte'] }, 'ERR_INVALID_ARG', "'wte'"],
   ])('refuses %s', async (_, peftConfig, code, message) => {
     await expect(
       Model.fromPretrained(golden('gpt_neox'), { context: fp32, peftConfig }),

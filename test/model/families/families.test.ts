@@ -60,10 +60,14 @@ describe('families', () => {
     expect(roles('llama', { attention_bias: true }).roles).toContain('attention_out_bias');
     expect(roles('llama').spec.normEps).toBe(1e-6);
     expect(roles('llama').roles).toContain('classifier');
-    expect(roles('qwen2').roles).toContain('q_bias');
-    expect(roles('qwen2').roles).not.toContain('attention_out_bias');
-    expect(roles('qwen3').roles).toContain('q_norm');
-    expect(roles('qwen3').spec.headDim).toBe(128);
+    // Without the key the Qwen families have 32 key heads, however few heads there are.
+    expect(() => roles('qwen2')).toThrow('num_attention_heads must be a multiple of num_key_value_heads');
+    const shared = { num_key_value_heads: null };
+    expect(roles('qwen2', shared).roles).toContain('q_bias');
+    expect(roles('qwen2', shared).roles).not.toContain('attention_out_bias');
+    expect(roles('qwen2', { num_attention_heads: 64, hidden_size: 128 }).spec.kvHeads).toBe(32);
+    expect(roles('qwen3', shared).roles).toContain('q_norm');
+    expect(roles('qwen3', shared).spec.headDim).toBe(128);
     expect(roles('gpt_neox', { num_attention_heads: 3 }).spec).toMatchObject({
       parallelResidual: true,
       activation: 'gelu',
@@ -116,6 +120,59 @@ describe('families', () => {
     );
   });
 
+  it('rotary keys are read where transformers 5.24 looks first, and ignored where it looks at none', () => {
+    const base = { ...readJson(join(golden('qwen3'), 'config.json')), head_dim: 8, rope_theta: 10000 };
+    const neox = readJson(join(golden('gpt_neox'), 'config.json'));
+    const invFreq = (model_type: string, more: HfConfig) => {
+      const family = familyOf({ model_type });
+      const config = model_type === 'gpt_neox' ? { ...neox, rope_parameters: null } : base;
+      return [...family.spec(family.complete({ ...config, model_type, ...more })).rotary!.invFreq];
+    };
+    for (const model_type of ['llama', 'qwen2', 'qwen3']) {
+      const whole = invFreq(model_type, {});
+      expect(whole).toHaveLength(4);
+      // Only GPT-NeoX turns a part of a head.
+      expect(invFreq(model_type, { partial_rotary_factor: 0.5 })).toEqual(whole);
+      expect(invFreq(model_type, { rope_parameters: { partial_rotary_factor: 0.5, factor: 3 } })).toEqual(
+        whole,
+      );
+    }
+    const halved = invFreq('llama', { rope_scaling: { type: 'linear', factor: 2 } });
+    const linear = { rope_type: 'linear', factor: 8 };
+    expect(
+      invFreq('llama', { rope_scaling: { type: 'linear', factor: 2 }, rope_parameters: linear }),
+    ).toEqual(halved);
+    expect(invFreq('llama', { rope_scaling: {}, rope_parameters: { ...linear, factor: 2 } })).toEqual(halved);
+    const llama3 = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
+    const stretched = (own: number | undefined, top: number | undefined) =>
+      invFreq('llama', {
+        max_position_embeddings: 700,
+        rope_scaling: { ...llama3, original_max_position_embeddings: own },
+        original_max_position_embeddings: top,
+      });
+    expect(stretched(300, 500)).toEqual(stretched(500, undefined));
+    expect(stretched(undefined, undefined)).toEqual(stretched(700, undefined));
+    const width = neox['hidden_size'] / neox['num_attention_heads'];
+    expect(invFreq('gpt_neox', { rotary_pct: 1, rope_theta: 500, partial_rotary_factor: 0.5 })).toEqual(
+      Array.from({ length: width / 2 }, (_, i) => 10000 ** ((-2 * i) / width)),
+    );
+    expect(invFreq('gpt_neox', { rotary_pct: 1, rotary_emb_base: 500 })[1]).toBe(500 ** (-2 / width));
+    expect(invFreq('gpt_neox', { rotary_pct: 1, head_dim: width / 2 })).toHaveLength(width / 4);
+  });
+
+  it('activations under all of transformers’ names for them', () => {
+    const activation = (model_type: string, key: string, name: string) => {
+      const family = familyOf({ model_type });
+      const config = readJson(join(golden(model_type), 'config.json'));
+      return family.spec(family.complete({ ...config, [key]: name })).activation;
+    };
+    for (const name of ['silu', 'swish']) expect(activation('llama', 'hidden_act', name)).toBe('silu_gate');
+    for (const name of ['gelu', 'gelu_python'])
+      expect(activation('gpt2', 'activation_function', name)).toBe('gelu');
+    for (const name of ['gelu_new', 'gelu_fast', 'gelu_accurate', 'gelu_pytorch_tanh', 'gelu_python_tanh'])
+      expect(activation('gpt_neox', 'hidden_act', name)).toBe('gelu_new');
+  });
+
   it.each<[string, HfConfig, string, string[]]>([
     [
       'llama',
@@ -131,7 +188,7 @@ describe('families', () => {
     ],
     [
       'llama',
-      { rope_parameters: { full_attention: { rope_theta: 1e4 } } },
+      { rope_parameters: { full_attention: { rope_theta: 1e4 } }, rope_scaling: null },
       'ERR_UNSUPPORTED',
       ['rope_parameters.full_attention'],
     ],
@@ -151,6 +208,28 @@ describe('families', () => {
     ['llama', { hidden_act: 'toString' }, 'ERR_UNSUPPORTED', ['hidden_act']],
     ['llama', { num_local_experts: 8 }, 'ERR_UNSUPPORTED', ['num_local_experts', 'experts']],
     ['llama', { sliding_window: 16 }, 'ERR_UNSUPPORTED', ['sliding_window']],
+    ['llama', { sliding_window: 16, use_sliding_window: false }, 'ERR_UNSUPPORTED', ['sliding_window']],
+    ['llama', { is_causal: false }, 'ERR_UNSUPPORTED', ['is_causal']],
+    ['gpt2', { is_causal: null }, 'ERR_UNSUPPORTED', ['is_causal', 'remove the key']],
+    ['gpt_neox', { hidden_act: 'quick_gelu' }, 'ERR_UNSUPPORTED', ['hidden_act', 'quick_gelu']],
+    ['llama', { per_layer_config: { 0: { head_dim: 8 } } }, 'ERR_UNSUPPORTED', ['per_layer_config']],
+    [
+      'llama',
+      { rope_scaling: { rope_type: 'linear', factor: 2, partial_rotary_factor: 0.5 } },
+      'ERR_UNSUPPORTED',
+      ['rope_scaling.partial_rotary_factor', 'whole heads'],
+    ],
+    [
+      'qwen2',
+      {
+        use_sliding_window: true,
+        max_position_embeddings: 5000,
+        sliding_window: undefined,
+        max_window_layers: 0,
+      },
+      'ERR_UNSUPPORTED',
+      ['sliding_window 4096'],
+    ],
     ['llama', { num_key_value_heads: 3 }, 'ERR_INVALID_ARG', ['num_key_value_heads', 'multiple']],
     ['llama', { vocab_size: null }, 'ERR_INVALID_ARG', ['vocab_size', 'null']],
     ['llama', { hidden_size: -4 }, 'ERR_INVALID_ARG', ['hidden_size', '-4']],

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 
-import { readJsonLines, Sampler, trainTestSplit } from '../../../src/rl/rollout/dataset.js';
+import { placeOf, readJsonLines, Sampler, trainTestSplit } from '../../../src/rl/rollout/dataset.js';
 
 describe('Sampler', () => {
   const rows = [...'abcdefg'];
@@ -63,6 +63,68 @@ describe('readJsonLines', () => {
   );
   it('names a file that is not there', async () => {
     await expect(readJsonLines('/nowhere/rows.jsonl')).rejects.toMatchObject({ code: 'ERR_IO' });
+  });
+
+  const written = (content: string | Uint8Array) => {
+    writeFileSync(file, content);
+    return readJsonLines(file);
+  };
+  const named = (code: string, ...parts: string[]) => ({
+    code,
+    message: expect.stringMatching(new RegExp(parts.join('.*'))),
+  });
+  it('takes a byte order mark, CRLF, and of equal keys the last, as Python does', async () => {
+    expect(await written('\ufeff{"a":1}\r\n\r\n{"a":"é","b":1,"b":2}\r\n')).toEqual([
+      { a: 1 },
+      { a: 'é', b: 2 },
+    ]);
+  });
+  it('refuses UTF-16 and Latin-1, naming the file and the line', async () => {
+    for (const text of ['\ufeff{"a":1}\n', '{"a":1}\n'])
+      await expect(written(Buffer.from(text, 'utf16le'))).rejects.toMatchObject(
+        named('ERR_IO', 'rows\\.jsonl', 'UTF-16', 'iconv'),
+      );
+    const latin1 = Buffer.concat([Buffer.from('{"a":"é"}\n\n'), Buffer.from('{"a":"é"}', 'latin1')]);
+    await expect(written(latin1)).rejects.toMatchObject(named('ERR_IO', 'rows\\.jsonl:3', 'Latin-1'));
+    await expect(written('{"a":1}\n\ufeff{"a":2}')).rejects.toMatchObject(
+      named('ERR_INVALID_ARG', 'rows\\.jsonl:2', 'byte order mark'),
+    );
+  });
+  it.each([
+    ['{"answer":12345678901234567890}', 'answer 12345678901234567890'],
+    ['{"a":"[{,9","b":[1,{"c":2},{"d e":-9007199254740993}]}', 'b\\.2\\.d e -9007199254740993'],
+    ['{"a":{"b":1},"c":9007199254740992}', 'c 9007199254740992'],
+    ['{"a":1e400}', 'a 1e400'],
+  ])('refuses a number that would be another: %s', async (line, part) => {
+    await expect(written(`{"a":1}\n${line}`)).rejects.toMatchObject(
+      named('ERR_INVALID_ARG', 'rows\\.jsonl:2', part, 'as a string'),
+    );
+  });
+  it('takes numbers that JavaScript holds as Python does, and digits in texts', async () => {
+    const line = '{"a":9007199254740991,"b":1.25e300,"c":0.1234567890123456789,"d":"12345678901234567890"}';
+    expect(await written(line)).toEqual([
+      { a: 9007199254740991, b: 1.25e300, c: 0.12345678901234568, d: '12345678901234567890' },
+    ]);
+  });
+  it.each(['NaN', 'Infinity', '-Infinity'])(
+    'names %s, which Python writes and JSON lacks',
+    async (literal) => {
+      await expect(written(`{"a": ${literal}}`)).rejects.toMatchObject(
+        named('ERR_INVALID_ARG', 'rows\\.jsonl:1', literal),
+      );
+    },
+  );
+  it('reads a file block by block, and knows each row’s place', async () => {
+    const lines = Array.from({ length: 60_000 }, (_, i) =>
+      i % 3 === 0 ? '' : `{"i":${i},"pad":"${'é'.repeat(40)}"}`,
+    );
+    writeFileSync(`${file}.gz`, gzipSync(lines.join('\n'), { level: 1 }));
+    const rows = await readJsonLines<{ i: number }>(`${file}.gz`);
+    expect(rows.map(({ i }) => i)).toEqual([...lines.keys()].filter((i) => i % 3 !== 0));
+    const [other] = await written('\n{"i":0}');
+    expect(placeOf(rows[1000]!)).toBe(`${file}.gz:${rows[1000]!.i + 1}`);
+    expect(placeOf(other!)).toBe(`${file}:2`);
+    expect(placeOf({})).toBeUndefined();
   });
 });
 

@@ -1,8 +1,17 @@
 /** Supervised training: its numbers against the formula in double, its modes, and the rows it refuses. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import type { Sample } from '../../../src/index.js';
-import { type SFTConfig, type SFTRow, SFTTrainer, type StepMetrics } from '../../../src/rl/index.js';
+import {
+  readJsonLines,
+  type SFTConfig,
+  type SFTRow,
+  SFTTrainer,
+  type StepMetrics,
+} from '../../../src/rl/index.js';
+import { temporaryDirectory } from '../../helpers/files.js';
 import { CONTEXT, tinyModel, weights } from '../helpers.js';
 import { ExpectedAdamW } from './expected.js';
 
@@ -186,5 +195,23 @@ describe('SFTTrainer', () => {
         new SFTTrainer({ model: await tinyModel(), trainDataset: [row as never], config: { maxSteps: 1 } }),
       ),
     ).rejects.toThrow(part);
+  });
+  it('names a row with nothing to learn before the first step, by its file and line', async () => {
+    const file = join(temporaryDirectory(), 'rows.jsonl');
+    const good = '{"prompt":[1,2],"completion":[3]}\n';
+    writeFileSync(file, `${good.repeat(20)}\n{"prompt":[1,2],"completion":[]}\n${good}`);
+    const model = await tinyModel();
+    const trainer = (rows: object) => new SFTTrainer({ model, config: { maxSteps: 1 }, ...rows } as never);
+    const rows = await readJsonLines<never>(file);
+    await expect(metricsOf(trainer({ trainDataset: rows }))).rejects.toThrow(
+      `SFTTrainer: ${file}:22 has no token to learn`,
+    );
+    const right = rows.slice(0, 20);
+    await expect(metricsOf(trainer({ trainDataset: right, evalDataset: rows }))).rejects.toThrow(
+      `${file}:22`,
+    );
+    const unread = [...right, { prompt: [1], completion: [] }];
+    await expect(metricsOf(trainer({ trainDataset: unread }))).rejects.toThrow('row 20 of trainDataset');
+    expect(await metricsOf(trainer({ trainDataset: right }))).toHaveLength(1);
   });
 });

@@ -25,13 +25,14 @@ export interface NativeModel {
   writeParameter(index: number, data: RealArray): NativeJob<void>;
   /**
    * Memory-maps `path` and converts `shape`'s worth of `dtype` numbers at byte `offset` into the parameter.
+   * Gives how many of them are NaN or infinite.
    */
   loadParameter(
     index: number,
     path: string,
     offset: number,
     dtype: 'F32' | 'BF16' | 'F16' | 'F64',
-  ): NativeJob<void>;
+  ): NativeJob<number>;
   /** Normal(0, std) from (seed, stream = index); std 0 fills with `mean`. */
   initParameter(index: number, std: number, mean: number, seed: number): NativeJob<void>;
   /** A copy with its own weights and no gradients. */

@@ -47,6 +47,8 @@ export interface ParameterSpec {
   readonly shape: readonly number[];
   /** lora_A [r, in] and lora_B [out, r]: index of the linear weight that they adapt. */
   readonly target?: number;
+  /** Beside adapters: it trains in full and is saved with them. Of no meaning to the engine. */
+  readonly savedWithAdapter?: boolean;
 }
 
 /** A decoder-only transformer, described as data (families/*.ts make it from a Hugging Face config). */

@@ -33,6 +33,6 @@ export interface NativeOptimizer {
     path: string,
     offset: number,
     dtype: string,
-  ): NativeJob<void>;
+  ): NativeJob<number>;
   dispose(): void;
 }

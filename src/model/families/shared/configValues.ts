@@ -59,11 +59,20 @@ export function withDefaults(config: HfConfig, defaults: HfConfig): HfConfig {
   return complete;
 }
 
-/** Hugging Face's names of the two GELUs: exact, and the tanh approximation under four names. */
+/**
+ * transformers' names (ACT2FN) for the activations of a plain MLP: GELU exactly, GELU by tanh, and relu. Its
+ * other names stand for functions that the engine does not have.
+ */
 export const PLAIN_ACTIVATIONS = {
   gelu: 'gelu',
+  gelu_python: 'gelu',
   gelu_new: 'gelu_new',
   gelu_fast: 'gelu_new',
+  gelu_accurate: 'gelu_new',
   gelu_pytorch_tanh: 'gelu_new',
+  gelu_python_tanh: 'gelu_new',
   relu: 'relu',
 } as const;
+
+/** The same for a gated MLP. */
+export const GATED_ACTIVATIONS = { silu: 'silu_gate', swish: 'silu_gate' } as const;

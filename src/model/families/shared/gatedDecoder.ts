@@ -1,9 +1,9 @@
 /** The Llama line: what llama, qwen2 and qwen3 have in common. */
 import type { ModelSpec } from '../../../core/addon/contract.js';
 import type { HfConfig } from '../family.js';
-import { choice, flag, multiple, positive, size, withDefaults } from './configValues.js';
+import { choice, flag, GATED_ACTIVATIONS, multiple, positive, size, withDefaults } from './configValues.js';
 import { ParameterList } from './parameterList.js';
-import { refuseSlidingWindow, refuseUnsupported } from './refusals.js';
+import { refuseSlidingWindow, refuseUnsupported, type WindowDefaults } from './refusals.js';
 import { rotary } from './rotary.js';
 
 const GATED_DEFAULTS = {
@@ -13,18 +13,27 @@ const GATED_DEFAULTS = {
   tie_word_embeddings: false,
 };
 
-/** Config of the Llama line with its defaults; `defaults` are the family's own. */
-export function completeGatedDecoder(config: HfConfig, defaults: HfConfig): HfConfig {
+/**
+ * Config of the Llama line with its defaults; `defaults` are the family's own, and so is what windows mean.
+ */
+export function completeGatedDecoder(
+  config: HfConfig,
+  defaults: HfConfig,
+  windows?: WindowDefaults,
+): HfConfig {
   refuseUnsupported(config);
   const heads = config['num_attention_heads'];
+  // Absent, it is the family's default; null means as many as there are heads.
+  const { num_key_value_heads: defaultKvHeads = heads, ...others } = defaults;
+  const kvHeads = 'num_key_value_heads' in config ? heads : defaultKvHeads;
   const complete = withDefaults(config, {
     ...GATED_DEFAULTS,
-    num_key_value_heads: heads,
+    num_key_value_heads: kvHeads,
     head_dim: Math.floor(size(config, 'hidden_size') / size(config, 'num_attention_heads')),
-    ...defaults,
+    ...others,
   });
   multiple(complete, 'num_attention_heads', 'num_key_value_heads');
-  refuseSlidingWindow(complete, size(complete, 'max_position_embeddings'));
+  refuseSlidingWindow(complete, size(complete, 'max_position_embeddings'), windows);
   return complete;
 }
 
@@ -94,8 +103,12 @@ export function gatedDecoder(
     maxPositions: size(config, 'max_position_embeddings'),
     norm: 'rms',
     normEps: positive(config, 'rms_norm_eps'),
-    activation: choice(config, 'hidden_act', { silu: 'silu_gate' } as const),
-    rotary: rotary(config, D),
+    activation: choice(config, 'hidden_act', GATED_ACTIVATIONS),
+    rotary: rotary(config, D, {
+      theta: config['rope_theta'],
+      fraction: config['partial_rotary_factor'],
+      partialByDefault: false,
+    }),
     parallelResidual: false,
     transposedLinears: false,
     attentionScale: 1 / Math.sqrt(D),

@@ -32,7 +32,15 @@ const CHANGES_THE_MATHS: Readonly<Record<string, readonly [neutral: unknown, why
   qk_layernorm: [undefined, 'a norm on queries and keys'],
   use_qk_norm: [undefined, 'a norm on queries and keys'],
   use_mrope: [undefined, 'multimodal rotary positions'],
+  per_layer_config: [undefined, 'layers that differ from each other'],
+  fusion_config: [undefined, 'modules that are replaced on loading'],
 };
+
+/** Python's truth of a value of JSON. */
+function isTrue(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0;
+  return Boolean(value);
+}
 
 /**
  * @throws ERR_UNSUPPORTED naming the key, when the config asks for something that no family here computes.
@@ -40,31 +48,45 @@ const CHANGES_THE_MATHS: Readonly<Record<string, readonly [neutral: unknown, why
 export function refuseUnsupported(config: HfConfig): void {
   for (const [key, [neutral, why]] of Object.entries(CHANGES_THE_MATHS)) {
     const value = config[key];
-    const empty = typeof value === 'object' && value !== null && Object.keys(value).length === 0;
-    if (value !== undefined && value !== null && value !== false && value !== neutral && !empty)
-      refuse(config, key, why);
+    if (isTrue(value) && value !== neutral) refuse(config, key, why);
   }
+  // transformers' masks read the key whatever the family, and take null for false.
+  if (config['is_causal'] !== undefined && !isTrue(config['is_causal']))
+    refuse(config, 'is_causal', 'a position attends to earlier positions only; remove the key');
 }
 
-/** A window at least as long as the context changes nothing. */
-export function refuseSlidingWindow(config: HfConfig, maxPositions: number): void {
-  const {
-    sliding_window: window,
-    layer_types: types,
-    use_sliding_window: used,
-    max_window_layers: fullLayers,
-    num_hidden_layers: layers,
-  } = config;
+/**
+ * What a family takes for keys about windows that a config leaves out, where use_sliding_window switches them
+ * on.
+ */
+export interface WindowDefaults {
+  readonly sliding_window: number;
+  readonly max_window_layers: number;
+}
+
+export const QWEN_WINDOWS: WindowDefaults = { sliding_window: 4096, max_window_layers: 28 };
+
+/**
+ * A window at least as long as the context changes nothing. Families without `defaults` have no windows of
+ * their own, but transformers' caches read the key whatever the family.
+ */
+export function refuseSlidingWindow(config: HfConfig, maxPositions: number, defaults?: WindowDefaults): void {
+  const given: HfConfig = { ...defaults, ...config };
+  const { sliding_window: window, layer_types: types, max_window_layers: fullLayers } = given;
   const long = typeof window === 'number' && window >= maxPositions;
   if (Array.isArray(types)) {
     if (types.some((type) => type !== 'full_attention' && !(type === 'sliding_attention' && long)))
       refuse(config, 'layer_types', 'every layer attends to all earlier positions here');
     return;
   }
-  const some = typeof fullLayers !== 'number' || fullLayers < (layers as number);
-  if (typeof window === 'number' && !long && used !== false && some)
+  const isOn = defaults === undefined || isTrue(config['use_sliding_window']);
+  const reachesSome =
+    defaults === undefined ||
+    typeof fullLayers !== 'number' ||
+    fullLayers < (config['num_hidden_layers'] as number);
+  if (typeof window === 'number' && !long && isOn && reachesSome)
     refuse(
-      config,
+      given,
       'sliding_window',
       'every layer attends to all earlier positions here; set max_position_embeddings to at most the window to ' +
         'use the model within it',

@@ -5,6 +5,7 @@ import type { HfConfig } from '../family.js';
 import { positive, show } from './configValues.js';
 
 const ROPE_TYPES = ['default', 'linear', 'llama3'];
+/** Keys that transformers knows. Those that a rope type does not read, it ignores, and so do we. */
 const ROPE_KEYS = [
   'rope_type',
   'type',
@@ -14,18 +15,30 @@ const ROPE_KEYS = [
   'low_freq_factor',
   'high_freq_factor',
   'original_max_position_embeddings',
+  'attention_factor',
+  'beta_fast',
+  'beta_slow',
+  'mscale',
+  'mscale_all_dim',
+  'short_factor',
+  'long_factor',
+  'truncate',
 ];
 
-/** Where older families keep two of the values. */
-interface FamilyKeys {
-  readonly theta?: unknown;
-  readonly fraction?: unknown;
+/** What a family reads where the object of rotary options does not have it. */
+export interface RotaryFallbacks {
+  /** The base θ. */
+  readonly theta: unknown;
+  /** The part of a head that turns. */
+  readonly fraction: unknown;
+  /** Whether frequencies of type 'default' are made for a part of a head. Llama's are for all of it. */
+  readonly partialByDefault: boolean;
 }
 
 /**
- * Inverse frequencies θ^(−2i/D) of the first D = headDim · fraction dimensions of a head. They are read from
- * `rope_parameters` (transformers 5), or from `rope_theta` and `rope_scaling` (before). There are three
- * types:
+ * Inverse frequencies θ^(−2i/D) of the first D = headDim · fraction dimensions of a head. transformers 5
+ * reads them from `rope_scaling` where a config has one, and from `rope_parameters` otherwise. There are
+ * three types:
  * - default: the frequencies as they are;
  * - linear (Chen et al. 2023): all of them divided by a factor;
  * - llama3 (Llama 3.1): see stretchLongWaves().
@@ -33,14 +46,22 @@ interface FamilyKeys {
 export function rotary(
   config: HfConfig,
   headDim: number,
-  familyKeys: FamilyKeys = {},
+  fallbacks: RotaryFallbacks,
 ): NonNullable<ModelSpec['rotary']> {
-  const source = config['rope_parameters'] ? 'rope_parameters' : 'rope_scaling';
-  const options = optionsOf(config, source, familyKeys);
+  const source = isFilled(config['rope_scaling']) ? 'rope_scaling' : 'rope_parameters';
+  const options = optionsOf(config, source, fallbacks);
   const type = checkedType(options, source);
 
   const theta = positive(options, 'rope_theta');
-  const rotated = rotatedDimensions(headDim, positive(options, 'partial_rotary_factor'));
+  const isPartial = fallbacks.partialByDefault || type !== 'default';
+  const fraction = isPartial ? positive(options, 'partial_rotary_factor') : 1;
+  if (!fallbacks.partialByDefault && Math.trunc(headDim * fraction) < headDim)
+    fail(
+      'ERR_UNSUPPORTED',
+      `config: ${source}.partial_rotary_factor ${fraction} is not supported with rope_type ${show(type)}: ` +
+        `a ${show(config['model_type'])} model turns whole heads; remove the key`,
+    );
+  const rotated = rotatedDimensions(headDim, fraction);
   const invFreq = Float64Array.from({ length: rotated / 2 }, (_, i) => theta ** ((-2 * i) / rotated));
 
   const value = (key: string) => positive(options, key, `${source}.${key}`);
@@ -52,22 +73,28 @@ export function rotary(
   return { invFreq, scale: 1 };
 }
 
-/** The rotary options in one object, whichever of the places a config has them in. */
-function optionsOf(config: HfConfig, source: string, { theta, fraction }: FamilyKeys): HfConfig {
+/** Python's truth of an object of options. */
+const isFilled = (value: unknown): boolean =>
+  value !== undefined && value !== null && (typeof value !== 'object' || Object.keys(value).length > 0);
+
+/** The rotary options in one object, each from the place where transformers looks first. */
+function optionsOf(config: HfConfig, source: string, { theta, fraction }: RotaryFallbacks): HfConfig {
   const given = config[source] ?? {};
-  if (typeof given !== 'object')
+  if (typeof given !== 'object' || Array.isArray(given))
     fail('ERR_INVALID_ARG', `config: ${source} must be an object or null, got ${show(given)}`);
   const own = given as HfConfig;
   return {
     ...own,
-    rope_theta: own['rope_theta'] ?? theta ?? config['rope_theta'] ?? 10000,
-    partial_rotary_factor: own['partial_rotary_factor'] ?? fraction ?? config['partial_rotary_factor'] ?? 1,
+    rope_theta: own['rope_theta'] ?? theta ?? 10000,
+    partial_rotary_factor: own['partial_rotary_factor'] ?? fraction ?? 1,
     original_max_position_embeddings:
-      own['original_max_position_embeddings'] ?? config['original_max_position_embeddings'],
+      config['original_max_position_embeddings'] ??
+      own['original_max_position_embeddings'] ??
+      config['max_position_embeddings'],
   };
 }
 
-/** The rope type. @throws ERR_UNSUPPORTED for another type, and for a key that no type here has. */
+/** The rope type. @throws ERR_UNSUPPORTED for another type, and for a key that no type has. */
 function checkedType(options: HfConfig, source: string): string {
   const type = options['rope_type'] ?? options['type'] ?? 'default';
   if (typeof type !== 'string' || !ROPE_TYPES.includes(type))
