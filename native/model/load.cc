@@ -96,52 +96,51 @@ void convert(const char* data, FileDType dtype, Out* out, int64_t count) {
   }
 }
 
-constexpr int64_t kChunk = 1 << 20;  // numbers that a task converts
-constexpr int64_t kGlance =
-    1 << 12;  // of them, at a time: small enough to be counted while they are in cache
-
-// NaN and infinity have an exponent of ones; nothing else has.
-bool is_non_finite(float number) {
-  return (std::bit_cast<uint32_t>(number) & 0x7f800000u) == 0x7f800000u;
-}
-bool is_non_finite(double number) {
-  return (std::bit_cast<uint64_t>(number) & 0x7ff0000000000000u) == 0x7ff0000000000000u;
-}
-
-// Whether any of them is, many at a time: one more in the exponent carries into the sign where it is all
-// ones.
-bool any_non_finite(const float* numbers, int64_t count) {
-  typedef uint32_t Words __attribute__((vector_size(64)));
-  constexpr int64_t kWords = 16;
+constexpr int64_t kChunk = 1 << 18;  // numbers that a task converts: they stay in the cache meanwhile
+// Whether any number has an exponent of ones, as NaN and infinity have and nothing else: one more in the
+// exponent carries into the sign then. 64 bytes at a time, or it would take longer than the conversion.
+template <class Word, int kMantissaBits>
+bool has_full_exponent(const char* data, int64_t count) {
+  typedef Word Words __attribute__((vector_size(64)));
+  constexpr int64_t kWords = 64 / sizeof(Word);
+  constexpr Word kSign = Word(Word{1} << (8 * sizeof(Word) - 1));
+  constexpr Word kMagnitude = Word(kSign - 1);
+  constexpr Word kOne = Word(Word{1} << kMantissaBits);
   Words carried = {};
   int64_t i = 0;
   for (; i + kWords <= count; i += kWords) {
     Words words;
-    std::memcpy(&words, numbers + i, sizeof words);
-    carried |= (words & 0x7fffffffu) + 0x00800000u;
+    std::memcpy(&words, data + i * int64_t{sizeof(Word)}, sizeof words);
+    carried |= (words & kMagnitude) + kOne;
   }
-  uint32_t any = 0;
+  Word any = 0;
   for (int64_t lane = 0; lane < kWords; ++lane)
     any |= carried[lane];
-  return (any & 0x80000000u) != 0 ||
-         std::any_of(numbers + i, numbers + count, [](float x) { return is_non_finite(x); });
-}
-bool any_non_finite(const double* numbers, int64_t count) {
-  return std::any_of(numbers, numbers + count, [](double x) { return is_non_finite(x); });
+  for (; i < count; ++i)
+    any |= Word((read<Word>(data + i * int64_t{sizeof(Word)}) & kMagnitude) + kOne);
+  return (any & kSign) != 0;
 }
 
-// Converts `count` numbers and counts those that are not finite.
+// Whether a number may not be finite as Out. A double may be too large for float32, so of doubles this is not
+// known before they are converted.
+bool may_be_non_finite(const char* data, FileDType dtype, int64_t count) {
+  switch (dtype) {
+    case FileDType::kF32: return has_full_exponent<uint32_t, 23>(data, count);
+    case FileDType::kBF16: return has_full_exponent<uint16_t, 7>(data, count);
+    case FileDType::kF16: return has_full_exponent<uint16_t, 10>(data, count);
+    case FileDType::kF64: return true;
+  }
+  return true;
+}
+
+// Converts `count` numbers and counts those that are not finite. They are looked at before they are
+// converted, so that the conversion can write past the cache.
 template <class Out>
 int64_t convert_and_count(const char* data, FileDType dtype, Out* out, int64_t count) {
-  const int64_t width = bytes_of(dtype);
-  int64_t found = 0;
-  for (int64_t begin = 0; begin < count; begin += kGlance) {
-    const int64_t size = std::min(kGlance, count - begin);
-    convert(data + begin * width, dtype, out + begin, size);
-    if (any_non_finite(out + begin, size))
-      found += std::count_if(out + begin, out + begin + size, [](Out x) { return is_non_finite(x); });
-  }
-  return found;
+  const bool looks_finite = !may_be_non_finite(data, dtype, count);
+  convert(data, dtype, out, count);
+  if (looks_finite) return 0;
+  return std::count_if(out, out + count, [](Out x) { return !std::isfinite(x); });
 }
 
 // `out`, or host memory that finish() copies to it when it is a device's.

@@ -1,7 +1,8 @@
 /**
  * Tokenizers of every kind against transformers, live: HEADFIRST_PYTHON names a Python with the packages of
- * test/peers/requirements.txt. HEADFIRST_PEER_TEXTS texts and as many lists of ids for each tokenizer (default
- * 100); HEADFIRST_PEER_DIRECTORIES adds directories. The counts are printed, for docs/compatibility.md.
+ * test/peers/requirements.txt. HEADFIRST_PEER_TEXTS texts and as many lists of ids for each tokenizer
+ * (default 100); HEADFIRST_PEER_DIRECTORIES adds directories. The counts are printed, for
+ * docs/compatibility.md.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';

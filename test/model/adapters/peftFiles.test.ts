@@ -274,6 +274,37 @@ describe('numbers that are not finite', () => {
     expect((await model.getParameter('model.layers.1.mlp.up_proj.weight'))[0]).toBeNaN();
   });
 
+  // One, infinity, minus infinity, NaN, the largest number.
+  const WORDS = {
+    F64: [0x3ff0n << 48n, 0x7ff0n << 48n, 0xfff0n << 48n, 0x7ff8n << 48n, (0x7ff0n << 48n) - 1n],
+    F32: [0x3f800000n, 0x7f800000n, 0xff800000n, 0x7fc00000n, 0x7f7fffffn],
+    BF16: [0x3f80n, 0x7f80n, 0xff80n, 0x7fc0n, 0x7f7fn],
+    F16: [0x3c00n, 0x7c00n, 0xfc00n, 0x7e00n, 0x7bffn],
+  };
+  const BYTES = { F64: 8, F32: 4, BF16: 2, F16: 2 };
+  it.each(['F64', 'F32', 'BF16', 'F16'] as const)('are found in %s, wherever they stand', async (dtype) => {
+    const [one, ...others] = WORDS[dtype] as [bigint, ...bigint[]];
+    for (const word of others)
+      for (const place of [0, 13, -1]) {
+        const directory = goldenCopy('llama');
+        editRaw(join(directory, 'model.safetensors'), (tensors) => {
+          const { shape } = tensors['model.norm.weight']!;
+          const words = Array<bigint>(shape.reduce((product, length) => product * length, 1)).fill(one);
+          words[place < 0 ? words.length - 1 : place] = word;
+          const data = Buffer.alloc(words.length * BYTES[dtype]);
+          for (const [i, each] of words.entries())
+            for (let byte = 0; byte < BYTES[dtype]; ++byte)
+              data[i * BYTES[dtype] + byte] = Number((each >> BigInt(8 * byte)) & 0xffn);
+          return { ...tensors, 'model.norm.weight': { dtype, shape, data } };
+        });
+        // The largest double is no float32.
+        const isFinite = word === others[3] && dtype !== 'F64';
+        const loading = Model.fromPretrained(directory, { context });
+        if (isFinite) await loading;
+        else await refused(loading, 'ERR_UNSUPPORTED', "'model.norm.weight' has 1 numbers");
+      }
+  });
+
   it('of an adapter leave the model as it was', async () => {
     const model = await moved(await load('llama', {}));
     const before = await logitsOf(model);
