@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "runtime/device.h"
+#include "runtime/instruction_sets.h"
 
 #ifdef __linux__
 #include <sched.h>
@@ -29,16 +30,12 @@ bool backend_available(Backend backend) {
     case Backend::kReference64:
     case Backend::kCpuBase: return true;
 #if HF_HAVE_X86_ISAS
-    case Backend::kCpuAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-             __builtin_cpu_supports("bmi2");
-    case Backend::kCpuAvx512:
+    case Backend::kCpuAvx2: return instruction_sets().avx2;
 #if HF_EMULATE_AVX512
-      return backend_available(Backend::kCpuAvx2);
+    case Backend::kCpuAvx512: return instruction_sets().avx2;
+#else
+    case Backend::kCpuAvx512: return instruction_sets().avx512;
 #endif
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     case Backend::kCuda: return !cuda_status().devices.empty();
     default: return false;
@@ -61,7 +58,7 @@ Backend best_cpu_backend() {
 
 bool has_bf16_dot() {
 #if HF_HAVE_X86_ISAS && !HF_EMULATE_AVX512
-  return __builtin_cpu_supports("avx512bf16");
+  return instruction_sets().bf16_dot;
 #else
   return false;
 #endif
