@@ -12,7 +12,11 @@
 #include "runtime/call_scratch.h"
 #include "runtime/cpu.h"
 
+#if defined(_WIN32)
+#define HEADFIRST_EXPORT __declspec(dllexport)
+#else
 #define HEADFIRST_EXPORT __attribute__((visibility("default")))
+#endif
 
 namespace hf {
 namespace {

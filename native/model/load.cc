@@ -1,13 +1,7 @@
 #include "model/load.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -15,34 +9,10 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "runtime/mapped_file.h"
 
 namespace hf {
 namespace {
-
-class MappedFile {
- public:
-  explicit MappedFile(const std::string& path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    HF_CHECK(file >= 0, ErrorCode::kIo, "cannot open '%s': %s", path.c_str(), std::strerror(errno));
-    struct stat status;
-    const bool known = ::fstat(file, &status) == 0;
-    size_ = known ? status.st_size : 0;
-    data_ =
-        size_ > 0 ? ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
-    ::close(file);
-    HF_CHECK(data_ && data_ != MAP_FAILED, ErrorCode::kIo, "cannot map '%s' (%lld bytes): %s", path.c_str(),
-             static_cast<long long>(size_), size_ > 0 ? std::strerror(errno) : "the file is empty");
-  }
-  ~MappedFile() { ::munmap(data_, static_cast<size_t>(size_)); }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  const char* data() const { return static_cast<const char*>(data_); }
-  int64_t size() const { return size_; }
-
- private:
-  void* data_;
-  int64_t size_;
-};
 
 float from_bf16(uint16_t bits) {
   return std::bit_cast<float>(uint32_t{bits} << 16);

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "runtime/device.h"
+#include "runtime/instruction_sets.h"
 
 #ifdef __linux__
 #include <sched.h>
@@ -36,19 +37,13 @@ std::string built_columns() {
   return names.substr(1);
 }
 
-#if HF_HAVE_CPU_AVX2 || HF_HAVE_CPU_AVX512
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-}
-#endif
-
 #if HF_HAVE_CPU_AVX512
-bool has_avx512() {
+// The emulated kernels have wide vectors and AVX2 instructions.
+bool runs_avx512_column() {
 #if HF_EMULATE_AVX512
-  return has_avx2();
+  return instruction_sets().avx2;
 #else
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return instruction_sets().avx512;
 #endif
 }
 #endif
@@ -63,10 +58,10 @@ bool backend_available(Backend backend) {
     case Backend::kCpuBase: return true;
 #endif
 #if HF_HAVE_CPU_AVX2
-    case Backend::kCpuAvx2: return has_avx2();
+    case Backend::kCpuAvx2: return instruction_sets().avx2;
 #endif
 #if HF_HAVE_CPU_AVX512
-    case Backend::kCpuAvx512: return has_avx512();
+    case Backend::kCpuAvx512: return runs_avx512_column();
 #endif
     case Backend::kCuda: return !cuda_status().devices.empty();
     default: return false;
@@ -95,7 +90,7 @@ Backend best_cpu_backend() {
 
 bool has_bf16_dot() {
 #if HF_HAVE_CPU_AVX512 && !HF_EMULATE_AVX512
-  return __builtin_cpu_supports("avx512bf16");
+  return instruction_sets().bf16_dot;
 #else
   return false;
 #endif

@@ -5,6 +5,8 @@
 #include <cstring>
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 namespace hf {
@@ -14,6 +16,23 @@ constexpr int64_t kAlignment = 64;
 
 int64_t round_up(int64_t bytes, int64_t unit) {
   return (bytes + unit - 1) / unit * unit;
+}
+
+// Windows has no aligned_alloc, because its free() could not give such memory back.
+void* allocate_aligned(size_t bytes) noexcept {
+#if defined(_WIN32)
+  return ::_aligned_malloc(bytes, kAlignment);
+#else
+  return std::aligned_alloc(kAlignment, bytes);
+#endif
+}
+
+void free_aligned(void* data) noexcept {
+#if defined(_WIN32)
+  ::_aligned_free(data);
+#else
+  std::free(data);
+#endif
 }
 
 }  // namespace
@@ -46,16 +65,16 @@ void* allocate_pages(int64_t bytes) noexcept {
   if (is_large(bytes)) return map(bytes);
 #endif
   const int64_t size = std::max(round_up(bytes, kAlignment), kAlignment);
-  void* const data = std::aligned_alloc(kAlignment, static_cast<size_t>(size));
+  void* const data = allocate_aligned(static_cast<size_t>(size));
   if (data) std::memset(data, 0, static_cast<size_t>(size));
   return data;
 }
 
-void free_pages(void* data, int64_t bytes) noexcept {
+void free_pages(void* data, [[maybe_unused]] int64_t bytes) noexcept {
 #if defined(__linux__)
   if (is_large(bytes)) return void(::munmap(data, static_cast<size_t>(round_up(bytes, kHugePage))));
 #endif
-  std::free(data);
+  free_aligned(data);
 }
 
 }  // namespace hf

@@ -298,9 +298,9 @@ describe('numbers that are not finite', () => {
           return { ...tensors, 'model.norm.weight': { dtype, shape, data } };
         });
         // The largest double is no float32.
-        const isFinite = word === others[3] && dtype !== 'F64';
+        const fitsFloat32 = word === others[3] && dtype !== 'F64';
         const loading = Model.fromPretrained(directory, { context });
-        if (isFinite) await loading;
+        if (fitsFloat32) await loading;
         else await refused(loading, 'ERR_UNSUPPORTED', "'model.norm.weight' has 1 numbers");
       }
   });

@@ -17,6 +17,8 @@
 // An element's sum is one chain of fused multiply-adds in the order of k per depth block, then c = alpha ·
 // chain + c. Depth blocks depend on K only. So an element's bits depend on neither M, N, the tile it falls
 // into, packed_b nor the number of threads.
+#include <stddef.h>
+
 #include "ops/linear/cpu/gemm_product.h"
 #include "ops/linear/cpu/scratch.h"
 

@@ -1,0 +1,26 @@
+# A toolchain file: zig c++ for HEADFIRST_TARGET, a line of npm/platforms.json (scripts/build-platforms.mjs).
+# Its programs lie in HEADFIRST_ZIG_BIN.
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES HEADFIRST_TARGET HEADFIRST_ZIG_BIN)
+if(HEADFIRST_TARGET MATCHES "^linux")
+  set(CMAKE_SYSTEM_NAME Linux)
+else()
+  set(CMAKE_SYSTEM_NAME Darwin)
+  # zig has the headers and stubs of libSystem itself.
+  set(CMAKE_OSX_SYSROOT "" CACHE STRING "")
+  set(CMAKE_OSX_DEPLOYMENT_TARGET "" CACHE STRING "")
+endif()
+if(HEADFIRST_TARGET MATCHES "arm64")
+  set(CMAKE_SYSTEM_PROCESSOR aarch64)
+else()
+  set(CMAKE_SYSTEM_PROCESSOR x86_64)
+endif()
+set(CMAKE_CXX_COMPILER ${HEADFIRST_ZIG_BIN}/c++-${HEADFIRST_TARGET})
+set(CMAKE_CXX_FLAGS_INIT "-fomit-frame-pointer -g0")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s")
+set(CMAKE_AR ${HEADFIRST_ZIG_BIN}/ar CACHE FILEPATH "" FORCE)
+set(CMAKE_RANLIB ${HEADFIRST_ZIG_BIN}/ranlib CACHE FILEPATH "" FORCE)
+# An executable of every target would need zig to build its C++ library twice.
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
