@@ -85,7 +85,7 @@ const refusals: Refusal[] = [
   ],
   [
     'SFT prompt of a number',
-    'SFTTrainer: row 0 of the batch must have prompt and completion (text, token ids or messages), messages, ' +
+    'SFTTrainer: row 0 of trainDataset must have prompt and completion (text, token ids or messages), messages, ' +
       'text, or inputIds and scoreFrom, got prompt 5 and completion [1,2]',
     () => new SFTTrainer({ model, trainDataset: [{ prompt: any(5), completion: [1, 2] }] }).train(),
   ],

@@ -71,6 +71,7 @@ class Translator {
   readonly #source: string;
   #at = 0;
   #atomicGroups = 0;
+  #repeatedGroups = 0;
   #insideLookbehind = false;
   readonly #names = new Set<string>();
 
@@ -171,6 +172,9 @@ class Translator {
     const possessive = !lazy && this.#take('+');
     if (/^[*+?]/.test(this.#source.slice(this.#at))) this.#invalid('multiple repeat');
     const item = `(?:${text})${quantifier}`;
+    const isGroup = text.startsWith('(');
+    if (isGroup) ++this.#repeatedGroups;
+    if (possessive && isGroup) this.#refuse('a repeated group without a way back');
     if (possessive) return this.#atomic(item);
     return lazy ? `${item}?` : item;
   }
@@ -239,7 +243,7 @@ class Translator {
       return ['', 'nothing'];
     }
     if (this.#take(':')) return [this.#rest('(?:', flags), 'item'];
-    if (this.#take('>')) return [`(?:${this.#atomic(this.#rest('(?:', flags))})`, 'item'];
+    if (this.#take('>')) return [`(?:${this.#atomic(this.#atomicBody(flags))})`, 'item'];
     if (this.#take('=')) return [this.#rest('(?=', flags), 'assertion'];
     if (this.#take('!')) return [this.#rest('(?!', flags), 'assertion'];
     if (this.#take('<=')) return [this.#lookbehind('(?<=', flags), 'assertion'];
@@ -251,6 +255,16 @@ class Translator {
     if (!changed) return this.#invalid('unknown extension');
     const inner = this.#withFlags(this.#withFlags(flags, changed[1]!, true), changed[2] ?? '', false);
     return [this.#rest('(?:', inner), 'item'];
+  }
+  /**
+   * Of `(?>…)`. A repetition that begins without taking a character goes on in Python and ends in JavaScript;
+   * where there is a way back, both find the same.
+   */
+  #atomicBody(flags: Flags): string {
+    const before = this.#repeatedGroups;
+    const body = this.#rest('(?:', flags);
+    if (this.#repeatedGroups > before) this.#refuse('a repeated group without a way back');
+    return body;
   }
   #rest(open: string, flags: Flags): string {
     const body = this.#alternatives(flags);
