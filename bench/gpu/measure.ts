@@ -58,7 +58,7 @@ export async function job(body: () => Promise<unknown>): Promise<number[]> {
   return times;
 }
 
-/** FLOP/s and bytes/s that this run reached, by the lines of ceilings.ts. 0 where they were not measured. */
+/** FLOP/s and bytes/s that this run reached, by the lines of products.ts. 0 where they were not measured. */
 export const ceilings = { matmul: 0, copy: 0 };
 
 export const teraflops = (flops: number, seconds: readonly number[]): string =>
