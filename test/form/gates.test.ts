@@ -168,10 +168,28 @@ describe('lengths', () => {
     expect(lint('lengths', { 'docs/planted.md': `${table}\n${prose}\n` }).status).toBe(1);
   });
 
-  it('is red on a file of more than 500 lines', () => {
-    const { status, output } = lint('lengths', { 'native/core/planted.cc': '\n'.repeat(501) });
+  it('is red on a file of more than 500 lines, code, script or prose', () => {
+    const names = [
+      'native/core/planted.cc',
+      'docs/planted.md',
+      'CONTRIBUTING.md',
+      'CMakeLists.txt',
+      'cmake/planted.cmake',
+      'bench/peers/planted.py',
+      'test/golden/generate.py',
+      'scripts/planted.sh',
+    ];
+    const files = names.map((name) => [name, '\n'.repeat(501)]);
+    const { status, output } = lint('lengths', Object.fromEntries(files) as Record<string, string>);
     expect(status).toBe(1);
-    expect(output).toContain('native/core/planted.cc has 501 lines');
+    for (const name of names) expect(output).toContain(`${name} has 501 lines`);
+  });
+
+  it('judges the files of the top folder, too', () => {
+    const prose = 'A line of words. '.repeat(10).trim();
+    const { status, output } = lint('lengths', { 'README.md': `${prose}\n` });
+    expect(status).toBe(1);
+    expect(output).toContain('the top folder: 1 of 2 lines');
   });
 
   it('leaves generated files alone', () => {
